@@ -1,0 +1,190 @@
+"""The SQLite database of an embedded workspace: opening it, transactions, and its errors as ours.
+
+WAL journal with `synchronous=NORMAL`: a commit survives `kill -9` of any process (what a power cut may lose is the
+last moments, never consistency: https://sqlite.org/wal.html). Writers queue on `BEGIN IMMEDIATE`, one connection per
+process; readers have their own connections and never wait.
+"""
+
+import ctypes
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from mlflow_amlstore.errors import (
+    AmlStoreError,
+    DiskFull,
+    ReadOnly,
+    StorageFailed,
+    WorkspaceBusy,
+    WorkspaceCorrupt,
+    WorkspaceNotFound,
+)
+
+DATABASE_NAME = "records.db"
+LOCK_TIMEOUT_S = 60.0
+
+_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA case_sensitive_like = ON",  # MLflow's LIKE is case-sensitive, ILIKE isn't
+)
+
+
+def wall_clock_ms() -> int:
+    """UTC milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Database:
+    """One process's connections to one workspace's database. Thread-safe; a forked child gets its own connections."""
+
+    def __init__(
+        self, folder: Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S, now_ms: Callable[[], int] = wall_clock_ms
+    ) -> None:
+        """Prepare to open `folder`/records.db; nothing is opened before the first transaction."""
+        self.folder = folder
+        self.now_ms = now_ms
+        self.path = folder / DATABASE_NAME
+        self._lock_timeout_s = lock_timeout_s
+        self._start()
+        _open_databases.add(self)
+
+    def _start(self) -> None:
+        self._lock = threading.RLock()
+        self._writer: Connection | None = None
+        self._engine = self._make_engine()
+
+    def _make_engine(self) -> Engine:
+        engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, max_overflow=-1)
+
+        @event.listens_for(engine, "connect")
+        def set_pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+
+        return engine
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise WorkspaceNotFound(str(self.folder))
+        mode = "mode=rw" if os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK) else "mode=ro"
+        if mode == "mode=ro" and not self.path.with_name(DATABASE_NAME + "-wal").exists():
+            mode = "immutable=1"  # WAL wants to make a -shm file beside the database; here it can't, and needn't
+        return sqlite3.connect(
+            f"file:{quote(str(self.path))}?{mode}",
+            uri=True,
+            timeout=self._lock_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection on one unchanging state of the records, for the length of the block."""
+        with self._our_errors(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection in a write transaction: committed when the block ends, rolled back when it raises."""
+        with self._our_errors(), self._lock:
+            connection = self._writer
+            if connection is None or connection.closed:
+                connection = self._writer = self._engine.connect()
+            driver = driver_connection(connection)
+            if driver.in_transaction:
+                raise RuntimeError("a write transaction was opened inside another one")
+            driver.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                driver.commit()
+            except BaseException:
+                driver.rollback()
+                raise
+            finally:
+                if connection.in_transaction():
+                    connection.rollback()  # SQLAlchemy's own note of the transaction; the driver's is over
+
+    def execute_outside_transaction(self, statement: str) -> None:
+        """Run a statement, such as VACUUM, that SQLite refuses inside a transaction."""
+        with self._our_errors(), self._engine.connect() as connection:
+            driver_connection(connection).execute(statement)
+
+    def close(self) -> None:
+        """Close all connections. A later transaction would open new ones."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            self._engine.dispose()
+
+    @contextmanager
+    def _our_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except AmlStoreError:
+            raise
+        except DBAPIError as error:
+            if isinstance(error.orig, sqlite3.Error):
+                raise self._our_error(error.orig) from error
+            raise
+        except sqlite3.Error as error:
+            raise self._our_error(error) from error
+
+    def _our_error(self, error: sqlite3.Error) -> Exception:
+        # By text, because Python 3.10 has no `sqlite_errorcode`; the texts are SQLite's own and don't change.
+        text, folder = str(error), str(self.folder)
+        if "disk is full" in text:
+            return DiskFull(folder)
+        if "readonly database" in text:
+            return ReadOnly(folder)
+        if "database is locked" in text:
+            return WorkspaceBusy(folder, self._lock_timeout_s)
+        if "malformed" in text or "not a database" in text:
+            return WorkspaceCorrupt(folder, text)
+        if isinstance(error, sqlite3.OperationalError) and ("disk I/O" in text or "unable to open" in text):
+            return StorageFailed(folder, text)
+        return error
+
+    def _forget_after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone, for ever, and start anew.
+
+        SQLite forbids even closing a connection in a child (https://sqlite.org/howtocorrupt.html, 2.6), so they are
+        kept from being collected.
+        """
+        for inherited in (self._engine, self._writer):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+        self._start()
+
+
+def driver_connection(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection, for statements whose SQLAlchemy overhead a training loop would feel."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError(f"expected an sqlite3 connection, got {type(driver).__name__}")
+    return driver
+
+
+_open_databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_open_databases):
+        database._forget_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,121 @@
+"""Where files are, without saying where the workspace is: containers, and the URIs that records may keep.
+
+A *container* holds the files of one run or one logged model; its name is the part of an artifact URI after the
+workspace's root, in MLflow's own layout. A model source or artifact location in this workspace is kept as
+`workspace:/CONTAINER/PATH`, so that a moved folder still means itself. This module is the one confinement check: every
+path, source and location that comes from outside passes here before anything is read or written.
+"""
+
+import posixpath
+import re
+from urllib.parse import unquote, urlsplit
+
+from mlflow_amlstore.errors import PathUnsafe
+
+WORKSPACE_SCHEME = "workspace:/"
+
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[/\\]|[A-Za-z]:$")
+_RUN = re.compile(r"(?P<experiment>\d+)/(?P<run>[A-Za-z0-9][\w\-]*)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
+_LOGGED_MODEL = re.compile(r"(?P<experiment>\d+)/models/(?P<model>m-[\w\-]+)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
+# Schemes under which a URI means a file of the machine that reads it, or any URL that somebody chose.
+_REFUSED_SCHEMES = {"", "file", "http", "https", "ftp", "data"}
+
+
+def run_container(experiment_id: str, run_id: str) -> str:
+    """The container of a run's files."""
+    return f"{experiment_id}/{run_id}/artifacts"
+
+
+def logged_model_container(experiment_id: str, model_id: str) -> str:
+    """The container of a logged model's files."""
+    return f"{experiment_id}/models/{model_id}/artifacts"
+
+
+def split_location(location: str) -> tuple[str, str]:
+    """Split `CONTAINER[/PATH]` into the container and the checked path ("" for the whole container).
+
+    Raises PathUnsafe where the location names no container or its path leaves it.
+    """
+    location = location.strip("/")
+    match = _LOGGED_MODEL.fullmatch(location) or _RUN.fullmatch(location)
+    if match is None:
+        raise PathUnsafe(
+            "artifact location", location, "must be EXPERIMENT/RUN/artifacts/… or EXPERIMENT/models/MODEL/artifacts/…"
+        )
+    path = match["path"] or ""
+    container = location[: match.start("path") - 1] if match["path"] is not None else location
+    return container, check_path(path) if path else ""
+
+
+def check_path(path: str, field: str = "artifact path") -> str:
+    """Return a relative path in normal form, without a trailing slash.
+
+    Raises PathUnsafe for one that is empty or absolute, climbs with `..`, has a backslash, NUL or drive letter, or
+    would do any of that when percent-decoded once or more often (CVE-2023-2780, CVE-2024-1560).
+    """
+    decoded = path
+    for _ in range(8):
+        _check_one_form(field, path, decoded)
+        once_more = unquote(decoded)
+        if once_more == decoded:
+            break
+        decoded = once_more
+    else:
+        raise PathUnsafe(field, path, "is percent-encoded too many times over")
+    normal = posixpath.normpath(path)
+    if normal == ".":
+        raise PathUnsafe(field, path, "must name a file or folder")
+    return normal
+
+
+def _check_one_form(field: str, path: str, form: str) -> None:
+    if "\0" in form:
+        raise PathUnsafe(field, path, "must not contain a NUL character")
+    if "\\" in form:
+        raise PathUnsafe(field, path, "must not contain a backslash; folders are separated by '/'")
+    if form.startswith("/") or _WINDOWS_DRIVE.match(form):
+        raise PathUnsafe(field, path, "must be relative, not absolute")
+    if ".." in form.split("/"):
+        raise PathUnsafe(field, path, "must not climb out with '..'")
+    if form == "":
+        raise PathUnsafe(field, path, "must not be empty")
+
+
+def check_source(source: str) -> str:
+    """Return a model source that may be kept: of this workspace, `runs:/`, `models:/`, or of a remote object store.
+
+    Raises PathUnsafe for a local path, a `file:` or `http:` URI, and anything that climbs (CVE-2023-1177, -2356).
+    """
+    if source.startswith(WORKSPACE_SCHEME):
+        container, path = split_location(source.removeprefix(WORKSPACE_SCHEME))
+        return WORKSPACE_SCHEME + (f"{container}/{path}" if path else container)
+    _check_remote("model source", source, "log the model to a run first and register `runs:/RUN_ID/PATH`")
+    return source
+
+
+def check_artifact_location(location: str) -> str:
+    """Return an experiment's artifact location that may be kept: a URI of a remote object store.
+
+    Raises PathUnsafe for anything that means files of this machine: an embedded workspace keeps those itself.
+    """
+    if urlsplit(location).scheme in ("runs", "models", "workspace", "amlstore"):
+        raise PathUnsafe(
+            "artifact location", location, "leave it out, and files are kept in the workspace; or give an object store's URI"
+        )
+    _check_remote("artifact location", location, "leave it out, and files are kept in the workspace")
+    return location
+
+
+def _check_remote(field: str, uri: str, way_out: str) -> None:
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise PathUnsafe(field, uri, f"is not a URI ({error}); {way_out}") from error
+    if parts.scheme in _REFUSED_SCHEMES or len(parts.scheme) == 1:  # one letter: a Windows drive
+        raise PathUnsafe(
+            field, uri, f"must not be a local path or a {parts.scheme or 'scheme-less'} URI, which could name any file; {way_out}"
+        )
+    rest = uri.partition(":")[2].lstrip("/")
+    check_path(rest, field)
+    if ".." in unquote(unquote(rest)).replace(";", "/").replace("?", "/").replace("#", "/").split("/"):
+        raise PathUnsafe(field, uri, "must not climb out with '..'")

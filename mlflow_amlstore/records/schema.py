@@ -1,0 +1,79 @@
+"""Creating a workspace's database and bringing an older one up to date, by Alembic, in one transaction."""
+
+import sqlite3
+import time
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select, text
+
+from mlflow_amlstore.errors import SchemaTooNew, WorkspaceBusy
+from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
+
+CURRENT_REVISION = "0001"
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def create_database(database: Database) -> None:
+    """Make the database file, or finish one that a killed process left unmade. Safe to call from many processes."""
+    database.folder.mkdir(parents=True, exist_ok=True)
+    _switch_to_wal(database.path)
+    upgrade_database(database)
+
+
+def upgrade_database(database: Database) -> None:
+    """Bring the schema to `CURRENT_REVISION`. Raises SchemaTooNew, before anything is written."""
+    with database.read() as connection:
+        if _revision(connection, database) == CURRENT_REVISION:
+            return
+    with database.write() as connection:
+        if _revision(connection, database) == CURRENT_REVISION:
+            return  # another process was first
+        _run_migrations(connection)
+        if connection.execute(select(tables.workspace.c.workspace_id)).first() is None:
+            _add_first_rows(connection, database.now_ms())
+
+
+def _revision(connection: Connection, database: Database) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if revision is not None and revision > CURRENT_REVISION:
+        raise SchemaTooNew(str(database.folder), revision, CURRENT_REVISION)
+    return revision
+
+
+def _run_migrations(connection: Connection) -> None:
+    from alembic import command  # slow to import, and rarely needed
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _add_first_rows(connection: Connection, now_ms: int) -> None:
+    connection.execute(tables.workspace.insert().values(workspace_id=str(uuid.uuid4()), created_ms=now_ms))
+    # MLflow logs into experiment "0" where nobody set one (`mlflow.tracking.fluent`).
+    connection.execute(
+        tables.experiments.insert().values(experiment_id=0, name="Default", created_ms=now_ms, updated_ms=now_ms)
+    )
+
+
+def _switch_to_wal(path: Path) -> None:
+    """Set the journal mode, which stays with the file. SQLite doesn't wait for locks here, so we do."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise WorkspaceBusy(str(path.parent), LOCK_TIMEOUT_S) from error
+            time.sleep(0.005)

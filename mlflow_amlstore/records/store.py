@@ -1,0 +1,451 @@
+"""The record store: everything a workspace can be asked to do with its run records.
+
+One narrow interface with several implementations: SQL on this machine, and later the remote client of a service. It
+speaks in `records.types`, raises `mlflow_amlstore.errors`, and knows neither MLflow nor HTTP. Every method is one
+transaction: done whole and durable on return, or not done at all. Any method may raise `NotFound` for an id that this
+workspace doesn't have, `InvalidValue` for a value that breaks a rule, `ReadOnly`, `DiskFull`, `WorkspaceBusy` and
+`StorageFailed`; docstrings name only what is particular.
+
+Filters and orderings are MLflow's search grammar (`records.search`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from mlflow_amlstore.records.types import (
+    DatasetInput,
+    DatasetSummary,
+    ExperimentRecord,
+    FileListing,
+    FileRecord,
+    LoggedModelPoint,
+    LoggedModelRecord,
+    MetricKind,
+    MetricPoint,
+    MetricRecord,
+    ModelRecord,
+    ModelVersionRecord,
+    OrderTerm,
+    Page,
+    RunModel,
+    RunRecord,
+    RunStatus,
+    View,
+)
+
+
+class Experiments(Protocol):
+    """Named groups of runs."""
+
+    def create(self, name: str, *, artifact_location: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+        """Create an experiment and return its id. Raises AlreadyExists; PathUnsafe for a local `artifact_location`."""
+        ...
+
+    def get(self, experiment_id: str) -> ExperimentRecord:
+        """Return an experiment, deleted ones too."""
+        ...
+
+    def find_by_name(self, name: str) -> ExperimentRecord | None:
+        """Return the experiment of that name, deleted ones too, or None."""
+        ...
+
+    def search(
+        self,
+        *,
+        view: View = View.ACTIVE,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page[ExperimentRecord]:
+        """Return a page of experiments, the newest first unless `order_by` says otherwise."""
+        ...
+
+    def rename(self, experiment_id: str, name: str) -> None:
+        """Rename an active experiment. Raises InvalidState for a deleted one, AlreadyExists."""
+        ...
+
+    def delete(self, experiment_id: str) -> None:
+        """Delete an experiment and its runs; `restore` undoes it, `gc` makes it final."""
+        ...
+
+    def restore(self, experiment_id: str) -> None:
+        """Bring a deleted experiment and its runs back."""
+        ...
+
+    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
+        """Set a tag. Raises Deleted."""
+        ...
+
+    def delete_tag(self, experiment_id: str, name: str) -> None:
+        """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
+        ...
+
+
+class Runs(Protocol):
+    """Runs and what is logged into them, but for metric histories and files."""
+
+    def create(
+        self,
+        experiment_id: str,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+        user_id: str = "",
+        status: RunStatus = RunStatus.RUNNING,
+        start_ms: int | None = None,
+        parent_run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> RunRecord:
+        """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists."""
+        ...
+
+    def get(self, run_id: str) -> RunRecord:
+        """Return a run with its latest metrics, params, tags, properties, inputs and outputs; deleted ones too."""
+        ...
+
+    def search(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter: str | None = None,
+        view: View = View.ACTIVE,
+        order_by: Sequence[str] = (),
+        max_results: int | None = 1000,
+        page_token: str | None = None,
+    ) -> Page[RunRecord]:
+        """Return a page of runs, the latest started first unless `order_by` says otherwise.
+
+        A page continues after the last run of the page before, so runs added meanwhile neither repeat nor hide any.
+        """
+        ...
+
+    def update(
+        self, run_id: str, *, status: RunStatus | None = None, end_ms: int | None = None, name: str | None = None
+    ) -> RunRecord:
+        """Change what is given and return the run. Raises Deleted."""
+        ...
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run; `restore` undoes it."""
+        ...
+
+    def restore(self, run_id: str) -> None:
+        """Bring a deleted run back."""
+        ...
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        points: Sequence[MetricPoint] = (),
+        params: Sequence[tuple[str, str]] = (),
+        tags: Sequence[tuple[str, str]] = (),
+        model_points: Sequence[LoggedModelPoint] = (),
+    ) -> None:
+        """Append metric points, add params and set tags: all of them, or none.
+
+        A point equal in name, value, step and time to one that is there is the same point and is kept once, as MLflow
+        does. A param given again with its value is fine. Raises Deleted, Changed (param).
+        """
+        ...
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
+        ...
+
+    def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
+        """Add write-once properties. Raises Deleted, Changed (property)."""
+        ...
+
+    def log_inputs(
+        self, run_id: str, *, datasets: Sequence[DatasetInput] = (), models: Sequence[RunModel] = ()
+    ) -> None:
+        """Record datasets that went into the run and models that went in or came out. Raises Deleted."""
+        ...
+
+    def list_datasets(self, experiment_ids: Sequence[str]) -> list[DatasetSummary]:
+        """Return the datasets of the experiments' runs, at most 1000."""
+        ...
+
+    def list_children(self, run_id: str) -> list[str]:
+        """Return the ids of the active runs whose parent this is, the earliest first."""
+        ...
+
+
+class Metrics(Protocol):
+    """Histories of a run's metrics. A run without the metric has an empty history."""
+
+    def history(
+        self, run_id: str, name: str, *, max_results: int | None = None, page_token: str | None = None
+    ) -> Page[MetricPoint]:
+        """Return points by time, then step, then value; all of them when `max_results` is None."""
+        ...
+
+    def history_of_runs(self, run_ids: Sequence[str], name: str, *, max_results: int) -> list[tuple[str, MetricPoint]]:
+        """Return `(run_id, point)` by run id, then as `history`; at most `max_results` in all."""
+        ...
+
+    def at_steps(self, run_id: str, name: str, steps: Sequence[int], *, max_results: int) -> list[MetricPoint]:
+        """Return the points at these steps by step, then time, then value."""
+        ...
+
+    def sample(
+        self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None
+    ) -> list[MetricPoint]:
+        """Return about evenly spaced points, first and last among them, within `steps` (inclusive) if given."""
+        ...
+
+    def log_columns(
+        self,
+        run_id: str,
+        name: str,
+        kind: MetricKind,
+        columns: Mapping[str, Iterable[float | str]],
+        *,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Append a list (its one column is ""), a row or a table; values are numbers or strings.
+
+        MLflow sees each numeric column as the history `name.column` by position. Raises Deleted.
+        """
+        ...
+
+    def list_metrics(self, run_id: str) -> list[MetricRecord]:
+        """Return all the run's metrics with all values in the order they were logged."""
+        ...
+
+
+class Files(Protocol):
+    """Files of containers. A container is what `records.locations` names: a run's files, or a logged model's."""
+
+    def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
+        """Store a stream under `path`, replacing what was there; readers see the old file or the new one, whole."""
+        ...
+
+    def write_local(
+        self, container: str, items: Iterable[tuple[str, Path]], *, progress: Callable[[int], None] | None = None
+    ) -> list[FileRecord]:
+        """Store local files under their paths, all visible at once; `progress` is told of each chunk's bytes."""
+        ...
+
+    def open(self, container: str, path: str) -> BinaryIO:
+        """Open a file for reading. Raises NotFound."""
+        ...
+
+    def find(self, container: str, path: str) -> FileRecord | None:
+        """Return the file's record, or None where there is no such file."""
+        ...
+
+    def list(self, container: str, folder: str = "") -> list[FileListing]:
+        """Return the folder's immediate children by name; empty for a folder that doesn't exist."""
+        ...
+
+    def list_all(self, container: str, folder: str = "") -> list[FileRecord]:
+        """Return every file under the folder, by path."""
+        ...
+
+    def delete(self, container: str, path: str = "") -> int:
+        """Delete a file, or a folder with all that is under it, and return how many files went."""
+        ...
+
+
+class LoggedModels(Protocol):
+    """Models logged by runs, as MLflow 3 has them."""
+
+    def create(
+        self,
+        experiment_id: str,
+        *,
+        name: str | None = None,
+        source_run_id: str | None = None,
+        model_type: str | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> LoggedModelRecord:
+        """Create a pending logged model. Raises Deleted (experiment)."""
+        ...
+
+    def get(self, model_id: str, *, allow_deleted: bool = False) -> LoggedModelRecord:
+        """Return a logged model. Raises NotFound, for a deleted one too unless allowed."""
+        ...
+
+    def search(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter: str | None = None,
+        datasets: Sequence[tuple[str, str | None]] = (),
+        order_by: Sequence[OrderTerm] = (),
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[LoggedModelRecord]:
+        """Return a page of logged models; `datasets` are (name, digest) pairs that metric filters are about."""
+        ...
+
+    def finalize(self, model_id: str, status: str) -> LoggedModelRecord:
+        """Set the final status (READY or FAILED) and return the model."""
+        ...
+
+    def add_params(self, model_id: str, params: Mapping[str, str]) -> None:
+        """Add params. Raises AlreadyExists for a name that is there."""
+        ...
+
+    def set_tags(self, model_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        ...
+
+    def delete_tag(self, model_id: str, name: str) -> None:
+        """Delete a tag. Raises NotFound where there is no such tag."""
+        ...
+
+    def delete(self, model_id: str) -> None:
+        """Delete a logged model; its files stay until `gc`."""
+        ...
+
+
+class Models(Protocol):
+    """Registered models and their versions. Prompts are models with MLflow's prompt tag."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deployment_job_id: str | None = None,
+    ) -> ModelRecord:
+        """Register a name. Raises AlreadyExists."""
+        ...
+
+    def get(self, name: str) -> ModelRecord:
+        """Return a registered model."""
+        ...
+
+    def update(self, name: str, *, description: str | None, deployment_job_id: str | None = None) -> ModelRecord:
+        """Set the description, and the deployment job where one is given."""
+        ...
+
+    def rename(self, name: str, new_name: str) -> ModelRecord:
+        """Rename a model with its versions. Raises AlreadyExists."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a model with all its versions, tags and aliases, for good; the files they point to stay."""
+        ...
+
+    def search(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[ModelRecord]:
+        """Return a page of models by name; prompts only where the filter asks for the prompt tag."""
+        ...
+
+    def set_tag(self, name: str, tag: str, value: str) -> None:
+        """Set a model's tag."""
+        ...
+
+    def delete_tag(self, name: str, tag: str) -> None:
+        """Delete a model's tag; nothing happens where there is none."""
+        ...
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version, taking it from the one it was at."""
+        ...
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Delete an alias; nothing happens where there is none."""
+        ...
+
+    def create_version(
+        self,
+        name: str,
+        source: str,
+        *,
+        storage_location: str | None = None,
+        run_id: str | None = None,
+        run_link: str | None = None,
+        description: str | None = None,
+        user_id: str | None = None,
+        model_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersionRecord:
+        """Add the next version of a model. `storage_location` is where the files really are, `source` by default.
+
+        Raises PathUnsafe for a source that names this machine's files rather than a stored object.
+        """
+        ...
+
+    def get_version(self, name: str, version: int) -> ModelVersionRecord:
+        """Return a version."""
+        ...
+
+    def get_version_by_alias(self, name: str, alias: str) -> ModelVersionRecord:
+        """Return the version that an alias points at."""
+        ...
+
+    def latest_versions(self, name: str, stages: Sequence[str] = ()) -> list[ModelVersionRecord]:
+        """Return the newest version of each stage, or of the stages named."""
+        ...
+
+    def search_versions(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 10_000,
+        page_token: str | None = None,
+    ) -> Page[ModelVersionRecord]:
+        """Return a page of versions by model name, the newest first."""
+        ...
+
+    def update_version(self, name: str, version: int, *, description: str | None) -> ModelVersionRecord:
+        """Set a version's description."""
+        ...
+
+    def set_stage(self, name: str, version: int, stage: str, *, archive_existing: bool = False) -> ModelVersionRecord:
+        """Move a version to a stage; `archive_existing` sends the others of that stage to Archived."""
+        ...
+
+    def set_version_tag(self, name: str, version: int, tag: str, value: str) -> None:
+        """Set a version's tag."""
+        ...
+
+    def delete_version_tag(self, name: str, version: int, tag: str) -> None:
+        """Delete a version's tag; nothing happens where there is none."""
+        ...
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a version with its aliases; its number is never given again while the model exists."""
+        ...
+
+
+class RecordStore(Protocol):
+    """A workspace's run records, by topic. Safe to use from several threads; a forked child gets its own connections."""
+
+    @property
+    def experiments(self) -> Experiments: ...
+
+    @property
+    def runs(self) -> Runs: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def files(self) -> Files: ...
+
+    @property
+    def logged_models(self) -> LoggedModels: ...
+
+    @property
+    def models(self) -> Models: ...
+
+    def close(self) -> None:
+        """Release connections; the store may not be used afterwards. Calling it again does nothing."""
+        ...

@@ -1,0 +1,283 @@
+"""The schema of a workspace's records, in SQLAlchemy Core. Migrations bring a database to it (`records.migrations`).
+
+Wide text keys are kept once: a run has an integer `run_pk`, a metric of a run an integer `series_id`, and a metric point
+is one narrow row under it. Tables that are always read by their key are clustered on it (`WITHOUT ROWID` in SQLite,
+which PostgreSQL ignores). A deleted thing has a `deleted_ms`; the rest are active.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# SQLite's 64-bit rowid only answers to the type name INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _named_values(table: str, *owner: Column[int]) -> Table:
+    """A table of text values by name, under an owner: params, tags and properties are all of this shape."""
+    return Table(
+        table,
+        metadata,
+        *owner,
+        Column("name", Text, nullable=False),
+        Column("value", Text, nullable=False),
+        PrimaryKeyConstraint(*[column.name for column in owner], "name"),
+        sqlite_with_rowid=False,
+    )
+
+
+def _owner(name: str, target: str) -> Column[int]:
+    return Column(name, _Id, ForeignKey(target, ondelete="CASCADE"), nullable=False)
+
+
+workspace = Table(
+    "workspace",
+    metadata,
+    Column("workspace_id", String(36), primary_key=True),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("experiment_id", _Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("artifact_location", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("deleted_ms", BigInteger),
+    sqlite_autoincrement=True,  # an id is in URIs that people keep, so it is never given twice
+)
+experiment_tags = _named_values("experiment_tags", _owner("experiment_id", "experiments.experiment_id"))
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_pk", _Id, primary_key=True),
+    Column("run_id", Text, nullable=False, unique=True),
+    _owner("experiment_id", "experiments.experiment_id"),
+    Column("name", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("start_ms", BigInteger),
+    Column("end_ms", BigInteger),
+    Column("deleted_ms", BigInteger),
+    Column("parent_run_id", Text),
+    Column("snapshot_id", Text),
+    Column("error", Text),
+    Index("ix_runs_experiment_id_start_ms", "experiment_id", "start_ms", "run_id"),
+    Index("ix_runs_parent_run_id", "parent_run_id"),
+)
+run_params = _named_values("run_params", _owner("run_pk", "runs.run_pk"))
+run_tags = _named_values("run_tags", _owner("run_pk", "runs.run_pk"))
+run_properties = _named_values("run_properties", _owner("run_pk", "runs.run_pk"))
+
+# One metric name of one run as MLflow sees it. A column of a row or table has `metric` and `column_name`, and the name
+# `metric.column_name`; a scalar or a list has its own name in `metric` and "" in `column_name`. `last_…` is the latest
+# point in MLflow's sense: highest step, then time, then value.
+series = Table(
+    "series",
+    metadata,
+    Column("series_id", _Id, primary_key=True),
+    _owner("run_pk", "runs.run_pk"),
+    Column("name", Text, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("column_name", Text, nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("last_timestamp_ms", BigInteger, nullable=False),
+    Column("last_value", Double, nullable=False),
+    Column("last_value_type", SmallInteger, nullable=False),
+    UniqueConstraint("run_pk", "name"),
+)
+
+NUMBER, NAN, TEXT = 0, 1, 2  # `value_type`: SQLite can't hold NaN, and a list or table may hold strings
+
+# The primary key makes a point that is logged again the same point (MLflow's rule). Values that may repeat, those of
+# lists, rows and tables, are told apart by `seq`, their order from 1; MLflow's points have 0.
+points = Table(
+    "points",
+    metadata,
+    _owner("series_id", "series.series_id"),
+    Column("step", BigInteger, nullable=False),
+    Column("timestamp_ms", BigInteger, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("value_type", SmallInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("text", Text),
+    PrimaryKeyConstraint("series_id", "step", "timestamp_ms", "value", "value_type", "seq"),
+    sqlite_with_rowid=False,
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("dataset_id", _Id, primary_key=True),
+    _owner("experiment_id", "experiments.experiment_id"),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("source_type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("schema", Text),
+    Column("profile", Text),
+    UniqueConstraint("experiment_id", "name", "digest"),
+)
+run_datasets = Table(
+    "run_datasets",
+    metadata,
+    _owner("run_pk", "runs.run_pk"),
+    _owner("dataset_id", "datasets.dataset_id"),
+    PrimaryKeyConstraint("run_pk", "dataset_id"),
+    sqlite_with_rowid=False,
+)
+run_dataset_tags = _named_values(
+    "run_dataset_tags", _owner("run_pk", "runs.run_pk"), _owner("dataset_id", "datasets.dataset_id")
+)
+
+# No foreign key on `model_id`: a run may name a model of another workspace.
+run_models = Table(
+    "run_models",
+    metadata,
+    _owner("run_pk", "runs.run_pk"),
+    Column("direction", String(6), nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    PrimaryKeyConstraint("run_pk", "direction", "model_id", "step"),
+    sqlite_with_rowid=False,
+)
+
+logged_models = Table(
+    "logged_models",
+    metadata,
+    Column("model_pk", _Id, primary_key=True),
+    Column("model_id", Text, nullable=False, unique=True),
+    _owner("experiment_id", "experiments.experiment_id"),
+    Column("name", Text, nullable=False),
+    Column("model_type", Text),
+    Column("status", String(16), nullable=False),
+    Column("status_message", Text),
+    Column("source_run_id", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("deleted_ms", BigInteger),
+    Index("ix_logged_models_experiment_id_created_ms", "experiment_id", "created_ms"),
+)
+logged_model_params = _named_values("logged_model_params", _owner("model_pk", "logged_models.model_pk"))
+logged_model_tags = _named_values("logged_model_tags", _owner("model_pk", "logged_models.model_pk"))
+
+# The dataset columns are "" where a metric isn't about a dataset, so that they can be part of the key.
+logged_model_metrics = Table(
+    "logged_model_metrics",
+    metadata,
+    _owner("model_pk", "logged_models.model_pk"),
+    Column("name", Text, nullable=False),
+    Column("dataset_name", Text, nullable=False),
+    Column("dataset_digest", Text, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("timestamp_ms", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("value_type", SmallInteger, nullable=False),
+    PrimaryKeyConstraint(
+        "model_pk", "name", "dataset_name", "dataset_digest", "step", "timestamp_ms", "run_id", "value", "value_type"
+    ),
+    sqlite_with_rowid=False,
+)
+
+registered_models = Table(
+    "registered_models",
+    metadata,
+    Column("registered_pk", _Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("description", Text),
+    Column("deployment_job_id", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+registered_model_tags = _named_values(
+    "registered_model_tags", _owner("registered_pk", "registered_models.registered_pk")
+)
+registered_model_aliases = Table(
+    "registered_model_aliases",
+    metadata,
+    _owner("registered_pk", "registered_models.registered_pk"),
+    Column("alias", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    PrimaryKeyConstraint("registered_pk", "alias"),
+    sqlite_with_rowid=False,
+)
+model_versions = Table(
+    "model_versions",
+    metadata,
+    _owner("registered_pk", "registered_models.registered_pk"),
+    Column("version", Integer, nullable=False),
+    Column("description", Text),
+    Column("user_id", Text),
+    Column("stage", String(16), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("storage_location", Text, nullable=False),
+    Column("run_id", Text),
+    Column("run_link", Text),
+    Column("status", String(32), nullable=False),
+    Column("status_message", Text),
+    Column("model_id", Text),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("deleted_ms", BigInteger),
+    PrimaryKeyConstraint("registered_pk", "version"),
+    sqlite_with_rowid=False,
+)
+model_version_tags = Table(
+    "model_version_tags",
+    metadata,
+    Column("registered_pk", _Id, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("registered_pk", "version", "name"),
+    ForeignKeyConstraint(
+        ["registered_pk", "version"], ["model_versions.registered_pk", "model_versions.version"], ondelete="CASCADE"
+    ),
+    sqlite_with_rowid=False,
+)
+
+# `container` is a location as `records.locations` has it; the bytes lie under their hash (`records.files`).
+files = Table(
+    "files",
+    metadata,
+    Column("container", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("modified_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("container", "path"),
+    CheckConstraint("size_bytes >= 0", name="size_bytes"),
+    Index("ix_files_sha256", "sha256"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,248 @@
+"""The values a record store takes and gives. Free of MLflow, of SQL and of HTTP.
+
+Times are UTC milliseconds since the epoch. Ids are strings. Records are frozen; points are tuples, because histories
+come by the hundred thousand and a tuple is made in a quarter of a dataclass's time.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class View(str, Enum):
+    """Which of the active and the deleted a search looks at."""
+
+    ACTIVE = "active"
+    DELETED = "deleted"
+    ALL = "all"
+
+
+class RunStatus(str, Enum):
+    """Azure ML's run statuses; the adapters translate (`spec.md`, "MLflow calls and where they land")."""
+
+    NOT_STARTED = "NotStarted"
+    QUEUED = "Queued"
+    PREPARING = "Preparing"
+    RUNNING = "Running"
+    FINALIZING = "Finalizing"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+
+
+class MetricKind(str, Enum):
+    """How a metric was logged, which decides how it reads back."""
+
+    SCALAR = "scalar"
+    LIST = "list"
+    ROW = "row"
+    TABLE = "table"
+
+
+class ModelDirection(str, Enum):
+    """Whether a logged model went into a run or came out of it."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a search; `next_token` is None on the last."""
+
+    items: list[T]
+    next_token: str | None
+
+
+class MetricPoint(NamedTuple):
+    """One value of one series. `value` may be NaN or ±Inf."""
+
+    name: str
+    value: float
+    step: int
+    timestamp_ms: int
+
+
+class LoggedModelPoint(NamedTuple):
+    """A metric point that is also about a logged model, and perhaps about a dataset ("" where it isn't)."""
+
+    model_id: str
+    name: str
+    value: float
+    step: int
+    timestamp_ms: int
+    run_id: str
+    dataset_name: str
+    dataset_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRecord:
+    """A metric as the `Run` vocabulary sees it: columns of equal meaning, "" being the only column of a plain one."""
+
+    name: str
+    kind: MetricKind
+    columns: dict[str, list[float | str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRecord:
+    """`artifact_location` is a remote URI, or None where files live in the workspace."""
+
+    experiment_id: str
+    name: str
+    created_ms: int
+    updated_ms: int
+    deleted_ms: int | None
+    artifact_location: str | None
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that a run used, by name and digest; `schema` and `profile` are JSON texts."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInput:
+    """A dataset and the tags of its use in one run (`mlflow.data.context` says training, validation, …)."""
+
+    dataset: Dataset
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """One dataset of an experiment and one context that it was used in."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunModel:
+    """A logged model that is an input or an output of a run."""
+
+    direction: ModelDirection
+    model_id: str
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run without its histories: `metrics` holds each series' latest point (highest step, then time, then value)."""
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: RunStatus
+    user_id: str
+    created_ms: int
+    start_ms: int | None
+    end_ms: int | None
+    deleted_ms: int | None
+    parent_run_id: str | None
+    artifact_location: str | None
+    metrics: list[MetricPoint]
+    params: dict[str, str]
+    tags: dict[str, str]
+    properties: dict[str, str]
+    datasets: list[DatasetInput]
+    models: list[RunModel]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of a container. `sha256` is lower-case hex; `path` is relative, with forward slashes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    modified_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileListing:
+    """An immediate child of a folder: a file, or a folder with the total size of what is under it."""
+
+    path: str
+    is_folder: bool
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedModelRecord:
+    """A model logged by a run (MLflow 3); `status` is MLflow's word (PENDING, READY, FAILED)."""
+
+    model_id: str
+    experiment_id: str
+    name: str
+    model_type: str | None
+    status: str
+    status_message: str | None
+    source_run_id: str | None
+    created_ms: int
+    updated_ms: int
+    deleted_ms: int | None
+    artifact_location: str | None
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: list[LoggedModelPoint]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerm:
+    """One term of a logged-model ordering; the dataset fields narrow a metric to one dataset."""
+
+    name: str
+    is_ascending: bool = True
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersionRecord:
+    """A numbered version of a model. `source` is a URI; one in this workspace is kept relative (see `records.locations`)."""
+
+    name: str
+    version: int
+    created_ms: int
+    updated_ms: int
+    description: str | None
+    user_id: str | None
+    stage: str
+    source: str
+    storage_location: str
+    run_id: str | None
+    run_link: str | None
+    status: str
+    status_message: str | None
+    model_id: str | None
+    tags: dict[str, str]
+    aliases: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A registered model: a name with numbered versions. `latest_versions` has the newest of each stage."""
+
+    name: str
+    created_ms: int
+    updated_ms: int
+    description: str | None
+    deployment_job_id: str | None
+    tags: dict[str, str]
+    aliases: dict[str, int]
+    latest_versions: list[ModelVersionRecord]
