@@ -31,6 +31,7 @@ from mlflow_amlstore.records.types import (
     RunModel,
     RunRecord,
     RunStatus,
+    TrashContents,
     View,
 )
 
@@ -234,11 +235,17 @@ class Files(Protocol):
         """Open a file for reading. Raises NotFound."""
         ...
 
+    def download(
+        self, container: str, path: str, target: Path, *, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Copy a file to `target`, whole or not at all, checking its SHA-256 on the way. Raises NotFound."""
+        ...
+
     def find(self, container: str, path: str) -> FileRecord | None:
         """Return the file's record, or None where there is no such file."""
         ...
 
-    def list(self, container: str, folder: str = "") -> list[FileListing]:
+    def list_folder(self, container: str, folder: str = "") -> list[FileListing]:
         """Return the folder's immediate children by name; empty for a folder that doesn't exist."""
         ...
 
@@ -425,6 +432,21 @@ class Models(Protocol):
         ...
 
 
+class Trash(Protocol):
+    """What is deleted and can still be restored."""
+
+    def list_deleted(self, *, older_than_ms: int = 0) -> TrashContents:
+        """Return what was deleted at least that long ago."""
+        ...
+
+    def empty(self, contents: TrashContents) -> int:
+        """Delete these for good, with their metrics and files, and return the bytes of disk given back.
+
+        What was restored since it was listed is left alone.
+        """
+        ...
+
+
 class RecordStore(Protocol):
     """A workspace's run records, by topic. Safe to use from several threads; a forked child gets its own connections."""
 
@@ -445,6 +467,9 @@ class RecordStore(Protocol):
 
     @property
     def models(self) -> Models: ...
+
+    @property
+    def trash(self) -> "Trash": ...
 
     def close(self) -> None:
         """Release connections; the store may not be used afterwards. Calling it again does nothing."""

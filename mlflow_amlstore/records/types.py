@@ -246,3 +246,15 @@ class ModelRecord:
     tags: dict[str, str]
     aliases: dict[str, int]
     latest_versions: list[ModelVersionRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class TrashContents:
+    """Ids of deleted experiments, runs and logged models; runs of a deleted experiment are in `run_ids` too."""
+
+    experiment_ids: list[str]
+    run_ids: list[str]
+    model_ids: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.experiment_ids or self.run_ids or self.model_ids)

@@ -1,0 +1,35 @@
+"""MLflow's three plugin classes over a workspace. MLflow finds them by entry point and loads this module at
+`import mlflow`, so nothing here imports more before it is called."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.plugin.artifacts import WorkspaceArtifactRepository
+    from mlflow_amlstore.plugin.registry import RegistryStore
+    from mlflow_amlstore.plugin.tracking import TrackingStore
+
+
+def tracking_store(store_uri: str, artifact_uri: str | None = None) -> "TrackingStore":
+    """The tracking store of the workspace that `store_uri` names (entry point `mlflow.tracking_store`).
+
+    `artifact_uri` is not used: a workspace keeps its files itself.
+    """
+    from mlflow_amlstore.plugin.tracking import tracking_store_of
+
+    return tracking_store_of(store_uri)
+
+
+def model_registry_store(store_uri: str, tracking_uri: str | None = None) -> "RegistryStore":
+    """The model registry of the workspace that `store_uri` names (entry point `mlflow.model_registry_store`)."""
+    from mlflow_amlstore.plugin.registry import RegistryStore
+
+    return RegistryStore(store_uri, tracking_uri)
+
+
+def artifact_repository(
+    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> "WorkspaceArtifactRepository":
+    """The files that `artifact_uri` names (entry point `mlflow.artifact_repository`)."""
+    from mlflow_amlstore.plugin.artifacts import WorkspaceArtifactRepository
+
+    return WorkspaceArtifactRepository(artifact_uri, tracking_uri, registry_uri)

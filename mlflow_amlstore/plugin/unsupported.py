@@ -1,0 +1,67 @@
+"""What MLflow's tracking stores can do and this one can't yet: each answers with one clear NOT_IMPLEMENTED error.
+
+The error is a NotImplementedError too, because MLflow's tracing catches that one and goes on (`mlflow/tracing/export`):
+a training script that merely autologs must not break.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
+
+from mlflow_amlstore.errors import NotSupported
+
+_METHODS_BY_TOPIC = {
+    "Tracing": (
+        "start_trace end_trace deprecated_start_trace_v2 deprecated_end_trace_v2 delete_traces get_trace_info get_trace "
+        "batch_get_traces batch_get_trace_infos archive_traces get_online_trace_details search_traces "
+        "find_completed_sessions query_trace_metrics set_trace_tag delete_trace_tag log_spans link_traces_to_run "
+        "unlink_traces_from_run link_prompts_to_trace calculate_trace_filter_correlation"
+    ),
+    "Assessing traces": "get_assessment create_assessment update_assessment delete_assessment",
+    "Issues of traces": "create_issue get_issue update_issue search_issues",
+    "Evaluation datasets": (
+        "create_dataset get_dataset delete_dataset search_datasets upsert_dataset_records delete_dataset_records "
+        "set_dataset_tags delete_dataset_tag get_dataset_experiment_ids add_dataset_to_experiments "
+        "remove_dataset_from_experiments"
+    ),
+    "Scorers": (
+        "register_scorer list_scorers list_scorers_across_experiments get_scorer list_scorer_versions delete_scorer "
+        "upsert_online_scoring_config get_online_scoring_configs get_active_online_scorers"
+    ),
+    "Label schemas": (
+        "create_label_schema get_label_schema get_label_schema_by_name list_label_schemas update_label_schema "
+        "delete_label_schema"
+    ),
+    "Review queues": (
+        "create_review_queue get_or_create_user_queue get_review_queue get_review_queue_by_name list_review_queues "
+        "update_review_queue delete_review_queue add_items_to_review_queue remove_items_from_review_queue "
+        "list_review_queue_items set_review_queue_item_status"
+    ),
+}
+
+
+class NotImplementedMlflowException(MlflowException, NotImplementedError):
+    """MLflow's error with the code NOT_IMPLEMENTED, which code that only knows Python's own error catches too."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(str(NotSupported(topic)), error_code=NOT_IMPLEMENTED)
+
+
+def _refusal(topic: str, name: str) -> Callable[..., Any]:
+    def refuse(self: object, *_args: object, **_kwargs: object) -> Any:
+        raise NotImplementedMlflowException(f"{topic} ({name})")
+
+    refuse.__name__ = name
+    refuse.__doc__ = f"Raises NOT_IMPLEMENTED: {topic.lower()}."
+    return refuse
+
+
+class UnsupportedMethods:
+    """Mixin: the methods above, each of which raises NotImplementedMlflowException."""
+
+
+for _topic, _names in _METHODS_BY_TOPIC.items():
+    for _name in _names.split():
+        setattr(UnsupportedMethods, _name, _refusal(_topic, _name))

@@ -1,0 +1,140 @@
+"""What a filter may say, resource by resource, is a `Grammar`; the resources' modules each make one."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mlflow_amlstore.errors import FilterInvalid
+from mlflow_amlstore.records.search.lexer import Kind, Token, unquoted
+
+Value = str | int | float | tuple[str | int | float, ...] | None
+
+_WHOLE = re.compile(r"[+-]?\d+")
+
+
+class Entity(str, Enum):
+    """What a name in a filter belongs to."""
+
+    ATTRIBUTE = "attribute"
+    METRIC = "metric"
+    PARAM = "param"
+    TAG = "tag"
+    DATASET = "dataset"
+
+
+class ValueRefused(Exception):
+    """A value reader's complaint; the parser turns it into FilterInvalid, which says where."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which comparators a name takes, and how the value after them is read."""
+
+    comparators: tuple[str, ...]
+    read: Callable[[Token], str | int | float]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names a clause may have: `words` are what may stand before the dot, `fixed` the entities with set names.
+
+    `fixed` maps every spelling of a name to the name; entities that aren't in it take any name.
+    """
+
+    words: Mapping[str, Entity]
+    fixed: Mapping[Entity, Mapping[str, str]]
+
+    def resolve(self, text: str, token: Token) -> tuple[Entity, str]:
+        """Return what `token` names. Raises FilterInvalid."""
+        word, dot, rest = token.text.partition(".")
+        entity = Entity.ATTRIBUTE if not dot else self.words.get(word.strip("`"))
+        if entity is None:
+            raise FilterInvalid(
+                text, token.position, token.text, f"the word before the dot must be one of {', '.join(self.words)}"
+            )
+        name = unquoted(rest if dot else token.text)
+        names = self.fixed.get(entity)
+        if names is None:
+            return entity, name
+        if name not in names:
+            known = ", ".join(sorted(names))
+            raise FilterInvalid(text, token.position, token.text, f"no such {entity.value}; there is {known}")
+        return entity, names[name]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A vocabulary with a rule for every entity, and for the attributes that differ from the entity's own rule."""
+
+    vocabulary: Vocabulary
+    rules: Mapping[Entity, Rule]
+    attribute_rules: Mapping[str, Rule] = field(default_factory=dict)
+
+    def rule(self, entity: Entity, name: str) -> Rule:
+        """The rule for a name that the vocabulary resolved."""
+        if entity is Entity.ATTRIBUTE and name in self.attribute_rules:
+            return self.attribute_rules[name]
+        return self.rules[entity]
+
+
+def read_text(token: Token) -> str:
+    """A value in single or double quotes."""
+    if token.kind not in (Kind.TEXT, Kind.QUOTED):
+        raise ValueRefused("the value must be in quotes, 'so' or \"so\"")
+    return token.text[1:-1]
+
+
+def read_number(token: Token) -> int | float:
+    """A number without quotes."""
+    if token.kind is not Kind.NUMBER:
+        raise ValueRefused("the value must be a number, without quotes")
+    return _number(token.text)
+
+
+def read_integer(token: Token) -> int | float:
+    """A whole number without quotes."""
+    number = read_number(token)
+    if not _WHOLE.fullmatch(token.text):
+        raise ValueRefused("the value must be a whole number")
+    return number
+
+
+def read_version(token: Token) -> int | float:
+    """A whole number, with or without quotes."""
+    if token.kind is Kind.NUMBER:
+        return read_integer(token)
+    return read_id(token)
+
+
+def read_id(token: Token) -> int | float:
+    """A whole number in quotes."""
+    text = read_text(token).strip()
+    if not _WHOLE.fullmatch(text):
+        raise ValueRefused("the value must be a whole number in quotes")
+    return _number(text)
+
+
+def _number(text: str) -> int | float:
+    try:
+        number = int(text)
+    except ValueError:
+        return float(text)
+    return number if -(2**63) <= number < 2**63 else float(number)  # the database has no longer integers
+
+
+EQUAL = ("=", "!=")
+LIKE = (*EQUAL, "LIKE", "ILIKE")
+IN = ("IN", "NOT IN")
+NULL = ("IS NULL", "IS NOT NULL")
+
+NUMBER_RULE = Rule((*EQUAL, "<", "<=", ">", ">="), read_number)
+INTEGER_RULE = Rule(NUMBER_RULE.comparators, read_integer)
+TEXT_RULE = Rule(LIKE, read_text)
+TEXT_OR_LIST_RULE = Rule((*LIKE, *IN), read_text)
+TEXT_OR_NULL_RULE = Rule((*LIKE, *NULL), read_text)
+
+
+def same(*names: str) -> dict[str, str]:
+    """Names that have no other spelling."""
+    return {name: name for name in names}

@@ -1,0 +1,71 @@
+"""Joining the tables that hold values by name: series, params and tags."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import ColumnElement, FromClause, Table, and_
+
+from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.search.grammar import Entity
+from mlflow_amlstore.records.search.parser import Comparison
+from mlflow_amlstore.records.search.sql import compare
+
+_MAX_JOINS = 60  # SQLite joins at most 64 tables
+
+
+class NamedValues:
+    """The joins that a search needs: one for every name it filters or orders by, however often.
+
+    An owner has a name at most once, so a join never multiplies rows.
+    """
+
+    def __init__(self, owner: Table, owned: Mapping[Entity, Table]) -> None:
+        self._owner = owner
+        self._owned = owned
+        self._joined: dict[tuple[Entity, str], FromClause] = {}
+        self._required: set[tuple[Entity, str]] = set()
+
+    def join(self, entity: Entity, name: str) -> FromClause:
+        """The joined row of that name; all its columns are NULL for an owner that hasn't the name."""
+        subject = (entity, name)
+        if subject not in self._joined:
+            if len(self._joined) == _MAX_JOINS:
+                raise InvalidValue("filter", name, f"a search may name at most {_MAX_JOINS} metrics, params and tags")
+            self._joined[subject] = self._owned[entity].alias(f"{entity.value}_{len(self._joined)}")
+        return self._joined[subject]
+
+    def condition(self, comparison: Comparison) -> ColumnElement[bool]:
+        """Whether the owner's value of that name satisfies the comparison; without a value it doesn't."""
+        row = self.join(comparison.entity, comparison.name)
+        if comparison.comparator == "IS NULL":
+            return row.c.name.is_(None)
+        self._required.add((comparison.entity, comparison.name))
+        if comparison.comparator == "IS NOT NULL":
+            return row.c.name.is_not(None)
+        if comparison.entity is Entity.METRIC:
+            return compare_number(row.c.last_value, row.c.last_value_type, comparison)
+        return compare(row.c.value, comparison.comparator, comparison.value)
+
+    def add_to(self, source: FromClause) -> FromClause:
+        """`source` with the joins: first those that leave rows out, so that fewer reach the rest."""
+        for subject in sorted(self._joined, key=lambda subject: subject not in self._required):
+            row = self._joined[subject]
+            source = source.join(row, self._on(subject[1], row), isouter=subject not in self._required)
+        return source
+
+    def _on(self, name: str, row: FromClause) -> ColumnElement[bool]:
+        owner_columns = [column.name for column in self._owner.primary_key]
+        conditions = [row.c[column] == self._owner.c[column] for column in owner_columns]
+        if "last_value_type" in row.c:
+            conditions.append(row.c.last_value_type != tables.TEXT)  # to MLflow a metric is a number
+        return and_(*conditions, row.c.name == name)
+
+
+def compare_number(
+    value: ColumnElement[float], value_type: ColumnElement[int], comparison: Comparison
+) -> ColumnElement[bool]:
+    """Compare a number that may be NaN, which is unequal to everything and neither less nor greater."""
+    condition = compare(value, comparison.comparator, comparison.value)
+    if comparison.comparator == "!=":
+        return condition | (value_type == tables.NAN)
+    return condition & (value_type == tables.NUMBER)

@@ -1,0 +1,175 @@
+"""Experiments in SQL: implements `records.store.Experiments`."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import IntegrityError
+
+from mlflow_amlstore.errors import AlreadyExists, Deleted, InvalidState, NotFound
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.locations import check_artifact_location
+from mlflow_amlstore.records.search import page_of_experiments
+from mlflow_amlstore.records.sql.named_values import values_by_owner
+from mlflow_amlstore.records.tables import experiment_tags, experiments, runs
+from mlflow_amlstore.records.types import ExperimentRecord, Page, View
+from mlflow_amlstore.records.validation import (
+    MAX_EXPERIMENT_TAG_VALUE_LENGTH,
+    check_experiment_name,
+    check_tags,
+    experiment_key,
+)
+
+
+class SqlExperiments:
+    """Experiments of one workspace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, name: str, *, artifact_location: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+        check_experiment_name(name)
+        check_tags((tags or {}).items(), max_value_length=MAX_EXPERIMENT_TAG_VALUE_LENGTH)
+        if artifact_location:
+            artifact_location = check_artifact_location(artifact_location)
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            try:
+                key: int = connection.execute(
+                    insert(experiments).values(
+                        name=name, artifact_location=artifact_location or None, created_ms=now, updated_ms=now
+                    )
+                ).inserted_primary_key[0]  # type: ignore[index]  # an insert of one row has one
+            except IntegrityError as error:
+                raise self._name_taken(connection, name) from error
+            if tags:
+                rows = [{"experiment_id": key, "name": tag, "value": value} for tag, value in tags.items()]
+                connection.execute(insert(experiment_tags), rows)
+        return str(key)
+
+    def get(self, experiment_id: str) -> ExperimentRecord:
+        with self._database.read() as connection:
+            return _records(connection, [_row(connection, experiment_id)])[0]
+
+    def find_by_name(self, name: str) -> ExperimentRecord | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(experiments).where(experiments.c.name == name)).first()
+            return None if row is None else _records(connection, [row])[0]
+
+    def search(
+        self,
+        *,
+        view: View = View.ACTIVE,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page[ExperimentRecord]:
+        with self._database.read() as connection:
+            rows, token = page_of_experiments(
+                connection,
+                view=view,
+                filter=filter,
+                order_by=order_by,
+                max_results=max_results,
+                page_token=page_token,
+            )
+            return Page(_records(connection, rows), token)
+
+    def rename(self, experiment_id: str, name: str) -> None:
+        check_experiment_name(name)
+        with self._database.write() as connection:
+            row = _row(connection, experiment_id)
+            if row.deleted_ms is not None:
+                raise InvalidState(f"Experiment {experiment_id} is deleted and can't be renamed; restore it first")
+            try:
+                _change(connection, row.experiment_id, name=name, updated_ms=self._database.now_ms())
+            except IntegrityError as error:
+                raise self._name_taken(connection, name) from error
+
+    def delete(self, experiment_id: str) -> None:
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            row = _row(connection, experiment_id)
+            if row.deleted_ms is not None:
+                raise NotFound("active experiment", experiment_id, "It is deleted already")
+            _change(connection, row.experiment_id, deleted_ms=now, updated_ms=now)
+            of_experiment = runs.c.experiment_id == row.experiment_id
+            connection.execute(update(runs).where(of_experiment, runs.c.deleted_ms.is_(None)).values(deleted_ms=now))
+
+    def restore(self, experiment_id: str) -> None:
+        with self._database.write() as connection:
+            row = _row(connection, experiment_id)
+            if row.deleted_ms is None:
+                raise NotFound("deleted experiment", experiment_id, "It is not deleted")
+            _change(connection, row.experiment_id, deleted_ms=None, updated_ms=self._database.now_ms())
+            # As MLflow does: all its runs come back, those too that were deleted before it.
+            connection.execute(update(runs).where(runs.c.experiment_id == row.experiment_id).values(deleted_ms=None))
+
+    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
+        check_tags([(name, value)], max_value_length=MAX_EXPERIMENT_TAG_VALUE_LENGTH)
+        with self._database.write() as connection:
+            key = _active_key(connection, experiment_id)
+            statement = upsert(experiment_tags).values(experiment_id=key, name=name, value=value)
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["experiment_id", "name"], set_={"value": statement.excluded.value}
+                )
+            )
+
+    def delete_tag(self, experiment_id: str, name: str) -> None:
+        with self._database.write() as connection:
+            key = _active_key(connection, experiment_id)
+            tag = experiment_tags.c
+            removed = connection.execute(
+                delete(experiment_tags).where(tag.experiment_id == key, tag.name == name)
+            ).rowcount
+            if not removed:
+                raise NotFound("tag", name, f"Experiment {experiment_id} has no such tag")
+
+    @staticmethod
+    def _name_taken(connection: Connection, name: str) -> AlreadyExists:
+        deleted = connection.execute(select(experiments.c.deleted_ms).where(experiments.c.name == name)).scalar()
+        hint = "It is deleted: restore it, remove it for good with `amlstore gc`, or choose another name"
+        return AlreadyExists("experiment", name, hint if deleted is not None else "")
+
+
+def active_experiment(connection: Connection, experiment_id: object) -> Row[tuple[int, str | None]]:
+    """Return `(experiment_id, artifact_location)` of an active experiment. Raises NotFound, Deleted."""
+    row = _row(connection, experiment_id)
+    if row.deleted_ms is not None:
+        raise Deleted("experiment", experiment_id)
+    return row
+
+
+def _active_key(connection: Connection, experiment_id: str) -> int:
+    key: int = active_experiment(connection, experiment_id).experiment_id
+    return key
+
+
+def _row(connection: Connection, experiment_id: object) -> Row[tuple[int, str | None]]:
+    key = experiment_key(experiment_id)
+    row = connection.execute(select(experiments).where(experiments.c.experiment_id == key)).first()
+    if row is None:
+        raise NotFound("experiment", experiment_id, "No Experiment with that id exists")
+    return row
+
+
+def _change(connection: Connection, key: int, **values: object) -> None:
+    connection.execute(update(experiments).where(experiments.c.experiment_id == key).values(**values))
+
+
+def _records(connection: Connection, rows: Sequence[Row[tuple[int, str | None]]]) -> list[ExperimentRecord]:
+    tags = values_by_owner(connection, experiment_tags, [row.experiment_id for row in rows])
+    return [
+        ExperimentRecord(
+            experiment_id=str(row.experiment_id),
+            name=row.name,
+            created_ms=row.created_ms,
+            updated_ms=row.updated_ms,
+            deleted_ms=row.deleted_ms,
+            artifact_location=row.artifact_location,
+            tags=tags[row.experiment_id],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,293 @@
+"""Files of runs and logged models: contents on disk by their SHA-256, names in SQL. Implements `records.store.Files`.
+
+A name never becomes a path on disk. Content is streamed under a temporary name, hashed as it passes and renamed to its
+hash; then one transaction says which names have it. So a reader sees the old file or the new one, a folder appears
+at once, and what a killed process leaves behind has no name and is swept by `sweep_incoming`.
+"""
+
+import errno
+import hashlib
+import mimetypes
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, or_, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from mlflow_amlstore.errors import DiskFull, InvalidValue, NotFound, PathUnsafe, ReadOnly, StorageFailed
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.locations import check_path, split_location
+from mlflow_amlstore.records.tables import files
+from mlflow_amlstore.records.types import FileListing, FileRecord
+
+FILES_FOLDER = "files"
+CHUNK_BYTES = 1024 * 1024
+_ABANDONED_AFTER_S = 24 * 3600
+
+_Progress = Callable[[int], None] | None
+
+
+class _Incoming(NamedTuple):
+    """Content that is on disk under a temporary name."""
+
+    path: str
+    temporary: Path
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+
+class SqlFiles:
+    """Files of one workspace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._root = database.folder / FILES_FOLDER
+
+    def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
+        _check_container(container)
+        path = check_path(path)
+        with self._our_errors(), ExitStack() as cleanup:
+            incoming = self._receive(path, source, cleanup, None, content_type)
+            return self._record(container, [incoming])[0]
+
+    def write_local(
+        self, container: str, items: Iterable[tuple[str, Path]], *, progress: _Progress = None
+    ) -> list[FileRecord]:
+        _check_container(container)
+        checked = [(check_path(path), local) for path, local in items]
+        with self._our_errors(), ExitStack() as cleanup:
+            received = []
+            for path, local in checked:
+                with local.open("rb") as source:
+                    received.append(self._receive(path, source, cleanup, progress, None))
+            return self._record(container, received)
+
+    def open(self, container: str, path: str) -> BinaryIO:
+        return self._open_content(self._get(container, path))
+
+    def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
+        record = self._get(container, path)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        with self._open_content(record) as source:
+            try:
+                with temporary.open("wb") as sink:
+                    found = _copy_hashed(source, sink, progress)[1]
+                if found != record.sha256:
+                    raise StorageFailed(
+                        str(self._database.folder), f"the content of {path!r} is not what was stored (SHA-256 differs)"
+                    )
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def find(self, container: str, path: str) -> FileRecord | None:
+        with self._database.read() as connection:
+            row = connection.execute(_select_files(container).where(files.c.path == check_path(path))).first()
+            return None if row is None else FileRecord(*row)
+
+    def list_folder(self, container: str, folder: str = "") -> list[FileListing]:
+        prefix = f"{check_path(folder)}/" if folder else ""
+        folders: dict[str, int] = {}
+        listing: list[FileListing] = []
+        for record in self.list_all(container, folder):
+            if record.path == prefix[:-1]:
+                continue  # `folder` is itself a file
+            child, slash, _ = record.path[len(prefix) :].partition("/")
+            if slash:
+                folders[child] = folders.get(child, 0) + record.size_bytes
+            else:
+                listing.append(FileListing(record.path, False, record.size_bytes))
+        listing += [FileListing(prefix + child, True, size) for child, size in folders.items()]
+        return sorted(listing, key=lambda child: child.path)
+
+    def list_all(self, container: str, folder: str = "") -> list[FileRecord]:
+        statement = _select_files(container).order_by(files.c.path)
+        if folder:
+            statement = statement.where(_at_or_under(check_path(folder)))
+        with self._database.read() as connection:
+            return [FileRecord(*row) for row in connection.execute(statement)]
+
+    def delete(self, container: str, path: str = "") -> int:
+        _check_container(container)
+        chosen = files.c.container == container
+        if path:
+            chosen = and_(chosen, _at_or_under(check_path(path)))
+        with self._our_errors():
+            with self._database.write() as connection:
+                hashes = list(connection.execute(select(files.c.sha256).where(chosen)).scalars())
+                connection.execute(delete(files).where(chosen))
+            self.remove_unnamed(hashes)
+        return len(hashes)
+
+    def remove_unnamed(self, hashes: Sequence[str]) -> int:
+        """Remove those contents that no file has any more; return the bytes given back.
+
+        In a write transaction, because a writer names its content in one too: no content goes that is being named.
+        """
+        freed = 0
+        with self._database.write() as connection:
+            for sha256 in set(hashes):
+                if connection.execute(select(files.c.path).where(files.c.sha256 == sha256).limit(1)).first() is None:
+                    content = self._content_path(sha256)
+                    with suppress(FileNotFoundError):
+                        freed += content.stat().st_size
+                        content.unlink()
+        return freed
+
+    def sweep_incoming(self) -> int:
+        """Remove uploads that were abandoned a day ago or longer; return the bytes given back."""
+        freed = 0
+        incoming = self._root / "incoming"
+        for leftover in incoming.iterdir() if incoming.is_dir() else ():
+            with suppress(FileNotFoundError):  # its writer finished meanwhile
+                status = leftover.stat()
+                if status.st_mtime < time.time() - _ABANDONED_AFTER_S:
+                    leftover.unlink()
+                    freed += status.st_size
+        return freed
+
+    def _get(self, container: str, path: str) -> FileRecord:
+        record = self.find(container, path)
+        if record is None:
+            raise NotFound("file", path, f"{container} has no such file")
+        return record
+
+    def _receive(
+        self, path: str, source: BinaryIO, cleanup: ExitStack, progress: _Progress, content_type: str | None
+    ) -> _Incoming:
+        temporary = self._inside(self._root / "incoming") / uuid.uuid4().hex
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        cleanup.callback(temporary.unlink, missing_ok=True)
+        with temporary.open("xb") as sink:
+            size, sha256 = _copy_hashed(source, sink, progress)
+        guessed = content_type or mimetypes.guess_type(path)[0] or "application/octet-stream"
+        return _Incoming(path, temporary, size, sha256, guessed)
+
+    def _record(self, container: str, received: Sequence[_Incoming]) -> list[FileRecord]:
+        """Give the received contents their names, all in one transaction."""
+        now = self._database.now_ms()
+        records = [FileRecord(new.path, new.size_bytes, new.sha256, new.content_type, now) for new in received]
+        replaced: list[str] = []
+        with self._database.write() as connection:
+            for new, record in zip(received, records, strict=True):
+                replaced += _name_content(connection, container, record)
+                content = self._content_path(new.sha256)
+                content.parent.mkdir(parents=True, exist_ok=True)
+                new.temporary.replace(content)
+        unnamed = set(replaced) - {record.sha256 for record in records}
+        if unnamed:
+            self.remove_unnamed(list(unnamed))
+        return records
+
+    def _content_path(self, sha256: str) -> Path:
+        return self._inside(self._root / sha256[:2]) / sha256
+
+    def _inside(self, folder: Path) -> Path:
+        """The folder, unless somebody made it a link to elsewhere."""
+        if folder.is_symlink() or self._root.is_symlink():
+            raise PathUnsafe("files folder", str(folder), "is a symbolic link, which could lead out of the workspace")
+        return folder
+
+    def _open_content(self, record: FileRecord) -> BinaryIO:
+        content = self._content_path(record.sha256)
+        try:
+            return os.fdopen(os.open(content, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise PathUnsafe(
+                    "file content", str(content), "is a symbolic link, which could lead out of the workspace"
+                ) from error
+            if error.errno == errno.ENOENT:
+                raise StorageFailed(
+                    str(self._database.folder), f"the content of {record.path!r} ({record.sha256}) is missing from files/"
+                ) from error
+            raise
+
+    @contextmanager
+    def _our_errors(self) -> Iterator[None]:
+        """What the operating system refuses inside the workspace, as our errors; the caller's own files stay as they are."""
+        try:
+            yield
+        except OSError as error:
+            folder = str(self._database.folder)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise DiskFull(folder) from error
+            if error.filename is not None and not str(error.filename).startswith(str(self._root)):
+                raise
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise ReadOnly(folder) from error
+            raise StorageFailed(folder, str(error)) from error
+
+
+def _check_container(container: str) -> None:
+    if split_location(container) != (container, ""):
+        raise PathUnsafe("container", container, "must name a run's or a logged model's files, without a path")
+
+
+def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    size = 0
+    while chunk := source.read(CHUNK_BYTES):
+        digest.update(chunk)
+        sink.write(chunk)
+        size += len(chunk)
+        if progress is not None:
+            progress(len(chunk))
+    return size, digest.hexdigest()
+
+
+def _select_files(container: str) -> Select[tuple[str, int, str, str, int]]:
+    column = files.c
+    return select(
+        column.path, column.size_bytes, column.sha256, column.content_type, column.modified_ms
+    ).where(column.container == container)
+
+
+def _at_or_under(path: str) -> ColumnElement[bool]:
+    # A range, so that the primary key serves it; "0" follows "/".
+    return or_(files.c.path == path, and_(files.c.path > f"{path}/", files.c.path < f"{path}0"))
+
+
+def _name_content(connection: Connection, container: str, record: FileRecord) -> list[str]:
+    """Give a file's name its content; return the hash of the content it had. A name is a file or a folder, not both."""
+    column = files.c
+    parts = record.path.split("/")
+    folders = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+    clash = connection.execute(
+        select(column.path)
+        .where(
+            column.container == container,
+            or_(
+                column.path.in_(folders),
+                and_(column.path > f"{record.path}/", column.path < f"{record.path}0"),
+            ),
+        )
+        .limit(1)
+    ).scalar()
+    if clash is not None:
+        raise InvalidValue("artifact path", record.path, f"{clash!r} exists, and a path is either a file or a folder")
+    known = connection.execute(
+        select(column.sha256).where(column.container == container, column.path == record.path)
+    ).scalars()
+    replaced = list(known)
+    statement = upsert(files).values(
+        container=container,
+        path=record.path,
+        size_bytes=record.size_bytes,
+        sha256=record.sha256,
+        content_type=record.content_type,
+        modified_ms=record.modified_ms,
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["container", "path"],
+            set_={name: statement.excluded[name] for name in ("size_bytes", "sha256", "content_type", "modified_ms")},
+        )
+    )
+    return replaced

@@ -1,0 +1,214 @@
+"""Metric histories in SQL: implements `records.store.Metrics`."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, tuple_
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.database import Database, driver_connection
+from mlflow_amlstore.records.search.paging import SortTerm, check_max_results, fetch_page
+from mlflow_amlstore.records.sql.named_values import in_chunks
+from mlflow_amlstore.records.sql.run_log import active_run
+from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, runs, series
+from mlflow_amlstore.records.types import MetricKind, MetricPoint, MetricRecord, Page
+from mlflow_amlstore.records.validation import check_integer, check_name, check_number
+
+_NAN = float("nan")
+_BY_TIME = (points.c.timestamp_ms, points.c.step, points.c.value, points.c.value_type, points.c.seq)
+_BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
+_VALUE = case((points.c.value_type == NAN, None), else_=points.c.value).label("value")
+
+
+class SqlMetrics:
+    """Histories of the metrics of one workspace's runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def history(
+        self, run_id: str, name: str, *, max_results: int | None = None, page_token: str | None = None
+    ) -> Page[MetricPoint]:
+        if max_results is not None:
+            check_max_results(max_results)
+        with self._database.read() as connection:
+            rows, token = fetch_page(
+                connection,
+                _of_series(run_id, name),
+                [SortTerm(column) for column in _BY_TIME],
+                max_results=max_results,
+                page_token=page_token,
+                query=("history", run_id, name),
+            )
+        return Page([MetricPoint(name, _NAN if row[0] is None else row[0], row[1], row[2]) for row in rows], token)
+
+    def history_of_runs(self, run_ids: Sequence[str], name: str, *, max_results: int) -> list[tuple[str, MetricPoint]]:
+        found: list[tuple[str, MetricPoint]] = []
+        with self._database.read() as connection:
+            for run_id in sorted(set(run_ids)):
+                statement = _of_series(run_id, name).order_by(*_BY_TIME).limit(max_results - len(found))
+                found += [(run_id, point) for point in _points(connection, statement, name)]
+                if len(found) >= max_results:
+                    break
+        return found
+
+    def at_steps(self, run_id: str, name: str, steps: Sequence[int], *, max_results: int) -> list[MetricPoint]:
+        wanted = sorted({check_integer("step", step) for step in steps})
+        found: list[MetricPoint] = []
+        with self._database.read() as connection:
+            for chunk in in_chunks(wanted):
+                statement = _of_series(run_id, name).where(points.c.step.in_(chunk)).order_by(*_BY_STEP)
+                found += _points(connection, statement.limit(max_results - len(found)), name)
+                if len(found) >= max_results:
+                    break
+        return found
+
+    def sample(
+        self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None
+    ) -> list[MetricPoint]:
+        """As MLflow's SQL store: the first point of each of `max_results` equal buckets, and the very last point."""
+        max_results = max(1, max_results)
+        bucket = func.ntile(max_results).over(order_by=_BY_STEP).label("bucket")
+        inner = _of_series(run_id, name, *_BY_STEP, bucket)
+        if steps is not None:
+            inner = inner.where(points.c.step.between(*steps))
+        bucketed = inner.subquery()
+        by_step = [bucketed.c[column.name if column.name != "value" else "value_1"] for column in _BY_STEP]
+        rank = func.row_number().over(partition_by=bucketed.c.bucket, order_by=by_step).label("rank")
+        ranked = select(*bucketed.c, rank).subquery()
+        firsts = select(ranked.c.value, ranked.c.step, ranked.c.timestamp_ms).where(ranked.c.rank == 1)
+        last = _of_series(run_id, name).order_by(*[column.desc() for column in _BY_STEP]).limit(1)
+        if steps is not None:
+            last = last.where(points.c.step.between(*steps))
+        with self._database.read() as connection:
+            sampled = _points(connection, firsts.order_by(ranked.c.bucket), name)
+            ends = _points(connection, last, name)
+        if ends and repr(sampled[-1]) != repr(ends[0]):  # repr, because NaN differs from itself
+            sampled[max_results - 1 :] = ends
+        return sampled
+
+    def log_columns(
+        self,
+        run_id: str,
+        name: str,
+        kind: MetricKind,
+        columns: Mapping[str, Iterable[float | str]],
+        *,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        check_name("metric", name)
+        values = {column: list(cells) for column, cells in columns.items()}
+        _check_columns(name, kind, values)
+        now = self._database.now_ms() if timestamp_ms is None else check_integer("timestamp", timestamp_ms, minimum=0)
+        with self._database.write() as connection:
+            run_key = active_run(driver_connection(connection), run_id)
+            first = _next_position(connection, run_key, name)
+            for column, cells in values.items():
+                key = _series_key(connection, run_key, name, column, kind)
+                rows = [_cell_row(key, first + index, now, cell) for index, cell in enumerate(cells)]
+                if rows:
+                    connection.execute(insert(points), rows)
+                    _set_latest(connection, key, rows[-1])
+
+    def list_metrics(self, run_id: str) -> list[MetricRecord]:
+        column = series.c
+        statement = (
+            select(column.metric, column.column_name, column.kind, _VALUE, points.c.text)
+            .select_from(runs.join(series, column.run_pk == runs.c.run_pk).join(points))
+            .where(runs.c.run_id == run_id)
+            .order_by(column.series_id, points.c.timestamp_ms, points.c.seq, points.c.step, points.c.value)
+        )
+        kinds: dict[str, MetricKind] = {}
+        found: dict[str, dict[str, list[float | str]]] = defaultdict(lambda: defaultdict(list))
+        with self._database.read() as connection:
+            for metric, column_name, kind, value, text in connection.execute(statement):
+                kinds[metric] = MetricKind(kind)
+                cell = text if text is not None else _NAN if value is None else value
+                found[metric][column_name].append(cell)
+        return [MetricRecord(name, kind, dict(found[name])) for name, kind in kinds.items()]
+
+
+def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]:
+    """The numeric points of one series: value, step and time, and what more is asked for."""
+    key = (
+        select(series.c.series_id)
+        .join(runs, series.c.run_pk == runs.c.run_pk)
+        .where(runs.c.run_id == run_id, series.c.name == name)
+        .scalar_subquery()
+    )
+    return select(_VALUE, points.c.step, points.c.timestamp_ms, *more).where(
+        points.c.series_id == key, points.c.value_type != TEXT
+    )
+
+
+def _points(connection: Connection, statement: Select[Any], name: str) -> list[MetricPoint]:
+    return [
+        MetricPoint(name, _NAN if value is None else value, step, timestamp_ms)
+        for value, step, timestamp_ms in connection.execute(statement)
+    ]
+
+
+def _check_columns(name: str, kind: MetricKind, values: Mapping[str, Sequence[float | str]]) -> None:
+    if not values:
+        raise InvalidValue(f"metric {name!r}", values, "must have at least one column")
+    is_plain = kind in (MetricKind.SCALAR, MetricKind.LIST)
+    if is_plain != (list(values) == [""]):
+        raise InvalidValue(f"metric {name!r}", list(values), 'a list has one column, ""; rows and tables have named ones')
+    lengths = {column: len(cells) for column, cells in values.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidValue(f"metric {name!r}", lengths, "columns must be of equal length")
+    for column in values:
+        if column:
+            check_name(f"column of metric {name!r}", column)
+
+
+def _next_position(connection: Connection, run_key: int, name: str) -> int:
+    last = select(func.max(points.c.seq)).select_from(series.join(points)).where(
+        series.c.run_pk == run_key, series.c.metric == name
+    )
+    return (connection.execute(last).scalar() or 0) + 1
+
+
+def _series_key(connection: Connection, run_key: int, metric: str, column: str, kind: MetricKind) -> int:
+    name = f"{metric}.{column}" if column else metric
+    connection.execute(
+        upsert(series)
+        .values(
+            run_pk=run_key, name=name, metric=metric, column_name=column, kind=kind.value,
+            last_step=0, last_timestamp_ms=0, last_value=0.0, last_value_type=TEXT,
+        )
+        .on_conflict_do_nothing()
+    )  # fmt: skip
+    row = connection.execute(select(series).where(series.c.run_pk == run_key, series.c.name == name)).one()
+    if (row.metric, row.column_name) != (metric, column) or {row.kind, kind.value} & {"table", "row"} == set() and row.kind != kind.value:
+        raise InvalidValue(
+            f"metric {metric!r}", column or metric, f"{name!r} is already logged as a {row.kind}; choose another name"
+        )
+    key: int = row.series_id
+    return key
+
+
+def _cell_row(series_id: int, position: int, timestamp_ms: int, cell: float | str) -> dict[str, Any]:
+    row = {"series_id": series_id, "step": position - 1, "timestamp_ms": timestamp_ms, "seq": position, "text": None}
+    if isinstance(cell, str):
+        return {**row, "value": 0.0, "value_type": TEXT, "text": cell}
+    number = check_number("metric cell", cell)
+    if math.isnan(number):
+        return {**row, "value": 0.0, "value_type": NAN}
+    return {**row, "value": number, "value_type": NUMBER}
+
+
+def _set_latest(connection: Connection, key: int, row: Mapping[str, Any]) -> None:
+    connection.execute(
+        series.update()
+        .where(series.c.series_id == key)
+        .values(
+            last_step=row["step"],
+            last_timestamp_ms=row["timestamp_ms"],
+            last_value=row["value"],
+            last_value_type=row["value_type"],
+        )
+    )

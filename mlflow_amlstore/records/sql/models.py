@@ -1,0 +1,386 @@
+"""Registered models and versions in SQL: implements `records.store.Models`. Reading them is in `model_records`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.locations import check_source
+from mlflow_amlstore.records.search import page_of_models, page_of_versions
+from mlflow_amlstore.records.sql.model_records import active_versions, model_records, version_records
+from mlflow_amlstore.records.tables import (
+    model_version_tags,
+    model_versions,
+    registered_model_aliases,
+    registered_model_tags,
+    registered_models,
+)
+from mlflow_amlstore.records.types import ModelRecord, ModelVersionRecord, Page
+from mlflow_amlstore.records.validation import (
+    check_alias,
+    check_integer,
+    check_model_name,
+    check_model_tags,
+    model_version_key,
+)
+
+STAGES = ("None", "Staging", "Production", "Archived")
+READY = "READY"
+
+# A prompt is a model with this tag, and its versions have no files: MLflow's two placeholders stand for their source.
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+_PROMPT_SOURCES = ("prompt-template", "dummy-source")
+
+_NEW_STAGE, _ARCHIVED = "None", "Archived"
+_STAGES_IN_USE = ("Staging", "Production")
+_LATEST = "latest"  # the alias that always is the newest version
+
+
+class SqlModels:
+    """Registered models of one workspace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deployment_job_id: str | None = None,
+    ) -> ModelRecord:
+        check_model_name(name)
+        tags = dict(tags or {})
+        check_model_tags(tags)
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            _check_free(connection, name, is_prompt=PROMPT_TAG in tags)
+            key: int = connection.execute(
+                insert(registered_models).values(
+                    name=name,
+                    description=description,
+                    deployment_job_id=deployment_job_id,
+                    created_ms=now,
+                    updated_ms=now,
+                )
+            ).inserted_primary_key[0]  # type: ignore[index]  # an insert of one row has one
+            if tags:
+                rows = [{"registered_pk": key, "name": tag, "value": value} for tag, value in tags.items()]
+                connection.execute(insert(registered_model_tags), rows)
+            return _model_record(connection, name)
+
+    def get(self, name: str) -> ModelRecord:
+        with self._database.read() as connection:
+            return _model_record(connection, name)
+
+    def update(self, name: str, *, description: str | None, deployment_job_id: str | None = None) -> ModelRecord:
+        values: dict[str, object] = {"description": description, "updated_ms": self._database.now_ms()}
+        if deployment_job_id is not None:
+            values["deployment_job_id"] = deployment_job_id
+        with self._database.write() as connection:
+            _change_model(connection, _model_key(connection, name), **values)
+            return _model_record(connection, name)
+
+    def rename(self, name: str, new_name: str) -> ModelRecord:
+        check_model_name(new_name, "new model name")
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            key = _model_key(connection, name)
+            if new_name != name:
+                _check_free(connection, new_name, is_prompt=PROMPT_TAG in _model_record(connection, name).tags)
+            _change_model(connection, key, name=new_name, updated_ms=now)
+            of_model = model_versions.c.registered_pk == key
+            connection.execute(update(model_versions).where(of_model).values(updated_ms=now))
+            return _model_record(connection, new_name)
+
+    def delete(self, name: str) -> None:
+        with self._database.write() as connection:
+            key = _model_key(connection, name)
+            # Versions, tags and aliases go with it: their foreign keys cascade.
+            connection.execute(delete(registered_models).where(registered_models.c.registered_pk == key))
+
+    def search(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[ModelRecord]:
+        with self._database.read() as connection:
+            rows, token = page_of_models(
+                connection, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
+            )
+            return Page(model_records(connection, rows), token)
+
+    def set_tag(self, name: str, tag: str, value: str) -> None:
+        check_model_tags({tag: value})
+        with self._database.write() as connection:
+            key = _model_key(connection, name)
+            statement = upsert(registered_model_tags).values(registered_pk=key, name=tag, value=value)
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["registered_pk", "name"], set_={"value": statement.excluded.value}
+                )
+            )
+
+    def delete_tag(self, name: str, tag: str) -> None:
+        with self._database.write() as connection:
+            key = _model_key(connection, name)
+            column = registered_model_tags.c
+            connection.execute(delete(registered_model_tags).where(column.registered_pk == key, column.name == tag))
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        check_alias(alias)
+        with self._database.write() as connection:
+            row = _version_row(connection, name, version)
+            statement = upsert(registered_model_aliases).values(
+                registered_pk=row.registered_pk, alias=alias, version=row.version
+            )
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["registered_pk", "alias"], set_={"version": statement.excluded.version}
+                )
+            )
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        check_alias(alias)
+        with self._database.write() as connection:
+            key = _model_key(connection, name)
+            column = registered_model_aliases.c
+            connection.execute(
+                delete(registered_model_aliases).where(column.registered_pk == key, column.alias == alias)
+            )
+
+    def create_version(
+        self,
+        name: str,
+        source: str,
+        *,
+        storage_location: str | None = None,
+        run_id: str | None = None,
+        run_link: str | None = None,
+        description: str | None = None,
+        user_id: str | None = None,
+        model_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersionRecord:
+        tags = dict(tags or {})
+        check_model_tags(tags)
+        source = _checked_source(source, is_prompt=PROMPT_TAG in tags)
+        storage_location = source if storage_location is None else check_source(storage_location)
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            key = _model_key(connection, name)
+            of_model = model_versions.c.registered_pk == key
+            highest = connection.execute(select(func.max(model_versions.c.version)).where(of_model)).scalar()
+            version = (highest or 0) + 1  # deleted versions count too, so that a number is never given twice
+            connection.execute(
+                insert(model_versions).values(
+                    registered_pk=key,
+                    version=version,
+                    description=description,
+                    user_id=user_id,
+                    stage=_NEW_STAGE,
+                    source=source,
+                    storage_location=storage_location,
+                    run_id=run_id,
+                    run_link=run_link,
+                    status=READY,
+                    model_id=model_id,
+                    created_ms=now,
+                    updated_ms=now,
+                )
+            )
+            if tags:
+                rows = [
+                    {"registered_pk": key, "version": version, "name": tag, "value": value}
+                    for tag, value in tags.items()
+                ]
+                connection.execute(insert(model_version_tags), rows)
+            _change_model(connection, key, updated_ms=now)
+            return _version_record(connection, name, version)
+
+    def get_version(self, name: str, version: int) -> ModelVersionRecord:
+        with self._database.read() as connection:
+            return _version_record(connection, name, version)
+
+    def get_version_by_alias(self, name: str, alias: str) -> ModelVersionRecord:
+        with self._database.read() as connection:
+            key = _model_key(connection, name)
+            if str(alias).lower() == _LATEST:
+                return _newest_version(connection, name, key)
+            check_alias(alias)
+            column = registered_model_aliases.c
+            version = connection.execute(
+                select(column.version).where(column.registered_pk == key, column.alias == alias)
+            ).scalar()
+            if version is None:  # InvalidValue and not NotFound, because MLflow answers INVALID_PARAMETER_VALUE
+                raise InvalidValue("alias", alias, f"not found: registered model {name!r} has no such alias")
+            return _version_record(connection, name, version)
+
+    def latest_versions(self, name: str, stages: Sequence[str] = ()) -> list[ModelVersionRecord]:
+        wanted = {_canonical_stage(stage) for stage in stages} or set(STAGES)
+        return [version for version in self.get(name).latest_versions if version.stage in wanted]
+
+    def search_versions(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 10_000,
+        page_token: str | None = None,
+    ) -> Page[ModelVersionRecord]:
+        with self._database.read() as connection:
+            rows, token = page_of_versions(
+                connection, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
+            )
+            return Page(version_records(connection, rows), token)
+
+    def update_version(self, name: str, version: int, *, description: str | None) -> ModelVersionRecord:
+        with self._database.write() as connection:
+            row = _version_row(connection, name, version)
+            _change_version(connection, row, description=description, updated_ms=self._database.now_ms())
+            return _version_record(connection, name, version)
+
+    def set_stage(self, name: str, version: int, stage: str, *, archive_existing: bool = False) -> ModelVersionRecord:
+        stage = _canonical_stage(stage)
+        if archive_existing and stage not in _STAGES_IN_USE:
+            raise InvalidValue(
+                "archive_existing",
+                archive_existing,
+                f"existing versions can be archived when one moves to {' or '.join(_STAGES_IN_USE)}, not to {stage}",
+            )
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            row = _version_row(connection, name, version)
+            if archive_existing:
+                column = model_versions.c
+                others = update(model_versions).where(
+                    column.registered_pk == row.registered_pk,
+                    column.version != row.version,
+                    column.stage == stage,
+                    column.deleted_ms.is_(None),
+                )
+                connection.execute(others.values(stage=_ARCHIVED, updated_ms=now))
+            _change_version(connection, row, stage=stage, updated_ms=now)
+            _change_model(connection, row.registered_pk, updated_ms=now)
+            return _version_record(connection, name, version)
+
+    def set_version_tag(self, name: str, version: int, tag: str, value: str) -> None:
+        check_model_tags({tag: value})
+        with self._database.write() as connection:
+            row = _version_row(connection, name, version)
+            statement = upsert(model_version_tags).values(
+                registered_pk=row.registered_pk, version=row.version, name=tag, value=value
+            )
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["registered_pk", "version", "name"], set_={"value": statement.excluded.value}
+                )
+            )
+
+    def delete_version_tag(self, name: str, version: int, tag: str) -> None:
+        with self._database.write() as connection:
+            row = _version_row(connection, name, version)
+            named = model_version_tags.c.name == tag
+            connection.execute(delete(model_version_tags).where(_of_version(model_version_tags, row), named))
+
+    def delete_version(self, name: str, version: int) -> None:
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            row = _version_row(connection, name, version)
+            for table in (registered_model_aliases, model_version_tags):
+                connection.execute(delete(table).where(_of_version(table, row)))
+            # The row stays, emptied, to keep its number from being given again.
+            _change_version(
+                connection,
+                row,
+                deleted_ms=now,
+                updated_ms=now,
+                source="",
+                storage_location="",
+                **dict.fromkeys(("description", "user_id", "run_id", "run_link", "status_message", "model_id")),
+            )
+            _change_model(connection, row.registered_pk, updated_ms=now)
+
+
+def _checked_source(source: str, *, is_prompt: bool) -> str:
+    return source if is_prompt and source in _PROMPT_SOURCES else check_source(source)
+
+
+def _canonical_stage(stage: object) -> str:
+    for known in STAGES:
+        if isinstance(stage, str) and stage.lower() == known.lower():
+            return known
+    raise InvalidValue("stage", stage, f"must be one of {', '.join(STAGES)}")
+
+
+def _check_free(connection: Connection, name: str, *, is_prompt: bool) -> None:
+    """Raise AlreadyExists where the name is taken, by a model or by a prompt: they share their names."""
+    row = _find_model(connection, name)
+    if row is None:
+        return
+    is_taken_by_prompt = PROMPT_TAG in model_records(connection, [row])[0].tags
+    kind = "prompt" if is_taken_by_prompt else "registered model"
+    hint = "A prompt and a model can't have the same name; choose another" if is_prompt != is_taken_by_prompt else ""
+    raise AlreadyExists(kind, name, hint)
+
+
+def _find_model(connection: Connection, name: str) -> Row[Any] | None:
+    return connection.execute(select(registered_models).where(registered_models.c.name == name)).first()
+
+
+def _model_row(connection: Connection, name: str) -> Row[Any]:
+    row = _find_model(connection, check_model_name(name))
+    if row is None:
+        raise NotFound("registered model", name)
+    return row
+
+
+def _model_key(connection: Connection, name: str) -> int:
+    key: int = _model_row(connection, name).registered_pk
+    return key
+
+
+def _model_record(connection: Connection, name: str) -> ModelRecord:
+    return model_records(connection, [_model_row(connection, name)])[0]
+
+
+def _version_row(connection: Connection, name: str, version: object) -> Row[Any]:
+    check_model_name(name)
+    number = check_integer("version", model_version_key(version))
+    row = connection.execute(
+        active_versions().where(registered_models.c.name == name, model_versions.c.version == number)
+    ).first()
+    if row is None:
+        raise NotFound("model version", f"{name}/{number}")
+    return row
+
+
+def _version_record(connection: Connection, name: str, version: object) -> ModelVersionRecord:
+    return version_records(connection, [_version_row(connection, name, version)])[0]
+
+
+def _newest_version(connection: Connection, name: str, key: int) -> ModelVersionRecord:
+    newest = active_versions().where(model_versions.c.registered_pk == key)
+    row = connection.execute(newest.order_by(model_versions.c.version.desc()).limit(1)).first()
+    if row is None:
+        raise NotFound("model version", f"{name}@{_LATEST}", "The model has no version yet")
+    return version_records(connection, [row])[0]
+
+
+def _change_model(connection: Connection, key: int, **values: object) -> None:
+    connection.execute(update(registered_models).where(registered_models.c.registered_pk == key).values(**values))
+
+
+def _change_version(connection: Connection, row: Row[Any], **values: object) -> None:
+    connection.execute(update(model_versions).where(_of_version(model_versions, row)).values(**values))
+
+
+def _of_version(table: Table, row: Row[Any]) -> ColumnElement[bool]:
+    return and_(table.c.registered_pk == row.registered_pk, table.c.version == row.version)

@@ -1,0 +1,145 @@
+"""Inputs and outputs of runs: datasets, and logged models that went in or came out."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records import validation
+from mlflow_amlstore.records.sql.named_values import in_chunks
+from mlflow_amlstore.records.tables import datasets as dataset_table
+from mlflow_amlstore.records.tables import run_dataset_tags, run_datasets, run_models, runs
+from mlflow_amlstore.records.types import Dataset, DatasetInput, DatasetSummary, ModelDirection, RunModel
+from mlflow_amlstore.records.validation import check_length
+
+CONTEXT_TAG = "mlflow.data.context"
+_MAX_SUMMARIES = 1000  # MLflow's (`SqlAlchemyStore._search_datasets`)
+
+
+def check_datasets(inputs: Sequence[DatasetInput]) -> None:
+    """Check names, digests and sizes against MLflow's limits."""
+    for given in inputs:
+        dataset = given.dataset
+        for field, value, limit in (
+            ("dataset name", dataset.name, validation.MAX_DATASET_NAME_LENGTH),
+            ("dataset digest", dataset.digest, validation.MAX_DATASET_DIGEST_LENGTH),
+            ("dataset source_type", dataset.source_type, validation.MAX_DATASET_SOURCE_LENGTH),
+            ("dataset source", dataset.source, validation.MAX_DATASET_SOURCE_LENGTH),
+        ):
+            if value is None:
+                raise InvalidValue(field, value, "must be given")
+            check_length(field, value, limit)
+        if dataset.schema is not None:
+            check_length("dataset schema", dataset.schema, validation.MAX_DATASET_SCHEMA_LENGTH)
+        if dataset.profile is not None:
+            check_length("dataset profile", dataset.profile, validation.MAX_DATASET_PROFILE_LENGTH)
+        for name, text in given.tags.items():
+            check_length("dataset tag", name, validation.MAX_DATASET_TAG_NAME_LENGTH)
+            check_length(f"dataset tag {name!r}", text, validation.MAX_DATASET_TAG_VALUE_LENGTH)
+
+
+def insert_datasets(connection: Connection, run_key: int, inputs: Sequence[DatasetInput]) -> None:
+    """Record datasets of a run. One that the run has already, by name and digest, stays as it is."""
+    if not inputs:
+        return
+    experiment: int = connection.execute(select(runs.c.experiment_id).where(runs.c.run_pk == run_key)).scalar_one()
+    for given in inputs:
+        key = _dataset_key(connection, experiment, given.dataset)
+        added = connection.execute(
+            upsert(run_datasets).values(run_pk=run_key, dataset_id=key).on_conflict_do_nothing()
+        ).rowcount
+        if added and given.tags:
+            rows = [
+                {"run_pk": run_key, "dataset_id": key, "name": name, "value": value}
+                for name, value in given.tags.items()
+            ]
+            connection.execute(insert(run_dataset_tags), rows)
+
+
+def _dataset_key(connection: Connection, experiment: int, dataset: Dataset) -> int:
+    column = dataset_table.c
+    connection.execute(
+        upsert(dataset_table)
+        .values(
+            experiment_id=experiment,
+            name=dataset.name,
+            digest=dataset.digest,
+            source_type=dataset.source_type,
+            source=dataset.source,
+            schema=dataset.schema,
+            profile=dataset.profile,
+        )
+        .on_conflict_do_nothing()
+    )
+    key: int = connection.execute(
+        select(column.dataset_id).where(
+            column.experiment_id == experiment, column.name == dataset.name, column.digest == dataset.digest
+        )
+    ).scalar_one()
+    return key
+
+
+def insert_models(connection: Connection, run_key: int, models: Sequence[RunModel]) -> None:
+    """Record logged models that went into a run or came out of it."""
+    rows = [
+        {"run_pk": run_key, "direction": model.direction.value, "model_id": model.model_id, "step": model.step}
+        for model in models
+    ]
+    if rows:
+        connection.execute(upsert(run_models).on_conflict_do_nothing(), rows)
+
+
+def datasets_of_runs(connection: Connection, keys: Sequence[int]) -> dict[int, list[DatasetInput]]:
+    """Return `{run_pk: datasets}`."""
+    found: dict[int, dict[int, DatasetInput]] = defaultdict(dict)
+    column, tag = dataset_table.c, run_dataset_tags.c
+    joined = run_datasets.join(dataset_table, run_datasets.c.dataset_id == column.dataset_id).outerjoin(
+        run_dataset_tags, and_(tag.run_pk == run_datasets.c.run_pk, tag.dataset_id == column.dataset_id)
+    )
+    for chunk in in_chunks(keys):
+        statement = (
+            select(run_datasets.c.run_pk, dataset_table, tag.name.label("tag"), tag.value.label("tag_value"))
+            .select_from(joined)
+            .where(run_datasets.c.run_pk.in_(chunk))
+            .order_by(run_datasets.c.run_pk, column.dataset_id)
+        )
+        for row in connection.execute(statement):
+            dataset = Dataset(row.name, row.digest, row.source_type, row.source, row.schema, row.profile)
+            known = found[row.run_pk].setdefault(row.dataset_id, DatasetInput(dataset))
+            if row.tag is not None:
+                known.tags[row.tag] = row.tag_value
+    return defaultdict(list, {key: list(datasets.values()) for key, datasets in found.items()})
+
+
+def models_of_runs(connection: Connection, keys: Sequence[int]) -> dict[int, list[RunModel]]:
+    """Return `{run_pk: logged models}`."""
+    found: dict[int, list[RunModel]] = defaultdict(list)
+    for chunk in in_chunks(keys):
+        for row in connection.execute(select(run_models).where(run_models.c.run_pk.in_(chunk))):
+            found[row.run_pk].append(RunModel(ModelDirection(row.direction), row.model_id, row.step))
+    return found
+
+
+def dataset_summaries(connection: Connection, experiment_keys: Sequence[int]) -> list[DatasetSummary]:
+    """Return each dataset of these experiments with each context it was used in."""
+    column, tag = dataset_table.c, run_dataset_tags.c
+    statement = (
+        select(column.experiment_id, column.name, column.digest, tag.value)
+        .select_from(
+            dataset_table.join(run_datasets, run_datasets.c.dataset_id == column.dataset_id).outerjoin(
+                run_dataset_tags,
+                and_(
+                    tag.run_pk == run_datasets.c.run_pk, tag.dataset_id == column.dataset_id, tag.name == CONTEXT_TAG
+                ),
+            )
+        )
+        .where(column.experiment_id.in_(experiment_keys))
+        .distinct()
+        .limit(_MAX_SUMMARIES)
+    )
+    return [
+        DatasetSummary(str(experiment), name, digest, context)
+        for experiment, name, digest, context in connection.execute(statement)
+    ]

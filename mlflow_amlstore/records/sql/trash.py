@@ -1,0 +1,97 @@
+"""Deleting for good what is deleted: implements `records.store.Trash`."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Table, delete, select
+
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.locations import logged_model_container, run_container
+from mlflow_amlstore.records.sql.files import SqlFiles
+from mlflow_amlstore.records.tables import experiments, files, logged_models, points, runs, series
+from mlflow_amlstore.records.types import TrashContents
+from mlflow_amlstore.records.validation import experiment_key
+
+
+class SqlTrash:
+    """The deleted experiments, runs and logged models of one workspace."""
+
+    def __init__(self, database: Database, files: SqlFiles) -> None:
+        self._database = database
+        self._files = files
+
+    def list_deleted(self, *, older_than_ms: int = 0) -> TrashContents:
+        before = self._database.now_ms() - older_than_ms
+        with self._database.read() as connection:
+
+            def deleted(table: Table, key: ColumnElement[object]) -> list[str]:
+                chosen = select(key).where(table.c.deleted_ms <= before).order_by(key)
+                return [str(value) for value in connection.execute(chosen).scalars()]
+
+            return TrashContents(
+                experiment_ids=deleted(experiments, experiments.c.experiment_id),
+                run_ids=deleted(runs, runs.c.run_id),
+                model_ids=deleted(logged_models, logged_models.c.model_id),
+            )
+
+    def empty(self, contents: TrashContents) -> int:
+        freed = 0
+        for run_id in contents.run_ids:
+            freed += self._remove_run(run_id)
+        for model_id in contents.model_ids:
+            freed += self._remove_logged_model(model_id)
+        for experiment_id in contents.experiment_ids:
+            freed += self._remove_experiment(experiment_key(experiment_id))
+        freed += self._files.sweep_incoming()
+        if contents:
+            self._database.execute_outside_transaction("VACUUM")
+        return freed
+
+    def _remove_run(self, run_id: str) -> int:
+        with self._database.write() as connection:
+            row = connection.execute(
+                select(runs.c.run_pk, runs.c.experiment_id).where(
+                    runs.c.run_id == run_id, runs.c.deleted_ms.is_not(None)
+                )
+            ).first()
+            if row is None:
+                return 0
+            # The points of a long run are deleted here rather than by a cascade, which would go through them singly.
+            of_run = select(series.c.series_id).where(series.c.run_pk == row.run_pk)
+            connection.execute(delete(points).where(points.c.series_id.in_(of_run)))
+            connection.execute(delete(runs).where(runs.c.run_pk == row.run_pk))
+        return self._remove_files([run_container(str(row.experiment_id), run_id)])
+
+    def _remove_logged_model(self, model_id: str) -> int:
+        column = logged_models.c
+        with self._database.write() as connection:
+            experiment = connection.execute(
+                select(column.experiment_id).where(column.model_id == model_id, column.deleted_ms.is_not(None))
+            ).scalar()
+            if experiment is None:
+                return 0
+            connection.execute(delete(logged_models).where(column.model_id == model_id))
+        return self._remove_files([logged_model_container(str(experiment), model_id)])
+
+    def _remove_experiment(self, key: int) -> int:
+        column = experiments.c
+        with self._database.write() as connection:
+            chosen = select(column.experiment_id).where(column.experiment_id == key, column.deleted_ms.is_not(None))
+            if connection.execute(chosen).first() is None:
+                return 0
+            run_ids = list(connection.execute(select(runs.c.run_id).where(runs.c.experiment_id == key)).scalars())
+            models = select(logged_models.c.model_id).where(logged_models.c.experiment_id == key)
+            containers = [run_container(str(key), run_id) for run_id in run_ids]
+            containers += [logged_model_container(str(key), model) for model in connection.execute(models).scalars()]
+            connection.execute(delete(experiments).where(column.experiment_id == key))
+        return self._remove_files(containers)
+
+    def _remove_files(self, containers: Sequence[str]) -> int:
+        freed = 0
+        for container in containers:
+            with self._database.write() as connection:
+                hashes = list(
+                    connection.execute(select(files.c.sha256).where(files.c.container == container)).scalars()
+                )
+                connection.execute(delete(files).where(files.c.container == container))
+            freed += self._files.remove_unnamed(hashes)
+        return freed

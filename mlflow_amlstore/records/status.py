@@ -1,0 +1,32 @@
+"""Run statuses in MLflow's words. Records hold Azure ML's (`RunStatus`); adapters and search filters speak MLflow's."""
+
+from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.types import RunStatus
+
+MLFLOW_STATUS: dict[RunStatus, str] = {
+    RunStatus.NOT_STARTED: "SCHEDULED",
+    RunStatus.QUEUED: "SCHEDULED",
+    RunStatus.PREPARING: "SCHEDULED",
+    RunStatus.RUNNING: "RUNNING",
+    RunStatus.FINALIZING: "RUNNING",
+    RunStatus.COMPLETED: "FINISHED",
+    RunStatus.FAILED: "FAILED",
+    RunStatus.CANCELED: "KILLED",
+}
+
+# Where several of Azure's words are one of MLflow's, the one that a run logged through MLflow gets.
+_FROM_MLFLOW = {
+    "SCHEDULED": RunStatus.QUEUED,
+    "RUNNING": RunStatus.RUNNING,
+    "FINISHED": RunStatus.COMPLETED,
+    "FAILED": RunStatus.FAILED,
+    "KILLED": RunStatus.CANCELED,
+}
+
+
+def status_from_mlflow(word: str) -> RunStatus:
+    """Return the status that MLflow's `word` is kept as. Raises InvalidValue."""
+    try:
+        return _FROM_MLFLOW[word]
+    except KeyError:
+        raise InvalidValue("run status", word, f"must be one of {', '.join(_FROM_MLFLOW)}") from None

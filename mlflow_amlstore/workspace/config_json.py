@@ -1,0 +1,96 @@
+"""config.json: which workspace a folder means (`spec.md`, "Workspace and config.json")."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound
+
+FILE_NAME = "config.json"
+_SUBFOLDERS = (".azureml", "aml_config")
+_AZURE_KEYS = ("subscription_id", "resource_group", "workspace_name")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceConfig:
+    """What a config.json says. Exactly one of `folder`, `service_url` and the three Azure keys names the workspace."""
+
+    file: Path
+    workspace_name: str | None = None
+    subscription_id: str | None = None
+    resource_group: str | None = None
+    folder: Path | None = None
+    service_url: str | None = None
+
+
+def find_config(start: Path | None = None) -> WorkspaceConfig:
+    """Read the first config.json of: `start` (a file or a folder; the current folder by default), its `.azureml/` and
+    `aml_config/`, and each parent's in turn.
+
+    Raises ConfigNotFound with the folders searched; ConfigInvalid for a file that is found but means no workspace.
+    """
+    start = (Path.cwd() if start is None else start).absolute()
+    if start.is_file():
+        return read_config(start)
+    searched = []
+    for folder in _folders(start):
+        searched.append(str(folder))
+        if (folder / FILE_NAME).is_file():
+            return read_config(folder / FILE_NAME)
+    raise ConfigNotFound(searched)
+
+
+def _folders(start: Path) -> Iterator[Path]:
+    for folder in (start, *start.parents):
+        yield folder
+        for name in _SUBFOLDERS:
+            yield folder / name
+
+
+def read_config(file: Path) -> WorkspaceConfig:
+    """Read one config.json. A relative `path` in it counts from the file's own folder. Raises ConfigInvalid."""
+    values = _read_object(file)
+    for key in (*_AZURE_KEYS, "path", "service_url"):
+        if not isinstance(values.get(key, ""), str):
+            raise ConfigInvalid(str(file), f"{key} must be a string, it is {values[key]!r}")
+    if "path" in values and "service_url" in values:
+        raise ConfigInvalid(str(file), "it has both path and service_url; keep the one that is meant")
+    if "path" not in values and "service_url" not in values:
+        missing = [key for key in _AZURE_KEYS if not values.get(key)]
+        if missing:
+            raise ConfigInvalid(
+                str(file),
+                f"it names no workspace: it has neither path (embedded) nor service_url (service), and for Azure ML it "
+                f"lacks {', '.join(missing)}. If the file belongs to another program, run `amlstore init` in a folder "
+                "of its own and pass that folder to Workspace.from_config",
+            )
+    return WorkspaceConfig(
+        file=file,
+        workspace_name=values.get("workspace_name"),
+        subscription_id=values.get("subscription_id"),
+        resource_group=values.get("resource_group"),
+        folder=file.parent / values["path"] if "path" in values else None,
+        service_url=values.get("service_url"),
+    )
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigInvalid(str(file), f"it is not JSON ({error}); correct it, or make a new one with `amlstore init`") from error
+    except OSError as error:
+        raise ConfigInvalid(str(file), f"it can't be read ({error.strerror})") from error
+    if not isinstance(values, dict):
+        raise ConfigInvalid(str(file), "it must hold a JSON object; make a new one with `amlstore init`")
+    return values
+
+
+def write_config(file: Path, values: dict[str, str]) -> None:
+    """Write a config.json, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.part")
+    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(file)

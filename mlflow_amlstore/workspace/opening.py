@@ -1,0 +1,94 @@
+"""Making and opening embedded workspaces; each is opened once in a process."""
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_amlstore.errors import ConfigInvalid, NotSupported, ReadOnly, WorkspaceNotFound
+from mlflow_amlstore.records.database import DATABASE_NAME, Database
+from mlflow_amlstore.records.schema import create_database, upgrade_database
+from mlflow_amlstore.records.sql.record_store import SqlRecordStore
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.workspace import config_json, tracking_uri
+
+
+@dataclass(frozen=True)
+class EmbeddedWorkspace:
+    """An open workspace on this machine. `root_uri` is its tracking URI without a query."""
+
+    folder: Path
+    root_uri: str
+    records: RecordStore
+    issuer: tracking_uri.Issuer
+
+    def close(self) -> None:
+        """Release the workspace's connections; opening it again makes new ones."""
+        with _lock:
+            for key, known in list(_open.items()):
+                if known is self:
+                    del _open[key]
+        self.records.close()
+
+
+_lock = threading.Lock()
+# By folder and by the database file's identity, so that a folder deleted and made anew is opened anew.
+_open: dict[tuple[Path, int], EmbeddedWorkspace] = {}
+
+
+def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace:
+    """Make an embedded workspace in `folder`, with its config.json, or open the one that is there.
+
+    `name` defaults to the folder's. Raises ConfigInvalid where config.json there means another workspace.
+    """
+    folder = folder.resolve()
+    config_file = folder / config_json.FILE_NAME
+    if config_file.exists():
+        known = config_json.read_config(config_file)
+        if known.folder is None or known.folder.resolve() != folder:
+            raise ConfigInvalid(str(config_file), "it means another workspace; choose an empty folder for the new one")
+    try:
+        create_database(Database(folder))
+        if not config_file.exists():
+            config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
+    except PermissionError as error:
+        raise ReadOnly(str(folder)) from error
+    return open_folder(folder)
+
+
+def open_workspace(uri: str) -> EmbeddedWorkspace:
+    """Open the workspace that a tracking URI names. An `expires` gone by doesn't matter: the folder is the credential.
+
+    Raises TrackingUriInvalid, WorkspaceNotFound, SchemaTooNew, WorkspaceCorrupt.
+    """
+    parsed = tracking_uri.parse(uri)
+    if parsed.scheme != tracking_uri.EMBEDDED:
+        raise NotSupported(f"The scheme {parsed.scheme}://", "Use an embedded workspace's amlstore:/// URI")
+    return open_folder(parsed.folder)
+
+
+def open_folder(folder: Path) -> EmbeddedWorkspace:
+    """Open the embedded workspace in a folder, bringing its schema up to date."""
+    folder = folder.resolve()
+    try:
+        key = (folder, (folder / DATABASE_NAME).stat().st_ino)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WorkspaceNotFound(str(folder)) from error
+    with _lock:
+        known = _open.get(key)
+        if known is None:
+            database = Database(folder)
+            upgrade_database(database)
+            root_uri = tracking_uri.embedded_root(folder)
+            known = EmbeddedWorkspace(folder, root_uri, SqlRecordStore(database), tracking_uri.Issuer(root_uri))
+            _open[key] = known
+    return known
+
+
+def _new_lock_in_child() -> None:
+    global _lock  # another thread of the parent may have held it at the fork
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock_in_child)

@@ -1,0 +1,126 @@
+"""Tracking URIs: reading, issuing and comparing the three forms (`spec.md`, "Tracking URIs expire, and nobody notices").
+
+    amlstore:///abs/path/to/workspace?expires=…                      embedded
+    azureml://HOST/mlflow/v2.0/subscriptions/…?expires=…&token=…     a service, or Azure ML
+    azureml+http://127.0.0.1:PORT/mlflow/v2.0/…?expires=…&token=…    a service on this machine, over plain HTTP
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from mlflow_amlstore.errors import TrackingUriInvalid
+
+EMBEDDED = "amlstore"
+REMOTE = "azureml"
+REMOTE_PLAIN = "azureml+http"
+LIFETIME = timedelta(hours=1)
+_RENEW_WHEN_LEFT = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingUri:
+    """A tracking URI taken apart. `root` is all but the query: two URIs with one root are one store."""
+
+    scheme: str
+    root: str
+    expires: datetime | None = None
+    token: str | None = None
+
+    def __str__(self) -> str:
+        query = {"expires": _format_time(self.expires)} if self.expires else {}
+        if self.token:
+            query["token"] = self.token
+        return f"{self.root}?{urlencode(query, safe=':')}" if query else self.root
+
+    def __repr__(self) -> str:
+        return f"TrackingUri({str(replace(self, token='REDACTED' if self.token else None))!r})"
+
+    @property
+    def folder(self) -> Path:
+        """The folder that an embedded URI names. Raises TrackingUriInvalid for the other forms."""
+        if self.scheme != EMBEDDED:
+            raise TrackingUriInvalid(self.root, f"names no folder; an embedded workspace's URI starts with {EMBEDDED}:///")
+        return Path(unquote(urlsplit(self.root).path))
+
+    def is_same_store(self, other: "TrackingUri") -> bool:
+        """Whether both name one workspace; `expires` and `token` don't matter."""
+        return self.root == other.root
+
+
+def parse(uri: str) -> TrackingUri:
+    """Read a tracking URI, typed by hand or issued. Raises TrackingUriInvalid, without repeating a token."""
+    parts = urlsplit(uri)
+    shown = uri.partition("?")[0]
+    if parts.fragment:
+        raise TrackingUriInvalid(shown, "has a '#'; write it as %23")
+    if parts.scheme == EMBEDDED:
+        if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
+            raise TrackingUriInvalid(shown, f"must be {EMBEDDED}:///ABSOLUTE/FOLDER, with three slashes")
+        if "\0" in unquote(parts.path):
+            raise TrackingUriInvalid(shown, "must not contain a NUL character")
+        root = embedded_root(Path(unquote(parts.path)))
+    elif parts.scheme in (REMOTE, REMOTE_PLAIN):
+        if not parts.hostname:
+            raise TrackingUriInvalid(shown, f"must be {parts.scheme}://HOST/…")
+        if parts.scheme == REMOTE_PLAIN and not _is_loopback(parts.hostname):
+            raise TrackingUriInvalid(shown, f"{REMOTE_PLAIN} is for this machine only; use {REMOTE}:// for other hosts")
+        root = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    else:
+        raise TrackingUriInvalid(shown, f"must start with {EMBEDDED}:///, {REMOTE}:// or {REMOTE_PLAIN}://")
+    query = dict(parse_qsl(parts.query))
+    return TrackingUri(parts.scheme, root, _parse_time(shown, query.get("expires")), query.get("token"))
+
+
+def embedded_root(folder: Path) -> str:
+    """The URI of an embedded workspace, without a query: the folder's real path, percent-encoded."""
+    return f"{EMBEDDED}://{quote(folder.resolve().as_posix())}"
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def _format_time(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _parse_time(shown: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError as error:
+        raise TrackingUriInvalid(shown, f"expires={text[:40]} is not a time like 2026-01-31T12:00:00Z") from error
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Issuer:
+    """Issues a workspace's tracking URIs: one for an hour, the same again while more than five minutes of it are left."""
+
+    def __init__(self, root: str, *, now: Callable[[], datetime] = _utc_now) -> None:
+        self._root = root
+        self._now = now
+        self._lock = threading.Lock()
+        self._issued: TrackingUri | None = None
+
+    def issue(self) -> TrackingUri:
+        """Return a URI that is valid for more than five minutes."""
+        with self._lock:
+            now = self._now()
+            issued = self._issued
+            if issued is None or issued.expires is None or issued.expires - now <= _RENEW_WHEN_LEFT:
+                issued = self._issued = TrackingUri(urlsplit(self._root).scheme, self._root, now + LIFETIME)
+            return issued
