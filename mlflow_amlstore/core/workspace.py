@@ -23,12 +23,18 @@ class Workspace:
     ) -> None:
         """Open a workspace of Azure ML. Raises NotSupported: this release has embedded workspaces only."""
         raise NotSupported(
-            f"The Azure ML workspace {workspace_name!r}", "Use an embedded workspace: `amlstore init`, Workspace.from_config()"
+            f"The Azure ML workspace {workspace_name!r}",
+            "Use an embedded workspace: `amlstore init`, Workspace.from_config()",
         )
 
     @classmethod
     def get(
-        cls, name: str, subscription_id: str | None = None, resource_group: str | None = None, *, auth: object | None = None
+        cls,
+        name: str,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        *,
+        auth: object | None = None,
     ) -> "Workspace":
         """Open a workspace of Azure ML by name. Raises NotSupported, as the constructor does."""
         return cls(subscription_id or "", resource_group or "", name, auth)

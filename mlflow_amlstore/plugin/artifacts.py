@@ -48,7 +48,9 @@ class WorkspaceArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # 
         below = found[len(resolved) :].lstrip("/")
         return f"{asked}/{below}" if asked else below
 
-    def log_artifact(self, local_file: str | os.PathLike[str], artifact_path: str | os.PathLike[str] | None = None) -> None:
+    def log_artifact(
+        self, local_file: str | os.PathLike[str], artifact_path: str | os.PathLike[str] | None = None
+    ) -> None:
         local = Path(local_file)
         with as_mlflow_errors():
             container, folder = self._resolve(artifact_path)
@@ -56,7 +58,9 @@ class WorkspaceArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # 
             with transfer_progress(f"Uploading {local.name}", local.stat().st_size) as advance:
                 self._files.write_local(container, [(target, local)], progress=advance)
 
-    def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | os.PathLike[str] | None = None) -> None:
+    def log_artifacts(
+        self, local_dir: str | os.PathLike[str], artifact_path: str | os.PathLike[str] | None = None
+    ) -> None:
         local = Path(local_dir)
         with as_mlflow_errors():
             if not local.is_dir():

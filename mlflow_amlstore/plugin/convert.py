@@ -11,6 +11,7 @@ from mlflow.entities import Metric, Param, RunStatus, RunTag, ViewType
 from mlflow.environment_variables import MLFLOW_TRUNCATE_LONG_VALUES
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.status import MLFLOW_STATUS, status_from_mlflow
 from mlflow_amlstore.records.types import (
     Dataset,
@@ -19,6 +20,8 @@ from mlflow_amlstore.records.types import (
     LoggedModelPoint,
     MetricPoint,
     ModelDirection,
+    PointTuple,
+    RunInfo,
     RunModel,
     RunRecord,
     View,
@@ -53,9 +56,9 @@ def to_step_range(start_step: int | None, end_step: int | None) -> tuple[int, in
     return start_step, end_step
 
 
-def to_points(metrics: Sequence[Metric]) -> list[MetricPoint]:
+def to_points(metrics: Sequence[Metric]) -> list[PointTuple]:
     """MLflow's metrics as points of a run."""
-    return [MetricPoint(metric.key, metric.value, metric.step, metric.timestamp) for metric in metrics]
+    return [(metric.key, metric.value, metric.step, metric.timestamp) for metric in metrics]
 
 
 def to_model_points(run_id: str, metrics: Sequence[Metric]) -> list[LoggedModelPoint]:
@@ -129,19 +132,18 @@ def metric_entities(points: Sequence[MetricPoint]) -> list[Metric]:
     return [Metric(name, value, timestamp_ms, step) for name, value, step, timestamp_ms in points]
 
 
-def run_info_entity(record: RunRecord, root_uri: str) -> mlflow_entities.RunInfo:
+def run_info_entity(info: RunInfo, root_uri: str) -> mlflow_entities.RunInfo:
     """A run's facts as MLflow has them."""
-    location = record.artifact_location
     return mlflow_entities.RunInfo(
-        record.run_id,
-        record.experiment_id,
-        record.user_id,
-        MLFLOW_STATUS[record.status],
-        record.created_ms if record.start_ms is None else record.start_ms,
-        record.end_ms,
-        _lifecycle_stage(record.deleted_ms),
-        artifact_uri=location or f"{root_uri}/{record.experiment_id}/{record.run_id}/artifacts",
-        run_name=record.name,
+        info.run_id,
+        info.experiment_id,
+        info.user_id,
+        MLFLOW_STATUS[info.status],
+        info.created_ms if info.start_ms is None else info.start_ms,
+        info.end_ms,
+        _lifecycle_stage(info.deleted_ms),
+        artifact_uri=info.artifact_location or artifact_uri(root_uri, run_container(info.experiment_id, info.run_id)),
+        run_name=info.name,
     )
 
 
@@ -152,7 +154,7 @@ def run_entity(record: RunRecord, root_uri: str) -> mlflow_entities.Run:
         params=[Param(name, value) for name, value in record.params.items()],
         tags=[RunTag(name, value) for name, value in record.tags.items()],
     )
-    info = run_info_entity(record, root_uri)
+    info = run_info_entity(record.info, root_uri)
     datasets = [_dataset_input_entity(given) for given in record.datasets]
     if not HAS_LOGGED_MODELS:
         return mlflow_entities.Run(info, data, mlflow_entities.RunInputs(dataset_inputs=datasets))

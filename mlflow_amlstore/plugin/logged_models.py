@@ -58,6 +58,7 @@ class LoggedModelsMixin:
         page_token: str | None = None,
     ) -> PagedList[LoggedModel]:
         """Return a page of logged models; `datasets` and `order_by` are MLflow's dictionaries."""
+        filter_string = convert_models.stored_filter(filter_string, "artifact_location", self._root_uri, "")
         with as_mlflow_errors():
             page = self._records.logged_models.search(
                 experiment_ids,

@@ -22,13 +22,12 @@ from mlflow_amlstore.workspace.opening import open_workspace
 
 _LOGGED_MODEL_URI = re.compile(r"models:/(?://)?(?P<model_id>m-[\w\-]+)")
 _VERSION_URI = re.compile(r"models:/(?://)?(?P<name>[^/:]+)/(?P<version>\d+)")
-_SOURCE_IN_FILTER = re.compile(r"""(\bsource_path[`"]?\s*(?:=|!=|LIKE\b|ILIKE\b)\s*['"])([^'"]*)""", re.IGNORECASE)
 
 
 class _Origin(NamedTuple):
-    """Where the files of a version to be made are, and what it was made from."""
+    """Where the files of a version to be made are, if not at its source, and what it was made from."""
 
-    storage_location: str
+    storage_location: str | None
     run_id: str | None
     model_id: str | None
 
@@ -177,7 +176,7 @@ class RegistryStore(AbstractStore):
             raise InvalidValue("model source", source, rule)
         if model_id and not run_id:
             run_id = self._logged_models.get(model_id, allow_deleted=True).source_run_id
-        return _Origin(source, run_id, model_id)
+        return _Origin(None, run_id, model_id)
 
     def update_model_version(self, name: str, version: int | str, description: str | None = None) -> ModelVersion:
         """Set a version's description."""
@@ -226,24 +225,16 @@ class RegistryStore(AbstractStore):
         page_token: str | None = None,
     ) -> PagedList[ModelVersion]:
         """Return a page of versions."""
+        filter_string = convert_models.stored_filter(filter_string, "source_path", self._root_uri, WORKSPACE_SCHEME)
         with as_mlflow_errors():
             page = self._models.search_versions(
-                filter=self._with_stored_sources(filter_string),
+                filter=filter_string,
                 order_by=order_by or (),
                 max_results=SEARCH_MODEL_VERSION_MAX_RESULTS_DEFAULT if max_results is None else max_results,
                 page_token=page_token,
             )
         versions = [convert_models.model_version(record, self._root_uri) for record in page.items]
         return PagedList(versions, page.next_token)
-
-    def _with_stored_sources(self, filter_string: str | None) -> str | None:
-        """Put the stored form of this workspace's URIs where a filter compares `source_path` with one."""
-
-        def stored(match: re.Match[str]) -> str:
-            before, value = match.groups()
-            return f"{before}{to_stored_source(self._root_uri, value)}"
-
-        return filter_string and _SOURCE_IN_FILTER.sub(stored, filter_string)
 
     def set_model_version_tag(self, name: str, version: int | str, tag: ModelVersionTag) -> None:
         """Set a version's tag."""

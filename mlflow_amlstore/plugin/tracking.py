@@ -145,10 +145,10 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, AbstractStore):  # ty
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> mlflow_entities.RunInfo:
         with as_mlflow_errors():
-            record = self._records.runs.update(
+            info = self._records.runs.update(
                 run_id, status=convert.to_status(run_status), end_ms=end_time, name=run_name
             )
-        return convert.run_info_entity(record, self._root_uri)
+        return convert.run_info_entity(info, self._root_uri)
 
     def delete_run(self, run_id: str) -> None:
         with as_mlflow_errors():

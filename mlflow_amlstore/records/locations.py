@@ -100,7 +100,9 @@ def check_artifact_location(location: str) -> str:
     """
     if urlsplit(location).scheme in ("runs", "models", "workspace", "amlstore"):
         raise PathUnsafe(
-            "artifact location", location, "leave it out, and files are kept in the workspace; or give an object store's URI"
+            "artifact location",
+            location,
+            "leave it out, and files are kept in the workspace; or give an object store's URI",
         )
     _check_remote("artifact location", location, "leave it out, and files are kept in the workspace")
     return location
@@ -113,7 +115,9 @@ def _check_remote(field: str, uri: str, way_out: str) -> None:
         raise PathUnsafe(field, uri, f"is not a URI ({error}); {way_out}") from error
     if parts.scheme in _REFUSED_SCHEMES or len(parts.scheme) == 1:  # one letter: a Windows drive
         raise PathUnsafe(
-            field, uri, f"must not be a local path or a {parts.scheme or 'scheme-less'} URI, which could name any file; {way_out}"
+            field,
+            uri,
+            f"must not be a local path or a {parts.scheme or 'scheme-less'} URI, which could name any file; {way_out}",
         )
     rest = uri.partition(":")[2].lstrip("/")
     check_path(rest, field)

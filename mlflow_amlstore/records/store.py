@@ -28,6 +28,8 @@ from mlflow_amlstore.records.types import (
     ModelVersionRecord,
     OrderTerm,
     Page,
+    PointTuple,
+    RunInfo,
     RunModel,
     RunRecord,
     RunStatus,
@@ -124,8 +126,8 @@ class Runs(Protocol):
 
     def update(
         self, run_id: str, *, status: RunStatus | None = None, end_ms: int | None = None, name: str | None = None
-    ) -> RunRecord:
-        """Change what is given and return the run. Raises Deleted."""
+    ) -> RunInfo:
+        """Change what is given and return the run's facts. Raises Deleted."""
         ...
 
     def delete(self, run_id: str) -> None:
@@ -140,7 +142,7 @@ class Runs(Protocol):
         self,
         run_id: str,
         *,
-        points: Sequence[MetricPoint] = (),
+        points: Sequence[PointTuple] = (),
         params: Sequence[tuple[str, str]] = (),
         tags: Sequence[tuple[str, str]] = (),
         model_points: Sequence[LoggedModelPoint] = (),

@@ -57,12 +57,15 @@ class Page(Generic[T]):
 
 
 class MetricPoint(NamedTuple):
-    """One value of one series. `value` may be NaN or ±Inf."""
+    """One value of one series. `value` may be NaN or ±Inf. Where points are taken, a plain tuple of these four will do."""
 
     name: str
     value: float
     step: int
     timestamp_ms: int
+
+
+PointTuple = tuple[str, float, int, int]
 
 
 class LoggedModelPoint(NamedTuple):
@@ -140,8 +143,8 @@ class RunModel:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
-    """A run without its histories: `metrics` holds each series' latest point (highest step, then time, then value)."""
+class RunInfo:
+    """A run's own facts. `artifact_location` is a remote URI, or None where files live in the workspace."""
 
     run_id: str
     experiment_id: str
@@ -154,6 +157,13 @@ class RunRecord:
     deleted_ms: int | None
     parent_run_id: str | None
     artifact_location: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run without its histories: `metrics` holds each series' latest point (highest step, then time, then value)."""
+
+    info: RunInfo
     metrics: list[MetricPoint]
     params: dict[str, str]
     tags: dict[str, str]

@@ -125,7 +125,9 @@ def check_run_id(run_id: object) -> str:
     """A run id: a letter or digit, then letters, digits, `_` and `-`, at most 256 in all."""
     if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
         raise InvalidValue(
-            "run_id", run_id, "must start with a letter or digit and have only letters, digits, '_' and '-', at most 256"
+            "run_id",
+            run_id,
+            "must start with a letter or digit and have only letters, digits, '_' and '-', at most 256",
         )
     return run_id
 

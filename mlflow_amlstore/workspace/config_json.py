@@ -80,7 +80,9 @@ def _read_object(file: Path) -> dict[str, Any]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ConfigInvalid(str(file), f"it is not JSON ({error}); correct it, or make a new one with `amlstore init`") from error
+        raise ConfigInvalid(
+            str(file), f"it is not JSON ({error}); correct it, or make a new one with `amlstore init`"
+        ) from error
     except OSError as error:
         raise ConfigInvalid(str(file), f"it can't be read ({error.strerror})") from error
     if not isinstance(values, dict):

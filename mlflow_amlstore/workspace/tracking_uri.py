@@ -1,8 +1,8 @@
 """Tracking URIs: reading, issuing and comparing the three forms (`spec.md`, "Tracking URIs expire, and nobody notices").
 
-    amlstore:///abs/path/to/workspace?expires=…                      embedded
-    azureml://HOST/mlflow/v2.0/subscriptions/…?expires=…&token=…     a service, or Azure ML
-    azureml+http://127.0.0.1:PORT/mlflow/v2.0/…?expires=…&token=…    a service on this machine, over plain HTTP
+amlstore:///abs/path/to/workspace?expires=…                      embedded
+azureml://HOST/mlflow/v2.0/subscriptions/…?expires=…&token=…     a service, or Azure ML
+azureml+http://127.0.0.1:PORT/mlflow/v2.0/…?expires=…&token=…    a service on this machine, over plain HTTP
 """
 
 import threading
@@ -44,7 +44,9 @@ class TrackingUri:
     def folder(self) -> Path:
         """The folder that an embedded URI names. Raises TrackingUriInvalid for the other forms."""
         if self.scheme != EMBEDDED:
-            raise TrackingUriInvalid(self.root, f"names no folder; an embedded workspace's URI starts with {EMBEDDED}:///")
+            raise TrackingUriInvalid(
+                self.root, f"names no folder; an embedded workspace's URI starts with {EMBEDDED}:///"
+            )
         return Path(unquote(urlsplit(self.root).path))
 
     def is_same_store(self, other: "TrackingUri") -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, Text, and_, case, cast, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, Text, and_, cast, exists, literal, or_, select
 
 from mlflow_amlstore.errors import FilterInvalid, InvalidValue
 from mlflow_amlstore.records import tables
@@ -21,7 +21,7 @@ from mlflow_amlstore.records.search.grammar import (
     same,
 )
 from mlflow_amlstore.records.search.lexer import Kind, Token
-from mlflow_amlstore.records.search.named_values import NamedValues, compare_number
+from mlflow_amlstore.records.search.named_values import NamedValues, compare_number, number_sort_terms
 from mlflow_amlstore.records.search.paging import SortTerm, check_max_results, fetch_page
 from mlflow_amlstore.records.search.parser import Comparison, parse_filter
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
@@ -54,7 +54,6 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
     "updated": _MODEL.updated_ms,
 }
 _NULLABLE = {"model_type", "status_message", "source_run_id"}
-_MISSING = 2  # comes after NUMBER and NAN when ordering by a metric
 
 Datasets = Sequence[tuple[str, str | None]]
 
@@ -195,5 +194,4 @@ def _metric_sort_terms(term: OrderTerm) -> list[SortTerm]:
         .correlate(tables.logged_models)
     )
     value_type = latest.with_only_columns(point.value_type).scalar_subquery()
-    number = case((value_type == tables.NUMBER, latest.scalar_subquery()))
-    return [SortTerm(func.coalesce(value_type, _MISSING)), SortTerm(number, not term.is_ascending)]
+    return number_sort_terms(latest.scalar_subquery(), value_type, not term.is_ascending)

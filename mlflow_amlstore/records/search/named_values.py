@@ -1,16 +1,20 @@
 """Joining the tables that hold values by name: series, params and tags."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
-from sqlalchemy import ColumnElement, FromClause, Table, and_
+from sqlalchemy import ColumnElement, FromClause, Table, and_, case, func
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.search.grammar import Entity
+from mlflow_amlstore.records.search.ordering import Ordering
+from mlflow_amlstore.records.search.paging import SortTerm
 from mlflow_amlstore.records.search.parser import Comparison
 from mlflow_amlstore.records.search.sql import compare
 
 _MAX_JOINS = 60  # SQLite joins at most 64 tables
+_MISSING = 2  # after NUMBER and NAN
 
 
 class NamedValues:
@@ -24,6 +28,7 @@ class NamedValues:
         self._owned = owned
         self._joined: dict[tuple[Entity, str], FromClause] = {}
         self._required: set[tuple[Entity, str]] = set()
+        self._numbers: set[str] = set()
 
     def join(self, entity: Entity, name: str) -> FromClause:
         """The joined row of that name; all its columns are NULL for an owner that hasn't the name."""
@@ -31,7 +36,7 @@ class NamedValues:
         if subject not in self._joined:
             if len(self._joined) == _MAX_JOINS:
                 raise InvalidValue("filter", name, f"a search may name at most {_MAX_JOINS} metrics, params and tags")
-            self._joined[subject] = self._owned[entity].alias(f"{entity.value}_{len(self._joined)}")
+            self._joined[subject] = _alias(self._owned[entity], f"{entity.value}_{len(self._joined)}")
         return self._joined[subject]
 
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
@@ -43,15 +48,37 @@ class NamedValues:
         if comparison.comparator == "IS NOT NULL":
             return row.c.name.is_not(None)
         if comparison.entity is Entity.METRIC:
+            if comparison.comparator != "!=":
+                self._numbers.add(comparison.name)
             return compare_number(row.c.last_value, row.c.last_value_type, comparison)
         return compare(row.c.value, comparison.comparator, comparison.value)
 
+    def sort_terms(self, ordering: Ordering) -> list[SortTerm]:
+        """Order by the values of a name, the owners without it last; a metric's numbers come before its NaNs.
+
+        To be asked after the conditions, which may make it plain that there are no such owners or NaNs.
+        """
+        row = self.join(ordering.entity, ordering.name)
+        is_descending = ordering.is_descending
+        if ordering.entity is not Entity.METRIC:
+            is_required = (ordering.entity, ordering.name) in self._required
+            return [SortTerm(row.c.value, is_descending, is_nullable=not is_required)]
+        if ordering.name in self._numbers:
+            return [SortTerm(row.c.last_value, is_descending)]
+        return number_sort_terms(row.c.last_value, row.c.last_value_type, is_descending)
+
     def add_to(self, source: FromClause) -> FromClause:
-        """`source` with the joins: first those that leave rows out, so that fewer reach the rest."""
-        for subject in sorted(self._joined, key=lambda subject: subject not in self._required):
-            row = self._joined[subject]
-            source = source.join(row, self._on(subject[1], row), isouter=subject not in self._required)
+        """`source` with the joins, first those that leave rows out, so that fewer reach the rest, and series last.
+
+        A series costs two look-ups, one in the index and one for the row, where a param or tag costs one.
+        """
+        for entity, name in sorted(self._joined, key=self._cost):
+            row = self._joined[entity, name]
+            source = source.join(row, self._on(name, row), isouter=(entity, name) not in self._required)
         return source
+
+    def _cost(self, subject: tuple[Entity, str]) -> tuple[bool, bool]:
+        return subject not in self._required, subject[0] is Entity.METRIC
 
     def _on(self, name: str, row: FromClause) -> ColumnElement[bool]:
         owner_columns = [column.name for column in self._owner.primary_key]
@@ -59,6 +86,12 @@ class NamedValues:
         if "last_value_type" in row.c:
             conditions.append(row.c.last_value_type != tables.TEXT)  # to MLflow a metric is a number
         return and_(*conditions, row.c.name == name)
+
+
+@lru_cache(maxsize=4 * _MAX_JOINS)
+def _alias(table: Table, name: str) -> FromClause:
+    """Kept, because making an alias's columns takes SQLAlchemy a good part of a search's time."""
+    return table.alias(name)
 
 
 def compare_number(
@@ -69,3 +102,13 @@ def compare_number(
     if comparison.comparator == "!=":
         return condition | (value_type == tables.NAN)
     return condition & (value_type == tables.NUMBER)
+
+
+def number_sort_terms(
+    value: ColumnElement[float], value_type: ColumnElement[int], is_descending: bool
+) -> list[SortTerm]:
+    """Order by a number: numbers first, then NaN, then where there is none, in both directions."""
+    return [
+        SortTerm(func.coalesce(value_type, _MISSING)),
+        SortTerm(case((value_type == tables.NUMBER, value)), is_descending),
+    ]

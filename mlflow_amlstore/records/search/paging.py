@@ -74,16 +74,22 @@ def _directed(term: SortTerm) -> UnaryExpression[Any]:
 
 def after_key(terms: Sequence[SortTerm], key: Key) -> ColumnElement[bool]:
     """The condition that a row comes after `key` in the order of `terms`."""
-    condition: ColumnElement[bool] = false()
+    condition: ColumnElement[bool] | None = None
     for term, value in zip(reversed(terms), reversed(key), strict=True):
-        if value is None:
-            condition = and_(term.expression.is_(None), condition)
-            continue
-        beyond = term.expression < value if term.is_descending else term.expression > value
-        if term.is_nullable:
-            beyond = or_(beyond, term.expression.is_(None))
-        condition = or_(beyond, and_(term.expression == value, condition))
-    return condition
+        beyond = _beyond(term, value)
+        if condition is None:
+            condition = beyond
+        else:
+            is_equal = term.expression.is_(None) if value is None else term.expression == value
+            condition = or_(beyond, and_(is_equal, condition))
+    return false() if condition is None else condition
+
+
+def _beyond(term: SortTerm, value: str | int | float | None) -> ColumnElement[bool]:
+    if value is None:
+        return false()  # nothing comes after NULL
+    beyond = term.expression < value if term.is_descending else term.expression > value
+    return or_(beyond, term.expression.is_(None)) if term.is_nullable else beyond
 
 
 def query_fingerprint(query: Sequence[object]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, Text, case, cast, exists, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, Text, case, cast, exists, literal, select
 
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.search.grammar import (
@@ -73,7 +73,6 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
     "artifact_uri": cast(_RUN.experiment_id, Text).concat("/").concat(_RUN.run_id).concat("/artifacts"),
 }
 _NULLABLE = {"start_time", "end_time"}
-_MISSING = 2  # comes after NUMBER and NAN when ordering by a metric
 
 
 def page_of_runs(
@@ -135,14 +134,8 @@ def _sort_terms(orderings: Sequence[Ordering], named: NamedValues) -> list[SortT
         if ordering.entity is Entity.ATTRIBUTE:
             column = _COLUMNS[ordering.name]
             terms.append(SortTerm(column, ordering.is_descending, ordering.name in _NULLABLE))
-            continue
-        row = named.join(ordering.entity, ordering.name)
-        if ordering.entity is Entity.METRIC:
-            number = case((row.c.last_value_type == tables.NUMBER, row.c.last_value))
-            terms.append(SortTerm(func.coalesce(row.c.last_value_type, _MISSING)))
-            terms.append(SortTerm(number, ordering.is_descending))
         else:
-            terms.append(SortTerm(row.c.value, ordering.is_descending, is_nullable=True))
+            terms += named.sort_terms(ordering)
     names = {ordering.name for ordering in orderings if ordering.entity is Entity.ATTRIBUTE}
     if "start_time" not in names:
         terms.append(SortTerm(_RUN.start_ms, is_descending=True, is_nullable=True))

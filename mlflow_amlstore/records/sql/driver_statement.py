@@ -1,13 +1,17 @@
 """Statements written in SQLAlchemy Core, compiled once, and run by the driver.
 
-What Core adds to each execution (some 40 µs) is more than SQLite takes for the statement itself, and a training loop
-pays it at every call. The statement stays Core's, so that another database gets its own SQL from the same source.
+What Core adds to each execution (some 40 µs, and 1 µs a row) is more than SQLite takes for the statement itself; a
+training loop pays it at every call. The statement stays Core's, so another database gets its own SQL from the same source.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
+from sqlalchemy import Select, Text, bindparam, column, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -18,11 +22,16 @@ class DriverStatement:
     """One compiled statement; values are given in the order of `names`, which must be the order in its SQL."""
 
     def __init__(self, statement: ClauseElement, *names: str) -> None:
-        compiled = statement.compile(dialect=_DIALECT)
+        self._statement, self._names = statement, names
+
+    @cached_property
+    def sql(self) -> str:
+        """The statement's text, compiled at first use."""
+        compiled = self._statement.compile(dialect=_DIALECT)
         order = tuple(getattr(compiled, "positiontup", None) or ())
-        if order != names:
-            raise ValueError(f"the statement takes its values as {order}, not as {names}")
-        self.sql = str(compiled)
+        if order != self._names:
+            raise ValueError(f"the statement takes its values as {order}, not as {self._names}")
+        return str(compiled)
 
     def run(self, driver: sqlite3.Connection, *values: Any) -> sqlite3.Cursor:
         """Execute with one set of values."""
@@ -31,3 +40,47 @@ class DriverStatement:
     def run_many(self, driver: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
         """Execute once for each row of values."""
         return driver.executemany(self.sql, rows)
+
+
+class BulkStatement:
+    """An INSERT of many rows, a hundred to a statement: a third of the time of as many statements of one row."""
+
+    _SIZES = (100, 10, 1)
+
+    def __init__(self, make: Callable[[int], tuple[ClauseElement, Sequence[str]]]) -> None:
+        """`make(n)` gives the statement for n rows and the names of its values in order."""
+        self._make = make
+        self._by_size: dict[int, DriverStatement] = {}
+
+    def run(self, driver: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert the rows, in their order."""
+        start = 0
+        for size in self._SIZES:
+            while len(rows) - start >= size:
+                self._of_size(size).run(driver, *chain.from_iterable(rows[start : start + size]))
+                start += size
+
+    def _of_size(self, size: int) -> DriverStatement:
+        known = self._by_size.get(size)
+        if known is None:
+            statement, names = self._make(size)
+            known = self._by_size[size] = DriverStatement(statement, *names)
+        return known
+
+
+def keys_in() -> Select[tuple[int]]:
+    """A subquery of the integer keys that are given as one value named `keys` (see `key_list`): a list of any length."""
+    return select(func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value)
+
+
+def key_list(keys: Sequence[int]) -> str:
+    """The value for `keys_in`."""
+    return json.dumps(keys)
+
+
+def rows_of(driver: sqlite3.Connection, statement: Select[Any]) -> list[tuple[Any, ...]]:
+    """Run a Core query that is made anew each time, and fetch its rows as plain tuples."""
+    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    order = getattr(compiled, "positiontup", None) or ()
+    params = compiled.params
+    return driver.execute(str(compiled), [params[name] for name in order]).fetchall()

@@ -7,10 +7,11 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from mlflow_amlstore.errors import AlreadyExists, Deleted, InvalidState, NotFound
-from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.locations import check_artifact_location
 from mlflow_amlstore.records.search import page_of_experiments
-from mlflow_amlstore.records.sql.named_values import values_by_owner
+from mlflow_amlstore.records.sql.driver_statement import key_list
+from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import experiment_tags, experiments, runs
 from mlflow_amlstore.records.types import ExperimentRecord, Page, View
 from mlflow_amlstore.records.validation import (
@@ -19,6 +20,8 @@ from mlflow_amlstore.records.validation import (
     check_tags,
     experiment_key,
 )
+
+_TAGS = NamedValues(experiment_tags)
 
 
 class SqlExperiments:
@@ -160,7 +163,7 @@ def _change(connection: Connection, key: int, **values: object) -> None:
 
 
 def _records(connection: Connection, rows: Sequence[Row[tuple[int, str | None]]]) -> list[ExperimentRecord]:
-    tags = values_by_owner(connection, experiment_tags, [row.experiment_id for row in rows])
+    tags = _TAGS.of_owners(driver_connection(connection), key_list([row.experiment_id for row in rows]))
     return [
         ExperimentRecord(
             experiment_id=str(row.experiment_id),

@@ -205,7 +205,8 @@ class SqlFiles:
                 ) from error
             if error.errno == errno.ENOENT:
                 raise StorageFailed(
-                    str(self._database.folder), f"the content of {record.path!r} ({record.sha256}) is missing from files/"
+                    str(self._database.folder),
+                    f"the content of {record.path!r} ({record.sha256}) is missing from files/",
                 ) from error
             raise
 
@@ -244,9 +245,9 @@ def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> tuple
 
 def _select_files(container: str) -> Select[tuple[str, int, str, str, int]]:
     column = files.c
-    return select(
-        column.path, column.size_bytes, column.sha256, column.content_type, column.modified_ms
-    ).where(column.container == container)
+    return select(column.path, column.size_bytes, column.sha256, column.content_type, column.modified_ms).where(
+        column.container == container
+    )
 
 
 def _at_or_under(path: str) -> ColumnElement[bool]:

@@ -9,11 +9,12 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
-from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search import page_of_logged_models
+from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in
 from mlflow_amlstore.records.sql.experiments import active_experiment
-from mlflow_amlstore.records.sql.named_values import in_chunks, values_by_owner
+from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
     NAN,
     NUMBER,
@@ -37,6 +38,8 @@ PENDING = "PENDING"
 FINAL_STATUSES = ("READY", "FAILED")
 
 _MAX_NAME_LENGTH = 255  # MLflow's, of a logged model's params and tags (`dbmodels.models.SqlLoggedModelParam`)
+
+_PARAMS, _TAGS = NamedValues(logged_model_params), NamedValues(logged_model_tags)
 
 
 class SqlLoggedModels:
@@ -122,7 +125,7 @@ class SqlLoggedModels:
         _check_values("param", params)
         with self._database.write() as connection:
             key = _row(connection, model_id).model_pk
-            known = values_by_owner(connection, logged_model_params, [key])[key]
+            known = _PARAMS.of_owners(driver_connection(connection), key_list([key]))[key]
             for name in params:
                 if name in known:
                     raise AlreadyExists("param", name, f"Logged model {model_id} has it with value {known[name]!r}")
@@ -214,10 +217,9 @@ def _record(connection: Connection, model_id: str) -> LoggedModelRecord:
 
 
 def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[LoggedModelRecord]:
-    keys = [row.model_pk for row in rows]
-    locations = _experiment_locations(connection, sorted({row.experiment_id for row in rows}))
-    params = values_by_owner(connection, logged_model_params, keys)
-    tags = values_by_owner(connection, logged_model_tags, keys)
+    keys = key_list([row.model_pk for row in rows])
+    locations = _experiment_locations(connection, {row.experiment_id for row in rows})
+    params, tags = (table.of_owners(driver_connection(connection), keys) for table in (_PARAMS, _TAGS))
     metrics = _metrics(connection, rows)
     return [
         LoggedModelRecord(
@@ -245,35 +247,33 @@ def _location(experiment_location: str | None, model_id: str) -> str | None:
     return None if experiment_location is None else f"{experiment_location.rstrip('/')}/models/{model_id}/artifacts"
 
 
-def _experiment_locations(connection: Connection, keys: Sequence[int]) -> dict[int, str | None]:
-    found: dict[int, str | None] = {}
-    column = experiments.c
-    for chunk in in_chunks(keys):
-        locations = select(column.experiment_id, column.artifact_location).where(column.experiment_id.in_(chunk))
-        found.update((key, location) for key, location in connection.execute(locations))
-    return found
+def _experiment_locations(connection: Connection, keys: set[int]) -> dict[int, str | None]:
+    experiment = experiments.c
+    locations = select(experiment.experiment_id, experiment.artifact_location)
+    found = connection.execute(
+        locations.where(experiment.experiment_id.in_(keys_in())), {"keys": key_list(sorted(keys))}
+    )
+    return {row.experiment_id: row.artifact_location for row in found}
 
 
 def _metrics(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, list[LoggedModelPoint]]:
     """The points of each model by name, then time, then step."""
     model_ids = {row.model_pk: row.model_id for row in rows}
-    found: dict[int, list[LoggedModelPoint]] = defaultdict(list)
     column = logged_model_metrics.c
-    for chunk in in_chunks(list(model_ids)):
-        points = select(logged_model_metrics).where(column.model_pk.in_(chunk))
-        for point in connection.execute(
-            points.order_by(column.model_pk, column.name, column.timestamp_ms, column.step)
-        ):
-            found[point.model_pk].append(
-                LoggedModelPoint(
-                    model_id=model_ids[point.model_pk],
-                    name=point.name,
-                    value=float("nan") if point.value_type == NAN else point.value,
-                    step=point.step,
-                    timestamp_ms=point.timestamp_ms,
-                    run_id=point.run_id,
-                    dataset_name=point.dataset_name,
-                    dataset_digest=point.dataset_digest,
-                )
+    points = select(logged_model_metrics).where(column.model_pk.in_(keys_in()))
+    points = points.order_by(column.model_pk, column.name, column.timestamp_ms, column.step)
+    found: dict[int, list[LoggedModelPoint]] = defaultdict(list)
+    for point in connection.execute(points, {"keys": key_list(list(model_ids))}):
+        found[point.model_pk].append(
+            LoggedModelPoint(
+                model_id=model_ids[point.model_pk],
+                name=point.name,
+                value=float("nan") if point.value_type == NAN else point.value,
+                step=point.step,
+                timestamp_ms=point.timestamp_ms,
+                run_id=point.run_id,
+                dataset_name=point.dataset_name,
+                dataset_digest=point.dataset_digest,
             )
+        )
     return found

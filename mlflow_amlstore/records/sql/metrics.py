@@ -5,13 +5,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import Database, driver_connection
-from mlflow_amlstore.records.search.paging import SortTerm, check_max_results, fetch_page
-from mlflow_amlstore.records.sql.named_values import in_chunks
+from mlflow_amlstore.records.search.paging import (
+    SortTerm,
+    after_key,
+    check_max_results,
+    decode_token,
+    encode_token,
+    query_fingerprint,
+)
+from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, rows_of
 from mlflow_amlstore.records.sql.run_log import active_run
 from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, runs, series
 from mlflow_amlstore.records.types import MetricKind, MetricPoint, MetricRecord, Page
@@ -20,7 +27,6 @@ from mlflow_amlstore.records.validation import check_integer, check_name, check_
 _NAN = float("nan")
 _BY_TIME = (points.c.timestamp_ms, points.c.step, points.c.value, points.c.value_type, points.c.seq)
 _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
-_VALUE = case((points.c.value_type == NAN, None), else_=points.c.value).label("value")
 
 
 class SqlMetrics:
@@ -32,18 +38,21 @@ class SqlMetrics:
     def history(
         self, run_id: str, name: str, *, max_results: int | None = None, page_token: str | None = None
     ) -> Page[MetricPoint]:
+        query = query_fingerprint(("history", run_id, name))
+        statement = _of_series(run_id, name, points.c.seq).order_by(*_BY_TIME)
+        if page_token:
+            key = decode_token(page_token, query, len(_BY_TIME))
+            statement = statement.where(after_key([SortTerm(column) for column in _BY_TIME], key))
         if max_results is not None:
-            check_max_results(max_results)
+            statement = statement.limit(check_max_results(max_results) + 1)
         with self._database.read() as connection:
-            rows, token = fetch_page(
-                connection,
-                _of_series(run_id, name),
-                [SortTerm(column) for column in _BY_TIME],
-                max_results=max_results,
-                page_token=page_token,
-                query=("history", run_id, name),
-            )
-        return Page([MetricPoint(name, _NAN if row[0] is None else row[0], row[1], row[2]) for row in rows], token)
+            rows = rows_of(driver_connection(connection), statement)
+        token = None
+        if max_results is not None and len(rows) > max_results:
+            del rows[max_results:]
+            value, step, timestamp_ms, value_type, seq = rows[-1]
+            token = encode_token((timestamp_ms, step, value, value_type, seq), query)
+        return Page(_to_points(name, rows), token)
 
     def history_of_runs(self, run_ids: Sequence[str], name: str, *, max_results: int) -> list[tuple[str, MetricPoint]]:
         found: list[tuple[str, MetricPoint]] = []
@@ -56,15 +65,15 @@ class SqlMetrics:
         return found
 
     def at_steps(self, run_id: str, name: str, steps: Sequence[int], *, max_results: int) -> list[MetricPoint]:
-        wanted = sorted({check_integer("step", step) for step in steps})
-        found: list[MetricPoint] = []
+        wanted = {check_integer("step", step) for step in steps}
+        statement = (
+            _of_series(run_id, name)
+            .where(points.c.step.in_(keys_in().params(keys=key_list(sorted(wanted)))))
+            .order_by(*_BY_STEP)
+            .limit(max_results)
+        )
         with self._database.read() as connection:
-            for chunk in in_chunks(wanted):
-                statement = _of_series(run_id, name).where(points.c.step.in_(chunk)).order_by(*_BY_STEP)
-                found += _points(connection, statement.limit(max_results - len(found)), name)
-                if len(found) >= max_results:
-                    break
-        return found
+            return _points(connection, statement, name)
 
     def sample(
         self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None
@@ -72,19 +81,19 @@ class SqlMetrics:
         """As MLflow's SQL store: the first point of each of `max_results` equal buckets, and the very last point."""
         max_results = max(1, max_results)
         bucket = func.ntile(max_results).over(order_by=_BY_STEP).label("bucket")
-        inner = _of_series(run_id, name, *_BY_STEP, bucket)
+        inner = _of_series(run_id, name, points.c.seq, bucket)
         if steps is not None:
             inner = inner.where(points.c.step.between(*steps))
-        bucketed = inner.subquery()
-        by_step = [bucketed.c[column.name if column.name != "value" else "value_1"] for column in _BY_STEP]
-        rank = func.row_number().over(partition_by=bucketed.c.bucket, order_by=by_step).label("rank")
-        ranked = select(*bucketed.c, rank).subquery()
-        firsts = select(ranked.c.value, ranked.c.step, ranked.c.timestamp_ms).where(ranked.c.rank == 1)
+        bucketed = inner.subquery().c
+        by_step = [bucketed[column.name] for column in _BY_STEP]
+        rank = func.row_number().over(partition_by=bucketed.bucket, order_by=by_step).label("rank")
+        ranked = select(*bucketed, rank).subquery().c
+        firsts = select(ranked.value, ranked.step, ranked.timestamp_ms, ranked.value_type).where(ranked.rank == 1)
         last = _of_series(run_id, name).order_by(*[column.desc() for column in _BY_STEP]).limit(1)
         if steps is not None:
             last = last.where(points.c.step.between(*steps))
         with self._database.read() as connection:
-            sampled = _points(connection, firsts.order_by(ranked.c.bucket), name)
+            sampled = _points(connection, firsts.order_by(ranked.bucket), name)
             ends = _points(connection, last, name)
         if ends and repr(sampled[-1]) != repr(ends[0]):  # repr, because NaN differs from itself
             sampled[max_results - 1 :] = ends
@@ -116,7 +125,7 @@ class SqlMetrics:
     def list_metrics(self, run_id: str) -> list[MetricRecord]:
         column = series.c
         statement = (
-            select(column.metric, column.column_name, column.kind, _VALUE, points.c.text)
+            select(column.metric, column.column_name, column.kind, points.c.value, points.c.value_type, points.c.text)
             .select_from(runs.join(series, column.run_pk == runs.c.run_pk).join(points))
             .where(runs.c.run_id == run_id)
             .order_by(column.series_id, points.c.timestamp_ms, points.c.seq, points.c.step, points.c.value)
@@ -124,31 +133,33 @@ class SqlMetrics:
         kinds: dict[str, MetricKind] = {}
         found: dict[str, dict[str, list[float | str]]] = defaultdict(lambda: defaultdict(list))
         with self._database.read() as connection:
-            for metric, column_name, kind, value, text in connection.execute(statement):
+            for metric, column_name, kind, value, value_type, text in connection.execute(statement):
                 kinds[metric] = MetricKind(kind)
-                cell = text if text is not None else _NAN if value is None else value
+                cell = text if value_type == TEXT else _NAN if value_type == NAN else value
                 found[metric][column_name].append(cell)
         return [MetricRecord(name, kind, dict(found[name])) for name, kind in kinds.items()]
 
 
 def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]:
-    """The numeric points of one series: value, step and time, and what more is asked for."""
+    """The numeric points of one series: value, step, time and value type, and what more is asked for."""
     key = (
         select(series.c.series_id)
         .join(runs, series.c.run_pk == runs.c.run_pk)
         .where(runs.c.run_id == run_id, series.c.name == name)
         .scalar_subquery()
     )
-    return select(_VALUE, points.c.step, points.c.timestamp_ms, *more).where(
-        points.c.series_id == key, points.c.value_type != TEXT
+    column = points.c
+    return select(column.value, column.step, column.timestamp_ms, column.value_type, *more).where(
+        column.series_id == key, column.value_type != TEXT
     )
 
 
 def _points(connection: Connection, statement: Select[Any], name: str) -> list[MetricPoint]:
-    return [
-        MetricPoint(name, _NAN if value is None else value, step, timestamp_ms)
-        for value, step, timestamp_ms in connection.execute(statement)
-    ]
+    return _to_points(name, rows_of(driver_connection(connection), statement))
+
+
+def _to_points(name: str, rows: Sequence[tuple[Any, ...]]) -> list[MetricPoint]:
+    return [MetricPoint(name, row[0] if row[3] == NUMBER else _NAN, row[1], row[2]) for row in rows]
 
 
 def _check_columns(name: str, kind: MetricKind, values: Mapping[str, Sequence[float | str]]) -> None:
@@ -156,7 +167,9 @@ def _check_columns(name: str, kind: MetricKind, values: Mapping[str, Sequence[fl
         raise InvalidValue(f"metric {name!r}", values, "must have at least one column")
     is_plain = kind in (MetricKind.SCALAR, MetricKind.LIST)
     if is_plain != (list(values) == [""]):
-        raise InvalidValue(f"metric {name!r}", list(values), 'a list has one column, ""; rows and tables have named ones')
+        raise InvalidValue(
+            f"metric {name!r}", list(values), 'a list has one column, ""; rows and tables have named ones'
+        )
     lengths = {column: len(cells) for column, cells in values.items()}
     if len(set(lengths.values())) > 1:
         raise InvalidValue(f"metric {name!r}", lengths, "columns must be of equal length")
@@ -166,8 +179,10 @@ def _check_columns(name: str, kind: MetricKind, values: Mapping[str, Sequence[fl
 
 
 def _next_position(connection: Connection, run_key: int, name: str) -> int:
-    last = select(func.max(points.c.seq)).select_from(series.join(points)).where(
-        series.c.run_pk == run_key, series.c.metric == name
+    last = (
+        select(func.max(points.c.seq))
+        .select_from(series.join(points))
+        .where(series.c.run_pk == run_key, series.c.metric == name)
     )
     return (connection.execute(last).scalar() or 0) + 1
 
@@ -183,7 +198,9 @@ def _series_key(connection: Connection, run_key: int, metric: str, column: str, 
         .on_conflict_do_nothing()
     )  # fmt: skip
     row = connection.execute(select(series).where(series.c.run_pk == run_key, series.c.name == name)).one()
-    if (row.metric, row.column_name) != (metric, column) or {row.kind, kind.value} & {"table", "row"} == set() and row.kind != kind.value:
+    if (row.metric, row.column_name) != (metric, column) or (
+        {row.kind, kind.value} & {"table", "row"} == set() and row.kind != kind.value
+    ):
         raise InvalidValue(
             f"metric {metric!r}", column or metric, f"{name!r} is already logged as a {row.kind}; choose another name"
         )

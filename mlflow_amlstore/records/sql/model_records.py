@@ -1,12 +1,15 @@
 """Reading registered models and versions whole, a page at a time: a fixed number of queries however many there are."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, Text, bindparam, column, func, select, tuple_
 
-from mlflow_amlstore.records.sql.named_values import KEYS_PER_STATEMENT, in_chunks, values_by_owner
+from mlflow_amlstore.records.database import driver_connection
+from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in
+from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
     model_version_tags,
     model_versions,
@@ -17,6 +20,8 @@ from mlflow_amlstore.records.tables import (
 from mlflow_amlstore.records.types import ModelRecord, ModelVersionRecord
 
 _VersionKey = tuple[int, int]  # registered_pk, version
+
+_MODEL_TAGS = NamedValues(registered_model_tags)
 
 
 def active_versions() -> Select[Any]:
@@ -30,8 +35,8 @@ def active_versions() -> Select[Any]:
 
 def model_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[ModelRecord]:
     """Return the records of these rows of `registered_models`, in their order."""
-    keys = [row.registered_pk for row in rows]
-    tags = values_by_owner(connection, registered_model_tags, keys)
+    keys = key_list([row.registered_pk for row in rows])
+    tags = _MODEL_TAGS.of_owners(driver_connection(connection), keys)
     aliases = _aliases(connection, keys)
     latest = _latest_versions(connection, keys)
     return [
@@ -51,9 +56,8 @@ def model_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Mode
 
 def version_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[ModelVersionRecord]:
     """Return the records of rows that have the columns of `active_versions`, in their order."""
-    keys = [(row.registered_pk, row.version) for row in rows]
-    tags = _version_tags(connection, keys)
-    aliases = _aliases(connection, sorted({row.registered_pk for row in rows}))
+    tags = _version_tags(connection, [(row.registered_pk, row.version) for row in rows])
+    aliases = _aliases(connection, key_list(sorted({row.registered_pk for row in rows})))
     return [
         ModelVersionRecord(
             name=row.model_name,
@@ -77,40 +81,36 @@ def version_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Mo
     ]
 
 
-def _aliases(connection: Connection, keys: Sequence[int]) -> dict[int, dict[str, int]]:
+def _aliases(connection: Connection, keys: str) -> dict[int, dict[str, int]]:
     found: dict[int, dict[str, int]] = defaultdict(dict)
-    column = registered_model_aliases.c
-    for chunk in in_chunks(keys):
-        aliases = select(registered_model_aliases).where(column.registered_pk.in_(chunk)).order_by(column.alias)
-        for key, alias, version in connection.execute(aliases):
-            found[key][alias] = version
+    alias = registered_model_aliases.c
+    aliases = select(registered_model_aliases).where(alias.registered_pk.in_(keys_in())).order_by(alias.alias)
+    for key, name, version in connection.execute(aliases, {"keys": keys}):
+        found[key][name] = version
     return found
 
 
 def _version_tags(connection: Connection, keys: Sequence[_VersionKey]) -> dict[_VersionKey, dict[str, str]]:
     found: dict[_VersionKey, dict[str, str]] = defaultdict(dict)
-    column = model_version_tags.c
-    at_a_time = KEYS_PER_STATEMENT // 2  # a key is two variables
-    for start in range(0, len(keys), at_a_time):
-        chunk = keys[start : start + at_a_time]
-        tags = select(model_version_tags).where(tuple_(column.registered_pk, column.version).in_(chunk))
-        for key, version, name, value in connection.execute(tags):
-            found[key, version][name] = value
+    tag = model_version_tags.c
+    pair = func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value
+    pairs = select(func.json_extract(pair, "$[0]"), func.json_extract(pair, "$[1]"))
+    tags = select(model_version_tags).where(tuple_(tag.registered_pk, tag.version).in_(pairs))
+    for key, version, name, value in connection.execute(tags, {"keys": json.dumps(keys)}):
+        found[key, version][name] = value
     return found
 
 
-def _latest_versions(connection: Connection, keys: Sequence[int]) -> dict[int, list[ModelVersionRecord]]:
+def _latest_versions(connection: Connection, keys: str) -> dict[int, list[ModelVersionRecord]]:
     """The newest version of each stage, by number."""
-    column = model_versions.c
-    rows: list[Row[Any]] = []
-    for chunk in in_chunks(keys):
-        newest = (
-            select(column.registered_pk, func.max(column.version))
-            .where(column.registered_pk.in_(chunk), column.deleted_ms.is_(None))
-            .group_by(column.registered_pk, column.stage)
-        )
-        latest = active_versions().where(tuple_(column.registered_pk, column.version).in_(newest))
-        rows += connection.execute(latest.order_by(column.registered_pk, column.version))
+    version = model_versions.c
+    newest = (
+        select(version.registered_pk, func.max(version.version))
+        .where(version.registered_pk.in_(keys_in()), version.deleted_ms.is_(None))
+        .group_by(version.registered_pk, version.stage)
+    )
+    latest = active_versions().where(tuple_(version.registered_pk, version.version).in_(newest))
+    rows = connection.execute(latest.order_by(version.registered_pk, version.version), {"keys": keys}).all()
     found: dict[int, list[ModelVersionRecord]] = defaultdict(list)
     for row, record in zip(rows, version_records(connection, rows), strict=True):
         found[row.registered_pk].append(record)

@@ -10,6 +10,7 @@ from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.locations import check_source
 from mlflow_amlstore.records.search import page_of_models, page_of_versions
+from mlflow_amlstore.records.search.models import PROMPT_TAG
 from mlflow_amlstore.records.sql.model_records import active_versions, model_records, version_records
 from mlflow_amlstore.records.tables import (
     model_version_tags,
@@ -30,8 +31,7 @@ from mlflow_amlstore.records.validation import (
 STAGES = ("None", "Staging", "Production", "Archived")
 READY = "READY"
 
-# A prompt is a model with this tag, and its versions have no files: MLflow's two placeholders stand for their source.
-PROMPT_TAG = "mlflow.prompt.is_prompt"
+# A prompt's versions have no files: one of MLflow's placeholders stands for their source.
 _PROMPT_SOURCES = ("prompt-template", "dummy-source")
 
 _NEW_STAGE, _ARCHIVED = "None", "Archived"

@@ -1,11 +1,39 @@
 """Reading the tables of text values by name (`tables._named_values`), for many owners at a time."""
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, Table, select
 
-# SQLite before 3.32 takes at most 999 variables in a statement.
+from mlflow_amlstore.records.database import driver_connection
+
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_list, keys_in
+
+
+class NamedValues:
+    """Params, tags or properties of many owners."""
+
+    def __init__(self, table: Table) -> None:
+        owner = table.primary_key.columns[0]
+        self._select = DriverStatement(select(owner, table.c.name, table.c.value).where(owner.in_(keys_in())), "keys")
+
+    def of_owners(self, driver: sqlite3.Connection, keys: str) -> dict[int, dict[str, str]]:
+        """Return `{owner: {name: value}}`, with an empty dict for an owner without values.
+
+        `keys` is a `driver_statement.key_list`.
+        """
+        found: dict[int, dict[str, str]] = defaultdict(dict)
+        for key, name, value in self._select.run(driver, keys):
+            found[key][name] = value
+        return found
+
+
+def values_by_owner(connection: Connection, table: Table, owners: Sequence[int]) -> dict[int, dict[str, str]]:
+    """As `NamedValues.of_owners`, for one table and any connection."""
+    return NamedValues(table).of_owners(driver_connection(connection), key_list(owners))
+
+
 KEYS_PER_STATEMENT = 900
 
 
@@ -13,15 +41,3 @@ def in_chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:
     """Split keys into as many as one IN list may hold."""
     for start in range(0, len(keys), KEYS_PER_STATEMENT):
         yield keys[start : start + KEYS_PER_STATEMENT]
-
-
-def values_by_owner(connection: Connection, table: Table, owners: Sequence[int]) -> dict[int, dict[str, str]]:
-    """Return `{owner: {name: value}}`; an owner without values has an empty dict."""
-    owner = table.primary_key.columns[0]
-    found: dict[int, dict[str, str]] = defaultdict(dict)
-    for chunk in in_chunks(owners):
-        for key, name, value in connection.execute(
-            select(owner, table.c.name, table.c.value).where(owner.in_(chunk))
-        ):
-            found[key][name] = value
-    return found

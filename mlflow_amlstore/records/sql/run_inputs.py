@@ -1,5 +1,6 @@
 """Inputs and outputs of runs: datasets, and logged models that went in or came out."""
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records import validation
-from mlflow_amlstore.records.sql.named_values import in_chunks
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement, keys_in
 from mlflow_amlstore.records.tables import datasets as dataset_table
 from mlflow_amlstore.records.tables import run_dataset_tags, run_datasets, run_models, runs
 from mlflow_amlstore.records.types import Dataset, DatasetInput, DatasetSummary, ModelDirection, RunModel
@@ -91,34 +92,50 @@ def insert_models(connection: Connection, run_key: int, models: Sequence[RunMode
         connection.execute(upsert(run_models).on_conflict_do_nothing(), rows)
 
 
-def datasets_of_runs(connection: Connection, keys: Sequence[int]) -> dict[int, list[DatasetInput]]:
-    """Return `{run_pk: datasets}`."""
-    found: dict[int, dict[int, DatasetInput]] = defaultdict(dict)
-    column, tag = dataset_table.c, run_dataset_tags.c
-    joined = run_datasets.join(dataset_table, run_datasets.c.dataset_id == column.dataset_id).outerjoin(
-        run_dataset_tags, and_(tag.run_pk == run_datasets.c.run_pk, tag.dataset_id == column.dataset_id)
+_SELECT_DATASETS = DriverStatement(
+    select(
+        run_datasets.c.run_pk,
+        dataset_table.c.dataset_id,
+        *[dataset_table.c[name] for name in ("name", "digest", "source_type", "source", "schema", "profile")],
+        run_dataset_tags.c.name,
+        run_dataset_tags.c.value,
     )
-    for chunk in in_chunks(keys):
-        statement = (
-            select(run_datasets.c.run_pk, dataset_table, tag.name.label("tag"), tag.value.label("tag_value"))
-            .select_from(joined)
-            .where(run_datasets.c.run_pk.in_(chunk))
-            .order_by(run_datasets.c.run_pk, column.dataset_id)
+    .select_from(
+        run_datasets.join(dataset_table, run_datasets.c.dataset_id == dataset_table.c.dataset_id).outerjoin(
+            run_dataset_tags,
+            and_(
+                run_dataset_tags.c.run_pk == run_datasets.c.run_pk,
+                run_dataset_tags.c.dataset_id == dataset_table.c.dataset_id,
+            ),
         )
-        for row in connection.execute(statement):
-            dataset = Dataset(row.name, row.digest, row.source_type, row.source, row.schema, row.profile)
-            known = found[row.run_pk].setdefault(row.dataset_id, DatasetInput(dataset))
-            if row.tag is not None:
-                known.tags[row.tag] = row.tag_value
-    return defaultdict(list, {key: list(datasets.values()) for key, datasets in found.items()})
+    )
+    .where(run_datasets.c.run_pk.in_(keys_in()))
+    .order_by(run_datasets.c.run_pk, dataset_table.c.dataset_id),
+    "keys",
+)
+_SELECT_MODELS = DriverStatement(
+    select(run_models.c.run_pk, run_models.c.direction, run_models.c.model_id, run_models.c.step).where(
+        run_models.c.run_pk.in_(keys_in())
+    ),
+    "keys",
+)
 
 
-def models_of_runs(connection: Connection, keys: Sequence[int]) -> dict[int, list[RunModel]]:
-    """Return `{run_pk: logged models}`."""
+def datasets_of_runs(driver: sqlite3.Connection, keys: str) -> dict[int, list[DatasetInput]]:
+    """Return `{run_pk: datasets}` for a `driver_statement.key_list` of runs."""
+    found: dict[int, dict[int, DatasetInput]] = defaultdict(dict)
+    for run_key, key, *dataset, tag, value in _SELECT_DATASETS.run(driver, keys):
+        known = found[run_key].setdefault(key, DatasetInput(Dataset(*dataset)))
+        if tag is not None:
+            known.tags[tag] = value
+    return defaultdict(list, {run_key: list(inputs.values()) for run_key, inputs in found.items()})
+
+
+def models_of_runs(driver: sqlite3.Connection, keys: str) -> dict[int, list[RunModel]]:
+    """Return `{run_pk: logged models}` for a `driver_statement.key_list` of runs."""
     found: dict[int, list[RunModel]] = defaultdict(list)
-    for chunk in in_chunks(keys):
-        for row in connection.execute(select(run_models).where(run_models.c.run_pk.in_(chunk))):
-            found[row.run_pk].append(RunModel(ModelDirection(row.direction), row.model_id, row.step))
+    for run_key, direction, model_id, step in _SELECT_MODELS.run(driver, keys):
+        found[run_key].append(RunModel(ModelDirection(direction), model_id, step))
     return found
 
 
@@ -130,9 +147,7 @@ def dataset_summaries(connection: Connection, experiment_keys: Sequence[int]) ->
         .select_from(
             dataset_table.join(run_datasets, run_datasets.c.dataset_id == column.dataset_id).outerjoin(
                 run_dataset_tags,
-                and_(
-                    tag.run_pk == run_datasets.c.run_pk, tag.dataset_id == column.dataset_id, tag.name == CONTEXT_TAG
-                ),
+                and_(tag.run_pk == run_datasets.c.run_pk, tag.dataset_id == column.dataset_id, tag.name == CONTEXT_TAG),
             )
         )
         .where(column.experiment_id.in_(experiment_keys))

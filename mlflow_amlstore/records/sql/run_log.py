@@ -4,18 +4,19 @@ These statements go to the driver (see `driver_statement`): at 20 µs a statemen
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import BigInteger, Double, SmallInteger, bindparam, insert, literal_column, select, tuple_, update
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, literal_column, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.sql.expression import ClauseElement
 
 from mlflow_amlstore.errors import Changed, Deleted, NotFound
 from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.sql import logged_models
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement
 from mlflow_amlstore.records.tables import NAN, NUMBER, points, run_params, run_tags, runs, series
-from mlflow_amlstore.records.types import LoggedModelPoint, MetricPoint
+from mlflow_amlstore.records.types import LoggedModelPoint, PointTuple
 from mlflow_amlstore.records.validation import (
     MAX_INT64,
     check_batch_size,
@@ -55,41 +56,47 @@ _SET_PARENT = DriverStatement(
 )
 
 _LAST = ("last_step", "last_timestamp_ms", "last_value")
-_new_series = upsert(series).values(
-    run_pk=bindparam("run_pk"),
-    name=bindparam("name"),
-    metric=bindparam("metric"),
-    column_name=literal_column("''"),
-    kind=literal_column("'scalar'"),
-    last_step=bindparam("last_step"),
-    last_timestamp_ms=bindparam("last_timestamp_ms"),
-    last_value=bindparam("last_value"),
-    last_value_type=bindparam("last_value_type"),
-)
-_SET_LATEST = DriverStatement(
-    _new_series.on_conflict_do_update(
+_SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type")
+_POINT_COLUMNS = ("series_id", "step", "timestamp_ms", "value", "value_type")
+
+
+def _numbered(columns: Sequence[str], count: int) -> tuple[list[dict[str, ColumnElement[Any]]], list[str]]:
+    """Bound values for `count` rows, and their names in order."""
+    names = [[f"{name}_{row}" for name in columns] for row in range(count)]
+    values = [dict(zip(columns, map(bindparam, row), strict=True)) for row in names]
+    return values, [name for row in names for name in row]
+
+
+def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
+    """Make the series that are new, and move the latest point of the others on, if this one is later."""
+    values, names = _numbered(_SERIES_COLUMNS, count)
+    plain = {"column_name": literal_column("''"), "kind": literal_column("'scalar'")}
+    new = upsert(series).values([{**row, **plain} for row in values])
+    statement = new.on_conflict_do_update(
         index_elements=["run_pk", "name"],
-        set_={name: _new_series.excluded[name] for name in (*_LAST, "last_value_type")},
-        where=tuple_(*[_new_series.excluded[name] for name in _LAST]) > tuple_(*[series.c[name] for name in _LAST]),
-    ),
-    "run_pk", "name", "metric", *_LAST, "last_value_type",
-)  # fmt: skip
-_INSERT_POINT = DriverStatement(
-    upsert(points)
-    .from_select(
-        ["series_id", "step", "timestamp_ms", "value", "value_type", "seq"],
-        select(
-            series.c.series_id,
-            bindparam("step", type_=BigInteger),
-            bindparam("timestamp_ms", type_=BigInteger),
-            bindparam("value", type_=Double),
-            bindparam("value_type", type_=SmallInteger),
-            literal_column("0"),
-        ).where(series.c.run_pk == bindparam("run_pk"), series.c.name == bindparam("name")),
+        set_={name: new.excluded[name] for name in (*_LAST, "last_value_type")},
+        where=tuple_(*[new.excluded[name] for name in _LAST]) > tuple_(*[series.c[name] for name in _LAST]),
     )
-    .on_conflict_do_nothing(),
-    "step", "timestamp_ms", "value", "value_type", "run_pk", "name",
-)  # fmt: skip
+    return statement, names
+
+
+def _insert_points(count: int) -> tuple[ClauseElement, Sequence[str]]:
+    values, names = _numbered(_POINT_COLUMNS, count)
+    rows = [{**row, "seq": literal_column("0")} for row in values]
+    return upsert(points).values(rows).on_conflict_do_nothing(), names
+
+
+_UPSERT_SERIES = BulkStatement(_upsert_series)
+_INSERT_POINTS = BulkStatement(_insert_points)
+_SELECT_SERIES = DriverStatement(
+    select(series.c.series_id).where(series.c.run_pk == bindparam("run"), series.c.name == bindparam("metric")),
+    "run",
+    "metric",
+)
+_SELECT_ALL_SERIES = DriverStatement(
+    select(series.c.name, series.c.series_id).where(series.c.run_pk == bindparam("run")), "run"
+)
+_FEW_SERIES = 20  # up to here, asking for each is faster than reading all that a run has
 
 
 def active_run(driver: sqlite3.Connection, run_id: str) -> int:
@@ -109,7 +116,7 @@ class Batch:
 
     def __init__(
         self,
-        points: Sequence[MetricPoint],
+        points: Sequence[PointTuple],
         params: Sequence[tuple[str, str]],
         tags: Sequence[tuple[str, str]],
         model_points: Sequence[LoggedModelPoint],
@@ -118,7 +125,7 @@ class Batch:
         check_batch_size(len(points), len(params), len(tags))
         check_params(params)
         check_tags(tags)
-        self._points = [_stored(point) for point in points]
+        self._points = [_stored(*point) for point in points]
         self._params, self._tags, self._model_points = params, tags, model_points
 
     def write(self, connection: Connection, run_id: str) -> None:
@@ -135,12 +142,10 @@ class Batch:
             logged_models.insert_points(connection, self._model_points)
 
 
-# (name, step, timestamp_ms, value, value_type)
-_StoredPoint = tuple[str, int, int, float, int]
+_StoredPoint = tuple[str, int, int, float, int]  # name, step, timestamp_ms, value, value_type
 
 
-def _stored(point: MetricPoint) -> _StoredPoint:
-    name, value, step, timestamp_ms = point
+def _stored(name: str, value: float, step: int, timestamp_ms: int) -> _StoredPoint:
     check_name("metric", name)
     if type(value) is not float:
         value = check_number(f"metric {name!r}", value)
@@ -156,11 +161,18 @@ def _stored(point: MetricPoint) -> _StoredPoint:
 def _write_points(driver: sqlite3.Connection, key: int, stored: Sequence[_StoredPoint]) -> None:
     latest: dict[str, _StoredPoint] = {}
     for point in stored:
-        known = latest.get(point[0])
-        if known is None or point[1:4] > known[1:4]:
-            latest[point[0]] = point
-    _SET_LATEST.run_many(driver, [(key, name, name, *point[1:]) for name, point in latest.items()])
-    _INSERT_POINT.run_many(driver, [(*point[1:], key, point[0]) for point in stored])
+        name = point[0]
+        if name not in latest or point[1:4] > latest[name][1:4]:
+            latest[name] = point
+    _UPSERT_SERIES.run(driver, [(key, name, name, *point[1:]) for name, point in latest.items()])
+    ids = _series_ids(driver, key, latest)
+    _INSERT_POINTS.run(driver, [(ids[name], step, time, value, kind) for name, step, time, value, kind in stored])
+
+
+def _series_ids(driver: sqlite3.Connection, key: int, names: Collection[str]) -> dict[str, int]:
+    if len(names) > _FEW_SERIES:
+        return dict(_SELECT_ALL_SERIES.run(driver, key).fetchall())
+    return {name: _SELECT_SERIES.run(driver, key, name).fetchone()[0] for name in names}
 
 
 def _write_params(driver: sqlite3.Connection, run_id: str, key: int, params: Sequence[tuple[str, str]]) -> None:

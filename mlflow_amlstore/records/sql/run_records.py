@@ -1,13 +1,17 @@
-"""Reading runs whole, a page at a time: a fixed number of queries however many runs."""
+"""Reading runs: one by its id, or a page of them in a fixed number of queries, whatever its length."""
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
-
-from sqlalchemy import Connection, Row, case, select
 from typing import Any
 
+from sqlalchemy import Connection, bindparam, select
+
+from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.sql import run_inputs
-from mlflow_amlstore.records.sql.named_values import in_chunks, values_by_owner
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_list, keys_in
+from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
     NAN,
     TEXT,
@@ -15,11 +19,43 @@ from mlflow_amlstore.records.tables import (
     run_params,
     run_properties,
     run_tags,
+    runs,
     series,
 )
-from mlflow_amlstore.records.types import MetricPoint, RunRecord, RunStatus
+from mlflow_amlstore.records.types import MetricPoint, RunInfo, RunRecord, RunStatus
 
-_NAN = float("nan")
+_NAN_VALUE = float("nan")
+_STATUSES = {status.value: status for status in RunStatus}
+_INFO_COLUMNS = (
+    runs.c.run_pk,
+    runs.c.run_id,
+    runs.c.experiment_id,
+    runs.c.name,
+    runs.c.status,
+    runs.c.user_id,
+    runs.c.created_ms,
+    runs.c.start_ms,
+    runs.c.end_ms,
+    runs.c.deleted_ms,
+    runs.c.parent_run_id,
+    experiments.c.artifact_location,
+)
+_infos = select(*_INFO_COLUMNS).join(experiments, runs.c.experiment_id == experiments.c.experiment_id)
+_SELECT_INFO = DriverStatement(_infos.where(runs.c.run_id == bindparam("run_id")), "run_id")
+_SELECT_INFOS = DriverStatement(_infos.where(runs.c.run_pk.in_(keys_in())), "keys")
+_SELECT_LATEST = DriverStatement(
+    select(
+        series.c.run_pk,
+        series.c.name,
+        series.c.last_value,
+        series.c.last_step,
+        series.c.last_timestamp_ms,
+        series.c.last_value_type,
+    ).where(series.c.run_pk.in_(keys_in()), series.c.last_value_type != TEXT),
+    "keys",
+    "last_value_type_1",
+)
+_PARAMS, _TAGS, _PROPERTIES = NamedValues(run_params), NamedValues(run_tags), NamedValues(run_properties)
 
 
 def run_location(experiment_location: str | None, run_id: str) -> str | None:
@@ -27,60 +63,71 @@ def run_location(experiment_location: str | None, run_id: str) -> str | None:
     return None if experiment_location is None else f"{experiment_location.rstrip('/')}/{run_id}/artifacts"
 
 
-def run_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[RunRecord]:
-    """Return the records of these rows of `runs`, in their order."""
-    keys = [row.run_pk for row in rows]
-    locations = _experiment_locations(connection, {row.experiment_id for row in rows})
-    metrics = _latest_points(connection, keys)
-    params = values_by_owner(connection, run_params, keys)
-    tags = values_by_owner(connection, run_tags, keys)
-    properties = values_by_owner(connection, run_properties, keys)
-    datasets = run_inputs.datasets_of_runs(connection, keys)
-    models = run_inputs.models_of_runs(connection, keys)
+def find_info(driver: sqlite3.Connection, run_id: str) -> tuple[int, RunInfo] | None:
+    """Return a run's key and its facts, or None."""
+    row = _SELECT_INFO.run(driver, run_id).fetchone()
+    return None if row is None else (row[0], _info(*row[1:]))
+
+
+def run_record(connection: Connection, run_id: str) -> RunRecord:
+    """Return one run. Raises NotFound."""
+    driver = driver_connection(connection)
+    found = find_info(driver, run_id)
+    if found is None:
+        raise NotFound("run", run_id)
+    return _with_details(driver, [found])[0]
+
+
+def run_records(connection: Connection, keys: Sequence[int]) -> list[RunRecord]:
+    """Return the runs with these keys, in their order."""
+    driver = driver_connection(connection)
+    infos = {row[0]: _info(*row[1:]) for row in _SELECT_INFOS.run(driver, key_list(keys))}
+    return _with_details(driver, [(key, infos[key]) for key in keys])
+
+
+def _info(
+    run_id: str,
+    experiment_id: int,
+    name: str,
+    status: str,
+    user_id: str,
+    created_ms: int,
+    start_ms: int | None,
+    end_ms: int | None,
+    deleted_ms: int | None,
+    parent_run_id: str | None,
+    experiment_location: str | None,
+) -> RunInfo:
+    return RunInfo(
+        run_id,
+        str(experiment_id),
+        name,
+        _STATUSES[status],
+        user_id,
+        created_ms,
+        start_ms,
+        end_ms,
+        deleted_ms,
+        parent_run_id,
+        run_location(experiment_location, run_id),
+    )
+
+
+def _with_details(driver: sqlite3.Connection, infos: Sequence[tuple[int, RunInfo]]) -> list[RunRecord]:
+    keys = key_list([key for key, _ in infos])
+    metrics = _latest_points(driver, keys)
+    params, tags, properties = (table.of_owners(driver, keys) for table in (_PARAMS, _TAGS, _PROPERTIES))
+    datasets = run_inputs.datasets_of_runs(driver, keys)
+    models = run_inputs.models_of_runs(driver, keys)
     return [
-        RunRecord(
-            run_id=row.run_id,
-            experiment_id=str(row.experiment_id),
-            name=row.name,
-            status=RunStatus(row.status),
-            user_id=row.user_id,
-            created_ms=row.created_ms,
-            start_ms=row.start_ms,
-            end_ms=row.end_ms,
-            deleted_ms=row.deleted_ms,
-            parent_run_id=row.parent_run_id,
-            artifact_location=run_location(locations[row.experiment_id], row.run_id),
-            metrics=metrics[row.run_pk],
-            params=params[row.run_pk],
-            tags=tags[row.run_pk],
-            properties=properties[row.run_pk],
-            datasets=datasets[row.run_pk],
-            models=models[row.run_pk],
-        )
-        for row in rows
+        RunRecord(info, metrics[key], params[key], tags[key], properties[key], datasets[key], models[key])
+        for key, info in infos
     ]
 
 
-def _experiment_locations(connection: Connection, keys: set[int]) -> dict[int, str | None]:
-    found: dict[int, str | None] = {}
-    for chunk in in_chunks(sorted(keys)):
-        columns = experiments.c
-        for key, location in connection.execute(
-            select(columns.experiment_id, columns.artifact_location).where(columns.experiment_id.in_(chunk))
-        ):
-            found[key] = location
-    return found
-
-
-def _latest_points(connection: Connection, keys: Sequence[int]) -> dict[int, list[MetricPoint]]:
+def _latest_points(driver: sqlite3.Connection, keys: str) -> dict[int, list[MetricPoint]]:
     found: dict[int, list[MetricPoint]] = defaultdict(list)
-    column = series.c
-    value = case((column.last_value_type == NAN, None), else_=column.last_value)
-    for chunk in in_chunks(keys):
-        for key, name, last, step, timestamp_ms in connection.execute(
-            select(column.run_pk, column.name, value, column.last_step, column.last_timestamp_ms).where(
-                column.run_pk.in_(chunk), column.last_value_type != TEXT
-            )
-        ):
-            found[key].append(MetricPoint(name, _NAN if last is None else last, step, timestamp_ms))
+    rows: Any = _SELECT_LATEST.run(driver, keys, TEXT)
+    for key, name, value, step, timestamp_ms, value_type in rows:
+        found[key].append(MetricPoint(name, _NAN_VALUE if value_type == NAN else value, step, timestamp_ms))
     return found

@@ -1,26 +1,28 @@
 """Runs in SQL: implements `records.store.Runs`. Writing points, params and tags is in `run_log`, inputs in `run_inputs`."""
 
+import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search import page_of_runs
 from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
-from mlflow_amlstore.records.sql.experiments import active_experiment
-from mlflow_amlstore.records.sql.run_records import run_location, run_records
-from mlflow_amlstore.records.tables import run_properties, run_tags, runs
+from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
+from mlflow_amlstore.records.tables import experiments, run_properties, run_tags, runs
 from mlflow_amlstore.records.types import (
     DatasetInput,
     DatasetSummary,
     LoggedModelPoint,
-    MetricPoint,
     Page,
+    PointTuple,
+    RunInfo,
     RunModel,
     RunRecord,
     RunStatus,
@@ -47,6 +49,12 @@ _INSERT_RUN = DriverStatement(
     ),
     "run_id", "experiment_id", "name", "status", "user_id", "created_ms", "start_ms", "parent_run_id",
 )  # fmt: skip
+_SELECT_EXPERIMENT = DriverStatement(
+    select(experiments.c.deleted_ms, experiments.c.artifact_location).where(
+        experiments.c.experiment_id == bindparam("experiment")
+    ),
+    "experiment",
+)
 _UPDATE_RUN = DriverStatement(
     update(runs)
     .where(runs.c.run_pk == bindparam("key"))
@@ -79,21 +87,24 @@ class SqlRuns:
         if start_ms is not None:
             start_ms = check_integer("start time", start_ms, minimum=0)
         name = _name_and_tag(name, tags)
-        parent_run_id = tags.setdefault(run_log.PARENT_TAG, parent_run_id) if parent_run_id else None
+        if parent_run_id:
+            tags[run_log.PARENT_TAG] = parent_run_id
         parent_run_id = tags.get(run_log.PARENT_TAG)
+        experiment = experiment_key(experiment_id)
         now = self._database.now_ms()
         with self._database.write() as connection:
-            experiment = active_experiment(connection, experiment_id)
-            if connection.execute(select(exists().where(runs.c.run_id == run_id))).scalar():
-                raise AlreadyExists("run", run_id)
             driver = driver_connection(connection)
-            key = _INSERT_RUN.run(
-                driver, run_id, experiment.experiment_id, name, status.value, user_id, now, start_ms, parent_run_id
-            ).lastrowid
+            experiment_location = _active_experiment_location(driver, experiment_id, experiment)
+            try:
+                key = _INSERT_RUN.run(
+                    driver, run_id, experiment, name, status.value, user_id, now, start_ms, parent_run_id
+                ).lastrowid
+            except sqlite3.IntegrityError as error:
+                raise AlreadyExists("run", run_id) from error
             run_log.SET_TAG.run_many(driver, [(key, tag, value) for tag, value in tags.items()])
-        return RunRecord(
+        info = RunInfo(
             run_id=run_id,
-            experiment_id=str(experiment.experiment_id),
+            experiment_id=str(experiment),
             name=name,
             status=status,
             user_id=user_id,
@@ -102,21 +113,13 @@ class SqlRuns:
             end_ms=None,
             deleted_ms=None,
             parent_run_id=parent_run_id,
-            artifact_location=run_location(experiment.artifact_location, run_id),
-            metrics=[],
-            params={},
-            tags=tags,
-            properties={},
-            datasets=[],
-            models=[],
+            artifact_location=run_location(experiment_location, run_id),
         )
+        return RunRecord(info, metrics=[], params={}, tags=tags, properties={}, datasets=[], models=[])
 
     def get(self, run_id: str) -> RunRecord:
         with self._database.read() as connection:
-            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
-            if row is None:
-                raise NotFound("run", run_id)
-            return run_records(connection, [row])[0]
+            return run_record(connection, run_id)
 
     def search(
         self,
@@ -139,30 +142,33 @@ class SqlRuns:
                 max_results=max_results,
                 page_token=page_token,
             )
-            return Page(run_records(connection, rows), token)
+            return Page(run_records(connection, [row.run_pk for row in rows]), token)
 
     def update(
         self, run_id: str, *, status: RunStatus | None = None, end_ms: int | None = None, name: str | None = None
-    ) -> RunRecord:
+    ) -> RunInfo:
         if end_ms is not None:
             end_ms = check_integer("end time", end_ms, minimum=0)
         if name:
             check_length("run name", name, MAX_TAG_VALUE_LENGTH)
         with self._database.write() as connection:
             driver = driver_connection(connection)
-            key = run_log.active_run(driver, run_id)
-            row = connection.execute(select(runs).where(runs.c.run_pk == key)).one()
-            _UPDATE_RUN.run(
-                driver,
-                name or row.name,
-                status.value if status else row.status,
-                row.end_ms if end_ms is None else end_ms,
-                key,
+            found = find_info(driver, run_id)
+            if found is None:
+                raise NotFound("run", run_id)
+            key, info = found
+            if info.deleted_ms is not None:
+                raise Deleted("run", run_id)
+            info = replace(
+                info,
+                name=name or info.name,
+                status=status or info.status,
+                end_ms=info.end_ms if end_ms is None else end_ms,
             )
+            _UPDATE_RUN.run(driver, info.name, info.status.value, info.end_ms, key)
             if name:
                 run_log.SET_TAG.run(driver, key, run_log.NAME_TAG, name)
-            row = connection.execute(select(runs).where(runs.c.run_pk == key)).one()
-            return run_records(connection, [row])[0]
+        return info
 
     def delete(self, run_id: str) -> None:
         self._set_deleted(run_id, self._database.now_ms())
@@ -180,7 +186,7 @@ class SqlRuns:
         self,
         run_id: str,
         *,
-        points: Sequence[MetricPoint] = (),
+        points: Sequence[PointTuple] = (),
         params: Sequence[tuple[str, str]] = (),
         tags: Sequence[tuple[str, str]] = (),
         model_points: Sequence[LoggedModelPoint] = (),
@@ -232,11 +238,23 @@ class SqlRuns:
             return list(connection.execute(children.order_by(runs.c.start_ms, runs.c.run_pk)).scalars())
 
 
+def _active_experiment_location(driver: sqlite3.Connection, experiment_id: str, key: int) -> str | None:
+    row = _SELECT_EXPERIMENT.run(driver, key).fetchone()
+    if row is None:
+        raise NotFound("experiment", experiment_id)
+    deleted_ms, location = row
+    if deleted_ms is not None:
+        raise Deleted("experiment", experiment_id)
+    return str(location) if location is not None else None
+
+
 def _name_and_tag(name: str | None, tags: dict[str, str]) -> str:
     """Return the run's name, given by argument or tag or made up, and see that the tag says it too (as MLflow does)."""
     tagged = tags.get(run_log.NAME_TAG)
     if name and tagged and name != tagged:
-        raise InvalidValue("run name", name, f"the tag {run_log.NAME_TAG} gives another one, {tagged!r}; give one of them")
+        raise InvalidValue(
+            "run name", name, f"the tag {run_log.NAME_TAG} gives another one, {tagged!r}; give one of them"
+        )
     name = name or tagged or random_name()
     check_length("run name", name, MAX_TAG_VALUE_LENGTH)
     tags[run_log.NAME_TAG] = name
