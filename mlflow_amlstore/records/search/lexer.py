@@ -57,9 +57,18 @@ _TOKEN = re.compile(
 )
 
 
+def check_characters(text: str) -> None:
+    """Text that no database takes is no filter. Raises FilterInvalid."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        readable = text.encode(errors="replace").decode()
+        raise FilterInvalid(readable, error.start, readable[error.start], "half a surrogate pair") from error
+
+
 def tokens(text: str) -> list[Token]:
     """Cut `text` into tokens, the last of which is an END. Raises FilterInvalid at what is none."""
-    _check_characters(text)
+    check_characters(text)
     found: list[Token] = []
     position = 0
     while position < len(text):
@@ -71,14 +80,6 @@ def tokens(text: str) -> list[Token]:
         position = match.end()
     found.append(Token(Kind.END, "", len(text)))
     return found
-
-
-def _check_characters(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        readable = text.encode(errors="replace").decode()
-        raise FilterInvalid(readable, error.start, readable[error.start], "half a surrogate pair") from error
 
 
 def _no_token(text: str, position: int) -> FilterInvalid:

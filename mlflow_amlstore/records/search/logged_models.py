@@ -20,8 +20,8 @@ from mlflow_amlstore.records.search.grammar import (
     read_text,
     same,
 )
-from mlflow_amlstore.records.search.lexer import Kind, Token
-from mlflow_amlstore.records.search.named_values import NamedValues, compare_number, number_sort_terms
+from mlflow_amlstore.records.search.lexer import Kind, Token, check_characters
+from mlflow_amlstore.records.search.named_values import NamedValues, compare_number, number_or_null, number_sort_terms
 from mlflow_amlstore.records.search.paging import SortTerm, check_max_results, fetch_page
 from mlflow_amlstore.records.search.parser import Comparison, parse_filter
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
@@ -107,6 +107,8 @@ def page_of_logged_models(
     limit = check_max_results(max_results or DEFAULT_MAX_LOGGED_MODELS)
     if not all(name for name, _ in datasets):
         raise InvalidValue("datasets", list(datasets), "each must have a dataset_name")
+    for name, digest in datasets:
+        check_characters(name + (digest or ""))
     comparisons = parse_filter(filter, _GRAMMAR)
     named = NamedValues(tables.logged_models, _NAMED)
     conditions = [_condition(comparison, named, datasets) for comparison in comparisons]
@@ -160,6 +162,8 @@ def _sort_terms(order_by: Sequence[OrderTerm]) -> list[SortTerm]:
     terms: list[SortTerm] = []
     names = set()
     for term in order_by:
+        for text in (term.name, term.dataset_name, term.dataset_digest):
+            check_characters(text or "")
         if term.name.startswith("metrics."):
             terms += _metric_sort_terms(term)
         elif "." in term.name:
@@ -182,16 +186,17 @@ def _sort_terms(order_by: Sequence[OrderTerm]) -> list[SortTerm]:
 def _metric_sort_terms(term: OrderTerm) -> list[SortTerm]:
     """Order by the latest point of a metric: numbers, then NaN, then models without one."""
     point = tables.logged_model_metrics.alias("latest").c
+    ties = (point.dataset_name, point.dataset_digest, point.value, point.value_type)
     latest = (
-        select(point.value)
+        select(point.value_type)
         .where(
             point.model_pk == _MODEL.model_pk,
             point.name == term.name.partition(".")[2],
             _is_about(point, term.dataset_name, term.dataset_digest),
         )
-        .order_by(point.timestamp_ms.desc(), point.step.desc(), point.run_id)
+        .order_by(point.timestamp_ms.desc(), point.step.desc(), point.run_id, *ties)
         .limit(1)
         .correlate(tables.logged_models)
     )
-    value_type = latest.with_only_columns(point.value_type).scalar_subquery()
-    return number_sort_terms(latest.scalar_subquery(), value_type, not term.is_ascending)
+    number = latest.with_only_columns(number_or_null(point.value, point.value_type)).scalar_subquery()
+    return number_sort_terms(number, latest.scalar_subquery(), not term.is_ascending)

@@ -65,7 +65,8 @@ class NamedValues:
             return [SortTerm(row.c.value, is_descending, is_nullable=not is_required)]
         if ordering.name in self._numbers:
             return [SortTerm(row.c.last_value, is_descending)]
-        return number_sort_terms(row.c.last_value, row.c.last_value_type, is_descending)
+        number = number_or_null(row.c.last_value, row.c.last_value_type)
+        return number_sort_terms(number, row.c.last_value_type, is_descending)
 
     def add_to(self, source: FromClause) -> FromClause:
         """`source` with the joins, first those that leave rows out, so that fewer reach the rest, and series last.
@@ -104,11 +105,13 @@ def compare_number(
     return condition & (value_type == tables.NUMBER)
 
 
+def number_or_null(value: ColumnElement[float], value_type: ColumnElement[int]) -> ColumnElement[float]:
+    """The value, or NULL where it is NaN or a text."""
+    return case((value_type == tables.NUMBER, value))
+
+
 def number_sort_terms(
-    value: ColumnElement[float], value_type: ColumnElement[int], is_descending: bool
+    number: ColumnElement[float], value_type: ColumnElement[int], is_descending: bool
 ) -> list[SortTerm]:
-    """Order by a number: numbers first, then NaN, then where there is none, in both directions."""
-    return [
-        SortTerm(func.coalesce(value_type, _MISSING)),
-        SortTerm(case((value_type == tables.NUMBER, value)), is_descending),
-    ]
+    """Order by a `number_or_null`: numbers first, then NaN, then where there is none, in both directions."""
+    return [SortTerm(func.coalesce(value_type, _MISSING)), SortTerm(number, is_descending)]

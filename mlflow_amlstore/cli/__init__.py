@@ -1,0 +1,56 @@
+"""The command line `amlstore`, one file per command, each loaded when it is called."""
+
+import importlib
+import sys
+
+import click
+
+from mlflow_amlstore import __version__
+from mlflow_amlstore.errors import AmlStoreError
+
+_COMMANDS = {
+    "init": "Make an embedded workspace.",
+    "doctor": "Check this installation and the workspace, and say what to do.",
+    "experiments": "List experiments.",
+    "runs": "List runs: filter, order, choose columns.",
+    "show": "Show one run whole.",
+    "export": "Copy a run into a folder of plain files.",
+    "gc": "Delete for good what is deleted.",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are modules of this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{cmd_name}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="amlstore")
+def cli() -> None:
+    """Embedded workspaces for MLflow: a folder, no server."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message on stderr and its exit code."""
+    try:
+        cli()
+    except AmlStoreError as error:
+        click.echo(f"amlstore: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `amlstore runs | head`
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,32 @@
+"""`amlstore doctor`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from mlflow_amlstore.cli.output import print_json, print_rows
+from mlflow_amlstore.cli.workspace_option import workspace_option
+from mlflow_amlstore.workspace.diagnosis import Finding, examine_installation, examine_workspace
+
+
+@click.command("doctor")
+@workspace_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(workspace: Path | None, as_json: bool) -> None:
+    """Check versions, who owns which URI scheme here, and the workspace: readable, writable, schema, disk.
+
+    Exits with 1 where something needs doing.
+    """
+    findings: list[Finding] = [*examine_installation(), *examine_workspace(workspace)]
+    if as_json:
+        print_json(
+            [{"check": found.check, "is_ok": found.is_ok, "detail": found.detail, "remedy": found.remedy} for found in findings]
+        )
+    else:
+        print_rows(
+            ["", "check", "found", "what to do"],
+            [("ok" if found.is_ok else "!!", found.check, found.detail, found.remedy) for found in findings],
+        )
+    if not all(found.is_ok for found in findings):
+        sys.exit(1)

@@ -1,0 +1,58 @@
+"""A run as JSON, and finding the run that a person means."""
+
+from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.types import RunRecord, View
+
+_ALL_EXPERIMENTS = 50_000
+
+
+def run_json(run: RunRecord, experiment: str) -> dict[str, object]:
+    """All of a run but its histories and files."""
+    info = run.info
+    return {
+        "run_id": info.run_id,
+        "name": info.name,
+        "experiment_id": info.experiment_id,
+        "experiment": experiment,
+        "status": info.status.value,
+        "user_id": info.user_id,
+        "created_ms": info.created_ms,
+        "start_ms": info.start_ms,
+        "end_ms": info.end_ms,
+        "deleted_ms": info.deleted_ms,
+        "parent_run_id": info.parent_run_id,
+        "params": run.params,
+        "metrics": {
+            point.name: {"value": point.value, "step": point.step, "timestamp_ms": point.timestamp_ms}
+            for point in run.metrics
+        },
+        "tags": run.tags,
+        "properties": run.properties,
+        "datasets": [
+            {"name": given.dataset.name, "digest": given.dataset.digest, "tags": given.tags} for given in run.datasets
+        ],
+        "models": [
+            {"direction": model.direction.value, "model_id": model.model_id, "step": model.step} for model in run.models
+        ],
+    }
+
+
+def find_run(records: RecordStore, given: str) -> RunRecord:
+    """Return the run with this id, or whose id is the only one to begin so. Raises NotFound, InvalidValue (several)."""
+    try:
+        return records.runs.get(given)
+    except NotFound:
+        experiments = records.experiments.search(view=View.ALL, max_results=_ALL_EXPERIMENTS).items
+        pattern = given.replace("'", "").replace("%", "").replace("_", "")
+        found = records.runs.search(
+            [experiment.experiment_id for experiment in experiments],
+            filter=f"attributes.run_id LIKE '{pattern}%'",
+            view=View.ALL,
+            max_results=3,
+        ).items
+        if not found or pattern != given:
+            raise NotFound("run", given, "`amlstore runs` lists them") from None
+        if len(found) > 1:
+            raise InvalidValue("RUN", given, "several runs' ids begin so; give more of it") from None
+        return found[0]

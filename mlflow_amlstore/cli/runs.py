@@ -1,0 +1,110 @@
+"""`amlstore runs`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from mlflow_amlstore.cli.output import print_json, print_rows, time_text
+from mlflow_amlstore.cli.run_fields import run_json
+from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.types import RunRecord, View
+
+_ALL_EXPERIMENTS = 50_000
+_COLUMNS = ("run_id", "name", "experiment", "status", "start", "duration")
+_MAX_METRICS = 4
+
+
+@click.command("runs")
+@workspace_option
+@click.option("-e", "--experiment", "names", multiple=True, help="An experiment's name; may be given again. Default: all.")
+@click.option("--filter", "filter_string", help="MLflow's search grammar, as in \"metrics.loss < 0.1 AND params.lr = '0.01'\".")
+@click.option("--order-by", multiple=True, help="As in 'metrics.loss ASC'; may be given again. Default: latest first.")
+@click.option(
+    "--columns",
+    help=f"Comma-separated: {', '.join(_COLUMNS)}, metrics.NAME, params.NAME, tags.NAME. Default: these and the first metrics.",
+)
+@click.option("--deleted", is_flag=True, help="The deleted ones instead of the active.")
+@click.option("--limit", type=click.IntRange(1, 50_000), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all of each run.")
+def command(
+    workspace: Path | None,
+    names: tuple[str, ...],
+    filter_string: str | None,
+    order_by: tuple[str, ...],
+    columns: str | None,
+    deleted: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List runs, the latest started first."""
+    records = open_chosen(workspace).records
+    experiments = _experiments(records, names)
+    page = records.runs.search(
+        list(experiments),
+        filter=filter_string,
+        view=View.DELETED if deleted else View.ACTIVE,
+        order_by=order_by,
+        max_results=limit,
+    )
+    if as_json:
+        print_json([run_json(run, experiments[run.info.experiment_id]) for run in page.items])
+        return
+    chosen = [column.strip() for column in columns.split(",")] if columns else _default_columns(page.items)
+    print_rows(
+        chosen, [[_cell(run, experiments[run.info.experiment_id], column) for column in chosen] for run in page.items]
+    )
+    if page.next_token:
+        click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)
+
+
+def _experiments(records: RecordStore, names: Sequence[str]) -> dict[str, str]:
+    """`{experiment id: name}` of the named experiments, or of all."""
+    if not names:
+        found = records.experiments.search(view=View.ALL, max_results=_ALL_EXPERIMENTS).items
+        return {experiment.experiment_id: experiment.name for experiment in found}
+    chosen = {}
+    for name in names:
+        experiment = records.experiments.find_by_name(name)
+        if experiment is None:
+            raise NotFound("experiment", name, "`amlstore experiments` lists them")
+        chosen[experiment.experiment_id] = name
+    return chosen
+
+
+def _default_columns(runs: Sequence[RunRecord]) -> list[str]:
+    metrics = dict.fromkeys(point.name for run in runs for point in run.metrics)
+    return [*_COLUMNS, *[f"metrics.{name}" for name in list(metrics)[:_MAX_METRICS]]]
+
+
+def _cell(run: RunRecord, experiment: str, column: str) -> object:
+    info = run.info
+    kind, dot, name = column.partition(".")
+    if dot and kind == "metrics":
+        return next((point.value for point in run.metrics if point.name == name), None)
+    if dot and kind in ("params", "tags"):
+        return (run.params if kind == "params" else run.tags).get(name)
+    if column not in _COLUMNS:
+        raise InvalidValue("--columns", column, f"must be {', '.join(_COLUMNS)}, metrics.NAME, params.NAME or tags.NAME")
+    cells = {
+        "run_id": info.run_id,
+        "name": info.name,
+        "experiment": experiment,
+        "status": info.status.value,
+        "start": time_text(info.start_ms),
+        "duration": _duration(info.start_ms, info.end_ms),
+    }
+    return cells[column]
+
+
+def _duration(start_ms: int | None, end_ms: int | None) -> str:
+    if start_ms is None or end_ms is None:
+        return ""
+    seconds = (end_ms - start_ms) / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

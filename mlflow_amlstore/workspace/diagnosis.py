@@ -1,0 +1,171 @@
+"""What may be wrong with an installation or an embedded workspace, and what to do about it."""
+
+import os
+import platform
+import shutil
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from mlflow_amlstore import __version__
+from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.records.database import DATABASE_NAME, Database
+from mlflow_amlstore.records.schema import CURRENT_REVISION
+from mlflow_amlstore.workspace.config_json import find_config
+from mlflow_amlstore.workspace.opening import open_folder
+
+_PLUGIN_GROUPS = ("mlflow.tracking_store", "mlflow.model_registry_store", "mlflow.artifact_repository")
+_OUR_PACKAGE = "mlflow-amlstore"
+_OUR_SCHEMES = ("amlstore",)
+# File systems whose locks or memory maps don't hold between machines, which SQLite's WAL needs (sqlite.org/wal.html).
+_NETWORK_FILE_SYSTEMS = (
+    "9p afs afpfs beegfs ceph cifs davfs fuse.glusterfs fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs4 smb2 "
+    "smb3 smbfs webdav"
+).split()
+_LITTLE_SPACE_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked. `remedy` is empty where all is well."""
+
+    check: str
+    is_ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def examine_installation() -> Iterator[Finding]:
+    """Versions, and which package owns each URI scheme that plugins claim."""
+    yield Finding("Python", True, platform.python_version())
+    yield Finding("mlflow-amlstore", True, __version__)
+    yield Finding("MLflow", True, _mlflow_version())
+    yield Finding("SQLite", True, sqlite3.sqlite_version)
+    for group in _PLUGIN_GROUPS:
+        owners: dict[str, list[str]] = defaultdict(list)
+        for entry_point in metadata.entry_points(group=group):
+            owners[entry_point.name].append(entry_point.dist.name if entry_point.dist else "unknown")
+        for scheme in sorted({*owners, *_OUR_SCHEMES}):
+            yield _scheme_finding(group, scheme, owners[scheme])
+
+
+def _scheme_finding(group: str, scheme: str, packages: list[str]) -> Finding:
+    check = f"{scheme}:// in {group}"
+    if scheme in _OUR_SCHEMES and not packages:
+        return Finding(check, False, "nobody", f"Install again: `pip install --force-reinstall {_OUR_PACKAGE}`")
+    detail = ", ".join(packages)
+    if len(set(packages)) > 1:
+        return Finding(check, False, detail, "MLflow takes one of these, no matter which; uninstall the others")
+    if scheme in _OUR_SCHEMES and packages[0] != _OUR_PACKAGE:
+        return Finding(check, False, detail, f"Uninstall {packages[0]}, which hides {_OUR_PACKAGE}")
+    return Finding(check, True, detail)
+
+
+def _mlflow_version() -> str:
+    for package in ("mlflow", "mlflow-skinny"):
+        try:
+            return f"{metadata.version(package)} ({package})"
+        except metadata.PackageNotFoundError:
+            continue
+    return "not found"
+
+
+def examine_workspace(start: Path | None) -> Iterator[Finding]:
+    """Where the workspace is, and whether it can be read and written there."""
+    try:
+        config = find_config(start)
+    except AmlStoreError as error:
+        yield Finding("config.json", False, str(error).splitlines()[0], "Run `amlstore init`, or give --workspace DIR")
+        return
+    yield Finding("config.json", True, str(config.file))
+    if config.folder is None:
+        yield Finding("workspace", True, "not embedded; nothing more to check on this machine")
+        return
+    folder = config.folder.resolve()
+    found_revision = _found_revision(folder)
+    try:
+        opened = open_folder(folder)
+        experiments = len(opened.records.experiments.search(max_results=50_000).items)
+    except AmlStoreError as error:
+        yield Finding("readable", False, str(error).splitlines()[0], str(error))
+        return
+    yield Finding("readable", True, f"{folder}, {experiments} active experiments")
+    yield Finding("schema", True, f"{found_revision or 'none'}, current is {CURRENT_REVISION}")
+    yield _integrity(folder)
+    yield _writable(folder)
+    yield _disk_kind(folder)
+    yield _disk_space(folder)
+
+
+def _found_revision(folder: Path) -> str | None:
+    try:
+        with closing(sqlite3.connect(f"file:{folder / DATABASE_NAME}?mode=ro", uri=True)) as connection:
+            revision: str = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+            return revision
+    except (sqlite3.Error, TypeError):
+        return None
+
+
+def _integrity(folder: Path) -> Finding:
+    database = Database(folder)
+    try:
+        with database.read() as connection:
+            verdict = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+    finally:
+        database.close()
+    if verdict == "ok":
+        return Finding("database", True, "intact")
+    return Finding("database", False, verdict, "Restore records.db from a copy, or salvage: `sqlite3 records.db .recover`")
+
+
+def _writable(folder: Path) -> Finding:
+    database = Database(folder, lock_timeout_s=5)
+    try:
+        with database.write():
+            pass
+        probe = folder / f".doctor-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except (AmlStoreError, OSError) as error:
+        return Finding("writable", False, str(error), "See there; until then the workspace can only be read")
+    finally:
+        database.close()
+    return Finding("writable", True, "yes")
+
+
+def _disk_kind(folder: Path) -> Finding:
+    kind = _file_system(folder)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        return Finding(
+            "disk",
+            False,
+            f"{kind}, a network share",
+            "Several machines must not write at once: keep the workspace on a local disk and copy the folder when done",
+        )
+    return Finding("disk", True, kind or "unknown kind")
+
+
+def _file_system(folder: Path) -> str | None:
+    """The type of the mount that a folder is on, where the system tells (Linux)."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return None
+    best = ("", None)
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, mount_point, kind, *_ = line.split(" ")
+        mount_point = mount_point.replace("\\040", " ")
+        if folder.is_relative_to(mount_point) and len(mount_point) >= len(best[0]):
+            best = (mount_point, kind)
+    return best[1]
+
+
+def _disk_space(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1024**3:.1f} GiB free"
+    if free < _LITTLE_SPACE_BYTES:
+        return Finding("space", False, detail, "Free some; `amlstore gc` deletes for good what is deleted")
+    return Finding("space", True, detail)
