@@ -51,26 +51,24 @@ def amlstore_workspace(tmp_path: Path) -> "Iterator[Workspace]":
 
 @contextmanager
 def _mlflow_pointed_at(uri: str) -> Iterator[None]:
-    """Point MLflow at a tracking URI as a fresh process would be; on leaving, end the runs begun and undo it all."""
+    """Point MLflow at a tracking URI as in a fresh process; on leaving, end the runs begun and put everything back."""
     import mlflow
     from mlflow.tracking import fluent
     from mlflow.tracking._model_registry import utils as registry
-    from mlflow.tracking._tracking_service import utils as tracking
+    from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 
     with ExitStack() as undo:
         for name in _VARIABLES:
             undo.callback(_set_variable, name, os.environ.pop(name, None))
-        undo.callback(mlflow.set_tracking_uri, tracking._tracking_uri)
         undo.callback(setattr, registry, "_registry_uri", registry._registry_uri)
+        undo.enter_context(_use_tracking_uri(uri))
+        mlflow.set_registry_uri(uri)
         for name in _REMEMBERED:
             if hasattr(fluent, name):
                 before = getattr(fluent, name)
                 undo.callback(setattr, fluent, name, before)
                 setattr(fluent, name, _empty_like(before))
         undo.callback(_end_runs, mlflow.active_run, mlflow.end_run)
-
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
         yield
 
 
@@ -82,7 +80,7 @@ def _set_variable(name: str, value: str | None) -> None:
 
 
 def _empty_like(remembered: Any) -> Any:
-    """A fresh value of the kind that MLflow has here: per thread since MLflow 2.17, a list or None before."""
+    """A fresh value of the kind that MLflow has here: one per thread, or in older releases a list or None."""
     if hasattr(remembered, "default_factory"):
         return type(remembered)(default_factory=remembered.default_factory)
     return [] if isinstance(remembered, list) else None

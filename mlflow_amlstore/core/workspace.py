@@ -142,7 +142,7 @@ class Workspace:
         return str(self._opened.issuer.issue())
 
     def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str = config_json.FILE_NAME) -> Path:
-        """Write `PATH/.azureml/config.json` (the current folder by default), for `from_config` to find; return the file."""
+        """Write `PATH/.azureml/config.json` (the current folder by default) for `from_config`; return the file."""
         folder = Path.cwd() if path is None else Path(path)
         file = folder.absolute() / ".azureml" / file_name
         values = {"workspace_name": self.name, "path": os.path.relpath(self.path, file.parent.resolve())}

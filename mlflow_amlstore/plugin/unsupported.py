@@ -14,8 +14,8 @@ from mlflow_amlstore.errors import NotSupported
 
 _METHODS_BY_TOPIC = {
     "Tracing": (
-        "start_trace end_trace deprecated_start_trace_v2 deprecated_end_trace_v2 delete_traces get_trace_info get_trace "
-        "batch_get_traces batch_get_trace_infos archive_traces get_online_trace_details search_traces "
+        "start_trace end_trace deprecated_start_trace_v2 deprecated_end_trace_v2 delete_traces get_trace_info "
+        "get_trace batch_get_traces batch_get_trace_infos archive_traces get_online_trace_details search_traces "
         "find_completed_sessions query_trace_metrics set_trace_tag delete_trace_tag log_spans link_traces_to_run "
         "unlink_traces_from_run link_prompts_to_trace calculate_trace_filter_correlation"
     ),

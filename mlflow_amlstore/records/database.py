@@ -62,6 +62,7 @@ class Database:
 
     def _start(self) -> None:
         self._lock = threading.RLock()
+        self._readers = _Readers()
         self._writer: Connection | None = None
         self._engine = self._make_engine()
 
@@ -93,14 +94,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection on one unchanging state of the records, for the length of the block."""
-        with self._our_errors(), self._engine.connect() as connection:
+        with self.our_errors(), self._readers.one_more(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection in a write transaction: committed when the block ends, rolled back when it raises."""
-        with self._our_errors(), self._lock:
+        with self.our_errors(), self._lock:
             connection = self._writer
             if connection is None or connection.closed:
                 connection = self._writer = self._engine.connect()
@@ -120,7 +121,7 @@ class Database:
 
     def execute_outside_transaction(self, statement: str) -> None:
         """Run a statement, such as VACUUM, that SQLite refuses inside a transaction."""
-        with self._our_errors(), self._engine.connect() as connection:
+        with self.our_errors(), self._readers.one_more(), self._engine.connect() as connection:
             driver_connection(connection).execute(statement)
 
     def close(self) -> None:
@@ -132,7 +133,8 @@ class Database:
             self._engine.dispose()
 
     @contextmanager
-    def _our_errors(self) -> Iterator[None]:
+    def our_errors(self) -> Iterator[None]:
+        """Raise SQLite's errors as ours; for statements on connections that aren't this class's, too."""
         try:
             yield
         except AmlStoreError:
@@ -159,15 +161,66 @@ class Database:
             return StorageFailed(folder, text)
         return error
 
-    def _forget_after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone, for ever, and start anew.
+    def _prepare_fork(self) -> None:
+        """Wait for the transactions under way, let none begin, and close all connections, before this process forks.
 
-        SQLite forbids even closing a connection in a child (https://sqlite.org/howtocorrupt.html, 2.6), so they are
-        kept from being collected.
+        SQLite forbids a connection that crosses a fork (https://sqlite.org/howtocorrupt.html, 2.6), and what it knows of
+        the parent's locks crosses too: a child of a process in a transaction would find the database locked for ever.
+        """
+        self._lock.acquire()
+        self._readers.shut_out()
+        if self._writer is None or not driver_connection(self._writer).in_transaction:
+            self.close()
+
+    def _continue_after_fork(self) -> None:
+        """In the parent: go on; connections are opened again as they are needed."""
+        self._readers.let_in()
+        self._lock.release()
+
+    def _start_anew_after_fork(self) -> None:
+        """In the child: new locks, new connections.
+
+        Where the fork came from inside a transaction its connection is still here, and must not even be collected.
         """
         for inherited in (self._engine, self._writer):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
         self._start()
+
+
+class _Readers:
+    """Counts the threads that are reading, so that a fork can wait until there are none but its own."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._reading: list[int] = []
+        self._is_shut = False
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        with self._changed:
+            while self._is_shut and thread not in self._reading:
+                self._changed.wait()
+            self._reading.append(thread)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reading.remove(thread)
+                if self._is_shut:
+                    self._changed.notify_all()
+
+    def shut_out(self) -> None:
+        thread = threading.get_ident()
+        with self._changed:
+            self._is_shut = True
+            while any(reader != thread for reader in self._reading):
+                self._changed.wait()
+
+    def let_in(self) -> None:
+        with self._changed:
+            self._is_shut = False
+            self._changed.notify_all()
 
 
 def driver_connection(connection: Connection) -> sqlite3.Connection:
@@ -179,12 +232,27 @@ def driver_connection(connection: Connection) -> sqlite3.Connection:
 
 
 _open_databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
+_forking: list[Database] = []
+
+
+def _before_fork() -> None:
+    # In one order, so that two threads that fork at once don't wait for each other.
+    for database in sorted(_open_databases, key=id):
+        database._prepare_fork()
+        _forking.append(database)
+
+
+def _after_fork_in_parent() -> None:
+    while _forking:
+        _forking.pop()._continue_after_fork()
 
 
 def _after_fork_in_child() -> None:
-    for database in list(_open_databases):
-        database._forget_after_fork()
+    while _forking:
+        _forking.pop()._start_anew_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

@@ -450,7 +450,7 @@ class Trash(Protocol):
 
 
 class RecordStore(Protocol):
-    """A workspace's run records, by topic. Safe to use from several threads; a forked child gets its own connections."""
+    """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
 
     @property
     def experiments(self) -> Experiments: ...

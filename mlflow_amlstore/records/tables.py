@@ -1,8 +1,8 @@
 """The schema of a workspace's records, in SQLAlchemy Core. Migrations bring a database to it (`records.migrations`).
 
-Wide text keys are kept once: a run has an integer `run_pk`, a metric of a run an integer `series_id`, and a metric point
-is one narrow row under it. Tables that are always read by their key are clustered on it (`WITHOUT ROWID` in SQLite,
-which PostgreSQL ignores). A deleted thing has a `deleted_ms`; the rest are active.
+Wide text keys are kept once: a run has an integer `run_pk`, a metric of a run an integer `series_id`, and a metric
+point is one narrow row under it. Tables that are always read by their key are clustered on it (`WITHOUT ROWID` in
+SQLite, which PostgreSQL ignores). A deleted thing has a `deleted_ms`; the rest are active.
 """
 
 from sqlalchemy import (

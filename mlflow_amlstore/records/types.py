@@ -57,7 +57,7 @@ class Page(Generic[T]):
 
 
 class MetricPoint(NamedTuple):
-    """One value of one series. `value` may be NaN or ±Inf. Where points are taken, a plain tuple of these four will do."""
+    """One value of one series; it may be NaN or ±Inf. Where points are taken, a plain tuple of these four will do."""
 
     name: str
     value: float
@@ -224,7 +224,7 @@ class OrderTerm:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersionRecord:
-    """A numbered version of a model. `source` is a URI; one in this workspace is kept relative (see `records.locations`)."""
+    """A numbered version of a model. `source` is a URI, relative in this workspace (see `records.locations`)."""
 
     name: str
     version: int

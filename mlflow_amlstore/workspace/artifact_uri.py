@@ -38,8 +38,8 @@ def split_artifact_uri(uri: str) -> tuple[Path, str]:
 
 
 def _path(uri: str) -> str | None:
-    """What follows the scheme. `amlstore:/folder` is `amlstore:///folder`: `urllib` drops an empty authority when MLflow
-    appends to a path (`mlflow.utils.uri.append_to_uri_path`)."""
+    """What follows the scheme. `amlstore:/folder` is `amlstore:///folder`, because `urllib` drops an empty authority
+    when MLflow appends to a path (`mlflow.utils.uri.append_to_uri_path`)."""
     if uri.startswith(f"{_PREFIX}/"):
         return uri.removeprefix(_PREFIX)
     if uri.startswith(f"{EMBEDDED}:/") and not uri.startswith(_PREFIX):

@@ -1,4 +1,4 @@
-"""config.json: which workspace a folder means (`spec.md`, "Workspace and config.json")."""
+"""config.json: which workspace a folder means."""
 
 import json
 from collections.abc import Iterator

@@ -119,7 +119,7 @@ def _integrity(folder: Path) -> Finding:
         database.close()
     if verdict == "ok":
         return Finding("database", True, "intact")
-    return Finding("database", False, verdict, "Restore records.db from a copy, or salvage: `sqlite3 records.db .recover`")
+    return Finding("database", False, verdict, "Restore records.db from a copy, or `sqlite3 records.db .recover`")
 
 
 def _writable(folder: Path) -> Finding:
@@ -154,7 +154,7 @@ def _file_system(folder: Path) -> str | None:
     mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return None
-    best = ("", None)
+    best: tuple[str, str | None] = ("", None)
     for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
         _, mount_point, kind, *_ = line.split(" ")
         mount_point = mount_point.replace("\\040", " ")

@@ -1,4 +1,4 @@
-"""Tracking URIs: reading, issuing and comparing the three forms (`spec.md`, "Tracking URIs expire, and nobody notices").
+"""Tracking URIs: reading, issuing and comparing the three forms.
 
 amlstore:///abs/path/to/workspace?expires=…                      embedded
 azureml://HOST/mlflow/v2.0/subscriptions/…?expires=…&token=…     a service, or Azure ML
@@ -110,7 +110,7 @@ def _utc_now() -> datetime:
 
 
 class Issuer:
-    """Issues a workspace's tracking URIs: one for an hour, the same again while more than five minutes of it are left."""
+    """Issues a workspace's tracking URIs: one for an hour, the same again while over five minutes of it are left."""
 
     def __init__(self, root: str, *, now: Callable[[], datetime] = _utc_now) -> None:
         self._root = root

@@ -1,7 +1,7 @@
 """Statements written in SQLAlchemy Core, compiled once, and run by the driver.
 
 What Core adds to each execution (some 40 µs, and 1 µs a row) is more than SQLite takes for the statement itself; a
-training loop pays it at every call. The statement stays Core's, so another database gets its own SQL from the same source.
+training loop pays it at every call. The statement stays Core's, so another database gets its SQL from the same source.
 """
 
 import json
@@ -69,7 +69,7 @@ class BulkStatement:
 
 
 def keys_in() -> Select[tuple[int]]:
-    """A subquery of the integer keys that are given as one value named `keys` (see `key_list`): a list of any length."""
+    """A subquery of the integer keys given as one value named `keys` (see `key_list`): a list of any length."""
     return select(func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value)
 
 

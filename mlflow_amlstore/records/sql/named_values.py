@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Connection, Table, select
 
 from mlflow_amlstore.records.database import driver_connection
-
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_list, keys_in
 
 

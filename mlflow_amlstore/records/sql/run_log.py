@@ -1,13 +1,13 @@
 """What a training loop writes, in one short transaction: metric points, params and tags.
 
-These statements go to the driver (see `driver_statement`): at 20 µs a statement, Core's overhead would be most of the call.
+These statements go to the driver (see `driver_statement`): Core's overhead would be most of the call.
 """
 
 import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, insert, literal_column, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, literal_column, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql.expression import ClauseElement
 
@@ -60,17 +60,17 @@ _SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type")
 _POINT_COLUMNS = ("series_id", "step", "timestamp_ms", "value", "value_type")
 
 
-def _numbered(columns: Sequence[str], count: int) -> tuple[list[dict[str, ColumnElement[Any]]], list[str]]:
+def _numbered(columns: Sequence[str], count: int) -> tuple[list[dict[str, Any]], list[str]]:
     """Bound values for `count` rows, and their names in order."""
     names = [[f"{name}_{row}" for name in columns] for row in range(count)]
-    values = [dict(zip(columns, map(bindparam, row), strict=True)) for row in names]
+    values: list[dict[str, Any]] = [dict(zip(columns, map(bindparam, row), strict=True)) for row in names]
     return values, [name for row in names for name in row]
 
 
 def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
     """Make the series that are new, and move the latest point of the others on, if this one is later."""
     values, names = _numbered(_SERIES_COLUMNS, count)
-    plain = {"column_name": literal_column("''"), "kind": literal_column("'scalar'")}
+    plain: dict[str, Any] = {"column_name": literal_column("''"), "kind": literal_column("'scalar'")}
     new = upsert(series).values([{**row, **plain} for row in values])
     statement = new.on_conflict_do_update(
         index_elements=["run_pk", "name"],

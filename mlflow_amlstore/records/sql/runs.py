@@ -1,4 +1,4 @@
-"""Runs in SQL: implements `records.store.Runs`. Writing points, params and tags is in `run_log`, inputs in `run_inputs`."""
+"""Runs in SQL: implements `records.store.Runs`; writing points, params and tags is in `run_log`."""
 
 import sqlite3
 import uuid
@@ -264,4 +264,4 @@ def _name_and_tag(name: str | None, tags: dict[str, str]) -> str:
 def _properties(connection: Connection, key: int) -> dict[str, str]:
     columns = run_properties.c
     rows = connection.execute(select(columns.name, columns.value).where(columns.run_pk == key))
-    return {name: value for name, value in rows}
+    return {row.name: row.value for row in rows}
