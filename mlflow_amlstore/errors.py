@@ -45,6 +45,17 @@ class AmlStoreError(Exception):
     http_status = 500
     exit_code = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by value: a worker process must be able to hand its error on, whatever its constructor takes."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[AmlStoreError], args: tuple[object, ...], attributes: dict[str, object]) -> AmlStoreError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
 
 class InvalidValue(AmlStoreError):
     """A caller's value breaks a rule. Nothing was written."""

@@ -37,9 +37,7 @@ class WorkspaceArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # 
 
     def _resolve(self, path: str | os.PathLike[str] | None) -> tuple[str, str]:
         """The container and the path in it that a path of this repository means."""
-        relative = os.fspath(path).rstrip("/") if path else ""
-        if relative:
-            relative = check_path(relative)
+        relative = check_path(os.fspath(path)) if path else ""
         return split_location("/".join(part for part in (self._location, relative) if part))
 
     def _relative(self, path: str | os.PathLike[str] | None, resolved: str, found: str) -> str:

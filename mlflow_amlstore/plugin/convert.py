@@ -163,7 +163,7 @@ def run_entity(record: RunRecord, root_uri: str) -> mlflow_entities.Run:
 
 def _model_entities(
     datasets: list[mlflow_entities.DatasetInput], models: Sequence[RunModel]
-) -> tuple[mlflow_entities.RunInputs, mlflow_entities.RunOutputs]:
+) -> "tuple[mlflow_entities.RunInputs, mlflow_entities.RunOutputs]":
     inputs = [model.model_id for model in models if model.direction is ModelDirection.INPUT]
     outputs = [model for model in models if model.direction is ModelDirection.OUTPUT]
     return (

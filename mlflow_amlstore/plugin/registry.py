@@ -142,11 +142,13 @@ class RegistryStore(AbstractStore):
         tags: Sequence[ModelVersionTag] | None = None,
         run_link: str | None = None,
         description: str | None = None,
-        local_model_path: str | None = None,  # noqa: ARG002  # MLflow's: the files are in the workspace already
+        local_model_path: str | None = None,  # not needed: the files are in the workspace
         model_id: str | None = None,
     ) -> ModelVersion:
         """Add the next version of a model."""
         with as_mlflow_errors():
+            if not isinstance(source, str):
+                raise InvalidValue("model source", source, "must be a URI, as a string")
             stored_source = to_stored_source(self._root_uri, source)
             origin = self._origin(stored_source, run_id, model_id)
             record = self._models.create_version(

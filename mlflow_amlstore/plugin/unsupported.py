@@ -1,16 +1,27 @@
 """What MLflow's tracking stores can do and this one can't yet: each answers with one clear NOT_IMPLEMENTED error.
 
 The error is a NotImplementedError too, because MLflow's tracing catches that one and goes on (`mlflow/tracing/export`):
-a training script that merely autologs must not break.
+a training script that merely autologs must not break. Elsewhere MLflow catches its own MlflowNotImplementedException.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
+from mlflow.store.tracking.abstract_store import AbstractStore
 
 from mlflow_amlstore.errors import NotSupported
+
+try:
+    from mlflow.exceptions import MlflowNotImplementedException as _MlflowNotImplemented
+except ImportError:  # MLflow 2
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
+
+    class _MlflowNotImplemented(MlflowException):  # type: ignore[no-redef,misc]
+        def __init__(self, message: str = "") -> None:
+            super().__init__(message, error_code=NOT_IMPLEMENTED)
+
 
 _METHODS_BY_TOPIC = {
     "Tracing": (
@@ -42,19 +53,20 @@ _METHODS_BY_TOPIC = {
 }
 
 
-class NotImplementedMlflowException(MlflowException, NotImplementedError):
-    """MLflow's error with the code NOT_IMPLEMENTED, which code that only knows Python's own error catches too."""
+# Whole topics that MLflow keeps in base classes of their own; one that a newer MLflow adds goes by its class's name.
+_TOPICS_BY_BASE = {"GatewayStoreMixin": "The AI gateway", "MCPServerRegistryMixin": "The MCP server registry"}
 
-    def __init__(self, topic: str) -> None:
-        super().__init__(str(NotSupported(topic)), error_code=NOT_IMPLEMENTED)
+
+class NotImplementedMlflowException(_MlflowNotImplemented, NotImplementedError):  # type: ignore[misc]  # MLflow is untyped
+    """MLflow's error with the code NOT_IMPLEMENTED, which code that only knows Python's own error catches too."""
 
 
 def _refusal(topic: str, name: str) -> Callable[..., Any]:
     def refuse(self: object, *_args: object, **_kwargs: object) -> Any:
-        raise NotImplementedMlflowException(f"{topic} ({name})")
+        raise NotImplementedMlflowException(str(NotSupported(f"{topic} ({name})")))
 
     refuse.__name__ = name
-    refuse.__doc__ = f"Raises NOT_IMPLEMENTED: {topic.lower()}."
+    refuse.__doc__ = f"Raises NOT_IMPLEMENTED: {topic[:1].lower()}{topic[1:]}."
     return refuse
 
 
@@ -62,6 +74,13 @@ class UnsupportedMethods:
     """Mixin: the methods above, each of which raises NotImplementedMlflowException."""
 
 
+def _public_methods(base: type) -> list[str]:
+    return [name for name, member in vars(base).items() if inspect.isfunction(member) and not name.startswith("_")]
+
+
 for _topic, _names in _METHODS_BY_TOPIC.items():
     for _name in _names.split():
         setattr(UnsupportedMethods, _name, _refusal(_topic, _name))
+for _base in AbstractStore.__bases__:
+    for _name in _public_methods(_base):
+        setattr(UnsupportedMethods, _name, _refusal(_TOPICS_BY_BASE.get(_base.__name__, _base.__name__), _name))

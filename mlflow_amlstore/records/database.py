@@ -6,6 +6,7 @@ process; readers have their own connections and never wait.
 """
 
 import ctypes
+import errno
 import os
 import sqlite3
 import threading
@@ -14,15 +15,17 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from mlflow_amlstore.errors import (
     AmlStoreError,
     DiskFull,
+    InvalidValue,
     ReadOnly,
     StorageFailed,
     WorkspaceBusy,
@@ -39,6 +42,15 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA case_sensitive_like = ON",  # MLflow's LIKE is case-sensitive, ILIKE isn't
 )
+
+
+class _StateOnDisk(NamedTuple):
+    """What changes when somebody writes the database."""
+
+    has_wal: bool
+    inode: int
+    size_bytes: int
+    modified_ns: int
 
 
 def wall_clock_ms() -> int:
@@ -64,15 +76,22 @@ class Database:
         self._lock = threading.RLock()
         self._readers = _Readers()
         self._writer: Connection | None = None
+        self._frozen: _StateOnDisk | None = None
         self._engine = self._make_engine()
 
     def _make_engine(self) -> Engine:
         engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, max_overflow=-1)
 
         @event.listens_for(engine, "connect")
-        def set_pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        def set_pragmas(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+            entry.info["frozen"] = self._frozen
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
+
+        @event.listens_for(engine, "checkout")
+        def replace_if_stale(_: sqlite3.Connection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+            if entry.info["frozen"] is not None and entry.info["frozen"] != self._state_on_disk():
+                raise DisconnectionError("somebody else has written since")  # the pool makes a new connection
 
         return engine
 
@@ -80,8 +99,10 @@ class Database:
         if not self.path.exists():
             raise WorkspaceNotFound(str(self.folder))
         mode = "mode=rw" if os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK) else "mode=ro"
-        if mode == "mode=ro" and not self.path.with_name(DATABASE_NAME + "-wal").exists():
-            mode = "immutable=1"  # WAL wants to make a -shm file beside the database; here it can't, and needn't
+        self._frozen = None
+        if mode == "mode=ro" and not (state := self._state_on_disk()).has_wal:
+            # WAL wants to make a -shm file beside the database; here it can't, and needn't while nobody writes.
+            mode, self._frozen = "immutable=1", state
         return sqlite3.connect(
             f"file:{quote(str(self.path))}?{mode}",
             uri=True,
@@ -90,6 +111,11 @@ class Database:
             check_same_thread=False,
             cached_statements=512,
         )
+
+    def _state_on_disk(self) -> "_StateOnDisk":
+        status = self.path.stat()
+        has_wal = self.path.with_name(DATABASE_NAME + "-wal").exists()
+        return _StateOnDisk(has_wal, status.st_ino, status.st_size, status.st_mtime_ns)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -139,6 +165,8 @@ class Database:
             yield
         except AmlStoreError:
             raise
+        except UnicodeEncodeError as error:  # the driver's, for a lone surrogate
+            raise InvalidValue("text", error.object, "must be valid Unicode") from error
         except DBAPIError as error:
             if isinstance(error.orig, sqlite3.Error):
                 raise self._our_error(error.orig) from error
@@ -164,8 +192,8 @@ class Database:
     def _prepare_fork(self) -> None:
         """Wait for the transactions under way, let none begin, and close all connections, before this process forks.
 
-        SQLite forbids a connection that crosses a fork (https://sqlite.org/howtocorrupt.html, 2.6), and what it knows of
-        the parent's locks crosses too: a child of a process in a transaction would find the database locked for ever.
+        SQLite forbids a connection that crosses a fork (https://sqlite.org/howtocorrupt.html, 2.6), and what it knows
+        of the parent's locks crosses too: a child forked during a transaction would find the database locked for ever.
         """
         self._lock.acquire()
         self._readers.shut_out()
@@ -223,6 +251,15 @@ class _Readers:
             self._changed.notify_all()
 
 
+def storage_error(folder: Path, error: OSError) -> AmlStoreError:
+    """What the operating system refused in a workspace's folder, as our error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(str(folder))
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnly(str(folder))
+    return StorageFailed(str(folder), str(error))
+
+
 def driver_connection(connection: Connection) -> sqlite3.Connection:
     """The driver's own connection, for statements whose SQLAlchemy overhead a training loop would feel."""
     driver = connection.connection.driver_connection
@@ -232,27 +269,26 @@ def driver_connection(connection: Connection) -> sqlite3.Connection:
 
 
 _open_databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
-_forking: list[Database] = []
+_forking: dict[int, list[Database]] = {}  # by thread: two may fork at once
 
 
 def _before_fork() -> None:
-    # In one order, so that two threads that fork at once don't wait for each other.
-    for database in sorted(_open_databases, key=id):
+    prepared = _forking[threading.get_ident()] = []
+    for database in sorted(_open_databases, key=id):  # in one order, so that two threads don't wait for each other
         database._prepare_fork()
-        _forking.append(database)
+        prepared.append(database)
 
 
 def _after_fork_in_parent() -> None:
-    while _forking:
-        _forking.pop()._continue_after_fork()
+    for database in _forking.pop(threading.get_ident(), ()):
+        database._continue_after_fork()
 
 
 def _after_fork_in_child() -> None:
-    while _forking:
-        _forking.pop()._start_anew_after_fork()
+    for database in list(_open_databases):
+        database._start_anew_after_fork()
+    _forking.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

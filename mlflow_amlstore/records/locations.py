@@ -14,11 +14,14 @@ from mlflow_amlstore.errors import PathUnsafe
 
 WORKSPACE_SCHEME = "workspace:/"
 
-_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[/\\]|[A-Za-z]:$")
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")  # `C:secret` too: it counts from the drive's current folder
+_FILE_URI = re.compile(r"file:", re.IGNORECASE)
+_CLIMBS = re.compile(r"(?:.*/)?\.\.(?:[/;?#].*)?", re.DOTALL)  # `..;x`, `..?x` and `..#x` are `..` to some URI readers
+_MAX_SEGMENT_BYTES = 255  # of a file's name on every common file system
 _RUN = re.compile(r"(?P<experiment>\d+)/(?P<run>[A-Za-z0-9][\w\-]*)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 _LOGGED_MODEL = re.compile(r"(?P<experiment>\d+)/models/(?P<model>m-[\w\-]+)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 # Schemes under which a URI means a file of the machine that reads it, or any URL that somebody chose.
-_REFUSED_SCHEMES = {"", "file", "http", "https", "ftp", "data"}
+_REFUSED_SCHEMES = {"", "file", "http", "https", "ftp", "data", "amlstore"}
 
 
 def run_container(experiment_id: str, run_id: str) -> str:
@@ -50,9 +53,14 @@ def split_location(location: str) -> tuple[str, str]:
 def check_path(path: str, field: str = "artifact path") -> str:
     """Return a relative path in normal form, without a trailing slash.
 
-    Raises PathUnsafe for one that is empty or absolute, climbs with `..`, has a backslash, NUL or drive letter, or
-    would do any of that when percent-decoded once or more often (CVE-2023-2780, CVE-2024-1560).
+    Raises PathUnsafe for one that is empty or absolute, climbs with `..`, has a backslash, NUL or drive letter, is a
+    `file:` URI or no valid Unicode, or would do any of that when percent-decoded once or more often (CVE-2023-2780,
+    CVE-2024-1560).
     """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise PathUnsafe(field, path, "must be valid Unicode; rename the file") from error
     decoded = path
     for _ in range(8):
         _check_one_form(field, path, decoded)
@@ -68,14 +76,26 @@ def check_path(path: str, field: str = "artifact path") -> str:
     return normal
 
 
+def check_new_path(path: str) -> str:
+    """Return `check_path(path)` for a file to be made: one that can be downloaded to any disk.
+
+    Raises PathUnsafe, also where a name in the path is over 255 bytes.
+    """
+    path = check_path(path)
+    for name in path.split("/"):
+        if len(name.encode()) > _MAX_SEGMENT_BYTES:
+            raise PathUnsafe("artifact path", path, f"no name in it may be over {_MAX_SEGMENT_BYTES} bytes long")
+    return path
+
+
 def _check_one_form(field: str, path: str, form: str) -> None:
     if "\0" in form:
         raise PathUnsafe(field, path, "must not contain a NUL character")
     if "\\" in form:
         raise PathUnsafe(field, path, "must not contain a backslash; folders are separated by '/'")
-    if form.startswith("/") or _WINDOWS_DRIVE.match(form):
+    if form.startswith("/") or _WINDOWS_DRIVE.match(form) or _FILE_URI.match(form):
         raise PathUnsafe(field, path, "must be relative, not absolute")
-    if ".." in form.split("/"):
+    if _CLIMBS.fullmatch(form):
         raise PathUnsafe(field, path, "must not climb out with '..'")
     if form == "":
         raise PathUnsafe(field, path, "must not be empty")
@@ -84,7 +104,8 @@ def _check_one_form(field: str, path: str, form: str) -> None:
 def check_source(source: str) -> str:
     """Return a model source that may be kept: of this workspace, `runs:/`, `models:/`, or of a remote object store.
 
-    Raises PathUnsafe for a local path, a `file:` or `http:` URI, and anything that climbs (CVE-2023-1177, -2356).
+    Raises PathUnsafe for a local path, a `file:`, `http:` or another workspace's URI, and anything that climbs
+    (CVE-2023-1177, -2356).
     """
     if source.startswith(WORKSPACE_SCHEME):
         container, path = split_location(source.removeprefix(WORKSPACE_SCHEME))
@@ -98,7 +119,7 @@ def check_artifact_location(location: str) -> str:
 
     Raises PathUnsafe for anything that means files of this machine: an embedded workspace keeps those itself.
     """
-    if urlsplit(location).scheme in ("runs", "models", "workspace", "amlstore"):
+    if location.partition(":")[0].lower() in ("runs", "models", "workspace"):
         raise PathUnsafe(
             "artifact location",
             location,
@@ -114,12 +135,9 @@ def _check_remote(field: str, uri: str, way_out: str) -> None:
     except ValueError as error:
         raise PathUnsafe(field, uri, f"is not a URI ({error}); {way_out}") from error
     if parts.scheme in _REFUSED_SCHEMES or len(parts.scheme) == 1:  # one letter: a Windows drive
-        raise PathUnsafe(
-            field,
-            uri,
-            f"must not be a local path or a {parts.scheme or 'scheme-less'} URI, which could name any file; {way_out}",
-        )
-    rest = uri.partition(":")[2].lstrip("/")
-    check_path(rest, field)
-    if ".." in unquote(unquote(rest)).replace(";", "/").replace("?", "/").replace("#", "/").split("/"):
-        raise PathUnsafe(field, uri, "must not climb out with '..'")
+        what = f"a URI that starts with {parts.scheme}:" if len(parts.scheme) > 1 else "a local path"
+        raise PathUnsafe(field, uri, f"must not be {what}, which could name any file; {way_out}")
+    try:
+        check_path(uri.partition(":")[2].lstrip("/"), field)
+    except PathUnsafe as error:
+        raise PathUnsafe(field, uri, error.rule) from error

@@ -1,5 +1,6 @@
 """Creating a workspace's database and bringing an older one up to date, by Alembic, in one transaction."""
 
+import os
 import sqlite3
 import time
 import uuid
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
 
-from mlflow_amlstore.errors import SchemaTooNew, WorkspaceBusy
+from mlflow_amlstore.errors import ReadOnly, SchemaTooNew, WorkspaceBusy, WorkspaceCorrupt
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
 
@@ -17,17 +18,37 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def create_database(database: Database) -> None:
-    """Make the database file, or finish one that a killed process left unmade. Safe to call from many processes."""
+    """Make the database file, or finish one that a killed process left unmade. Safe to call from many processes.
+
+    Where a whole one is, this is `upgrade_database`. Raises what that raises, ReadOnly and DiskFull.
+    """
     database.folder.mkdir(parents=True, exist_ok=True)
-    _switch_to_wal(database.path)
-    upgrade_database(database)
+    if database.path.exists() and database.path.stat().st_size:
+        with database.read() as connection:
+            if _revision(connection, database) == CURRENT_REVISION:
+                return
+    elif not os.access(database.folder, os.W_OK):
+        raise ReadOnly(str(database.folder))
+    with database.our_errors():
+        _switch_to_wal(database.path)
+    _upgrade(database)
 
 
 def upgrade_database(database: Database) -> None:
-    """Bring the schema to `CURRENT_REVISION`. Raises SchemaTooNew, before anything is written."""
+    """Bring the schema to `CURRENT_REVISION`.
+
+    Raises SchemaTooNew, or WorkspaceCorrupt where records.db is empty or another program's, before anything is written.
+    """
     with database.read() as connection:
-        if _revision(connection, database) == CURRENT_REVISION:
-            return
+        revision = _revision(connection, database)
+    if revision is None:
+        problem = "records.db is empty; if that is right (`amlstore init` was cut short), run `amlstore init` again"
+        raise WorkspaceCorrupt(str(database.folder), problem)
+    if revision != CURRENT_REVISION:
+        _upgrade(database)
+
+
+def _upgrade(database: Database) -> None:
     with database.write() as connection:
         if _revision(connection, database) == CURRENT_REVISION:
             return  # another process was first
@@ -37,10 +58,16 @@ def upgrade_database(database: Database) -> None:
 
 
 def _revision(connection: Connection, database: Database) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+    """The schema's revision; None for a database without a table. Raises SchemaTooNew, WorkspaceCorrupt."""
+    found = set(inspect(connection).get_table_names())
+    if not found:
         return None
+    if not found >= {"alembic_version", tables.workspace.name}:
+        raise WorkspaceCorrupt(str(database.folder), "records.db is a database of another program")
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if revision is not None and revision > CURRENT_REVISION:
+    if revision is None:
+        raise WorkspaceCorrupt(str(database.folder), "records.db doesn't say which schema it has")
+    if revision > CURRENT_REVISION:
         raise SchemaTooNew(str(database.folder), revision, CURRENT_REVISION)
     return revision
 

@@ -83,7 +83,8 @@ class LoggedModelPoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MetricRecord:
-    """A metric as the `Run` vocabulary sees it: columns of equal meaning, "" being the only column of a plain one."""
+    """A metric as the `Run` vocabulary sees it: "" is the only column of a plain one, and in a row or table
+    a cell that was not logged is NaN."""
 
     name: str
     kind: MetricKind

@@ -1,6 +1,7 @@
 """config.json: which workspace a folder means."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +30,27 @@ def find_config(start: Path | None = None) -> WorkspaceConfig:
     """Read the first config.json of: `start` (a file or a folder; the current folder by default), its `.azureml/` and
     `aml_config/`, and each parent's in turn.
 
-    Raises ConfigNotFound with the folders searched; ConfigInvalid for a file that is found but means no workspace.
+    Raises ConfigNotFound with the folders searched, or a `start` that doesn't exist: a slip of the pen mustn't log to
+    another workspace. Raises ConfigInvalid for a file that is found but means no workspace.
     """
     start = (Path.cwd() if start is None else start).absolute()
     if start.is_file():
         return read_config(start)
+    if not start.exists():
+        raise ConfigNotFound([f"{start} (there is no such file or folder)"])
     searched = []
     for folder in _folders(start):
         searched.append(str(folder))
-        if (folder / FILE_NAME).is_file():
+        if _is_file(folder / FILE_NAME):
             return read_config(folder / FILE_NAME)
     raise ConfigNotFound(searched)
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except PermissionError as error:
+        raise ConfigInvalid(str(file), "its folder may not be searched by this user") from error
 
 
 def _folders(start: Path) -> Iterator[Path]:
@@ -55,6 +66,9 @@ def read_config(file: Path) -> WorkspaceConfig:
     for key in (*_AZURE_KEYS, "path", "service_url"):
         if not isinstance(values.get(key, ""), str):
             raise ConfigInvalid(str(file), f"{key} must be a string, it is {values[key]!r}")
+    for key in ("path", "service_url"):
+        if key in values and (not values[key] or "\0" in values[key]):
+            raise ConfigInvalid(str(file), f"{key} must not be empty or have a NUL character")
     if "path" in values and "service_url" in values:
         raise ConfigInvalid(str(file), "it has both path and service_url; keep the one that is meant")
     if "path" not in values and "service_url" not in values:
@@ -78,7 +92,7 @@ def read_config(file: Path) -> WorkspaceConfig:
 
 def _read_object(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8-sig"))  # -sig: Windows editors put a BOM
     except (ValueError, RecursionError) as error:
         raise ConfigInvalid(
             str(file), f"it is not JSON ({error}); correct it, or make a new one with `amlstore init`"
@@ -91,8 +105,11 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 
 def write_config(file: Path, values: dict[str, str]) -> None:
-    """Write a config.json, whole or not at all."""
+    """Write a config.json, whole or not at all. Safe to call from many processes."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.part")
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
+    try:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

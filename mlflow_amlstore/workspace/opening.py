@@ -5,8 +5,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_amlstore.errors import ConfigInvalid, NotSupported, ReadOnly, WorkspaceNotFound
-from mlflow_amlstore.records.database import DATABASE_NAME, Database
+from mlflow_amlstore.errors import ConfigInvalid, NotSupported, StorageFailed, WorkspaceNotFound
+from mlflow_amlstore.records.database import DATABASE_NAME, Database, storage_error
 from mlflow_amlstore.records.schema import create_database, upgrade_database
 from mlflow_amlstore.records.sql.record_store import SqlRecordStore
 from mlflow_amlstore.records.store import RecordStore
@@ -47,12 +47,15 @@ def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace
         known = config_json.read_config(config_file)
         if known.folder is None or known.folder.resolve() != folder:
             raise ConfigInvalid(str(config_file), "it means another workspace; choose an empty folder for the new one")
+    database = Database(folder)
     try:
-        create_database(Database(folder))
+        create_database(database)
         if not config_file.exists():
             config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
-    except PermissionError as error:
-        raise ReadOnly(str(folder)) from error
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    finally:
+        database.close()
     return open_folder(folder)
 
 
@@ -74,21 +77,29 @@ def open_folder(folder: Path) -> EmbeddedWorkspace:
         key = (folder, (folder / DATABASE_NAME).stat().st_ino)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WorkspaceNotFound(str(folder)) from error
+    except OSError as error:
+        raise StorageFailed(str(folder), str(error)) from error
     with _lock:
         known = _open.get(key)
         if known is None:
             database = Database(folder)
-            upgrade_database(database)
+            try:
+                upgrade_database(database)
+            except BaseException:
+                database.close()
+                raise
             root_uri = tracking_uri.embedded_root(folder)
             known = EmbeddedWorkspace(folder, root_uri, SqlRecordStore(database), tracking_uri.Issuer(root_uri))
             _open[key] = known
     return known
 
 
-def _new_lock_in_child() -> None:
+def _new_locks_in_child() -> None:
     global _lock  # another thread of the parent may have held it at the fork
     _lock = threading.Lock()
+    for opened in _open.values():
+        opened.issuer.start_anew_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock_in_child)
+    os.register_at_fork(after_in_child=_new_locks_in_child)

@@ -126,3 +126,7 @@ class Issuer:
             if issued is None or issued.expires is None or issued.expires - now <= _RENEW_WHEN_LEFT:
                 issued = self._issued = TrackingUri(urlsplit(self._root).scheme, self._root, now + LIFETIME)
             return issued
+
+    def start_anew_after_fork(self) -> None:
+        """In a forked child: a new lock, because another thread of the parent may have held this one."""
+        self._lock = threading.Lock()

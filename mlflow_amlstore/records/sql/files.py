@@ -2,13 +2,14 @@
 
 A name never becomes a path on disk. Content is streamed under a temporary name, hashed as it passes and renamed to its
 hash; then one transaction says which names have it. So a reader sees the old file or the new one, a folder appears
-at once, and what a killed process leaves behind has no name and is swept by `sweep_incoming`.
+at once, and what a killed process leaves behind has no name and is swept by `sweep`.
 """
 
 import errno
 import hashlib
 import mimetypes
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,15 +20,22 @@ from typing import BinaryIO, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from mlflow_amlstore.errors import DiskFull, InvalidValue, NotFound, PathUnsafe, ReadOnly, StorageFailed
-from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.locations import check_path, split_location
+from mlflow_amlstore.errors import (
+    InvalidValue,
+    NotFound,
+    PathUnsafe,
+    StorageFailed,
+    WorkspaceCorrupt,
+)
+from mlflow_amlstore.records.database import Database, storage_error
+from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.records.types import FileListing, FileRecord
 
 FILES_FOLDER = "files"
 CHUNK_BYTES = 1024 * 1024
 _ABANDONED_AFTER_S = 24 * 3600
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _Progress = Callable[[int], None] | None
 
@@ -51,7 +59,7 @@ class SqlFiles:
 
     def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
         _check_container(container)
-        path = check_path(path)
+        path = check_new_path(path)
         with self._our_errors(), ExitStack() as cleanup:
             incoming = self._receive(path, source, cleanup, None, content_type)
             return self._record(container, [incoming])[0]
@@ -60,7 +68,7 @@ class SqlFiles:
         self, container: str, items: Iterable[tuple[str, Path]], *, progress: _Progress = None
     ) -> list[FileRecord]:
         _check_container(container)
-        checked = [(check_path(path), local) for path, local in items]
+        checked = [(check_new_path(path), local) for path, local in items]
         with self._our_errors(), ExitStack() as cleanup:
             received = []
             for path, local in checked:
@@ -69,12 +77,12 @@ class SqlFiles:
             return self._record(container, received)
 
     def open(self, container: str, path: str) -> BinaryIO:
-        return self._open_content(self._get(container, path))
+        return self._open_content(container, path)[1]
 
     def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
-        record = self._get(container, path)
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-        with self._open_content(record) as source:
+        temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+        record, source = self._open_content(container, path)
+        with source:
             try:
                 with temporary.open("wb") as sink:
                     found = _copy_hashed(source, sink, progress)[1]
@@ -111,7 +119,10 @@ class SqlFiles:
         if folder:
             statement = statement.where(_at_or_under(check_path(folder)))
         with self._database.read() as connection:
-            return [FileRecord(*row) for row in connection.execute(statement)]
+            records = [FileRecord(*row) for row in connection.execute(statement)]
+        for record in records:
+            check_path(record.path)  # the database may come from anywhere, and callers make local paths of these
+        return records
 
     def delete(self, container: str, path: str = "") -> int:
         _check_container(container)
@@ -121,6 +132,8 @@ class SqlFiles:
         with self._our_errors():
             with self._database.write() as connection:
                 hashes = list(connection.execute(select(files.c.sha256).where(chosen)).scalars())
+                for sha256 in hashes:
+                    self._content_path(sha256)  # refuses a link before anything is gone
                 connection.execute(delete(files).where(chosen))
             self.remove_unnamed(hashes)
         return len(hashes)
@@ -140,9 +153,15 @@ class SqlFiles:
                         content.unlink()
         return freed
 
-    def sweep_incoming(self) -> int:
-        """Remove uploads that were abandoned a day ago or longer; return the bytes given back."""
+    def sweep(self) -> int:
+        """Remove what killed processes left: contents without a name, and uploads abandoned a day ago or longer.
+
+        Returns the bytes given back.
+        """
         freed = 0
+        freed = 0
+        for folder in self._root.glob("[0-9a-f][0-9a-f]"):
+            freed += self.remove_unnamed([content.name for content in self._inside(folder).iterdir()])
         incoming = self._root / "incoming"
         for leftover in incoming.iterdir() if incoming.is_dir() else ():
             with suppress(FileNotFoundError):  # its writer finished meanwhile
@@ -186,44 +205,46 @@ class SqlFiles:
         return records
 
     def _content_path(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):  # the database may come from anywhere
+            raise WorkspaceCorrupt(str(self._database.folder), f"a file's checksum is {sha256!r}, which is none")
         return self._inside(self._root / sha256[:2]) / sha256
 
     def _inside(self, folder: Path) -> Path:
         """The folder, unless somebody made it a link to elsewhere."""
         if folder.is_symlink() or self._root.is_symlink():
-            raise PathUnsafe("files folder", str(folder), "is a symbolic link, which could lead out of the workspace")
+            raise _is_link("files folder", folder)
         return folder
 
-    def _open_content(self, record: FileRecord) -> BinaryIO:
-        content = self._content_path(record.sha256)
-        try:
-            return os.fdopen(os.open(content, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise PathUnsafe(
-                    "file content", str(content), "is a symbolic link, which could lead out of the workspace"
-                ) from error
-            if error.errno == errno.ENOENT:
-                raise StorageFailed(
-                    str(self._database.folder),
-                    f"the content of {record.path!r} ({record.sha256}) is missing from files/",
-                ) from error
-            raise
+    def _open_content(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
+        record = self._get(container, path)
+        while True:
+            content = self._content_path(record.sha256)
+            try:
+                return record, os.fdopen(os.open(content, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
+            except FileNotFoundError as error:
+                found, record = record, self._get(container, path)
+                if record == found and not content.exists():
+                    problem = f"the content of {path!r} ({record.sha256}) is missing from files/"
+                    raise StorageFailed(str(self._database.folder), problem) from error
+                # else the file was overwritten since its record was read, and its old content removed
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise _is_link("file content", content) from error
+                raise
 
     @contextmanager
     def _our_errors(self) -> Iterator[None]:
-        """What the operating system refuses inside the workspace, as our errors; the caller's own files stay as they are."""
+        """What the operating system refuses inside the workspace, as our errors; about the caller's files, as it is."""
         try:
             yield
         except OSError as error:
-            folder = str(self._database.folder)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DiskFull(folder) from error
-            if error.filename is not None and not str(error.filename).startswith(str(self._root)):
+            if error.filename is not None and not Path(error.filename).is_relative_to(self._root):
                 raise
-            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise ReadOnly(folder) from error
-            raise StorageFailed(folder, str(error)) from error
+            raise storage_error(self._database.folder, error) from error
+
+
+def _is_link(what: str, path: Path) -> PathUnsafe:
+    return PathUnsafe(what, str(path), "is a symbolic link, which could lead out of the workspace")
 
 
 def _check_container(container: str) -> None:

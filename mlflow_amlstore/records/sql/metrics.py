@@ -1,11 +1,11 @@
 """Metric histories in SQL: implements `records.store.Metrics`."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, tuple_
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import InvalidValue
@@ -22,7 +22,7 @@ from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, rows
 from mlflow_amlstore.records.sql.run_log import active_run
 from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, runs, series
 from mlflow_amlstore.records.types import MetricKind, MetricPoint, MetricRecord, Page
-from mlflow_amlstore.records.validation import check_integer, check_name, check_number
+from mlflow_amlstore.records.validation import MAX_INT64, check_integer, check_name, check_number
 
 _NAN = float("nan")
 _BY_TIME = (points.c.timestamp_ms, points.c.step, points.c.value, points.c.value_type, points.c.seq)
@@ -114,30 +114,66 @@ class SqlMetrics:
         now = self._database.now_ms() if timestamp_ms is None else check_integer("timestamp", timestamp_ms, minimum=0)
         with self._database.write() as connection:
             run_key = active_run(driver_connection(connection), run_id)
+            _check_kind(connection, run_key, name, kind)
             first = _next_position(connection, run_key, name)
             for column, cells in values.items():
                 key = _series_key(connection, run_key, name, column, kind)
                 rows = [_cell_row(key, first + index, now, cell) for index, cell in enumerate(cells)]
                 if rows:
                     connection.execute(insert(points), rows)
-                    _set_latest(connection, key, rows[-1])
+                _set_latest(connection, key, rows)
 
     def list_metrics(self, run_id: str) -> list[MetricRecord]:
         column = series.c
+        by_time = case((column.kind == MetricKind.SCALAR.value, points.c.timestamp_ms), else_=0)
         statement = (
-            select(column.metric, column.column_name, column.kind, points.c.value, points.c.value_type, points.c.text)
-            .select_from(runs.join(series, column.run_pk == runs.c.run_pk).join(points))
+            select(
+                column.metric,
+                column.column_name,
+                column.kind,
+                points.c.seq,
+                points.c.value,
+                points.c.value_type,
+                points.c.text,
+            )
+            .select_from(runs.join(series, column.run_pk == runs.c.run_pk).outerjoin(points))
             .where(runs.c.run_id == run_id)
-            .order_by(column.series_id, points.c.timestamp_ms, points.c.seq, points.c.step, points.c.value)
+            .order_by(column.series_id, by_time, points.c.seq, points.c.timestamp_ms, points.c.step, points.c.value)
         )
-        kinds: dict[str, MetricKind] = {}
-        found: dict[str, dict[str, list[float | str]]] = defaultdict(lambda: defaultdict(list))
+        # MLflow may have logged a scalar under a table's name: those are two metrics.
+        kinds: dict[tuple[str, bool], MetricKind] = {}
+        found: dict[tuple[str, bool], dict[str, list[_Cell]]] = defaultdict(lambda: defaultdict(list))
         with self._database.read() as connection:
-            for metric, column_name, kind, value, value_type, text in connection.execute(statement):
-                kinds[metric] = MetricKind(kind)
-                cell = text if value_type == TEXT else _NAN if value_type == NAN else value
-                found[metric][column_name].append(cell)
-        return [MetricRecord(name, kind, dict(found[name])) for name, kind in kinds.items()]
+            for metric, column_name, kind, seq, value, value_type, text in connection.execute(statement):
+                metric_key = (metric, column_name == "")
+                kinds.setdefault(metric_key, MetricKind(kind))
+                cells = found[metric_key][column_name]
+                if seq is not None:  # None: a column without cells
+                    cells.append((seq, text if value_type == TEXT else _NAN if value_type == NAN else value))
+        return [
+            MetricRecord(key[0], kind, _plain(found[key]) if key[1] else _aligned(found[key]))
+            for key, kind in kinds.items()
+        ]
+
+
+_Cell = tuple[int, float | str]  # its `seq`, and what is in it
+
+
+def _plain(columns: Mapping[str, Sequence[_Cell]]) -> dict[str, list[float | str]]:
+    return {name: [value for _, value in cells] for name, cells in columns.items()}
+
+
+def _aligned(columns: Mapping[str, Sequence[_Cell]]) -> dict[str, list[float | str]]:
+    """The columns of rows or a table, with NaN for a cell that a row lacks."""
+    by_row: dict[str, dict[tuple[int, int], float | str]] = {}
+    for name, cells in columns.items():
+        seen: Counter[int] = Counter()
+        placed = by_row[name] = {}
+        for seq, value in cells:
+            placed[seq, seen[seq]] = value  # points that MLflow logged into a column all have seq 0
+            seen[seq] += 1
+    rows = sorted({row for placed in by_row.values() for row in placed})
+    return {name: [placed.get(row, _NAN) for row in rows] for name, placed in by_row.items()}
 
 
 def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]:
@@ -178,13 +214,30 @@ def _check_columns(name: str, kind: MetricKind, values: Mapping[str, Sequence[fl
             check_name(f"column of metric {name!r}", column)
 
 
+def _check_kind(connection: Connection, run_key: int, name: str, kind: MetricKind) -> None:
+    """A name stays what it was first logged as; only rows and tables are one."""
+    column = series.c
+    known = connection.execute(
+        select(column.kind).where(column.run_pk == run_key, column.metric == name).order_by(column.series_id).limit(1)
+    ).scalar()
+    grids = {MetricKind.ROW.value, MetricKind.TABLE.value}
+    if known is not None and known != kind.value and {known, kind.value} != grids:
+        raise InvalidValue("metric", name, f"is already logged as a {known}; choose another name for the {kind.value}")
+
+
 def _next_position(connection: Connection, run_key: int, name: str) -> int:
-    last = (
-        select(func.max(points.c.seq))
-        .select_from(series.join(points))
-        .where(series.c.run_pk == run_key, series.c.metric == name)
+    # The step of a cell is its position from 0. Only the last is looked at, because rows come one by one in a loop.
+    last_of_column = (
+        select(points.c.step)
+        .where(points.c.series_id == series.c.series_id, points.c.seq > 0)
+        .order_by(points.c.step.desc())
+        .limit(1)
+        .correlate(series)
+        .scalar_subquery()
     )
-    return (connection.execute(last).scalar() or 0) + 1
+    last = select(func.max(last_of_column)).where(series.c.run_pk == run_key, series.c.metric == name)
+    step = connection.execute(last).scalar()
+    return 1 if step is None else step + 2
 
 
 def _series_key(connection: Connection, run_key: int, metric: str, column: str, kind: MetricKind) -> int:
@@ -193,16 +246,16 @@ def _series_key(connection: Connection, run_key: int, metric: str, column: str, 
         upsert(series)
         .values(
             run_pk=run_key, name=name, metric=metric, column_name=column, kind=kind.value,
-            last_step=0, last_timestamp_ms=0, last_value=0.0, last_value_type=TEXT,
+            last_step=-MAX_INT64 - 1, last_timestamp_ms=0, last_value=0.0, last_value_type=TEXT,
         )
         .on_conflict_do_nothing()
     )  # fmt: skip
     row = connection.execute(select(series).where(series.c.run_pk == run_key, series.c.name == name)).one()
-    if (row.metric, row.column_name) != (metric, column) or (
-        {row.kind, kind.value} & {"table", "row"} == set() and row.kind != kind.value
-    ):
+    if (row.metric, row.column_name) != (metric, column):
         raise InvalidValue(
-            f"metric {metric!r}", column or metric, f"{name!r} is already logged as a {row.kind}; choose another name"
+            "metric",
+            metric,
+            f"MLflow would see it as {name!r}, which the {row.kind} {row.metric!r} is; choose another name",
         )
     key: int = row.series_id
     return key
@@ -218,10 +271,16 @@ def _cell_row(series_id: int, position: int, timestamp_ms: int, cell: float | st
     return {**row, "value": number, "value_type": NUMBER}
 
 
-def _set_latest(connection: Connection, key: int, row: Mapping[str, Any]) -> None:
+def _set_latest(connection: Connection, key: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Move the series' latest point on to the last number of these rows, if it is later."""
+    numbers = [row for row in rows if row["value_type"] != TEXT]
+    if not numbers:
+        return
+    row, column = numbers[-1], series.c
+    known = tuple_(column.last_step, column.last_timestamp_ms, column.last_value)
     connection.execute(
         series.update()
-        .where(series.c.series_id == key)
+        .where(column.series_id == key, tuple_(row["step"], row["timestamp_ms"], row["value"]) > known)
         .values(
             last_step=row["step"],
             last_timestamp_ms=row["timestamp_ms"],

@@ -2,12 +2,10 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Table, select
 
-from mlflow_amlstore.records.database import driver_connection
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_list, keys_in
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement, keys_in
 
 
 class NamedValues:
@@ -26,17 +24,3 @@ class NamedValues:
         for key, name, value in self._select.run(driver, keys):
             found[key][name] = value
         return found
-
-
-def values_by_owner(connection: Connection, table: Table, owners: Sequence[int]) -> dict[int, dict[str, str]]:
-    """As `NamedValues.of_owners`, for one table and any connection."""
-    return NamedValues(table).of_owners(driver_connection(connection), key_list(owners))
-
-
-KEYS_PER_STATEMENT = 900
-
-
-def in_chunks(keys: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Split keys into as many as one IN list may hold."""
-    for start in range(0, len(keys), KEYS_PER_STATEMENT):
-        yield keys[start : start + KEYS_PER_STATEMENT]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select
 
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.locations import logged_model_container, run_container
@@ -10,6 +10,9 @@ from mlflow_amlstore.records.sql.files import SqlFiles
 from mlflow_amlstore.records.tables import experiments, files, logged_models, points, runs, series
 from mlflow_amlstore.records.types import TrashContents
 from mlflow_amlstore.records.validation import experiment_key
+
+# A run may have been restored by itself; its experiment is kept for it.
+_has_active_runs = exists().where(runs.c.experiment_id == experiments.c.experiment_id, runs.c.deleted_ms.is_(None))
 
 
 class SqlTrash:
@@ -23,12 +26,12 @@ class SqlTrash:
         before = self._database.now_ms() - older_than_ms
         with self._database.read() as connection:
 
-            def deleted(table: Table, key: ColumnElement[object]) -> list[str]:
-                chosen = select(key).where(table.c.deleted_ms <= before).order_by(key)
+            def deleted(table: Table, key: ColumnElement[object], *also: ColumnElement[bool]) -> list[str]:
+                chosen = select(key).where(table.c.deleted_ms <= before, *also).order_by(key)
                 return [str(value) for value in connection.execute(chosen).scalars()]
 
             return TrashContents(
-                experiment_ids=deleted(experiments, experiments.c.experiment_id),
+                experiment_ids=deleted(experiments, experiments.c.experiment_id, ~_has_active_runs),
                 run_ids=deleted(runs, runs.c.run_id),
                 model_ids=deleted(logged_models, logged_models.c.model_id),
             )
@@ -41,7 +44,7 @@ class SqlTrash:
             freed += self._remove_logged_model(model_id)
         for experiment_id in contents.experiment_ids:
             freed += self._remove_experiment(experiment_key(experiment_id))
-        freed += self._files.sweep_incoming()
+        freed += self._files.sweep()
         if contents:
             self._database.execute_outside_transaction("VACUUM")
         return freed
@@ -59,7 +62,8 @@ class SqlTrash:
             of_run = select(series.c.series_id).where(series.c.run_pk == row.run_pk)
             connection.execute(delete(points).where(points.c.series_id.in_(of_run)))
             connection.execute(delete(runs).where(runs.c.run_pk == row.run_pk))
-        return self._remove_files([run_container(str(row.experiment_id), run_id)])
+            hashes = _remove_names(connection, [run_container(str(row.experiment_id), run_id)])
+        return self._files.remove_unnamed(hashes)
 
     def _remove_logged_model(self, model_id: str) -> int:
         column = logged_models.c
@@ -70,12 +74,15 @@ class SqlTrash:
             if experiment is None:
                 return 0
             connection.execute(delete(logged_models).where(column.model_id == model_id))
-        return self._remove_files([logged_model_container(str(experiment), model_id)])
+            hashes = _remove_names(connection, [logged_model_container(str(experiment), model_id)])
+        return self._files.remove_unnamed(hashes)
 
     def _remove_experiment(self, key: int) -> int:
         column = experiments.c
         with self._database.write() as connection:
-            chosen = select(column.experiment_id).where(column.experiment_id == key, column.deleted_ms.is_not(None))
+            chosen = select(column.experiment_id).where(
+                column.experiment_id == key, column.deleted_ms.is_not(None), ~_has_active_runs
+            )
             if connection.execute(chosen).first() is None:
                 return 0
             run_ids = list(connection.execute(select(runs.c.run_id).where(runs.c.experiment_id == key)).scalars())
@@ -83,15 +90,15 @@ class SqlTrash:
             containers = [run_container(str(key), run_id) for run_id in run_ids]
             containers += [logged_model_container(str(key), model) for model in connection.execute(models).scalars()]
             connection.execute(delete(experiments).where(column.experiment_id == key))
-        return self._remove_files(containers)
+            hashes = _remove_names(connection, containers)
+        return self._files.remove_unnamed(hashes)
 
-    def _remove_files(self, containers: Sequence[str]) -> int:
-        freed = 0
-        for container in containers:
-            with self._database.write() as connection:
-                hashes = list(
-                    connection.execute(select(files.c.sha256).where(files.c.container == container)).scalars()
-                )
-                connection.execute(delete(files).where(files.c.container == container))
-            freed += self._files.remove_unnamed(hashes)
-        return freed
+
+def _remove_names(connection: Connection, containers: Sequence[str]) -> list[str]:
+    """Delete the files of these containers from the records, and return the hashes of their contents."""
+    hashes: list[str] = []
+    for container in containers:
+        of_container = files.c.container == container
+        hashes += connection.execute(select(files.c.sha256).where(of_container)).scalars()
+        connection.execute(delete(files).where(of_container))
+    return hashes

@@ -1,0 +1,42 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[EmbeddedWorkspace]:
+    opened = create_workspace(tmp_path / "ws")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(workspace: EmbeddedWorkspace) -> Iterator[MlflowClient]:
+    """A client of the workspace, which MLflow's fluent functions use too."""
+    mlflow.set_tracking_uri(workspace.root_uri)
+    yield MlflowClient()
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow's own, which takes seconds to make."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    client = MlflowClient(f"sqlite:///{file}")
+    client.search_registered_models()
+    client.search_experiments()
+    return file
+
+
+@pytest.fixture
+def sqlite_client(empty_sqlite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A client of MLflow's own store, for comparing."""
+    monkeypatch.chdir(tmp_path)  # MLflow keeps the files of its own store in ./mlruns
+    file = shutil.copy(empty_sqlite, tmp_path / "mlflow.db")
+    return MlflowClient(f"sqlite:///{file}", f"sqlite:///{file}")

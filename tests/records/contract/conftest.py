@@ -1,0 +1,71 @@
+"""The record stores that the contract is for: each is a fixture `NAME_records`, and its NAME a param of `records`."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.schema import create_database
+from mlflow_amlstore.records.sql.record_store import SqlRecordStore
+from mlflow_amlstore.records.store import RecordStore
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+    def advance(self, ms: int) -> int:
+        """Move on, and return the time that it is then."""
+        self.now_ms += ms
+        return self.now_ms
+
+
+@pytest.fixture(scope="session")
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty workspace to copy, which is faster than making one."""
+    folder = tmp_path_factory.mktemp("empty")
+    database = Database(folder, now_ms=Clock())
+    create_database(database)
+    database.close()
+    return folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sqlite_records(empty_folder: Path, tmp_path: Path, clock: Clock) -> Iterator[RecordStore]:
+    folder = shutil.copytree(empty_folder, tmp_path / "workspace")
+    store = SqlRecordStore(Database(folder, now_ms=clock))
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sqlite"])
+def records(request: pytest.FixtureRequest) -> RecordStore:
+    """An empty record store on the test's clock."""
+    store: RecordStore = request.getfixturevalue(f"{request.param}_records")
+    return store
+
+
+@pytest.fixture(scope="module")
+def shared_records(empty_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordStore]:
+    """A record store for many generated examples, each with a run of its own."""
+    store = SqlRecordStore(Database(shutil.copytree(empty_folder, tmp_path_factory.mktemp("shared") / "workspace")))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def run_id(records: RecordStore) -> str:
+    """A running run of the experiment Default."""
+    return records.runs.create("0", run_id="run").info.run_id
