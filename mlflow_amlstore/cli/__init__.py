@@ -51,6 +51,6 @@ def main() -> None:
     except AmlStoreError as error:
         click.echo(f"amlstore: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # `amlstore runs | head`
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:  # the caller's own files: where an export can't be written, say
+        click.echo(f"amlstore: {error}", err=True)
+        sys.exit(1)

@@ -21,12 +21,16 @@ def command(workspace: Path | None, as_json: bool) -> None:
     findings: list[Finding] = [*examine_installation(), *examine_workspace(workspace)]
     if as_json:
         print_json(
-            [{"check": found.check, "is_ok": found.is_ok, "detail": found.detail, "remedy": found.remedy} for found in findings]
+            [
+                {"check": found.check, "is_ok": found.is_ok, "detail": found.detail, "remedy": found.remedy}
+                for found in findings
+            ]
         )
     else:
         print_rows(
             ["", "check", "found", "what to do"],
             [("ok" if found.is_ok else "!!", found.check, found.detail, found.remedy) for found in findings],
+            wrap=["found", "what to do"],
         )
     if not all(found.is_ok for found in findings):
         sys.exit(1)

@@ -17,7 +17,12 @@ from mlflow_amlstore.records.types import View
 @click.option("--limit", type=click.IntRange(1, 50_000), default=100, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    workspace: Path | None, filter_string: str | None, order_by: tuple[str, ...], deleted: bool, limit: int, as_json: bool
+    workspace: Path | None,
+    filter_string: str | None,
+    order_by: tuple[str, ...],
+    deleted: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """List experiments, the newest first."""
     records = open_chosen(workspace).records
@@ -50,4 +55,7 @@ def command(
             )
             for experiment in page.items
         ],
+        shorten={"tags": 12, "name": 16},
     )
+    if page.next_token:
+        click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)

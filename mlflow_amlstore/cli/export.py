@@ -1,17 +1,18 @@
 """`amlstore export RUN DIR`."""
 
 import csv
-import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
+from mlflow_amlstore.cli.output import json_text
 from mlflow_amlstore.cli.run_fields import find_run, run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import logged_model_container, run_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import ModelDirection, RunRecord
+from mlflow_amlstore.records.types import MetricKind, ModelDirection, RunRecord
 
 
 @click.command("export")
@@ -19,24 +20,45 @@ from mlflow_amlstore.records.types import ModelDirection, RunRecord
 @click.argument("run", metavar="RUN")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def command(workspace: Path | None, run: str, folder: Path) -> None:
-    """Copy a run into a new folder DIR: run.json, metrics.csv with every point, files/ and models/MODEL_ID/."""
+    """Copy a run into a new folder DIR: run.json, metrics.csv with every point, tables.json with lists, rows, tables
+    and text, files/ and models/MODEL_ID/."""
     records = open_chosen(workspace).records
     found = find_run(records, run)
     if folder.exists():
         raise InvalidValue("DIR", str(folder), "must not exist yet, so that nothing is overwritten")
-    partial = folder.with_name(f"{folder.name}.part")
-    partial.mkdir(parents=True)
-    experiment = records.experiments.get(found.info.experiment_id).name
-    (partial / "run.json").write_text(json.dumps(run_json(found, experiment), indent=2) + "\n", encoding="utf-8")
-    points = _write_metrics(records, found, partial / "metrics.csv")
-    info = found.info
-    files = _copy_files(records, run_container(info.experiment_id, info.run_id), partial / "files")
-    for model in found.models:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: what an error leaves is removed with the temporary folder.
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
+        points, files = _write(records, found, partial)
+        partial.rename(folder)
+    click.echo(f"Exported run {found.info.run_id} to {folder}: {points} metric points, {files} files")
+
+
+def _write(records: RecordStore, run: RunRecord, target: Path) -> tuple[int, int]:
+    info = run.info
+    experiment = records.experiments.get(info.experiment_id).name
+    (target / "run.json").write_text(json_text(run_json(run, experiment)) + "\n", encoding="utf-8")
+    points = _write_metrics(records, run, target / "metrics.csv")
+    _write_tables(records, run, target / "tables.json")
+    files = _copy_files(records, run_container(info.experiment_id, info.run_id), target / "files")
+    for model in run.models:
         if model.direction is ModelDirection.OUTPUT:
             container = logged_model_container(info.experiment_id, model.model_id)
-            files += _copy_files(records, container, partial / "models" / model.model_id)
-    partial.rename(folder)
-    click.echo(f"Exported run {info.run_id} to {folder}: {points} metric points, {files} files")
+            files += _copy_files(records, container, target / "models" / model.model_id)
+    return points, files
+
+
+def _write_tables(records: RecordStore, run: RunRecord, target: Path) -> None:
+    """Write the metrics that are more than MLflow's histories; no file where there are none."""
+    tables = [
+        {"name": metric.name, "kind": metric.kind.value, "columns": metric.columns}
+        for metric in records.metrics.list_metrics(run.info.run_id)
+        if metric.kind is not MetricKind.SCALAR or any(isinstance(value, str) for value in metric.columns[""])
+    ]
+    if tables:
+        target.write_text(json_text(tables) + "\n", encoding="utf-8")
 
 
 def _write_metrics(records: RecordStore, run: RunRecord, target: Path) -> int:

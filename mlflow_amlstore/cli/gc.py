@@ -20,7 +20,9 @@ def _milliseconds(_: click.Context, __: click.Parameter, value: str) -> int:
 
 @click.command("gc")
 @workspace_option
-@click.option("--older-than", callback=_milliseconds, default="0s", show_default=True, help="Deleted that long ago, as in 30d.")
+@click.option(
+    "--older-than", callback=_milliseconds, default="0s", show_default=True, help="Deleted that long ago, as in 30d."
+)
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(workspace: Path | None, older_than: int, yes: bool) -> None:
     """Delete for good the experiments, runs and logged models that are deleted, with their metrics and files."""

@@ -8,26 +8,81 @@ from typing import Any
 
 import click
 
+_MIN_WIDTH = 6
+_GAP = 2  # blanks between the columns of a table
+_MAX_WRAPPED_LENGTH = 500
+_CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | dict.fromkeys(
+    map(ord, "\t\r\n"), " "
+)
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """Print rows: a table on a terminal, else one tab-separated line each, under a line of column names."""
+
+def print_rows(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    shorten: Mapping[str, int] | None = None,
+    wrap: Sequence[str] = (),
+) -> None:
+    """Print rows: a table on a terminal, else one tab-separated line each, under a line of column names.
+
+    A table too wide for the terminal has its cells cut: first those of the columns in `shorten`, in turn, down to the
+    width given there, then the widest. Columns in `wrap` go on in more lines instead.
+    """
+    texts = [[_one_line(text(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*columns, title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*[text(cell) for cell in row])
-        Console().print(table)
+        _print_table(columns, texts, shorten or {}, wrap)
         return
-    click.echo("\t".join(columns))
+    for line in (columns, *texts):
+        click.echo("\t".join(line))
+
+
+def _print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], shorten: Mapping[str, int], wrap: Sequence[str]
+) -> None:
+    from rich.box import SIMPLE_HEAD  # slow to import, and not needed in a pipe
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    widths = {name: max(cell_len(cell) for cell in (name, *cells)) for name, *cells in zip(columns, *rows, strict=True)}
+    if not wrap:
+        widths = _fitted(widths, console.width - _GAP * len(columns), shorten)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for name in columns:
+        if name in wrap:
+            table.add_column(Text(name), overflow="fold")
+        else:
+            table.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=widths[name])
     for row in rows:
-        click.echo("\t".join(_one_line(text(cell)) for cell in row))
+        # Text, because in a plain string rich would read [brackets] as markup.
+        table.add_row(*[Text(_cut(cell, _MAX_WRAPPED_LENGTH)) for cell in row])
+    console.print(table)
+
+
+def _fitted(widths: Mapping[str, int], available: int, shorten: Mapping[str, int]) -> dict[str, int]:
+    fitted = dict(widths)
+    for name, least in shorten.items():
+        if name in fitted:
+            excess = sum(fitted.values()) - available
+            fitted[name] = min(fitted[name], max(least, fitted[name] - max(0, excess)))
+    while sum(fitted.values()) > available:
+        widest = max(fitted, key=fitted.__getitem__)
+        if fitted[widest] <= _MIN_WIDTH:
+            break
+        fitted[widest] -= 1
+    return fitted
 
 
 def print_json(value: object) -> None:
-    """Print JSON; NaN and ±Inf as the strings that MLflow's REST API has for them."""
-    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    """Print JSON."""
+    click.echo(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """JSON, with NaN and ±Inf as the strings that MLflow's REST API has for them."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
 
 
 def text(cell: object) -> str:
@@ -43,7 +98,10 @@ def time_text(moment_ms: int | None) -> str:
     """A time in UTC, to the second."""
     if moment_ms is None:
         return ""
-    return datetime.fromtimestamp(moment_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(moment_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return f"{moment_ms} ms"
 
 
 def size_text(size_bytes: int) -> str:
@@ -57,7 +115,12 @@ def size_text(size_bytes: int) -> str:
 
 
 def _one_line(cell: str) -> str:
-    return cell.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+    """A cell without what would break the line, or command the terminal."""
+    return cell.translate(_CONTROL_CHARACTERS)
+
+
+def _cut(cell: str, limit: int) -> str:
+    return cell if len(cell) <= limit else f"{cell[:limit]}… ({len(cell)} characters)"
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,13 @@
 """A run as JSON, and finding the run that a person means."""
 
+import re
+
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import RunRecord, View
+from mlflow_amlstore.records.types import Page, RunRecord, View
 
 _ALL_EXPERIMENTS = 50_000
+_BEGINNING = re.compile(r"[a-zA-Z0-9][\w\-]*")
 
 
 def run_json(run: RunRecord, experiment: str) -> dict[str, object]:
@@ -30,7 +33,16 @@ def run_json(run: RunRecord, experiment: str) -> dict[str, object]:
         "tags": run.tags,
         "properties": run.properties,
         "datasets": [
-            {"name": given.dataset.name, "digest": given.dataset.digest, "tags": given.tags} for given in run.datasets
+            {
+                "name": given.dataset.name,
+                "digest": given.dataset.digest,
+                "source_type": given.dataset.source_type,
+                "source": given.dataset.source,
+                "schema": given.dataset.schema,
+                "profile": given.dataset.profile,
+                "tags": given.tags,
+            }
+            for given in run.datasets
         ],
         "models": [
             {"direction": model.direction.value, "model_id": model.model_id, "step": model.step} for model in run.models
@@ -43,16 +55,29 @@ def find_run(records: RecordStore, given: str) -> RunRecord:
     try:
         return records.runs.get(given)
     except NotFound:
-        experiments = records.experiments.search(view=View.ALL, max_results=_ALL_EXPERIMENTS).items
-        pattern = given.replace("'", "").replace("%", "").replace("_", "")
-        found = records.runs.search(
-            [experiment.experiment_id for experiment in experiments],
-            filter=f"attributes.run_id LIKE '{pattern}%'",
-            view=View.ALL,
-            max_results=3,
-        ).items
-        if not found or pattern != given:
+        found = _beginning_with(records, given)
+        if not found:
             raise NotFound("run", given, "`amlstore runs` lists them") from None
         if len(found) > 1:
             raise InvalidValue("RUN", given, "several runs' ids begin so; give more of it") from None
         return found[0]
+
+
+def _beginning_with(records: RecordStore, given: str) -> list[RunRecord]:
+    """The runs whose ids begin so; two of them where there are more."""
+    if not _BEGINNING.fullmatch(given):
+        return []
+    experiments = records.experiments.search(view=View.ALL, max_results=_ALL_EXPERIMENTS).items
+    found: list[RunRecord] = []
+    page: Page[RunRecord] | None = None
+    while len(found) < 2 and (page is None or page.next_token):
+        page = records.runs.search(
+            [experiment.experiment_id for experiment in experiments],
+            filter=f"attributes.run_id LIKE '{given}%'",
+            view=View.ALL,
+            max_results=20,
+            page_token=page.next_token if page else None,
+        )
+        # LIKE takes the `_` that an id may have for any character.
+        found += [run for run in page.items if run.info.run_id.startswith(given)]
+    return found[:2]

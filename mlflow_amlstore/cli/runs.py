@@ -14,17 +14,21 @@ from mlflow_amlstore.records.types import RunRecord, View
 
 _ALL_EXPERIMENTS = 50_000
 _COLUMNS = ("run_id", "name", "experiment", "status", "start", "duration")
+_ALL_COLUMNS = f"{', '.join(_COLUMNS)}, metrics.NAME, params.NAME, tags.NAME"
+_SHORTEN = {"run_id": 9, "name": 12, "experiment": 8}  # nine: `amlstore show` takes the beginning of an id
 _MAX_METRICS = 4
 
 
 @click.command("runs")
 @workspace_option
-@click.option("-e", "--experiment", "names", multiple=True, help="An experiment's name; may be given again. Default: all.")
-@click.option("--filter", "filter_string", help="MLflow's search grammar, as in \"metrics.loss < 0.1 AND params.lr = '0.01'\".")
+@click.option("-e", "--experiment", "names", multiple=True, help="Its name; may be given again. Default: all.")
+@click.option(
+    "--filter", "filter_string", help="MLflow's grammar, as in \"metrics.loss < 0.1 AND params.lr = '0.01'\"."
+)
 @click.option("--order-by", multiple=True, help="As in 'metrics.loss ASC'; may be given again. Default: latest first.")
 @click.option(
     "--columns",
-    help=f"Comma-separated: {', '.join(_COLUMNS)}, metrics.NAME, params.NAME, tags.NAME. Default: these and the first metrics.",
+    help=f"Comma-separated: {_ALL_COLUMNS}. Default: {', '.join(_COLUMNS)} and the first metrics.",
 )
 @click.option("--deleted", is_flag=True, help="The deleted ones instead of the active.")
 @click.option("--limit", type=click.IntRange(1, 50_000), default=50, show_default=True)
@@ -54,7 +58,9 @@ def command(
         return
     chosen = [column.strip() for column in columns.split(",")] if columns else _default_columns(page.items)
     print_rows(
-        chosen, [[_cell(run, experiments[run.info.experiment_id], column) for column in chosen] for run in page.items]
+        chosen,
+        [[_cell(run, experiments[run.info.experiment_id], column) for column in chosen] for run in page.items],
+        shorten=_SHORTEN,
     )
     if page.next_token:
         click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)
@@ -87,7 +93,7 @@ def _cell(run: RunRecord, experiment: str, column: str) -> object:
     if dot and kind in ("params", "tags"):
         return (run.params if kind == "params" else run.tags).get(name)
     if column not in _COLUMNS:
-        raise InvalidValue("--columns", column, f"must be {', '.join(_COLUMNS)}, metrics.NAME, params.NAME or tags.NAME")
+        raise InvalidValue("--columns", column, f"must be one of {_ALL_COLUMNS}")
     cells = {
         "run_id": info.run_id,
         "name": info.name,

@@ -1,6 +1,6 @@
 """`amlstore show RUN`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -36,7 +36,10 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
         _print_section("Metrics (latest)", ["name", "value", "step", "time"], rows)
     _print_named("Tags", found.tags)
     if found.datasets:
-        used = [(given.dataset.name, given.dataset.digest, given.tags.get("mlflow.data.context")) for given in found.datasets]
+        used = [
+            (given.dataset.name, given.dataset.digest, given.tags.get("mlflow.data.context"))
+            for given in found.datasets
+        ]
         _print_section("Datasets", ["name", "digest", "context"], used)
     if files:
         listed_files = [(path, size_text(file.size_bytes), file.content_type) for path, file in files.items()]
@@ -75,6 +78,6 @@ def _print_named(title: str, values: Mapping[str, str]) -> None:
         _print_section(title, ["name", "value"], list(values.items()))
 
 
-def _print_section(title: str, columns: list[str], rows: list[tuple[object, ...]] | list[tuple[str, str]]) -> None:
+def _print_section(title: str, columns: list[str], rows: Sequence[Sequence[object]]) -> None:
     click.echo(f"\n{title}")
-    print_rows(columns, rows)
+    print_rows(columns, rows, wrap=["value"] if columns == ["name", "value"] else ())

@@ -17,7 +17,7 @@ def workspace_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "-w",
         "--workspace",
         type=click.Path(path_type=Path),
-        help="The workspace's folder, or a folder whose config.json names it. Default: found as Workspace.from_config does.",
+        help="Its folder, or one whose config.json names it. Default: found as Workspace.from_config does.",
     )(command)
 
 
@@ -25,5 +25,5 @@ def open_chosen(chosen: Path | None) -> EmbeddedWorkspace:
     """Open the workspace that `--workspace`, or config.json, names."""
     config = find_config(chosen)
     if config.folder is None:
-        raise ConfigInvalid(str(config.file), "it names no embedded workspace, and the command line reads only those yet")
+        raise ConfigInvalid(str(config.file), "it names no embedded workspace, and this command reads only those yet")
     return open_folder(config.folder)

@@ -4,6 +4,7 @@ The location is a run's or a logged model's files, a folder in them, or the work
 container, as MLflow's artifact proxy has them (`mlflow server --artifacts-destination amlstore:///…`).
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.errors import InvalidValue, StorageFailed
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
 from mlflow_amlstore.records.locations import check_path, split_location
 from mlflow_amlstore.workspace.artifact_uri import split_artifact_uri
 from mlflow_amlstore.workspace.opening import open_folder
+
+_logger = logging.getLogger(__name__)
 
 
 class WorkspaceArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # MLflow is untyped
@@ -30,7 +33,7 @@ class WorkspaceArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # 
         with as_mlflow_errors():
             folder, self._location = split_artifact_uri(artifact_uri)
             if self._location:
-                split_location(self._location)
+                check_path(self._location)  # it may end above the files: MLflow splits URIs where it likes
             self._files = open_folder(folder).records.files
         super().__init__(artifact_uri)
         self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
@@ -89,7 +92,11 @@ class WorkspaceArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # 
             record = self._files.find(container, path)
             size = record.size_bytes if record else 0
             with transfer_progress(f"Downloading {Path(path).name}", size) as advance:
-                self._files.download(container, path, Path(local_path), progress=advance)
+                try:
+                    self._files.download(container, path, Path(local_path), progress=advance)
+                except StorageFailed as error:
+                    _logger.warning("%s", error)  # MLflow says "not found", whatever it was (`RunsArtifactRepository`)
+                    raise
 
     def delete_artifacts(self, artifact_path: str | os.PathLike[str] | None = None) -> None:
         with as_mlflow_errors():

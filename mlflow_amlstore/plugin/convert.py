@@ -20,6 +20,7 @@ from mlflow_amlstore.records.types import (
     LoggedModelPoint,
     MetricPoint,
     ModelDirection,
+    PointColumns,
     PointTuple,
     RunInfo,
     RunModel,
@@ -130,6 +131,14 @@ def experiment_entity(record: ExperimentRecord, root_uri: str) -> mlflow_entitie
 def metric_entities(points: Sequence[MetricPoint]) -> list[Metric]:
     """Points as MLflow's metrics."""
     return [Metric(name, value, timestamp_ms, step) for name, value, step, timestamp_ms in points]
+
+
+def history_entities(points: Sequence[MetricPoint]) -> list[Metric]:
+    """A history as MLflow's metrics, without a tuple between where it comes in columns."""
+    if not isinstance(points, PointColumns):
+        return metric_entities(points)
+    columns = zip(points.values, points.timestamps_ms, points.steps, strict=True)
+    return [Metric(points.name, value, timestamp_ms, step) for value, timestamp_ms, step in columns]
 
 
 def run_info_entity(info: RunInfo, root_uri: str) -> mlflow_entities.RunInfo:

@@ -1,6 +1,7 @@
 """MLflow's tracking store over a workspace's run records. Thin: convert, call, convert back."""
 
 import json
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +10,10 @@ import mlflow.entities as mlflow_entities
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT
-from mlflow.store.tracking.abstract_store import AbstractStore
 
 from mlflow_amlstore.plugin import convert
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.async_logging import AsyncLoggingInWorkers
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id
@@ -32,6 +33,15 @@ _lock = threading.Lock()
 _stores: dict[int, "TrackingStore"] = {}
 
 
+def _new_lock_in_child() -> None:
+    global _lock  # another thread of the parent may have held it at the fork
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock_in_child)
+
+
 def tracking_store_of(store_uri: str) -> "TrackingStore":
     """The one store of a workspace, whatever `expires` its URI has: queued asynchronous logging must find it again."""
     with as_mlflow_errors():
@@ -43,7 +53,7 @@ def tracking_store_of(store_uri: str) -> "TrackingStore":
         return known
 
 
-class TrackingStore(UnsupportedMethods, LoggedModelsMixin, AbstractStore):  # type: ignore[misc]  # MLflow is untyped
+class TrackingStore(UnsupportedMethods, LoggedModelsMixin, AsyncLoggingInWorkers):
     """A workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, store_uri: str) -> None:
@@ -216,7 +226,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, AbstractStore):  # ty
     ) -> PagedList[Metric]:
         with as_mlflow_errors():
             page = self._records.metrics.history(run_id, metric_key, max_results=max_results, page_token=page_token)
-        return PagedList(convert.metric_entities(page.items), page.next_token)
+        return PagedList(convert.history_entities(page.items), page.next_token)
 
     def get_metric_history_bulk(
         self, run_ids: Sequence[str], metric_key: str, max_results: int

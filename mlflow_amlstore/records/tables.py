@@ -99,11 +99,11 @@ run_properties = _named_values("run_properties", _owner("run_pk", "runs.run_pk")
 
 # One metric name of one run as MLflow sees it. A column of a row or table has `metric` and `column_name`, and the name
 # `metric.column_name`; a scalar or a list has its own name in `metric` and "" in `column_name`. `last_…` is the latest
-# point in MLflow's sense: highest step, then time, then value.
+# point in MLflow's sense: highest step, then time, then value. Clustered by run, so that a page of runs reads the
+# latest points of each in one place; `series_id` is given out by `sql.series_ids`.
 series = Table(
     "series",
     metadata,
-    Column("series_id", _Id, primary_key=True),
     _owner("run_pk", "runs.run_pk"),
     Column("name", Text, nullable=False),
     Column("metric", Text, nullable=False),
@@ -113,7 +113,9 @@ series = Table(
     Column("last_timestamp_ms", BigInteger, nullable=False),
     Column("last_value", Double, nullable=False),
     Column("last_value_type", SmallInteger, nullable=False),
-    UniqueConstraint("run_pk", "name"),
+    Column("series_id", _Id, nullable=False, unique=True),
+    PrimaryKeyConstraint("run_pk", "name"),
+    sqlite_with_rowid=False,
 )
 
 NUMBER, NAN, TEXT = 0, 1, 2  # `value_type`: SQLite can't hold NaN, and a list or table may hold strings

@@ -78,9 +78,9 @@ def key_list(keys: Sequence[int]) -> str:
     return json.dumps(keys)
 
 
-def rows_of(driver: sqlite3.Connection, statement: Select[Any]) -> list[tuple[Any, ...]]:
-    """Run a Core query that is made anew each time, and fetch its rows as plain tuples."""
+def run_query(driver: sqlite3.Connection, statement: Select[Any]) -> sqlite3.Cursor:
+    """Run a Core query that is made anew each time; its rows are plain tuples."""
     compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     order = getattr(compiled, "positiontup", None) or ()
     params = compiled.params
-    return driver.execute(str(compiled), [params[name] for name in order]).fetchall()
+    return driver.execute(str(compiled), [params[name] for name in order])

@@ -3,6 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, tuple_
@@ -18,10 +19,11 @@ from mlflow_amlstore.records.search.paging import (
     encode_token,
     query_fingerprint,
 )
-from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, rows_of
+from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, run_query
 from mlflow_amlstore.records.sql.run_log import active_run
+from mlflow_amlstore.records.sql.series_ids import series_ids
 from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, runs, series
-from mlflow_amlstore.records.types import MetricKind, MetricPoint, MetricRecord, Page
+from mlflow_amlstore.records.types import MetricKind, MetricPoint, MetricRecord, Page, PointColumns
 from mlflow_amlstore.records.validation import MAX_INT64, check_integer, check_name, check_number
 
 _NAN = float("nan")
@@ -45,14 +47,16 @@ class SqlMetrics:
             statement = statement.where(after_key([SortTerm(column) for column in _BY_TIME], key))
         if max_results is not None:
             statement = statement.limit(check_max_results(max_results) + 1)
+        columns = PointColumns(name)
+        row, token = None, None
         with self._database.read() as connection:
-            rows = rows_of(driver_connection(connection), statement)
-        token = None
-        if max_results is not None and len(rows) > max_results:
-            del rows[max_results:]
-            value, step, timestamp_ms, value_type, seq = rows[-1]
-            token = encode_token((timestamp_ms, step, value, value_type, seq), query)
-        return Page(_to_points(name, rows), token)
+            cursor = run_query(driver_connection(connection), statement)
+            for row in islice(cursor, max_results):
+                columns.append(row[0] if row[3] == NUMBER else _NAN, row[1], row[2])
+            if row is not None and cursor.fetchone() is not None:
+                value, step, timestamp_ms, value_type, seq = row
+                token = encode_token((timestamp_ms, step, value, value_type, seq), query)
+        return Page(columns, token)
 
     def history_of_runs(self, run_ids: Sequence[str], name: str, *, max_results: int) -> list[tuple[str, MetricPoint]]:
         found: list[tuple[str, MetricPoint]] = []
@@ -191,7 +195,7 @@ def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]
 
 
 def _points(connection: Connection, statement: Select[Any], name: str) -> list[MetricPoint]:
-    return _to_points(name, rows_of(driver_connection(connection), statement))
+    return _to_points(name, run_query(driver_connection(connection), statement).fetchall())
 
 
 def _to_points(name: str, rows: Sequence[tuple[Any, ...]]) -> list[MetricPoint]:
@@ -242,10 +246,11 @@ def _next_position(connection: Connection, run_key: int, name: str) -> int:
 
 def _series_key(connection: Connection, run_key: int, metric: str, column: str, kind: MetricKind) -> int:
     name = f"{metric}.{column}" if column else metric
+    series_id = series_ids(driver_connection(connection), run_key, [name])[name]
     connection.execute(
         upsert(series)
         .values(
-            run_pk=run_key, name=name, metric=metric, column_name=column, kind=kind.value,
+            run_pk=run_key, series_id=series_id, name=name, metric=metric, column_name=column, kind=kind.value,
             last_step=-MAX_INT64 - 1, last_timestamp_ms=0, last_value=0.0, last_value_type=TEXT,
         )
         .on_conflict_do_nothing()
@@ -257,8 +262,7 @@ def _series_key(connection: Connection, run_key: int, metric: str, column: str, 
             metric,
             f"MLflow would see it as {name!r}, which the {row.kind} {row.metric!r} is; choose another name",
         )
-    key: int = row.series_id
-    return key
+    return series_id
 
 
 def _cell_row(series_id: int, position: int, timestamp_ms: int, cell: float | str) -> dict[str, Any]:

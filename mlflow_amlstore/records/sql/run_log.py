@@ -4,7 +4,7 @@ These statements go to the driver (see `driver_statement`): Core's overhead woul
 """
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, literal_column, select, tuple_, update
@@ -15,6 +15,7 @@ from mlflow_amlstore.errors import Changed, Deleted, NotFound
 from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.sql import logged_models
 from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement
+from mlflow_amlstore.records.sql.series_ids import series_ids
 from mlflow_amlstore.records.tables import NAN, NUMBER, points, run_params, run_tags, runs, series
 from mlflow_amlstore.records.types import LoggedModelPoint, PointTuple
 from mlflow_amlstore.records.validation import (
@@ -56,7 +57,7 @@ _SET_PARENT = DriverStatement(
 )
 
 _LAST = ("last_step", "last_timestamp_ms", "last_value")
-_SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type")
+_SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type", "series_id")
 _POINT_COLUMNS = ("series_id", "step", "timestamp_ms", "value", "value_type")
 
 
@@ -88,15 +89,6 @@ def _insert_points(count: int) -> tuple[ClauseElement, Sequence[str]]:
 
 _UPSERT_SERIES = BulkStatement(_upsert_series)
 _INSERT_POINTS = BulkStatement(_insert_points)
-_SELECT_SERIES = DriverStatement(
-    select(series.c.series_id).where(series.c.run_pk == bindparam("run"), series.c.name == bindparam("metric")),
-    "run",
-    "metric",
-)
-_SELECT_ALL_SERIES = DriverStatement(
-    select(series.c.name, series.c.series_id).where(series.c.run_pk == bindparam("run")), "run"
-)
-_FEW_SERIES = 20  # up to here, asking for each is faster than reading all that a run has
 
 
 def active_run(driver: sqlite3.Connection, run_id: str) -> int:
@@ -164,15 +156,9 @@ def _write_points(driver: sqlite3.Connection, key: int, stored: Sequence[_Stored
         name = point[0]
         if name not in latest or point[1:4] > latest[name][1:4]:
             latest[name] = point
-    _UPSERT_SERIES.run(driver, [(key, name, name, *point[1:]) for name, point in latest.items()])
-    ids = _series_ids(driver, key, latest)
+    ids = series_ids(driver, key, latest)
+    _UPSERT_SERIES.run(driver, [(key, name, name, *point[1:], ids[name]) for name, point in latest.items()])
     _INSERT_POINTS.run(driver, [(ids[name], step, time, value, kind) for name, step, time, value, kind in stored])
-
-
-def _series_ids(driver: sqlite3.Connection, key: int, names: Collection[str]) -> dict[str, int]:
-    if len(names) > _FEW_SERIES:
-        return dict(_SELECT_ALL_SERIES.run(driver, key).fetchall())
-    return {name: _SELECT_SERIES.run(driver, key, name).fetchone()[0] for name in names}
 
 
 def _write_params(driver: sqlite3.Connection, run_id: str, key: int, params: Sequence[tuple[str, str]]) -> None:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.database import driver_connection
@@ -26,23 +26,19 @@ from mlflow_amlstore.records.types import MetricPoint, RunInfo, RunRecord, RunSt
 
 _NAN_VALUE = float("nan")
 _STATUSES = {status.value: status for status in RunStatus}
-_INFO_COLUMNS = (
-    runs.c.run_pk,
-    runs.c.run_id,
-    runs.c.experiment_id,
-    runs.c.name,
-    runs.c.status,
-    runs.c.user_id,
-    runs.c.created_ms,
-    runs.c.start_ms,
-    runs.c.end_ms,
-    runs.c.deleted_ms,
-    runs.c.parent_run_id,
-    experiments.c.artifact_location,
+_INFO_COLUMNS = list(runs.c)[: list(runs.c).index(runs.c.parent_run_id) + 1]  # what `_info` takes, in its order
+_SELECT_INFO = DriverStatement(
+    select(*_INFO_COLUMNS, experiments.c.artifact_location)
+    .join(experiments, runs.c.experiment_id == experiments.c.experiment_id)
+    .where(runs.c.run_id == bindparam("run_id")),
+    "run_id",
 )
-_infos = select(*_INFO_COLUMNS).join(experiments, runs.c.experiment_id == experiments.c.experiment_id)
-_SELECT_INFO = DriverStatement(_infos.where(runs.c.run_id == bindparam("run_id")), "run_id")
-_SELECT_INFOS = DriverStatement(_infos.where(runs.c.run_pk.in_(keys_in())), "keys")
+_SELECT_LOCATIONS = DriverStatement(
+    select(experiments.c.experiment_id, experiments.c.artifact_location).where(
+        experiments.c.experiment_id.in_(keys_in())
+    ),
+    "keys",
+)
 _SELECT_LATEST = DriverStatement(
     select(
         series.c.run_pk,
@@ -78,11 +74,16 @@ def run_record(connection: Connection, run_id: str) -> RunRecord:
     return _with_details(driver, [found])[0]
 
 
-def run_records(connection: Connection, keys: Sequence[int]) -> list[RunRecord]:
-    """Return the runs with these keys, in their order."""
+def run_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[RunRecord]:
+    """Return the runs of these rows, which begin with the columns of `runs`, in their order."""
     driver = driver_connection(connection)
-    infos = {row[0]: _info(*row[1:]) for row in _SELECT_INFOS.run(driver, key_list(keys))}
-    return _with_details(driver, [(key, infos[key]) for key in keys])
+    experiment_keys = sorted({row.experiment_id for row in rows})
+    locations = dict(_SELECT_LOCATIONS.run(driver, key_list(experiment_keys)).fetchall())
+    infos = []
+    for row in rows:
+        key, run_id, experiment, *facts = row[: len(_INFO_COLUMNS)]
+        infos.append((key, _info(run_id, experiment, *facts, locations[experiment])))
+    return _with_details(driver, infos)
 
 
 def _info(

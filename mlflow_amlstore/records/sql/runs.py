@@ -142,7 +142,7 @@ class SqlRuns:
                 max_results=max_results,
                 page_token=page_token,
             )
-            return Page(run_records(connection, [row.run_pk for row in rows]), token)
+            return Page(run_records(connection, rows), token)
 
     def update(
         self, run_id: str, *, status: RunStatus | None = None, end_ms: int | None = None, name: str | None = None

@@ -17,6 +17,7 @@ class Records:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._series_count = 0
 
     def _insert(self, table: Any, **values: Any) -> int:
         with self.database.write() as connection:
@@ -54,8 +55,10 @@ class Records:
     def add_series(self, run_pk: int, name: str, value: float, value_type: int = tables.NUMBER) -> None:
         if value != value:
             value, value_type = 0.0, tables.NAN
+        self._series_count += 1
         self._insert(
             tables.series,
+            series_id=self._series_count,
             run_pk=run_pk,
             name=name,
             metric=name,

@@ -317,7 +317,6 @@ def upgrade() -> None:
     )
     op.create_table(
         "series",
-        sa.Column("series_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("metric", sa.Text(), nullable=False),
@@ -327,9 +326,11 @@ def upgrade() -> None:
         sa.Column("last_timestamp_ms", sa.BigInteger(), nullable=False),
         sa.Column("last_value", sa.Double(), nullable=False),
         sa.Column("last_value_type", sa.SmallInteger(), nullable=False),
+        sa.Column("series_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.run_pk"], name=op.f("fk_series_run_pk"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("series_id", name=op.f("pk_series")),
-        sa.UniqueConstraint("run_pk", "name", name=op.f("uq_series_run_pk_name")),
+        sa.PrimaryKeyConstraint("run_pk", "name", name=op.f("pk_series")),
+        sa.UniqueConstraint("series_id", name=op.f("uq_series_series_id")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "points",

@@ -1,0 +1,115 @@
+"""Making a workspace's database and bringing it up to date."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from mlflow_amlstore.errors import SchemaTooNew, StorageFailed, WorkspaceCorrupt, WorkspaceNotFound
+from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.schema import CURRENT_REVISION, create_database, upgrade_database
+
+
+def _execute(folder: Path, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(folder / "records.db")) as connection:
+        connection.executescript(script)
+
+
+def _query(folder: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(folder / "records.db")) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_a_new_database_has_the_current_schema_the_default_experiment_and_a_write_ahead_log(tmp_path: Path) -> None:
+    create_database(Database(tmp_path, now_ms=lambda: 123))
+
+    assert _query(tmp_path, "SELECT version_num FROM alembic_version") == [(CURRENT_REVISION,)]
+    assert _query(tmp_path, "SELECT experiment_id, name, created_ms FROM experiments") == [(0, "Default", 123)]
+    assert _query(tmp_path, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_the_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    create_database(database)
+
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_creating_twice_changes_nothing(tmp_path: Path) -> None:
+    create_database(Database(tmp_path))
+    before = _query(tmp_path, "SELECT * FROM workspace")
+
+    create_database(Database(tmp_path))
+
+    assert _query(tmp_path, "SELECT * FROM workspace") == before
+
+
+@pytest.mark.parametrize("made_so_far", ["", "PRAGMA journal_mode = WAL"], ids=["nothing yet", "the journal mode set"])
+def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_and_refused_by_upgrading(
+    tmp_path: Path, made_so_far: str
+) -> None:
+    _execute(tmp_path, made_so_far)
+
+    with pytest.raises(WorkspaceCorrupt, match="records.db is empty; if that is right .* run `amlstore init` again"):
+        upgrade_database(Database(tmp_path))
+    create_database(Database(tmp_path))
+
+    assert _query(tmp_path, "SELECT name FROM experiments") == [("Default",)]
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "text"),
+    [
+        ("CREATE TABLE cookies (name)", WorkspaceCorrupt, "records.db is a database of another program"),
+        (
+            "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('c48cb773bb87')",
+            WorkspaceCorrupt,
+            "records.db is a database of another program",
+        ),
+        (
+            "CREATE TABLE alembic_version (version_num); CREATE TABLE workspace (workspace_id)",
+            WorkspaceCorrupt,
+            "records.db doesn't say which schema it has",
+        ),
+        (
+            "CREATE TABLE alembic_version (version_num); CREATE TABLE workspace (workspace_id);"
+            "INSERT INTO alembic_version VALUES ('0002')",
+            SchemaTooNew,
+            "has schema 0002, which is newer than the 0001 that this release knows",
+        ),
+    ],
+)
+def test_what_isnt_ours_is_refused_and_left_as_it_is(
+    tmp_path: Path, script: str, error: type[Exception], text: str
+) -> None:
+    _execute(tmp_path, script)
+    before = (tmp_path / "records.db").read_bytes()
+
+    for call in (create_database, upgrade_database):
+        database = Database(tmp_path)
+        with pytest.raises(error, match=text):
+            call(database)
+        database.close()
+
+    assert (tmp_path / "records.db").read_bytes() == before
+
+
+def test_upgrading_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceNotFound, match=r"No workspace in .*\. Make one with `amlstore init"):
+        upgrade_database(Database(tmp_path))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "records.db").mkdir()
+
+    with pytest.raises(StorageFailed, match="unable to open database file. Check the disk it is on"):
+        create_database(Database(tmp_path))
