@@ -27,7 +27,7 @@ EXPERIMENT = "digits"
 
 
 class DigitClassifier(pl.LightningModule):
-    """Two dense layers over the 8×8 pixels of a digit."""
+    """Two dense layers over the 8 by 8 pixels of a digit."""
 
     def __init__(self, hidden: int = 64, learning_rate: float = 0.01) -> None:
         super().__init__()

@@ -39,8 +39,7 @@ def print_rows(
 def _print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], shorten: Mapping[str, int], wrap: Sequence[str]
 ) -> None:
-    from rich.box import SIMPLE_HEAD  # slow to import, and not needed in a pipe
-    from rich.cells import cell_len
+    from rich.cells import cell_len  # slow to import, and not needed in a pipe
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -48,13 +47,14 @@ def _print_table(
     console = Console()
     widths = {name: max(cell_len(cell) for cell in (name, *cells)) for name, *cells in zip(columns, *rows, strict=True)}
     if not wrap:
-        widths = _fitted(widths, console.width - _GAP * len(columns), shorten)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP, 0, 0))
+        widths = _fitted(widths, console.width - _GAP * (len(columns) - 1), shorten)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for name in columns:
         if name in wrap:
             table.add_column(Text(name), overflow="fold")
         else:
-            table.add_column(Text(name), no_wrap=True, overflow="ellipsis", max_width=widths[name])
+            heading = _end(name, widths[name]) if "." in name else name  # of metrics.NAME, the name tells more
+            table.add_column(Text(heading), no_wrap=True, overflow="ellipsis", max_width=widths[name])
     for row in rows:
         # Text, because in a plain string rich would read [brackets] as markup.
         table.add_row(*[Text(_cut(cell, _MAX_WRAPPED_LENGTH)) for cell in row])
@@ -121,6 +121,10 @@ def _one_line(cell: str) -> str:
 
 def _cut(cell: str, limit: int) -> str:
     return cell if len(cell) <= limit else f"{cell[:limit]}… ({len(cell)} characters)"
+
+
+def _end(heading: str, width: int) -> str:
+    return heading if len(heading) <= width else f"…{heading[1 - width :]}"
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,8 @@ from mlflow_amlstore.records.types import RunRecord, View
 _ALL_EXPERIMENTS = 50_000
 _COLUMNS = ("run_id", "name", "experiment", "status", "start", "duration")
 _ALL_COLUMNS = f"{', '.join(_COLUMNS)}, metrics.NAME, params.NAME, tags.NAME"
-_SHORTEN = {"run_id": 9, "name": 12, "experiment": 8}  # nine: `amlstore show` takes the beginning of an id
+# Nine of an id, because `amlstore show` takes its beginning; eleven of a time, because that is the date.
+_SHORTEN = {"run_id": 9, "start": 11, "name": 12, "experiment": 8}
 _MAX_METRICS = 4
 
 

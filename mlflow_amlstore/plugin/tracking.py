@@ -13,7 +13,7 @@ from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT
 
 from mlflow_amlstore.plugin import convert
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
-from mlflow_amlstore.plugin.async_logging import AsyncLoggingInWorkers
+from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id
@@ -53,7 +53,7 @@ def tracking_store_of(store_uri: str) -> "TrackingStore":
         return known
 
 
-class TrackingStore(UnsupportedMethods, LoggedModelsMixin, AsyncLoggingInWorkers):
+class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging):
     """A workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, store_uri: str) -> None:

@@ -107,7 +107,7 @@ class PointColumns(Sequence[MetricPoint]):
     __hash__ = None  # type: ignore[assignment]  # as a list has none
 
     def __repr__(self) -> str:
-        return f"PointColumns({list(self)!r})"
+        return repr(list(self))
 
 
 class LoggedModelPoint(NamedTuple):

@@ -56,8 +56,11 @@ class TrackingUri:
 
 def parse(uri: str) -> TrackingUri:
     """Read a tracking URI, typed by hand or issued. Raises TrackingUriInvalid, without repeating a token."""
-    parts = urlsplit(uri)
     shown = uri.partition("?")[0]
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise TrackingUriInvalid(shown, f"is not a URI ({error})") from error
     if parts.fragment:
         raise TrackingUriInvalid(shown, "has a '#'; write it as %23")
     if parts.scheme == EMBEDDED:

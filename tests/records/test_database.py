@@ -41,9 +41,13 @@ def test_a_write_is_committed_when_its_block_ends(database: Database) -> None:
 
 
 def test_a_write_is_rolled_back_when_its_block_raises(database: Database) -> None:
-    with pytest.raises(KeyboardInterrupt), database.write() as connection:
-        connection.execute(INSERT, {"name": "new"})
-        raise KeyboardInterrupt
+    def write_and_raise() -> None:
+        with database.write() as connection:
+            connection.execute(INSERT, {"name": "new"})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_raise()
 
     assert _names(database) == ["Default"]
     with database.write() as connection:
@@ -95,8 +99,7 @@ def test_a_folder_without_a_database_is_no_workspace(tmp_path: Path) -> None:
 
 def test_text_that_is_no_unicode_is_refused(database: Database) -> None:
     with pytest.raises(InvalidValue, match=r"Invalid value '\\ud800' for text: must be valid Unicode"):
-        with database.write() as connection:  # noqa: SIM117
-            connection.execute(INSERT, {"name": "\ud800"})
+        _insert(database, "\ud800")
     assert _names(database) == ["Default"]
 
 

@@ -210,7 +210,9 @@ def test_a_path_that_leaves_its_container_is_refused_by_every_method(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("container", ["", "0/abc", "0/abc/artifacts/x", "../0/abc/artifacts", "0/../artifacts", "files"])
+@pytest.mark.parametrize(
+    "container", ["", "0/abc", "0/abc/artifacts/x", "../0/abc/artifacts", "0/../artifacts", "files"]
+)
 def test_a_container_that_is_none_is_refused(files: SqlFiles, container: str) -> None:
     for call in (
         lambda: files.write(container, "x", io.BytesIO(b"x")),
@@ -298,7 +300,7 @@ def test_a_database_from_elsewhere_cant_make_a_file_of_this_machine_a_content(
         connection.execute("UPDATE files SET sha256 = ?", (planted,))
 
     for call in (lambda: _read(files, "old"), lambda: files.delete(RUN, "old")):
-        with pytest.raises(WorkspaceCorrupt, match="a file's checksum is '../../outside/secret', which is none"):
+        with pytest.raises(WorkspaceCorrupt, match=r"a file's checksum is '\.\./\.\./outside/secret', which is none"):
             call()
     assert (outside / "secret").read_bytes() == b"secret"
 

@@ -57,7 +57,7 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
 ) -> None:
     _execute(tmp_path, made_so_far)
 
-    with pytest.raises(WorkspaceCorrupt, match="records.db is empty; if that is right .* run `amlstore init` again"):
+    with pytest.raises(WorkspaceCorrupt, match=r"records.db is empty; if that is right .* run `amlstore init` again"):
         upgrade_database(Database(tmp_path))
     create_database(Database(tmp_path))
 
@@ -111,5 +111,5 @@ def test_upgrading_makes_no_database(tmp_path: Path) -> None:
 def test_a_database_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "records.db").mkdir()
 
-    with pytest.raises(StorageFailed, match="unable to open database file. Check the disk it is on"):
+    with pytest.raises(StorageFailed, match=r"unable to open database file\. Check the disk it is on"):
         create_database(Database(tmp_path))

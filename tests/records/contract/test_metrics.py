@@ -139,7 +139,7 @@ class TestHistory:
         first = records.metrics.history(run_id, "m", max_results=4)
         log(records, run_id, (0.0, 1, 1), (0.0, 30, 30))
         rest = records.metrics.history(run_id, "m", max_results=100, page_token=first.next_token)
-        assert [point.step for point in first.items + rest.items] == [*range(10, 20), 30]
+        assert [point.step for point in [*first.items, *rest.items]] == [*range(10, 20), 30]
 
     def test_a_page_token_serves_its_own_history_only(self, records: RecordStore, run_id: str) -> None:
         log(records, run_id, (1.0, 0, 0), (2.0, 1, 0))

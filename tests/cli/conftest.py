@@ -1,0 +1,96 @@
+"""The command `amlstore` in processes of its own: in a pipe, and on a pseudo-terminal of 80 columns."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace
+
+AMLSTORE = Path(sys.executable).with_name("amlstore")
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "COLUMNS", "LINES"))}
+
+
+@dataclass
+class Result:
+    """What a command printed, and its exit code."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The tab-separated lines of a pipe."""
+        return [line.split("\t") for line in self.out.splitlines()]
+
+
+Amlstore = Callable[..., Result]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[EmbeddedWorkspace]:
+    opened = create_workspace(tmp_path / "ws")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def amlstore(workspace: EmbeddedWorkspace) -> Amlstore:
+    """Run `amlstore ARGUMENTS` in the workspace's folder, its output in a pipe."""
+
+    def run(*arguments: str, typed: str = "", folder: Path | None = None) -> Result:
+        done = subprocess.run(
+            [AMLSTORE, *arguments],
+            cwd=folder or workspace.folder,
+            env=ENVIRONMENT,
+            input=typed,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def amlstore_on_terminal(workspace: EmbeddedWorkspace) -> Callable[..., str]:
+    """Run `amlstore ARGUMENTS` on a terminal of 80 columns, and return what it shows, without colours."""
+
+    def run(*arguments: str) -> str:
+        ours, its = pty.openpty()
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        process = subprocess.Popen(
+            [AMLSTORE, *arguments],
+            cwd=workspace.folder,
+            env={**ENVIRONMENT, "TERM": "xterm"},
+            stdin=its,
+            stdout=its,
+            stderr=its,
+        )
+        os.close(its)
+        shown = b""
+        while True:
+            try:
+                chunk = os.read(ours, 65_536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not chunk:
+                break
+            shown += chunk
+        os.close(ours)
+        process.wait(timeout=60)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r\n", "\n")
+
+    return run

@@ -1,0 +1,143 @@
+"""The README as a user follows it: every block is run, and its output compared."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from mlflow_amlstore.cli import cli
+from mlflow_amlstore.core import Workspace
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+DEMO = "/home/you/demo"  # the workspace's folder in the README
+RUN_ID = re.findall(r"\b[0-9a-f]{32}\b", README.partition("## Use")[2])[0]
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+def _programs() -> dict[str, str]:
+    """The README's Python blocks by the file name in their first line."""
+    return {block.split("\n", 1)[0].removeprefix("# "): block for kind, block in BLOCKS if kind == "python"}
+
+
+def _dialogue() -> Iterator[tuple[str, str]]:
+    """The README's commands, each with the output it shows."""
+    for kind, block in BLOCKS:
+        if kind == "console":
+            for turn in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                command, _, output = turn.partition("\n")
+                yield command, output
+
+
+def _on_a_terminal(command: str, folder: Path) -> str:
+    """Run a command in the shell with its output on a terminal, as a user sees it."""
+    environment = {**os.environ, "TERM": "dumb", "COLUMNS": "100", "LOGNAME": "you"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, shell=True, cwd=folder, env=environment, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    output = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            output += chunk
+    except OSError:  # Linux's way to say that the other side has closed
+        pass
+    finally:
+        os.close(ours)
+    _, errors = process.communicate()
+    assert process.returncode == 0, f"{command}: {errors.decode()}"
+    return output.decode().replace("\r\n", "\n")
+
+
+def _same(shown: str, printed: str) -> bool:
+    """Whether the output is the README's, where a line "…" stands for any lines."""
+    pattern = ".*".join(re.escape(part.strip("\n")) for part in TIME.sub("TIME", shown).split("\n…\n"))
+    return re.fullmatch(pattern, TIME.sub("TIME", printed).strip("\n"), re.DOTALL) is not None
+
+
+def _first_run_id(folder: Path) -> str:
+    uri = Workspace.from_config(folder).get_mlflow_tracking_uri()
+    client = mlflow.MlflowClient(uri, uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("quickstart").experiment_id])
+    return str(run.info.run_id)
+
+
+def _naming_the_run(command: str, run_id: str) -> str:
+    """The README's command with the beginning of its run's id replaced by that of the run here."""
+    words = [run_id[: len(word)] if len(word) >= 6 and RUN_ID.startswith(word) else word for word in command.split(" ")]
+    return " ".join(words)
+
+
+def test_the_dialogue_goes_as_shown(tmp_path: Path) -> None:
+    folder = tmp_path.resolve() / "demo"
+    folder.mkdir()
+    for name, program in _programs().items():
+        (folder / name).write_text(program, encoding="utf-8")
+    run_id = ""
+    for shown_command, shown in _dialogue():
+        command = _naming_the_run(shown_command, run_id)
+        printed = _on_a_terminal(command, folder)
+        if "train.py" in command:
+            run_id = _first_run_id(folder)
+        as_shown = printed.replace(str(folder), DEMO)
+        as_shown = as_shown.replace(run_id, RUN_ID) if run_id else as_shown
+        assert _same(shown, as_shown), f"$ {command}\n{as_shown}"
+
+
+def test_the_test_shown_passes(tmp_path: Path) -> None:
+    (tmp_path / "test_loss.py").write_text(_programs()["test_loss.py"], encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_loss.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.lightning
+def test_the_lightning_program_keeps_its_checkpoints(tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_lightning")
+    (tmp_path / "lightning_run.py").write_text(_programs()["lightning_run.py"], encoding="utf-8")
+    uri = Workspace.create(tmp_path).get_mlflow_tracking_uri()
+
+    subprocess.run([sys.executable, "lightning_run.py"], cwd=tmp_path, check=True, capture_output=True)
+
+    client = mlflow.MlflowClient(uri, uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("boring").experiment_id])
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["epoch=0-step=10", "epoch=1-step=20"]
+
+
+@pytest.mark.skipif(int(mlflow.__version__.split(".")[0]) < 3, reason="MLflow 2 names a model's files otherwise")
+def test_the_first_table_lists_what_the_example_records(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "track_diabetes.py"
+    done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
+    rows = re.compile(r"^│ (.*?) │ (.*?) │", re.MULTILINE)
+    shown = next(block for kind, block in BLOCKS if kind == "text")
+    assert [[cell.strip() for cell in row] for row in rows.findall(shown)] == [
+        [cell.strip() for cell in row] for row in rows.findall(done.stdout)
+    ]
+
+
+def test_what_ci_runs_is_the_line_that_the_readme_gives() -> None:
+    line = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+    assert "tox" in line
+    assert f"```sh\n{line}\n```" in README
+
+
+def test_every_command_is_in_the_readme_and_every_command_there_exists() -> None:
+    commands = set(cli.list_commands(None))  # type: ignore[arg-type]
+    shown = [block for kind, block in BLOCKS if kind == "console"]
+    inline = re.findall(r"`(amlstore [^`]+)`", README)
+    named = {match for text in [*shown, *inline] for match in re.findall(r"\bamlstore ([a-z]+)", text)}
+    assert named == commands
+
+
+def test_every_file_linked_exists() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

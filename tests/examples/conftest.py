@@ -1,0 +1,35 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_amlstore.core import Workspace
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def run_example(tmp_path: Path) -> Callable[..., str]:
+    """Run an example as a user would, in an empty folder; returns what it printed."""
+
+    def run(name: str, *arguments: str) -> str:
+        command = [sys.executable, str(EXAMPLES / name), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def open_client(tmp_path: Path) -> Callable[[], MlflowClient]:
+    """MLflow's client over the workspace that an example made where it makes one unless told otherwise."""
+
+    def client() -> MlflowClient:
+        uri = Workspace.from_config(tmp_path / "amlstore-workspace").get_mlflow_tracking_uri()
+        return MlflowClient(uri, uri)
+
+    return client

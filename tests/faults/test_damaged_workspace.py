@@ -1,0 +1,215 @@
+"""Workspaces that are damaged, foreign or too new: one error that says what and what to do, and nothing changes."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.errors import AmlStoreError, SchemaTooNew, WorkspaceCorrupt, WorkspaceNotFound
+
+NOTE = "kept in the workspace"
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Path:
+    """The folder of a closed workspace that holds a run with a thousand points and a file."""
+    workspace = Workspace.create(tmp_path / "ws")
+    client = MlflowClient(workspace.get_mlflow_tracking_uri())
+    run_id = client.create_run("0", run_name="only").info.run_id
+    client.log_batch(run_id, metrics=[mlflow.entities.Metric("m", step, step, step) for step in range(1000)])
+    client.log_text(run_id, NOTE, "note.txt")
+    workspace.close()
+    return workspace.path
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _refusal(open_it: Callable[[], object]) -> AmlStoreError:
+    with pytest.raises(AmlStoreError) as refused:
+        open_it()
+    return refused.value
+
+
+def _each_way_to_open(folder: Path) -> list[Callable[[], object]]:
+    return [
+        lambda: Workspace.from_config(folder),
+        lambda: Workspace.create(folder),
+        lambda: MlflowClient(f"amlstore://{folder}").search_experiments(),
+        lambda: mlflow.artifacts.list_artifacts(f"amlstore://{folder}/0/run/artifacts/folder"),
+    ]
+
+
+def _cut(length: int) -> Callable[[Path], None]:
+    def cut(database: Path) -> None:
+        database.write_bytes(database.read_bytes()[:length])
+
+    return cut
+
+
+def _make_foreign(database: Path) -> None:
+    database.unlink()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript("CREATE TABLE cookies (name TEXT); INSERT INTO cookies VALUES ('of a browser')")
+
+
+def _make_mlflows_own(database: Path) -> None:
+    """MLflow's own store has an `alembic_version` too."""
+    database.unlink()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(
+            "CREATE TABLE alembic_version (version_num TEXT); INSERT INTO alembic_version VALUES ('c48cb773bb87');"
+            "CREATE TABLE experiments (experiment_id INTEGER)"
+        )
+
+
+def _overwrite(content: bytes) -> Callable[[Path], None]:
+    return lambda database: database.write_bytes(content) and None
+
+
+def _overwrite_middle(database: Path) -> None:
+    content = bytearray(database.read_bytes())
+    content[4096 * 2 : -4096] = b"\xa5" * len(content[4096 * 2 : -4096])
+    database.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        pytest.param(_overwrite(b"not a database" * 1000), "file is not a database", id="garbage"),
+        pytest.param(_overwrite(b"{}"), "file is not a database", id="another kind of file"),
+        pytest.param(_cut(10), "file is not a database", id="cut in the header"),
+        pytest.param(_cut(4096), "database disk image is malformed", id="cut after a page"),
+        pytest.param(_cut(5000), "database disk image is malformed", id="cut inside a page"),
+        pytest.param(_cut(-4096), "database disk image is malformed", id="cut by a page"),
+        pytest.param(_make_foreign, "records.db is a database of another program", id="foreign database"),
+        pytest.param(_make_mlflows_own, "records.db is a database of another program", id="MLflow's database"),
+    ],
+)
+def test_a_database_that_cant_be_read_as_one_is_refused_and_left_alone(
+    closed: Path, damage: Callable[[Path], None], problem: str
+) -> None:
+    damage(closed / "records.db")
+    before = _contents(closed)
+
+    for open_it in _each_way_to_open(closed)[:2]:
+        refused = _refusal(open_it)
+        assert isinstance(refused, WorkspaceCorrupt)
+        assert str(refused) == (
+            f"The records of workspace {closed} can't be read: {problem}. Nothing was changed. "
+            "Restore records.db from a copy, or salvage it with `sqlite3 records.db .recover`"
+        )
+    for open_it in _each_way_to_open(closed)[2:]:
+        with pytest.raises(MlflowException, match=problem) as refused_by_mlflow:
+            open_it()
+        assert refused_by_mlflow.value.error_code == "INVALID_STATE"
+    assert _contents(closed) == before
+
+
+def test_damage_inside_the_database_is_reported_by_the_call_that_meets_it(closed: Path) -> None:
+    _overwrite_middle(closed / "records.db")
+    before = _contents(closed)
+
+    refused = _refusal(lambda: Workspace.from_config(closed).experiments)
+
+    assert isinstance(refused, WorkspaceCorrupt)
+    assert "malformed" in refused.problem
+    assert _contents(closed)["records.db"] == before["records.db"]
+
+
+def test_an_empty_database_isnt_taken_for_a_new_workspace(closed: Path) -> None:
+    """Records that a bad copy emptied must not quietly be nothing; only `init` makes a workspace."""
+    (closed / "records.db").write_bytes(b"")
+
+    refused = _refusal(lambda: Workspace.from_config(closed))
+
+    assert isinstance(refused, WorkspaceCorrupt)
+    assert refused.problem == (
+        "records.db is empty; if that is right (`amlstore init` was cut short), run `amlstore init` again"
+    )
+    assert (closed / "records.db").read_bytes() == b""
+    assert Workspace.create(closed).experiments.keys() == {"Default"}
+
+
+def test_a_workspace_without_its_database_is_no_workspace(closed: Path) -> None:
+    (closed / "records.db").unlink()
+
+    refused = _refusal(lambda: Workspace.from_config(closed))
+
+    assert isinstance(refused, WorkspaceNotFound)
+    assert str(refused) == f"No workspace in {closed}. Make one with `amlstore init {closed}`, or correct the path"
+
+
+def test_a_workspace_made_by_a_newer_release_is_left_alone(closed: Path) -> None:
+    with closing(sqlite3.connect(closed / "records.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = _contents(closed)
+
+    for open_it in _each_way_to_open(closed)[:2]:
+        refused = _refusal(open_it)
+        assert isinstance(refused, SchemaTooNew)
+        assert str(refused) == (
+            f"The workspace {closed} has schema 9999, which is newer than the 0001 that this release knows. "
+            "Nothing was changed. Upgrade with `pip install -U mlflow-amlstore`"
+        )
+    for open_it in _each_way_to_open(closed)[2:]:
+        with pytest.raises(MlflowException, match="has schema 9999") as refused_by_mlflow:
+            open_it()
+        assert refused_by_mlflow.value.error_code == "INVALID_STATE"
+    assert _contents(closed) == before
+
+
+def test_a_lost_files_folder_costs_the_files_and_nothing_else(closed: Path) -> None:
+    (closed / "files").rename(closed.parent / "taken")
+    client = MlflowClient(Workspace.from_config(closed).get_mlflow_tracking_uri())
+    (run,) = client.search_runs(["0"])
+
+    assert len(client.get_metric_history(run.info.run_id, "m")) == 1000
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["note.txt"]
+    with pytest.raises(MlflowException, match=r"the content of 'note.txt' \([0-9a-f]{64}\) is missing from files/"):
+        mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/note.txt")
+    client.log_text(run.info.run_id, "again", "note.txt")
+    assert Path(client.download_artifacts(run.info.run_id, "note.txt")).read_text() == "again"
+
+
+def test_a_lost_content_is_named_and_the_other_files_are_there(closed: Path) -> None:
+    client = MlflowClient(Workspace.from_config(closed).get_mlflow_tracking_uri())
+    (run,) = client.search_runs(["0"])
+    client.log_text(run.info.run_id, "other", "other.txt")
+    _content_of(closed, NOTE).unlink()
+
+    with pytest.raises(MlflowException, match=r"is missing from files/\. Check the disk it is on"):
+        mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/note.txt")
+    assert Path(client.download_artifacts(run.info.run_id, "other.txt")).read_text() == "other"
+
+
+def test_a_content_changed_on_disk_is_noticed_by_its_checksum_and_not_handed_out(
+    closed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = MlflowClient(Workspace.from_config(closed).get_mlflow_tracking_uri())
+    (run,) = client.search_runs(["0"])
+    _content_of(closed, NOTE).write_text("altered on disk 12345")
+    target = tmp_path / "target"
+    target.mkdir()
+
+    with pytest.raises(MlflowException, match=r"the content of 'note.txt' is not what was stored \(SHA-256 differs\)"):
+        mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/note.txt", dst_path=str(target))
+    assert list(target.rglob("*")) == []
+
+    # By way of `runs:/` MLflow replaces every error by one of its own, so ours is logged too.
+    caplog.clear()
+    with pytest.raises(MlflowException, match="please ensure that the path is correct"):
+        client.download_artifacts(run.info.run_id, "note.txt", str(target))
+    assert "the content of 'note.txt' is not what was stored" in caplog.text
+
+
+def _content_of(workspace: Path, text: str) -> Path:
+    (found,) = [path for path in (workspace / "files").rglob("*") if path.is_file() and path.read_text() == text]
+    return found

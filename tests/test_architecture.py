@@ -1,0 +1,112 @@
+"""Imports go one way: the arrows of docs/architecture.md, read from the source."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mlflow_amlstore"
+NAME = PACKAGE.name
+
+# Which rooms each room may import. `plugin` and `cli` stand on no right-hand side: nobody imports them.
+ARROWS = {
+    "": set(),
+    "errors": set(),
+    "records": {"errors", ""},
+    "workspace": {"records", "errors", ""},
+    "core": {"workspace", "records", "errors", ""},
+    "plugin": {"workspace", "records", "errors", ""},
+    "cli": {"core", "workspace", "records", "errors", ""},
+    "pytest_plugin": {"core"},
+}
+MAY_IMPORT_MLFLOW = {"plugin", "pytest_plugin"}
+# Modules that import ours inside functions, and why. Everywhere else our imports stand at the top.
+LATE_IMPORTS = {
+    "plugin/__init__.py": "`import mlflow` loads it; the stores are loaded when one is asked for",
+    "pytest_plugin.py": "pytest loads it in every session; the workspace is loaded by the first test that uses it",
+}
+
+
+class Import(NamedTuple):
+    file: str
+    line: int
+    module: str
+    is_late: bool
+
+    @property
+    def room(self) -> str:
+        return _room(self.file)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def _room(path: str) -> str:
+    """The room of a file of the package: its folder, or for a file at the top its own name."""
+    first = path.split("/")[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def _imports_of(file: Path) -> Iterator[Import]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    late = {id(node) for function in functions for node in ast.walk(function)}
+    path = file.relative_to(PACKAGE).as_posix()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            modules = [_imported(str(node.module), alias.name) for alias in node.names]
+        else:
+            continue
+        for module in dict.fromkeys(modules):
+            yield Import(path, node.lineno, module, id(node) in late)
+
+
+def _imported(module: str, name: str) -> str:
+    """The module that `from module import name` loads: a submodule of ours, or `module`."""
+    target = ROOT.joinpath(*module.split("."), name)
+    return f"{module}.{name}" if target.is_dir() or target.with_suffix(".py").exists() else module
+
+
+IMPORTS = [found for file in sorted(PACKAGE.rglob("*.py")) for found in _imports_of(file)]
+OURS = [found for found in IMPORTS if found.module.split(".")[0] == NAME]
+
+
+def test_every_room_is_in_the_table_and_in_the_document() -> None:
+    rooms = {_room(file.relative_to(PACKAGE).as_posix()) for file in PACKAGE.rglob("*.py")}
+    assert rooms <= set(ARROWS)
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [room for room in rooms if room not in document] == []
+
+
+def test_rooms_import_only_along_the_arrows() -> None:
+    wrong = []
+    for found in OURS:
+        target = _room("/".join(found.module.split(".")[1:]) or "__init__")
+        if target != found.room and target not in ARROWS[found.room]:
+            wrong.append(str(found))
+    assert wrong == []
+
+
+def test_only_the_plugin_imports_mlflow() -> None:
+    wrong = [str(f) for f in IMPORTS if f.module.split(".")[0] == "mlflow" and f.room not in MAY_IMPORT_MLFLOW]
+    assert wrong == []
+
+
+def test_our_modules_are_imported_at_the_top_but_where_listed() -> None:
+    wrong = [str(found) for found in OURS if found.is_late and found.file not in LATE_IMPORTS]
+    assert wrong == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = defaultdict(set)
+    for found in OURS:
+        importer = ".".join((NAME, *Path(found.file).with_suffix("").parts)).removesuffix(".__init__")
+        if not found.is_late and found.module != importer and found.file not in LATE_IMPORTS:
+            graph[importer].add(found.module)
+    TopologicalSorter(graph).prepare()  # raises CycleError, naming the modules

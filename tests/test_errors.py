@@ -1,0 +1,140 @@
+"""Every error of the package: its codes, its sentence, its place in the module."""
+
+import inspect
+import pickle
+import re
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2
+
+from mlflow_amlstore import errors
+from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+
+# One error of each class, and what its sentence must have: the field or thing, the value, the rule, the way out.
+EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
+    "AmlStoreError": (AmlStoreError("it failed"), ["it failed"]),
+    "AlreadyExists": (
+        errors.AlreadyExists("experiment", "iris", "Choose another name"),
+        ["Experiment", "'iris'", "already exists", "Choose another name"],
+    ),
+    "Changed": (
+        errors.Changed("param", "run7", "lr", "0.1", "0.2"),
+        ["param", "key='lr'", "'0.1'", "'0.2'", "run7", "is not allowed"],
+    ),
+    "ConfigInvalid": (
+        errors.ConfigInvalid("/w/config.json", "path must be a string"),
+        ["/w/config.json", "path must be"],
+    ),
+    "ConfigNotFound": (errors.ConfigNotFound(["/w", "/"]), ["config.json", "\n  /w\n  /\n", "amlstore init", "portal"]),
+    "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
+    "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "amlstore gc"]),
+    "FilterInvalid": (
+        errors.FilterInvalid("metrics.a ~ 1", 10, "~", "expected a comparison"),
+        ["'~'", "position 10", "expected a comparison", "\n  metrics.a ~ 1\n            ^"],
+    ),
+    "InvalidState": (errors.InvalidState("it is deleted; restore it first"), ["it is deleted; restore it first"]),
+    "InvalidValue": (
+        errors.InvalidValue("metric name", "a?", "must be short"),
+        ["metric name", "'a?'", "must be short"],
+    ),
+    "NotFound": (errors.NotFound("run", "x", "`amlstore runs` lists them"), ["Run 'x' not found", "`amlstore runs`"]),
+    "NotSupported": (
+        errors.NotSupported("Tracing", "Use runs"),
+        ["Tracing", "not supported by mlflow-amlstore yet", "Use"],
+    ),
+    "PageTokenInvalid": (
+        errors.PageTokenInvalid("abc", "is of another query"),
+        ["page_token", "'abc'", "is of another query", "start again without"],
+    ),
+    "PathUnsafe": (
+        errors.PathUnsafe("artifact path", "/x", "must be relative"),
+        ["artifact path", "'/x'", "must be relative"],
+    ),
+    "ReadOnly": (errors.ReadOnly("/w"), ["/w", "read-only", "Give this user write permission"]),
+    "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "pip install -U"]),
+    "StorageFailed": (errors.StorageFailed("/w", "I/O error"), ["/w", "I/O error", "Check the disk"]),
+    "TrackingUriInvalid": (
+        errors.TrackingUriInvalid("amlstore://x", "must be"),
+        ["tracking URI", "'amlstore://x'", "must"],
+    ),
+    "WorkspaceBusy": (errors.WorkspaceBusy("/w", 60.0), ["/w", "60 s", "not recorded", "amlstore doctor"]),
+    "WorkspaceCorrupt": (errors.WorkspaceCorrupt("/w", "malformed"), ["/w", "malformed", "Restore records.db"]),
+    "WorkspaceNotFound": (errors.WorkspaceNotFound("/w"), ["No workspace in /w", "amlstore init /w"]),
+}
+
+CLASSES = [
+    member
+    for member in vars(errors).values()
+    if inspect.isclass(member) and issubclass(member, Exception) and member.__module__ == errors.__name__
+]
+every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+
+
+def test_every_error_is_promised_in_all_and_has_an_example_here() -> None:
+    names = sorted(kind.__name__ for kind in CLASSES)
+    assert sorted(errors.__all__) == names
+    assert sorted(EXAMPLES) == names
+
+
+@every_class
+def test_every_error_has_a_sentence_of_description(kind: type[AmlStoreError]) -> None:
+    assert issubclass(kind, AmlStoreError)
+    assert "__doc__" in vars(kind)
+    assert kind.__doc__
+
+
+@every_class
+def test_every_error_has_a_code_that_mlflow_knows_a_status_and_an_exit_code(kind: type[AmlStoreError]) -> None:
+    assert kind.mlflow_code in databricks_pb2.ErrorCode.keys()  # noqa: SIM118  # a protobuf enum, not a dict
+    assert 400 <= kind.http_status < 600
+    assert kind.exit_code in (1, 2)
+
+
+@every_class
+def test_every_message_names_the_field_the_value_the_rule_and_the_way_out(kind: type[AmlStoreError]) -> None:
+    error, parts = EXAMPLES[kind.__name__]
+    assert type(error) is kind
+    for part in parts:
+        assert part in str(error)
+
+
+@every_class
+def test_no_message_has_a_hole_or_a_second_full_stop(kind: type[AmlStoreError]) -> None:
+    message = str(EXAMPLES[kind.__name__][0])
+    assert not re.search(r"\.\.|\{|\}|None|%s|\. \.|  \.", message)
+
+
+@every_class
+def test_every_error_comes_whole_out_of_a_worker_process(kind: type[AmlStoreError]) -> None:
+    error = EXAMPLES[kind.__name__][0]
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
+
+
+@every_class
+def test_every_error_becomes_mlflows_with_its_code_and_status(kind: type[AmlStoreError]) -> None:
+    error = EXAMPLES[kind.__name__][0]
+    with pytest.raises(MlflowException) as raised, as_mlflow_errors():
+        raise error
+    assert (raised.value.message, raised.value.error_code) == (str(error), kind.mlflow_code)
+    assert raised.value.__cause__ is error
+
+
+def test_statuses_are_those_that_mlflow_itself_answers_with() -> None:
+    ours_alone = {"RESOURCE_EXHAUSTED": 507}  # a full disk; MLflow's 429 means too many requests
+    for kind in CLASSES:
+        status = MlflowException("", databricks_pb2.ErrorCode.Value(kind.mlflow_code)).get_http_status_code()
+        assert kind.http_status == ours_alone.get(kind.mlflow_code, status), kind
+
+
+def test_a_value_too_long_is_cut_in_its_message() -> None:
+    message = str(errors.InvalidValue("param", "x" * 10_000, "is too long"))
+    assert len(message) < 200
+    assert "… (10002 characters)" in message
+
+
+def test_errors_import_nothing_of_ours() -> None:
+    assert "mlflow_amlstore" not in inspect.getsource(errors).split('"""', 2)[2].partition("class ")[0]
