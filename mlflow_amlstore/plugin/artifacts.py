@@ -23,7 +23,7 @@ from mlflow_amlstore.workspace.opening import open_folder
 _logger = logging.getLogger(__name__)
 
 
-class WorkspaceArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # MLflow is untyped
+class WorkspaceArtifactRepository(ArtifactRepository):
     """The files under one artifact URI of an embedded workspace."""
 
     def __init__(

@@ -16,7 +16,7 @@ from mlflow.utils.async_logging.async_logging_queue import AsyncLoggingQueue
 from mlflow.utils.async_logging.run_operations import RunOperations
 
 
-class LosslessAsyncLogging(AbstractStore):  # type: ignore[misc]  # MLflow is untyped
+class LosslessAsyncLogging(AbstractStore):
     """A tracking store whose queue is emptied before its process ends, and starts anew in a forked child."""
 
     def __init__(self) -> None:

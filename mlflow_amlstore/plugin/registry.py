@@ -36,7 +36,7 @@ class RegistryStore(AbstractStore):
     """A workspace's registered models, for MLflow 2.16 to 3.17."""
 
     def __init__(self, store_uri: str, tracking_uri: str | None = None) -> None:
-        super().__init__(store_uri, tracking_uri)  # type: ignore[no-untyped-call]  # MLflow's has no annotations
+        super().__init__(store_uri, tracking_uri)
         self._store_uri, self._tracking_uri = store_uri, tracking_uri
         with as_mlflow_errors():
             workspace = open_workspace(store_uri)

@@ -49,7 +49,7 @@ def tracking_store_of(store_uri: str) -> "TrackingStore":
     with _lock:
         known = _stores.get(id(opened))
         if known is None or known.workspace is not opened:
-            known = _stores[id(opened)] = TrackingStore(opened.root_uri)
+            known = _stores[id(opened)] = TrackingStore(opened.root_uri)  # type: ignore[abstract]  # UnsupportedMethods has what mypy misses
         return known
 
 

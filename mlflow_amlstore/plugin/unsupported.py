@@ -18,7 +18,7 @@ except ImportError:  # MLflow 2
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import NOT_IMPLEMENTED
 
-    class _MlflowNotImplemented(MlflowException):  # type: ignore[no-redef,misc]
+    class _MlflowNotImplemented(MlflowException):  # type: ignore[no-redef]
         def __init__(self, message: str = "") -> None:
             super().__init__(message, error_code=NOT_IMPLEMENTED)
 
@@ -57,7 +57,7 @@ _METHODS_BY_TOPIC = {
 _TOPICS_BY_BASE = {"GatewayStoreMixin": "The AI gateway", "MCPServerRegistryMixin": "The MCP server registry"}
 
 
-class NotImplementedMlflowException(_MlflowNotImplemented, NotImplementedError):  # type: ignore[misc]  # MLflow is untyped
+class NotImplementedMlflowException(_MlflowNotImplemented, NotImplementedError):
     """MLflow's error with the code NOT_IMPLEMENTED, which code that only knows Python's own error catches too."""
 
 

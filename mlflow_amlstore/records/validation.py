@@ -3,6 +3,7 @@ can be logged anywhere; each raises InvalidValue."""
 
 import math
 import numbers
+import operator
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,7 +102,7 @@ def check_integer(field: str, value: object, *, minimum: int = -MAX_INT64 - 1) -
     rule = "must be a 64-bit integer" + (f" of at least {minimum}" if minimum == 0 else "")
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise InvalidValue(field, value, rule)
-    number = int(value)
+    number = operator.index(value) if isinstance(value, numbers.Integral) else int(float(value))
     if not minimum <= number <= MAX_INT64:
         raise InvalidValue(field, value, rule)
     return number
@@ -142,11 +143,7 @@ def check_experiment_name(name: object) -> str:
 
 def experiment_key(experiment_id: object) -> int:
     """An experiment id as the integer it is stored as."""
-    try:
-        key = int(experiment_id)  # type: ignore[call-overload]  # whatever int() refuses is refused
-    except (TypeError, ValueError) as error:
-        raise InvalidValue("experiment_id", experiment_id, "must be an integer") from error
-    return check_integer("experiment_id", key)
+    return _integer_key("experiment_id", experiment_id)
 
 
 def check_model_name(name: object, field: str = "model name") -> str:
@@ -170,10 +167,15 @@ def check_logged_model_name(name: str | None) -> None:
 
 def model_version_key(version: object) -> int:
     """A model version as the integer it is stored as."""
+    return _integer_key("version", version)
+
+
+def _integer_key(field: str, value: object) -> int:
     try:
-        return int(version)  # type: ignore[call-overload]  # whatever int() refuses is refused
+        number = int(value)  # type: ignore[call-overload]  # whatever int() refuses is refused
     except (TypeError, ValueError) as error:
-        raise InvalidValue("version", version, "must be an integer") from error
+        raise InvalidValue(field, value, "must be an integer") from error
+    return check_integer(field, number)
 
 
 def check_alias(alias: object) -> str:

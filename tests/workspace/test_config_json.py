@@ -1,6 +1,7 @@
 """config.json: where it is looked for, and what it may say."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,22 @@ def test_writing_replaces_the_file_whole_and_leaves_nothing_beside_it(tmp_path: 
 
     assert file.read_text() == '{\n  "workspace_name": "two",\n  "path": "."\n}\n'
     assert [path.name for path in file.parent.iterdir()] == ["config.json"]
+
+
+def test_many_may_write_one_file_at_once_and_a_reader_always_finds_it_whole(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    names = [str(number) * 10_000 for number in range(8)]
+
+    def write_and_read(name: str) -> list[str | None]:
+        found = []
+        for _ in range(30):
+            write_config(file, {"workspace_name": name, "path": "."})
+            found.append(read_config(file).workspace_name)
+        return found
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        found = [name for of_one in pool.map(write_and_read, names) for name in of_one]
+
+    assert len(found) == 240
+    assert set(found) <= set(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

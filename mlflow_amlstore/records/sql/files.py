@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -264,7 +264,7 @@ def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> tuple
     return size, digest.hexdigest()
 
 
-def _select_files(container: str) -> Select[tuple[str, int, str, str, int]]:
+def _select_files(container: str) -> Select[Any]:
     column = files.c
     return select(column.path, column.size_bytes, column.sha256, column.content_type, column.modified_ms).where(
         column.container == container

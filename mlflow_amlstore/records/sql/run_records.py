@@ -62,7 +62,7 @@ def run_location(experiment_location: str | None, run_id: str) -> str | None:
 def find_info(driver: sqlite3.Connection, run_id: str) -> tuple[int, RunInfo] | None:
     """Return a run's key and its facts, or None."""
     row = _SELECT_INFO.run(driver, run_id).fetchone()
-    return None if row is None else (row[0], _info(*row[1:]))
+    return None if row is None else (row[0], _info(row[1:-1], row[-1]))
 
 
 def run_record(connection: Connection, run_id: str) -> RunRecord:
@@ -81,27 +81,16 @@ def run_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[RunRec
     locations = dict(_SELECT_LOCATIONS.run(driver, key_list(experiment_keys)).fetchall())
     infos = []
     for row in rows:
-        key, run_id, experiment, *facts = row[: len(_INFO_COLUMNS)]
-        infos.append((key, _info(run_id, experiment, *facts, locations[experiment])))
+        facts: Sequence[Any] = row[: len(_INFO_COLUMNS)]
+        infos.append((facts[0], _info(facts[1:], locations[row.experiment_id])))
     return _with_details(driver, infos)
 
 
-def _info(
-    run_id: str,
-    experiment_id: int,
-    name: str,
-    status: str,
-    user_id: str,
-    created_ms: int,
-    start_ms: int | None,
-    end_ms: int | None,
-    deleted_ms: int | None,
-    parent_run_id: str | None,
-    experiment_location: str | None,
-) -> RunInfo:
+def _info(facts: Sequence[Any], experiment_location: str | None) -> RunInfo:
+    run_id, experiment, name, status, user_id, created_ms, start_ms, end_ms, deleted_ms, parent_run_id = facts
     return RunInfo(
         run_id,
-        str(experiment_id),
+        str(experiment),
         name,
         _STATUSES[status],
         user_id,
