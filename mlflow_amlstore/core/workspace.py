@@ -1,14 +1,18 @@
 """`Workspace`: the place that experiments, runs and models are in."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from mlflow_amlstore.errors import NotSupported
 from mlflow_amlstore.records.types import ExperimentRecord, ModelRecord, Page
 from mlflow_amlstore.workspace import config_json
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace, open_folder
 
-_ALL_AT_ONCE = 1000
+T = TypeVar("T")
+
+_PAGE = 1000
 
 
 class Workspace:
@@ -100,26 +104,12 @@ class Workspace:
     @property
     def experiments(self) -> dict[str, ExperimentRecord]:
         """The active experiments by name."""
-        found: dict[str, ExperimentRecord] = {}
-        page: Page[ExperimentRecord] | None = None
-        while page is None or page.next_token:
-            page = self._opened.records.experiments.search(
-                max_results=_ALL_AT_ONCE, page_token=page.next_token if page else None
-            )
-            found.update((experiment.name, experiment) for experiment in page.items)
-        return found
+        return {experiment.name: experiment for experiment in _all_pages(self._opened.records.experiments.search)}
 
     @property
     def models(self) -> dict[str, ModelRecord]:
         """The registered models by name."""
-        found: dict[str, ModelRecord] = {}
-        page: Page[ModelRecord] | None = None
-        while page is None or page.next_token:
-            page = self._opened.records.models.search(
-                max_results=_ALL_AT_ONCE, page_token=page.next_token if page else None
-            )
-            found.update((model.name, model) for model in page.items)
-        return found
+        return {model.name: model for model in _all_pages(self._opened.records.models.search)}
 
     @property
     def webservices(self) -> dict[str, object]:
@@ -152,3 +142,13 @@ class Workspace:
     def close(self) -> None:
         """Release the workspace's connections. Opening it again makes new ones."""
         self._opened.close()
+
+
+def _all_pages(search: Callable[..., Page[T]]) -> Iterator[T]:
+    token = None
+    while True:
+        page = search(max_results=_PAGE, page_token=token)
+        yield from page.items
+        token = page.next_token
+        if token is None:
+            return

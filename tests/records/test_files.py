@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,21 @@ def test_a_reader_of_a_file_that_is_overwritten_sees_the_old_or_the_new_one_whol
     assert seen
     assert all(content == content[:1] * size for content in seen)
     assert sorted(content[0] for content in seen) == [content[0] for content in seen]  # never an older one again
+
+
+def test_files_written_by_many_at_once_are_all_whole(files: SqlFiles) -> None:
+    def write_several(writer: int) -> None:
+        for number in range(10):
+            _write(files, f"{writer}/{number}", f"{writer} {number};".encode() * 100_000)
+            _write(files, f"{writer}/same", b"shared by all" * 10_000)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_several, range(8)))
+
+    for writer in range(8):
+        assert _read(files, f"{writer}/same") == b"shared by all" * 10_000
+        for number in range(10):
+            assert _read(files, f"{writer}/{number}") == f"{writer} {number};".encode() * 100_000
 
 
 def test_an_open_file_is_read_to_its_end_though_it_is_deleted_meanwhile(files: SqlFiles) -> None:
