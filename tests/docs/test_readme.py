@@ -57,9 +57,10 @@ def _on_a_terminal(command: str, folder: Path) -> str:
 
 
 def _same(shown: str, printed: str) -> bool:
-    """Whether the output is the README's, where a line "…" stands for any lines."""
+    """Whether the output is the README's, where a line "…" stands for any lines, and times are any times."""
     pattern = ".*".join(re.escape(part.strip("\n")) for part in TIME.sub("TIME", shown).split("\n…\n"))
-    return re.fullmatch(pattern, TIME.sub("TIME", printed).strip("\n"), re.DOTALL) is not None
+    lines = [line.rstrip() for line in TIME.sub("TIME", printed).strip("\n").split("\n")]
+    return re.fullmatch(pattern, "\n".join(lines), re.DOTALL) is not None
 
 
 def _first_run_id(folder: Path) -> str:

@@ -284,9 +284,6 @@ DIFFERENT = {
     "get_experiment None": _TAKEN_THERE,
     "create_run in None": _TAKEN_THERE,
     "create_run in ''": ("BAD_REQUEST", "INVALID_PARAMETER_VALUE"),
-    # `set_tag` refuses it in MLflow too.
-    "a run with a bad tag": _TAKEN_THERE,
-    "a run that starts before time": _TAKEN_THERE,
     "experiment at a location that climbs": _TAKEN_THERE,
     "rename to a name that is taken": ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"),
 }

@@ -29,12 +29,12 @@ from mlflow_amlstore.records.types import (
     View,
 )
 from mlflow_amlstore.records.validation import (
+    MAX_NAME_LENGTH,
     MAX_TAG_VALUE_LENGTH,
     check_integer,
     check_length,
     check_name,
     check_run_id,
-    check_tags,
     experiment_key,
 )
 
@@ -82,10 +82,12 @@ class SqlRuns:
         tags: Mapping[str, str] | None = None,
     ) -> RunRecord:
         tags = dict(tags or {})
-        check_tags(tags.items())
+        for tag, value in tags.items():  # of any characters, as MLflow takes them here (`SqlAlchemyStore.create_run`)
+            check_length("tag", tag, MAX_NAME_LENGTH)
+            check_length(f"tag {tag!r}", value, MAX_TAG_VALUE_LENGTH)
         run_id = uuid.uuid4().hex if run_id is None else check_run_id(run_id)
         if start_ms is not None:
-            start_ms = check_integer("start time", start_ms, minimum=0)
+            start_ms = check_integer("start time", start_ms)
         name = _name_and_tag(name, tags)
         if parent_run_id:
             tags[run_log.PARENT_TAG] = parent_run_id
