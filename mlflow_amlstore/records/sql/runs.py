@@ -150,7 +150,7 @@ class SqlRuns:
         self, run_id: str, *, status: RunStatus | None = None, end_ms: int | None = None, name: str | None = None
     ) -> RunInfo:
         if end_ms is not None:
-            end_ms = check_integer("end time", end_ms, minimum=0)
+            end_ms = check_integer("end time", end_ms)
         if name:
             check_length("run name", name, MAX_TAG_VALUE_LENGTH)
         with self._database.write() as connection:
