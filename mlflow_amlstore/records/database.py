@@ -83,10 +83,8 @@ class Database:
         engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, max_overflow=-1)
 
         @event.listens_for(engine, "connect")
-        def set_pragmas(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+        def note_state(_: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
             entry.info["frozen"] = self._frozen
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
 
         @event.listens_for(engine, "checkout")
         def replace_if_stale(_: sqlite3.Connection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
@@ -103,7 +101,7 @@ class Database:
         if mode == "mode=ro" and not (state := self._state_on_disk()).has_wal:
             # WAL wants to make a -shm file beside the database; here it can't, and needn't while nobody writes.
             mode, self._frozen = "immutable=1", state
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"file:{quote(str(self.path))}?{mode}",
             uri=True,
             timeout=self._lock_timeout_s,
@@ -111,6 +109,13 @@ class Database:
             check_same_thread=False,
             cached_statements=512,
         )
+        try:
+            for pragma in _PRAGMAS:
+                connection.execute(pragma)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def _state_on_disk(self) -> "_StateOnDisk":
         status = self.path.stat()

@@ -203,9 +203,9 @@ def test_a_content_changed_on_disk_is_noticed_by_its_checksum_and_not_handed_out
         mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/note.txt", dst_path=str(target))
     assert list(target.rglob("*")) == []
 
-    # By way of `runs:/` MLflow replaces every error by one of its own, so ours is logged too.
+    # By way of `runs:/` MLflow 3 replaces every error by one of its own, so ours is logged too.
     caplog.clear()
-    with pytest.raises(MlflowException, match="please ensure that the path is correct"):
+    with pytest.raises(MlflowException):
         client.download_artifacts(run.info.run_id, "note.txt", str(target))
     assert "the content of 'note.txt' is not what was stored" in caplog.text
 

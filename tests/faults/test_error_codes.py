@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import mlflow.entities
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
@@ -289,6 +290,7 @@ DIFFERENT = {
 }
 
 
+@pytest.mark.skipif(not hasattr(mlflow.entities, "LoggedModel"), reason="MLflow 2's own store has other error codes")
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_ends_as_it_does_in_mlflows_own_store(call: str, reference: Store, ours: Store) -> None:
     expected, found = _outcome(CALLS[call], reference), _outcome(CALLS[call], ours)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow.entities
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
@@ -64,6 +65,7 @@ start()
         assert [(point.step, point.value) for point in history] == [(step, step / 7) for step in range(500)]
 
 
+@pytest.mark.skipif(not hasattr(mlflow.entities, "LoggedModel"), reason="MLflow 2's set_experiment loses that race")
 def test_eight_processes_set_one_experiment_and_it_is_made_once(
     amlstore_workspace: Workspace, run_script: RunScript
 ) -> None:

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow_amlstore.core import Workspace
 
 NEEDLE = "the_old_place"
+NAME_ARGUMENT = "name" if hasattr(mlflow.entities, "LoggedModel") else "artifact_path"  # as MLflow 3 and 2 call it
 
 
 class Doubler(mlflow.pyfunc.PythonModel):
@@ -73,7 +74,8 @@ def test_a_workspace_carried_elsewhere_opens_there(
     assert NEEDLE not in run.info.artifact_uri + version.source + client.get_experiment("0").artifact_location
     assert version.source == f"{run.info.artifact_uri}/model"
     assert client.get_model_version_download_uri("model", "1") == version.source
-    assert Path(client.download_artifacts(run.info.run_id, "folder/note.txt")).read_text() == "hello"
+    note = mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/folder/note.txt")
+    assert Path(note).read_text() == "hello"
     assert Path(mlflow.artifacts.download_artifacts(f"{version.source}/MLmodel")).read_text() == "{}"
     client.log_metric(run.info.run_id, "m", 2.5, step=1)
     assert client.get_run(run.info.run_id).data.metrics == {"m": 2.5}
@@ -91,7 +93,7 @@ def test_nothing_in_the_folder_names_its_path(old: Path) -> None:
 
 def test_a_model_that_mlflow_logged_is_loaded_in_the_new_place(amlstore_workspace: Workspace, tmp_path: Path) -> None:
     with mlflow.start_run():
-        mlflow.pyfunc.log_model(name="doubler", python_model=Doubler(), registered_model_name="doubler")
+        mlflow.pyfunc.log_model(**{NAME_ARGUMENT: "doubler"}, python_model=Doubler(), registered_model_name="doubler")
     old = amlstore_workspace.path
     amlstore_workspace.close()
     naming = sorted(path for path in old.rglob("*") if path.is_file() and str(old).encode() in path.read_bytes())

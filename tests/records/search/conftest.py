@@ -1,6 +1,7 @@
 """A workspace's database, and a way to put records straight into its tables: searches are tested on their own here."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from mlflow_amlstore.records import search, tables
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import create_database
 from mlflow_amlstore.records.types import OrderTerm, View
+
+# The answers compared in `parity` are those of MLflow 3's own stores; MLflow 2's differ in places.
+collect_ignore = [] if version("mlflow-skinny").startswith("3.") else ["parity"]
 
 
 class Records:
