@@ -266,7 +266,7 @@ class DiskFull(AmlStoreError):
         self.folder = folder
         super().__init__(
             f"No space left on the disk of workspace {folder}: this call was not recorded, everything logged earlier "
-            "is intact. Free some space (`amlstore gc` removes deleted runs for good) and call again"
+            "is intact. Free some space and call again"
         )
 
 

@@ -7,12 +7,12 @@ from tempfile import TemporaryDirectory
 import click
 
 from mlflow_amlstore.cli.output import json_text
-from mlflow_amlstore.cli.run_fields import find_run, run_json
+from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.records.locations import logged_model_container, run_container
+from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import MetricKind, ModelDirection, RunRecord
+from mlflow_amlstore.records.types import MetricKind, RunRecord
 
 
 @click.command("export")
@@ -43,10 +43,8 @@ def _write(records: RecordStore, run: RunRecord, target: Path) -> tuple[int, int
     points = _write_metrics(records, run, target / "metrics.csv")
     _write_tables(records, run, target / "tables.json")
     files = _copy_files(records, run_container(info.experiment_id, info.run_id), target / "files")
-    for model in run.models:
-        if model.direction is ModelDirection.OUTPUT:
-            container = logged_model_container(info.experiment_id, model.model_id)
-            files += _copy_files(records, container, target / "models" / model.model_id)
+    for model_id, container in output_models(run):
+        files += _copy_files(records, container, target / "models" / model_id)
     return points, files
 
 

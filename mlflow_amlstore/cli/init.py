@@ -18,4 +18,6 @@ def command(folder: Path, name: str | None) -> None:
     is_new = not (folder / "records.db").exists()
     opened = create_workspace(folder, name)
     click.echo(f"{'Made' if is_new else 'Found'} a workspace in {opened.folder}")
+    if name and not is_new:
+        click.echo("It keeps the name it has; --name is for a new one")
     click.echo(f"Tracking URI: {opened.root_uri}")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 _MIN_WIDTH = 6
+_MIN_WRAPPED_WIDTH = 10
 _GAP = 2  # blanks between the columns of a table
 _MAX_WRAPPED_LENGTH = 500
 _CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | dict.fromkeys(
@@ -46,12 +47,13 @@ def _print_table(
 
     console = Console()
     widths = {name: max(cell_len(cell) for cell in (name, *cells)) for name, *cells in zip(columns, *rows, strict=True)}
-    if not wrap:
-        widths = _fitted(widths, console.width - _GAP * (len(columns) - 1), shorten)
+    available = console.width - _GAP * (len(columns) - 1)
+    kept = {name: width for name, width in widths.items() if name not in wrap}
+    widths |= _fitted(kept, available - _MIN_WRAPPED_WIDTH * len(wrap), shorten)
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for name in columns:
         if name in wrap:
-            table.add_column(Text(name), overflow="fold")
+            table.add_column(Text(name), overflow="fold", min_width=_MIN_WRAPPED_WIDTH)
         else:
             heading = _end(name, widths[name]) if "." in name else name  # of metrics.NAME, the name tells more
             table.add_column(Text(heading), no_wrap=True, overflow="ellipsis", max_width=widths[name])

@@ -3,8 +3,9 @@
 import re
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.records.locations import is_location, logged_model_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import Page, RunRecord, View
+from mlflow_amlstore.records.types import ModelDirection, Page, RunRecord, View
 
 _ALL_EXPERIMENTS = 50_000
 _BEGINNING = re.compile(r"[a-zA-Z0-9][\w\-]*")
@@ -81,3 +82,10 @@ def _beginning_with(records: RecordStore, given: str) -> list[RunRecord]:
         # LIKE takes the `_` that an id may have for any character.
         found += [run for run in page.items if run.info.run_id.startswith(given)]
     return found[:2]
+
+
+def output_models(run: RunRecord) -> list[tuple[str, str]]:
+    """Return `(model_id, container)` of the logged models that came out of a run; an id that is none has no files."""
+    outputs = dict.fromkeys(model.model_id for model in run.models if model.direction is ModelDirection.OUTPUT)
+    found = [(model_id, logged_model_container(run.info.experiment_id, model_id)) for model_id in outputs]
+    return [(model_id, container) for model_id, container in found if is_location(container)]

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows, size_text, text, time_text
-from mlflow_amlstore.cli.run_fields import find_run, run_json
+from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
-from mlflow_amlstore.records.locations import logged_model_container, run_container
+from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import FileRecord, ModelDirection, RunRecord
+from mlflow_amlstore.records.types import FileRecord, RunRecord
 
 
 @click.command("show")
@@ -50,10 +50,8 @@ def _files(records: RecordStore, run: RunRecord) -> dict[str, FileRecord]:
     """The run's files, and those of the models that came out of it under `models/MODEL_ID/`."""
     info = run.info
     found = {file.path: file for file in records.files.list_all(run_container(info.experiment_id, info.run_id))}
-    for model in run.models:
-        if model.direction is ModelDirection.OUTPUT:
-            container = logged_model_container(info.experiment_id, model.model_id)
-            found.update((f"models/{model.model_id}/{file.path}", file) for file in records.files.list_all(container))
+    for model_id, container in output_models(run):
+        found.update((f"models/{model_id}/{file.path}", file) for file in records.files.list_all(container))
     return found
 
 

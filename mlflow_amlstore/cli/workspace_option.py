@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mlflow_amlstore.errors import ConfigInvalid
-from mlflow_amlstore.workspace.config_json import find_config
+from mlflow_amlstore.workspace.config_json import config_of, find_config
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 
 
@@ -23,7 +23,7 @@ def workspace_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def open_chosen(chosen: Path | None) -> EmbeddedWorkspace:
     """Open the workspace that `--workspace`, or config.json, names."""
-    config = find_config(chosen)
+    config = find_config() if chosen is None else config_of(chosen)
     if config.folder is None:
         raise ConfigInvalid(str(config.file), "it names no embedded workspace, and this command reads only those yet")
     return open_folder(config.folder)

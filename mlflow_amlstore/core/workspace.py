@@ -73,6 +73,9 @@ class Workspace:
     _opened: EmbeddedWorkspace
     _name: str
 
+    def __reduce__(self) -> tuple[Callable[..., "Workspace"], tuple[object, ...]]:
+        return _opened_again, (self.path, self._name)
+
     def __repr__(self) -> str:
         return f"Workspace(name={self._name!r}, path={str(self.path)!r})"
 
@@ -142,6 +145,10 @@ class Workspace:
     def close(self) -> None:
         """Release the workspace's connections. Opening it again makes new ones."""
         self._opened.close()
+
+
+def _opened_again(folder: Path, name: str) -> Workspace:
+    return Workspace._of(open_folder(folder), name)
 
 
 def _all_pages(search: Callable[..., Page[T]]) -> Iterator[T]:

@@ -108,4 +108,8 @@ def _files_under(folder: Path) -> Iterator[Path]:
     """Every file under a folder; links to files are followed, links to folders are not (they may lead in a circle)."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            yield Path(parent, name)
+            found = Path(parent, name)
+            if found.is_file():
+                yield found
+            else:
+                _logger.warning("Not uploaded, as it is no file or a link to none: %s", found)

@@ -38,6 +38,8 @@ _VIEWS = {ViewType.ACTIVE_ONLY: View.ACTIVE, ViewType.DELETED_ONLY: View.DELETED
 
 def to_view(view_type: int) -> View:
     """MLflow's ViewType as ours."""
+    if view_type not in _VIEWS:
+        raise InvalidValue("view_type", view_type, "must be one of mlflow.entities.ViewType's")
     return _VIEWS[view_type]
 
 

@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT
 
-from mlflow_amlstore.plugin import convert
+from mlflow_amlstore.plugin import convert, convert_models
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
@@ -180,7 +180,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         with as_mlflow_errors():
             page: Page[RunRecord] = self._records.runs.search(
                 experiment_ids,
-                filter=filter_string and filter_string.replace(f"{self._root_uri}/", ""),
+                filter=convert_models.stored_filter(filter_string, "artifact_uri", self._root_uri, ""),
                 view=convert.to_view(run_view_type),
                 order_by=order_by or (),
                 max_results=max_results,

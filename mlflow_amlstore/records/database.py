@@ -76,6 +76,7 @@ class Database:
         self._lock = threading.RLock()
         self._readers = _Readers()
         self._writer: Connection | None = None
+        self._written_file: tuple[int, int] | None = None
         self._frozen: _StateOnDisk | None = None
         self._engine = self._make_engine()
 
@@ -85,9 +86,12 @@ class Database:
         @event.listens_for(engine, "connect")
         def note_state(_: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
             entry.info["frozen"] = self._frozen
+            entry.info["file"] = self._file_on_disk()
 
         @event.listens_for(engine, "checkout")
         def replace_if_stale(_: sqlite3.Connection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+            if entry.info["file"] != self._file_on_disk():
+                raise DisconnectionError("the workspace was moved, deleted or made anew since")
             if entry.info["frozen"] is not None and entry.info["frozen"] != self._state_on_disk():
                 raise DisconnectionError("somebody else has written since")  # the pool makes a new connection
 
@@ -134,8 +138,8 @@ class Database:
         """A connection in a write transaction: committed when the block ends, rolled back when it raises."""
         with self.our_errors(), self._lock:
             connection = self._writer
-            if connection is None or connection.closed:
-                connection = self._writer = self._engine.connect()
+            if connection is None or connection.closed or self._written_file != self._file_on_disk():
+                connection = self._writer = self._new_writer(connection)
             driver = driver_connection(connection)
             if driver.in_transaction:
                 raise RuntimeError("a write transaction was opened inside another one")
@@ -149,6 +153,21 @@ class Database:
             finally:
                 if connection.in_transaction():
                     connection.rollback()  # SQLAlchemy's own note of the transaction; the driver's is over
+
+    def _new_writer(self, old: Connection | None) -> Connection:
+        if old is not None:
+            old.close()
+        new = self._engine.connect()
+        self._written_file = self._file_on_disk()
+        return new
+
+    def _file_on_disk(self) -> tuple[int, int] | None:
+        """Which file the path names now: not the one that is open, where the workspace was moved or made anew."""
+        try:
+            status = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_dev, status.st_ino
 
     def execute_outside_transaction(self, statement: str) -> None:
         """Run a statement, such as VACUUM, that SQLite refuses inside a transaction."""
@@ -262,6 +281,8 @@ def storage_error(folder: Path, error: OSError) -> AmlStoreError:
         return DiskFull(str(folder))
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ReadOnly(str(folder))
+    if not folder.exists():
+        return WorkspaceNotFound(str(folder))
     return StorageFailed(str(folder), str(error))
 
 

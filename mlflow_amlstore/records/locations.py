@@ -34,6 +34,11 @@ def logged_model_container(experiment_id: str, model_id: str) -> str:
     return f"{experiment_id}/models/{model_id}/artifacts"
 
 
+def is_location(location: str) -> bool:
+    """Whether this is `CONTAINER[/PATH]`, or empty: the workspace itself."""
+    return not location or (_LOGGED_MODEL.fullmatch(location) or _RUN.fullmatch(location)) is not None
+
+
 def split_location(location: str) -> tuple[str, str]:
     """Split `CONTAINER[/PATH]` into the container and the checked path ("" for the whole container).
 

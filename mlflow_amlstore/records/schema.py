@@ -77,7 +77,7 @@ def _run_migrations(connection: Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))  # % is ConfigParser's
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

@@ -38,11 +38,15 @@ _VERSION_ALIAS = re.compile(r"[vV]\d+")
 _BAD_LOGGED_MODEL_CHARACTERS = "/:.%\"'"
 
 
-@lru_cache(maxsize=16_384)
 def check_name(field: str, name: str) -> None:
     """Metric, param and tag names: letters, digits, `_-. :/`, no path that means another path, at most 250 long."""
     if not isinstance(name, str):
         raise InvalidValue(field, name, "a name must be given, as a string")
+    _check_name_text(field, name)
+
+
+@lru_cache(maxsize=16_384)
+def _check_name_text(field: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise InvalidValue(
             field,
@@ -100,9 +104,14 @@ def check_number(field: str, value: object) -> float:
 def check_integer(field: str, value: object, *, minimum: int = -MAX_INT64 - 1) -> int:
     """A step or timestamp as a 64-bit integer."""
     rule = "must be a 64-bit integer" + (f" of at least {minimum}" if minimum == 0 else "")
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidValue(field, value, rule)
-    number = operator.index(value) if isinstance(value, numbers.Integral) else int(float(value))
+    if isinstance(value, numbers.Integral):
+        number = operator.index(value)
+    elif math.isfinite(value):
+        number = int(float(value))
+    else:
+        raise InvalidValue(field, value, rule)
     if not minimum <= number <= MAX_INT64:
         raise InvalidValue(field, value, rule)
     return number
@@ -131,6 +140,13 @@ def check_run_id(run_id: object) -> str:
             "must start with a letter or digit and have only letters, digits, '_' and '-', at most 256",
         )
     return run_id
+
+
+def check_model_id(model_id: object) -> str:
+    """A logged model's id, which is part of its files' location: letters, digits, `_` and `-`."""
+    if not isinstance(model_id, str) or not _RUN_ID.fullmatch(model_id):
+        raise InvalidValue("model_id", model_id, "must have only letters, digits, '_' and '-', at most 256")
+    return model_id
 
 
 def check_experiment_name(name: object) -> str:

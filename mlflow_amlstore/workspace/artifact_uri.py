@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from mlflow_amlstore.errors import TrackingUriInvalid, WorkspaceNotFound
 from mlflow_amlstore.records.database import DATABASE_NAME
-from mlflow_amlstore.records.locations import WORKSPACE_SCHEME
+from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, is_location
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED
 
 _PREFIX = f"{EMBEDDED}://"
@@ -24,17 +24,23 @@ def artifact_uri(root_uri: str, container: str) -> str:
 def split_artifact_uri(uri: str) -> tuple[Path, str]:
     """Split an artifact URI into the workspace's folder and the location in it ("" for the workspace itself).
 
-    The workspace is the first folder on the way that is one. Raises TrackingUriInvalid, WorkspaceNotFound.
+    A workspace may lie below another one: it is the first on the way after which a location begins, or the URI ends.
+    Raises TrackingUriInvalid, WorkspaceNotFound.
     """
     path = _path(uri)
     if path is None:
         raise TrackingUriInvalid(uri, f"must start with {_PREFIX}/")
     parts = path.split("/")
+    found = None
     for end in range(2, len(parts) + 1):
         folder = Path(unquote("/".join(parts[:end])))
         if "\0" not in str(folder) and (folder / DATABASE_NAME).is_file():
-            return folder, "/".join(parts[end:])
-    raise WorkspaceNotFound(unquote(path))
+            found = folder, "/".join(parts[end:])
+            if is_location(found[1]):
+                return found
+    if found is None:
+        raise WorkspaceNotFound(unquote(path))
+    return found
 
 
 def _path(uri: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound
+from mlflow_amlstore.records.database import DATABASE_NAME
 
 FILE_NAME = "config.json"
 _SUBFOLDERS = (".azureml", "aml_config")
@@ -44,6 +45,22 @@ def find_config(start: Path | None = None) -> WorkspaceConfig:
         if _is_file(folder / FILE_NAME):
             return read_config(folder / FILE_NAME)
     raise ConfigNotFound(searched)
+
+
+def config_of(place: Path) -> WorkspaceConfig:
+    """Read the config.json that `place` is or has, itself or in `.azureml/` or `aml_config/`; no parent is searched.
+
+    An embedded workspace whose config.json is gone is still one. Raises ConfigNotFound, ConfigInvalid.
+    """
+    if place.is_file():
+        return read_config(place)
+    folders = [place, *[place / name for name in _SUBFOLDERS]]
+    for folder in folders:
+        if _is_file(folder / FILE_NAME):
+            return read_config(folder / FILE_NAME)
+    if _is_file(place / DATABASE_NAME):
+        return WorkspaceConfig(file=place / FILE_NAME, folder=place)
+    raise ConfigNotFound([str(folder) for folder in folders])
 
 
 def _is_file(file: Path) -> bool:

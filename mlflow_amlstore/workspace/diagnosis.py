@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
 from mlflow_amlstore import __version__
 from mlflow_amlstore.errors import AmlStoreError
-from mlflow_amlstore.records.database import DATABASE_NAME, Database
+from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import CURRENT_REVISION
-from mlflow_amlstore.workspace.config_json import find_config
+from mlflow_amlstore.records.sql.files import FILES_FOLDER
+from mlflow_amlstore.records.tables import files
+from mlflow_amlstore.workspace.config_json import config_of, find_config
 from mlflow_amlstore.workspace.opening import open_folder
 
 _PLUGIN_GROUPS = ("mlflow.tracking_store", "mlflow.model_registry_store", "mlflow.artifact_repository")
@@ -77,7 +82,7 @@ def _mlflow_version() -> str:
 def examine_workspace(start: Path | None) -> Iterator[Finding]:
     """Where the workspace is, and whether it can be read and written there."""
     try:
-        config = find_config(start)
+        config = find_config() if start is None else config_of(start)
     except AmlStoreError as error:
         yield Finding("config.json", False, str(error).splitlines()[0], "Run `amlstore init`, or give --workspace DIR")
         return
@@ -96,44 +101,49 @@ def examine_workspace(start: Path | None) -> Iterator[Finding]:
     yield Finding("readable", True, f"{folder}, {experiments} active experiments")
     yield Finding("schema", True, f"{found_revision or 'none'}, current is {CURRENT_REVISION}")
     yield _integrity(folder)
+    yield _contents(folder)
     yield _writable(folder)
     yield _disk_kind(folder)
     yield _disk_space(folder)
 
 
 def _found_revision(folder: Path) -> str | None:
-    try:
-        with closing(sqlite3.connect(f"file:{folder / DATABASE_NAME}?mode=ro", uri=True)) as connection:
-            revision: str = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
-            return revision
-    except (sqlite3.Error, TypeError):
-        return None
+    with closing(Database(folder)) as database:
+        try:
+            with database.read() as connection:
+                return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        except (AmlStoreError, DBAPIError):
+            return None  # what is wrong is said when it is opened
 
 
 def _integrity(folder: Path) -> Finding:
-    database = Database(folder)
-    try:
-        with database.read() as connection:
-            verdict = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
-    finally:
-        database.close()
+    with closing(Database(folder)) as database, database.read() as connection:
+        verdict = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
     if verdict == "ok":
         return Finding("database", True, "intact")
     return Finding("database", False, verdict, "Restore records.db from a copy, or `sqlite3 records.db .recover`")
 
 
+def _contents(folder: Path) -> Finding:
+    with closing(Database(folder)) as database, database.read() as connection:
+        named = set(connection.execute(select(files.c.sha256)).scalars())
+    missing = sum(not (folder / FILES_FOLDER / sha256[:2] / sha256).is_file() for sha256 in named)
+    if missing:
+        return Finding("files", False, f"{missing} of {len(named)} contents are missing", "Restore files/ from a copy")
+    return Finding("files", True, f"{len(named)} contents, all there")
+
+
 def _writable(folder: Path) -> Finding:
-    database = Database(folder, lock_timeout_s=5)
     try:
-        with database.write():
+        with closing(Database(folder, lock_timeout_s=5)) as database, database.write():
             pass
-        probe = folder / f".doctor-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        for place in (folder, folder / FILES_FOLDER, folder / FILES_FOLDER / "incoming"):
+            if place.exists():
+                probe = place / f".doctor-{os.getpid()}"
+                probe.touch()
+                probe.unlink()
     except (AmlStoreError, OSError) as error:
-        return Finding("writable", False, str(error), "See there; until then the workspace can only be read")
-    finally:
-        database.close()
+        return Finding("writable", False, str(error), "Give this user write permission there; till then it can be read")
     return Finding("writable", True, "yes")
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -183,3 +184,36 @@ class TestDoctor:
         result = amlstore("doctor", folder=tmp_path)
         assert result.exit_code == 1
         assert f"No workspace in {tmp_path}/gone" in result.out
+
+
+def test_gc_leaves_a_strangers_file_alone_and_goes_on(
+    workspace: EmbeddedWorkspace, amlstore: Amlstore, run_id: str
+) -> None:
+    workspace.records.runs.delete(run_id)
+    for folder in (workspace.folder / "files").glob("[0-9a-f][0-9a-f]"):
+        (folder / ".DS_Store").touch()
+
+    assert amlstore("gc", "-y").exit_code == 0
+
+    left = {file.name for file in (workspace.folder / "files").rglob("*") if file.is_file()}
+    assert ".DS_Store" in left
+    assert amlstore("runs", "--deleted").rows[1:] == []
+
+
+def test_a_workspace_named_by_option_is_that_one_or_none(workspace: EmbeddedWorkspace, amlstore: Amlstore) -> None:
+    below = workspace.folder / "below"
+    below.mkdir()
+
+    result = amlstore("gc", "-y", "-w", str(below))
+
+    assert result.exit_code == 2
+    assert f"No config.json found. Searched:\n  {below}" in result.err
+
+
+def test_doctor_misses_contents_that_are_gone(workspace: EmbeddedWorkspace, amlstore: Amlstore, run_id: str) -> None:
+    shutil.rmtree(workspace.folder / "files")
+
+    result = amlstore("doctor")
+
+    assert result.exit_code == 1
+    assert "2 of 2 contents are missing" in result.out

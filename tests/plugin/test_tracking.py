@@ -367,3 +367,12 @@ class TestStore:
             store.log_batch(run_id, [Metric("m", 1, 0, 0)], [Param("p", "1")], [RunTag("a?", "1")])
         data = store.get_run(run_id).data
         assert (data.metrics, data.params) == ({}, {})
+
+
+def test_a_filter_finds_a_param_whose_value_is_an_artifact_uri(amlstore_workspace: Workspace) -> None:
+    client = MlflowClient()
+    run = client.create_run("0")
+    uri = f"{run.info.artifact_uri}/last.ckpt"
+    client.log_param(run.info.run_id, "checkpoint", uri)
+    for text in (f"params.checkpoint = '{uri}'", f"attributes.artifact_uri = '{run.info.artifact_uri}'"):
+        assert [found.info.run_id for found in client.search_runs(["0"], text)] == [run.info.run_id]

@@ -11,6 +11,7 @@ from mlflow_amlstore.records.search.lexer import Kind, Token, unquoted
 Value = str | int | float | tuple[str | int | float, ...] | None
 
 _WHOLE = re.compile(r"[+-]?\d+")
+_LONGEST_INTEGER = 20  # characters, of a 64-bit number with its sign
 
 
 class Entity(str, Enum):
@@ -116,11 +117,10 @@ def read_id(token: Token) -> int | float:
 
 
 def _number(text: str) -> int | float:
-    try:
-        number = int(text)
-    except ValueError:
-        return float(text)
-    return number if -(2**63) <= number < 2**63 else float(number)  # the database has no longer integers
+    if not _WHOLE.fullmatch(text) or len(text) > _LONGEST_INTEGER:
+        return float(text)  # the database has no longer integers, and Python won't read far longer ones
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else float(number)
 
 
 EQUAL = ("=", "!=")

@@ -22,6 +22,8 @@ def parse_order_by(clauses: Sequence[str], vocabulary: Vocabulary, *, allow_dupl
     orderings: list[Ordering] = []
     seen: set[tuple[Entity, str]] = set()
     for clause in clauses:
+        if not isinstance(clause, str):
+            raise InvalidValue("order_by", clause, "must be text such as 'metrics.loss ASC'")
         ordering = _parse_clause(clause, vocabulary)
         subject = (ordering.entity, ordering.name)
         if subject not in seen:

@@ -18,6 +18,9 @@ class Comparison:
     position: int
 
 
+_MAX_COMPARISONS = 200  # SQLite nests at most 1 000 expressions
+
+
 def parse_filter(text: str | None, grammar: Grammar) -> list[Comparison]:
     """Read a filter; all its comparisons must hold. None and "" are no filter. Raises FilterInvalid.
 
@@ -36,11 +39,13 @@ class _Parser:
     def comparisons(self) -> list[Comparison]:
         if self._peek().kind is Kind.END:
             raise self._refused(self._peek(), "there is nothing but blanks")
-        found = []
+        found: list[Comparison] = []
         while self._peek().kind is not Kind.END:
             if self._peek().keyword == "AND":
                 self._take()
             else:
+                if len(found) == _MAX_COMPARISONS:
+                    raise self._refused(self._peek(), f"a filter may have {_MAX_COMPARISONS} comparisons at most")
                 found.append(self._comparison())
         return found
 

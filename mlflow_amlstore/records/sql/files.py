@@ -10,6 +10,7 @@ import hashlib
 import mimetypes
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -95,6 +96,7 @@ class SqlFiles:
                 temporary.unlink(missing_ok=True)
 
     def find(self, container: str, path: str) -> FileRecord | None:
+        _check_container(container)
         with self._database.read() as connection:
             row = connection.execute(_select_files(container).where(files.c.path == check_path(path))).first()
             return None if row is None else FileRecord(*row)
@@ -115,6 +117,7 @@ class SqlFiles:
         return sorted(listing, key=lambda child: child.path)
 
     def list_all(self, container: str, folder: str = "") -> list[FileRecord]:
+        _check_container(container)
         statement = _select_files(container).order_by(files.c.path)
         if folder:
             statement = statement.where(_at_or_under(check_path(folder)))
@@ -159,9 +162,9 @@ class SqlFiles:
         Returns the bytes given back.
         """
         freed = 0
-        freed = 0
         for folder in self._root.glob("[0-9a-f][0-9a-f]"):
-            freed += self.remove_unnamed([content.name for content in self._inside(folder).iterdir()])
+            names = [content.name for content in self._inside(folder).iterdir()]
+            freed += self.remove_unnamed([name for name in names if _SHA256.fullmatch(name)])  # the rest isn't ours
         incoming = self._root / "incoming"
         for leftover in incoming.iterdir() if incoming.is_dir() else ():
             with suppress(FileNotFoundError):  # its writer finished meanwhile
@@ -181,7 +184,7 @@ class SqlFiles:
         self, path: str, source: BinaryIO, cleanup: ExitStack, progress: _Progress, content_type: str | None
     ) -> _Incoming:
         temporary = self._inside(self._root / "incoming") / uuid.uuid4().hex
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(temporary.parent)
         cleanup.callback(temporary.unlink, missing_ok=True)
         with temporary.open("xb") as sink:
             size, sha256 = _copy_hashed(source, sink, progress)
@@ -197,12 +200,16 @@ class SqlFiles:
             for new, record in zip(received, records, strict=True):
                 replaced += _name_content(connection, container, record)
                 content = self._content_path(new.sha256)
-                content.parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(content.parent)
                 new.temporary.replace(content)
         unnamed = set(replaced) - {record.sha256 for record in records}
         if unnamed:
             self.remove_unnamed(list(unnamed))
         return records
+
+    def _make_folder(self, folder: Path) -> None:
+        self._root.mkdir(exist_ok=True)  # without its parents: a workspace that was moved away isn't to come back
+        folder.mkdir(exist_ok=True)
 
     def _content_path(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):  # the database may come from anywhere
@@ -215,12 +222,20 @@ class SqlFiles:
             raise _is_link("files folder", folder)
         return folder
 
+    def _open_regular(self, content: Path) -> BinaryIO:
+        """Open what must be a plain file, and not a link or a pipe that somebody put there."""
+        number = os.open(content, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise PathUnsafe("file content", str(content), "is not a plain file")
+        return os.fdopen(number, "rb")
+
     def _open_content(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
         record = self._get(container, path)
         while True:
             content = self._content_path(record.sha256)
             try:
-                return record, os.fdopen(os.open(content, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
+                return record, self._open_regular(content)
             except FileNotFoundError as error:
                 found, record = record, self._get(container, path)
                 if record == found and not content.exists():

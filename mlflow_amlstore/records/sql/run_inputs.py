@@ -13,7 +13,7 @@ from mlflow_amlstore.records.sql.driver_statement import DriverStatement, keys_i
 from mlflow_amlstore.records.tables import datasets as dataset_table
 from mlflow_amlstore.records.tables import run_dataset_tags, run_datasets, run_models, runs
 from mlflow_amlstore.records.types import Dataset, DatasetInput, DatasetSummary, ModelDirection, RunModel
-from mlflow_amlstore.records.validation import check_length
+from mlflow_amlstore.records.validation import check_integer, check_length, check_model_id
 
 CONTEXT_TAG = "mlflow.data.context"
 _MAX_SUMMARIES = 1000  # MLflow's (`SqlAlchemyStore._search_datasets`)
@@ -84,6 +84,9 @@ def _dataset_key(connection: Connection, experiment: int, dataset: Dataset) -> i
 
 def insert_models(connection: Connection, run_key: int, models: Sequence[RunModel]) -> None:
     """Record logged models that went into a run or came out of it."""
+    for model in models:
+        check_model_id(model.model_id)
+        check_integer("step", model.step)
     rows = [
         {"run_pk": run_key, "direction": model.direction.value, "model_id": model.model_id, "step": model.step}
         for model in models

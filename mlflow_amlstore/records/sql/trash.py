@@ -1,9 +1,11 @@
 """Deleting for good what is deleted: implements `records.store.Trash`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select
 
+from mlflow_amlstore.errors import DiskFull, WorkspaceBusy
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.locations import logged_model_container, run_container
 from mlflow_amlstore.records.sql.files import SqlFiles
@@ -37,16 +39,16 @@ class SqlTrash:
             )
 
     def empty(self, contents: TrashContents) -> int:
-        freed = 0
+        freed = self._files.sweep()  # first, as it needs no room in the database
         for run_id in contents.run_ids:
             freed += self._remove_run(run_id)
         for model_id in contents.model_ids:
             freed += self._remove_logged_model(model_id)
         for experiment_id in contents.experiment_ids:
             freed += self._remove_experiment(experiment_key(experiment_id))
-        freed += self._files.sweep()
         if contents:
-            self._database.execute_outside_transaction("VACUUM")
+            with suppress(DiskFull, WorkspaceBusy):  # what is deleted stays so; only the file doesn't get smaller yet
+                self._database.execute_outside_transaction("VACUUM")
         return freed
 
     def _remove_run(self, run_id: str) -> int:
