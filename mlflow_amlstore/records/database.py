@@ -281,7 +281,7 @@ def storage_error(folder: Path, error: OSError) -> AmlStoreError:
         return DiskFull(str(folder))
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ReadOnly(str(folder))
-    if not folder.exists():
+    if error.errno == errno.ENOENT and not folder.exists():
         return WorkspaceNotFound(str(folder))
     return StorageFailed(str(folder), str(error))
 

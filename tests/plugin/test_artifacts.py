@@ -196,7 +196,7 @@ def test_what_isnt_there_is_not_found(run_id: str, repository: WorkspaceArtifact
     with pytest.raises(MlflowException, match="File 'missing' not found") as not_found:
         repository._download_file("missing", str(local / "target"))
     assert not_found.value.error_code == "RESOURCE_DOES_NOT_EXIST"
-    with pytest.raises(MlflowException, match="File 'missing' not found") as not_found:
+    with pytest.raises(MlflowException) as not_found:
         client.download_artifacts(run_id, "missing")
     if hasattr(mlflow.entities, "LoggedModel"):  # MLflow 2 makes INTERNAL_ERROR of whatever a download raises
         assert not_found.value.error_code == "RESOURCE_DOES_NOT_EXIST"
