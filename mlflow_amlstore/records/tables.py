@@ -268,7 +268,7 @@ model_version_tags = Table(
     sqlite_with_rowid=False,
 )
 
-# `container` is a location as `records.locations` has it; the bytes lie under their hash (`records.files`).
+# `container` is a location as `records.locations` has it; the bytes lie under their hash (`records.sql.files`).
 files = Table(
     "files",
     metadata,
