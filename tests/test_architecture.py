@@ -81,7 +81,7 @@ def test_every_room_is_in_the_table_and_in_the_document() -> None:
     rooms = {_room(file.relative_to(PACKAGE).as_posix()) for file in PACKAGE.rglob("*.py")}
     assert rooms <= set(ARROWS)
     document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert [room for room in rooms if room not in document] == []
+    assert [room for room in rooms if room != "__init__" and f"`{room}" not in document] == []
 
 
 def test_rooms_import_only_along_the_arrows() -> None:

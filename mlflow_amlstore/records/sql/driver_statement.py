@@ -23,6 +23,7 @@ class DriverStatement:
 
     def __init__(self, statement: ClauseElement, *names: str) -> None:
         self._statement, self._names = statement, names
+        self.width = len(names)
 
     @cached_property
     def sql(self) -> str:
@@ -52,13 +53,15 @@ class BulkStatement:
         self._make = make
         self._by_size: dict[int, DriverStatement] = {}
 
-    def run(self, driver: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+    def run(self, driver: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> None:
         """Insert the rows, in their order."""
+        values = list(chain.from_iterable(rows))
         start = 0
         for size in self._SIZES:
-            while len(rows) - start >= size:
-                self._of_size(size).run(driver, *chain.from_iterable(rows[start : start + size]))
-                start += size
+            statement = self._of_size(size)
+            while len(values) - start >= statement.width:
+                statement.run(driver, *values[start : start + statement.width])
+                start += statement.width
 
     def _of_size(self, size: int) -> DriverStatement:
         known = self._by_size.get(size)

@@ -117,7 +117,7 @@ class Batch:
         check_batch_size(len(points), len(params), len(tags))
         check_params(params)
         check_tags(tags)
-        self._points = [_stored(*point) for point in points]
+        self._points = _Columns(points) if points else None
         self._params, self._tags, self._model_points = params, tags, model_points
 
     def write(self, connection: Connection, run_id: str) -> None:
@@ -127,38 +127,59 @@ class Batch:
         if self._params:
             _write_params(driver, run_id, key, self._params)
         if self._points:
-            _write_points(driver, key, self._points)
+            self._points.write(driver, key)
         if self._tags:
             _write_tags(driver, key, self._tags)
         if self._model_points:
             logged_models.insert_points(connection, self._model_points)
 
 
-_StoredPoint = tuple[str, int, int, float, int]  # name, step, timestamp_ms, value, value_type
+class _Columns:
+    """Checked points as columns of what is stored, and the position of the latest of each name.
 
+    Columns, and one plain loop, because a tuple or a call for each of a thousand points costs more than their checks.
+    """
 
-def _stored(name: str, value: float, step: int, timestamp_ms: int) -> _StoredPoint:
-    check_name("metric", name)
-    if type(value) is not float:
-        value = check_number(f"metric {name!r}", value)
-    if type(step) is not int or not -MAX_INT64 <= step <= MAX_INT64:
-        step = check_integer(f"step of metric {name!r}", step)
-    if type(timestamp_ms) is not int or not 0 <= timestamp_ms <= MAX_INT64:
-        timestamp_ms = check_integer(f"timestamp of metric {name!r}", timestamp_ms, minimum=0)
-    if value != value:  # NaN
-        return name, step, timestamp_ms, 0.0, NAN
-    return name, step, timestamp_ms, value, NUMBER
+    def __init__(self, given: Sequence[PointTuple]) -> None:
+        self.names: list[str] = []
+        self.steps: list[int] = []
+        self.times: list[int] = []
+        self.values: list[float] = []
+        self.value_types: list[int] = []
+        self.latest: dict[str, int] = {}
+        names, steps, times, values, latest = self.names, self.steps, self.times, self.values, self.latest
+        for position, (name, value, step, timestamp_ms) in enumerate(given):
+            if type(name) is not str or name not in latest:
+                check_name("metric", name)
+            if type(value) is not float:
+                value = check_number(f"metric {name!r}", value)
+            if type(step) is not int or not -MAX_INT64 <= step <= MAX_INT64:
+                step = check_integer(f"step of metric {name!r}", step)
+            if type(timestamp_ms) is not int or not 0 <= timestamp_ms <= MAX_INT64:
+                timestamp_ms = check_integer(f"timestamp of metric {name!r}", timestamp_ms, minimum=0)
+            is_nan = value != value
+            names.append(name)
+            steps.append(step)
+            times.append(timestamp_ms)
+            values.append(0.0 if is_nan else value)
+            self.value_types.append(NAN if is_nan else NUMBER)
+            known = latest.get(name)
+            if known is None or step > steps[known] or (step == steps[known] and self._is_later(position, known)):
+                latest[name] = position
 
+    def _is_later(self, position: int, known: int) -> bool:
+        return (self.times[position], self.values[position]) > (self.times[known], self.values[known])
 
-def _write_points(driver: sqlite3.Connection, key: int, stored: Sequence[_StoredPoint]) -> None:
-    latest: dict[str, _StoredPoint] = {}
-    for point in stored:
-        name = point[0]
-        if name not in latest or point[1:4] > latest[name][1:4]:
-            latest[name] = point
-    ids = series_ids(driver, key, latest)
-    _UPSERT_SERIES.run(driver, [(key, name, name, *point[1:], ids[name]) for name, point in latest.items()])
-    _INSERT_POINTS.run(driver, [(ids[name], step, time, value, kind) for name, step, time, value, kind in stored])
+    def write(self, driver: sqlite3.Connection, key: int) -> None:
+        """Write them inside the caller's transaction."""
+        ids = series_ids(driver, key, self.latest)
+        columns = (self.steps, self.times, self.values, self.value_types)
+        latest = [
+            (key, name, name, *[column[position] for column in columns], ids[name])
+            for name, position in self.latest.items()
+        ]
+        _UPSERT_SERIES.run(driver, latest)
+        _INSERT_POINTS.run(driver, zip([ids[name] for name in self.names], *columns, strict=True))
 
 
 def _write_params(driver: sqlite3.Connection, run_id: str, key: int, params: Sequence[tuple[str, str]]) -> None:
