@@ -53,7 +53,8 @@ def test_metrics_are_refused_when_the_disk_is_full_and_taken_again_when_there_is
             client.log_batch(run_id, metrics=[Metric("m", step, 0, step) for step in range(logged, logged + 1000)])
             logged += 1000
 
-    with pytest.raises(MlflowException, match=r"No space left on the disk of workspace .* Free some space and call again") as refused:
+    message = r"No space left on the disk of workspace .* Free some space and call again"
+    with pytest.raises(MlflowException, match=message) as refused:
         log_for_ever()
 
     assert refused.value.error_code == "RESOURCE_EXHAUSTED"
