@@ -29,7 +29,7 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     ),
     "ConfigNotFound": (errors.ConfigNotFound(["/w", "/"]), ["config.json", "\n  /w\n  /\n", "amlstore init", "portal"]),
     "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
-    "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "amlstore gc"]),
+    "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
     "FilterInvalid": (
         errors.FilterInvalid("metrics.a ~ 1", 10, "~", "expected a comparison"),
         ["'~'", "position 10", "expected a comparison", "\n  metrics.a ~ 1\n            ^"],
