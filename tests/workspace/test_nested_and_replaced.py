@@ -55,7 +55,8 @@ def test_nothing_is_written_to_the_old_place_of_a_workspace_that_was_moved(tmp_p
         client.log_metric(run_id, "m", 1.0)
     assert not workspace.path.exists()
     found = MlflowClient(Workspace.from_config(moved).get_mlflow_tracking_uri())
-    assert [file.path for file in found.list_artifacts(run_id)] == ["a.txt"]
+    listed = mlflow.artifacts.list_artifacts(found.get_run(run_id).info.artifact_uri)
+    assert [file.path for file in listed] == ["a.txt"]
 
 
 def test_a_workspace_object_can_be_sent_to_another_process(tmp_path: Path) -> None:
