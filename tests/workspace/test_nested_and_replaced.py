@@ -10,6 +10,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.records.locations import run_container
+from mlflow_amlstore.workspace.opening import open_folder
 
 
 def test_a_workspace_below_another_keeps_its_own_files(tmp_path: Path) -> None:
@@ -54,9 +56,8 @@ def test_nothing_is_written_to_the_old_place_of_a_workspace_that_was_moved(tmp_p
     with pytest.raises(MlflowException, match="No workspace in"):
         client.log_metric(run_id, "m", 1.0)
     assert not workspace.path.exists()
-    found = MlflowClient(Workspace.from_config(moved).get_mlflow_tracking_uri())
-    listed = mlflow.artifacts.list_artifacts(found.get_run(run_id).info.artifact_uri)
-    assert [file.path for file in listed] == ["a.txt"]
+    found = open_folder(Path(moved)).records.files.list_all(run_container("0", run_id))
+    assert [file.path for file in found] == ["a.txt"]
 
 
 def test_a_workspace_object_can_be_sent_to_another_process(tmp_path: Path) -> None:
