@@ -76,6 +76,7 @@ class Database:
         self._lock = threading.RLock()
         self._readers = _Readers()
         self._writer: Connection | None = None
+        self._is_writing = False
         self._written_file: tuple[int, int] | None = None
         self._frozen: _StateOnDisk | None = None
         self._engine = self._make_engine()
@@ -135,24 +136,41 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A connection in a write transaction: committed when the block ends, rolled back when it raises."""
+        """A connection in a write transaction: committed when the block ends, rolled back when it raises.
+
+        Inside another block of the same thread it is a part of that one's transaction, and rolled back alone.
+        """
         with self.our_errors(), self._lock:
+            if self._writer is not None and self._is_writing:
+                with _part_of_transaction(driver_connection(self._writer)):
+                    yield self._writer
+                return
             connection = self._writer
             if connection is None or connection.closed or self._written_file != self._file_on_disk():
                 connection = self._writer = self._new_writer(connection)
             driver = driver_connection(connection)
-            if driver.in_transaction:
-                raise RuntimeError("a write transaction was opened inside another one")
             driver.execute("BEGIN IMMEDIATE")
+            self._is_writing = True
             try:
                 yield connection
+                _must_be_in_transaction(driver)
                 driver.commit()
             except BaseException:
                 driver.rollback()
                 raise
             finally:
+                self._is_writing = False
                 if connection.in_transaction():
                     connection.rollback()  # SQLAlchemy's own note of the transaction; the driver's is over
+
+    @contextmanager
+    def write_alone(self) -> Iterator[Connection]:
+        """As `write`, for what changes files beside the records: it can't be part of a transaction that may yet fail."""
+        with self._lock:
+            if self._is_writing:
+                raise RuntimeError("files can't be changed inside a transaction of several calls")
+            with self.write() as connection:
+                yield connection
 
     def _new_writer(self, old: Connection | None) -> Connection:
         if old is not None:
@@ -237,6 +255,26 @@ class Database:
         for inherited in (self._engine, self._writer):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
         self._start()
+
+
+def _must_be_in_transaction(driver: sqlite3.Connection) -> None:
+    """SQLite itself rolls all of it back on some errors (a full disk), which a caller may have caught in one part."""
+    if not driver.in_transaction:
+        raise sqlite3.OperationalError("disk I/O error: the transaction was given up")
+
+
+@contextmanager
+def _part_of_transaction(driver: sqlite3.Connection) -> Iterator[None]:
+    _must_be_in_transaction(driver)
+    driver.execute("SAVEPOINT part")  # the innermost of this name is meant, where they are nested
+    try:
+        yield
+    except BaseException:
+        if driver.in_transaction:
+            driver.execute("ROLLBACK TO part")
+            driver.execute("RELEASE part")
+        raise
+    driver.execute("RELEASE part")
 
 
 class _Readers:

@@ -13,7 +13,7 @@ from mlflow_amlstore.errors import ReadOnly, SchemaTooNew, WorkspaceBusy, Worksp
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
 
-CURRENT_REVISION = "0001"
+CURRENT_REVISION = "0002"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -52,7 +52,7 @@ def _upgrade(database: Database) -> None:
     with database.write() as connection:
         if _revision(connection, database) == CURRENT_REVISION:
             return  # another process was first
-        _run_migrations(connection)
+        run_migrations(connection)
         if connection.execute(select(tables.workspace.c.workspace_id)).first() is None:
             _add_first_rows(connection, database.now_ms())
 
@@ -72,14 +72,18 @@ def _revision(connection: Connection, database: Database) -> str | None:
     return revision
 
 
-def _run_migrations(connection: Connection) -> None:
+def run_migrations(connection: Connection, revision: str = "head") -> None:
+    """Bring a database to a revision inside the caller's transaction."""
     from alembic import command  # slow to import, and rarely needed
     from alembic.config import Config
+
+    if not connection.in_transaction():
+        connection.begin()  # else Alembic begins and ends it, and with it the driver's
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))  # % is ConfigParser's
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _add_first_rows(connection: Connection, now_ms: int) -> None:

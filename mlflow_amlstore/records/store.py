@@ -10,6 +10,7 @@ Filters and orderings are MLflow's search grammar (`records.search`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -19,6 +20,7 @@ from mlflow_amlstore.records.types import (
     ExperimentRecord,
     FileListing,
     FileRecord,
+    KeyRecord,
     LoggedModelPoint,
     LoggedModelRecord,
     MetricKind,
@@ -449,8 +451,33 @@ class Trash(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """Keys of a service over this workspace. Only their hashes are here."""
+
+    def add(self, key: KeyRecord) -> None:
+        """Add a key. Raises AlreadyExists for an id or an active key's name that is there."""
+        ...
+
+    def find(self, key_id: str) -> KeyRecord | None:
+        """Return a key, revoked ones too, or None."""
+        ...
+
+    def list_keys(self) -> list[KeyRecord]:
+        """Return all keys, revoked ones too, the oldest first."""
+        ...
+
+    def revoke(self, key_id: str) -> None:
+        """Revoke a key for good; nothing happens where it is revoked. Raises NotFound."""
+        ...
+
+
 class RecordStore(Protocol):
     """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
+
+    @property
+    def workspace_id(self) -> str:
+        """The workspace's own id, which stays with its records wherever they go."""
+        ...
 
     @property
     def experiments(self) -> Experiments: ...
@@ -472,6 +499,27 @@ class RecordStore(Protocol):
 
     @property
     def trash(self) -> "Trash": ...
+
+    @property
+    def keys(self) -> Keys: ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Make the calls in the block one transaction, durable when it ends; each call is still whole or absent.
+
+        For short writes of records: other writers wait meanwhile. Files can't be written or deleted in it.
+        """
+        ...
+
+    def once(self, request_id: str, apply: Callable[[], bytes]) -> bytes:
+        """Call `apply` in a transaction and return its answer, or the answer of the time before for a known id.
+
+        The id and the answer are remembered in the same transaction, for at least a day.
+        """
+        ...
+
+    def forget_old_requests(self) -> None:
+        """Forget the ids that `once` has remembered for more than a day."""
+        ...
 
     def close(self) -> None:
         """Release connections; the store may not be used afterwards. Calling it again does nothing."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -278,8 +279,33 @@ files = Table(
     Column("sha256", String(64), nullable=False),
     Column("content_type", Text, nullable=False),
     Column("modified_ms", BigInteger, nullable=False),
+    Column("md5", String(32)),  # as the one who sent the content gave it
     PrimaryKeyConstraint("container", "path"),
     CheckConstraint("size_bytes >= 0", name="size_bytes"),
     Index("ix_files_sha256", "sha256"),
+    sqlite_with_rowid=False,
+)
+
+# Keys of a service over this workspace, hashed.
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+# Writes of clients that may send one again, and what they were answered.
+applied_requests = Table(
+    "applied_requests",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("answer", LargeBinary, nullable=False),
+    Column("applied_ms", BigInteger, nullable=False),
+    Index("ix_applied_requests_applied_ms", "applied_ms"),
     sqlite_with_rowid=False,
 )

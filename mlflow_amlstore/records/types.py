@@ -217,13 +217,15 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file of a container. `sha256` is lower-case hex; `path` is relative, with forward slashes."""
+    """One file of a container. `path` is relative, with forward slashes; `sha256` is lower-case hex, and so is `md5`,
+    which is known where the file's sender gave it."""
 
     path: str
     size_bytes: int
     sha256: str
     content_type: str
     modified_ms: int
+    md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,3 +313,15 @@ class TrashContents:
 
     def __bool__(self) -> bool:
         return bool(self.experiment_ids or self.run_ids or self.model_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key of a service over this workspace; `sha256` is of the secret, which is kept nowhere."""
+
+    key_id: str
+    name: str
+    role: str
+    sha256: str
+    created_ms: int
+    revoked_ms: int | None

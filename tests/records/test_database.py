@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from mlflow_amlstore.errors import InvalidValue, WorkspaceBusy, WorkspaceNotFound
-from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.errors import InvalidValue, StorageFailed, WorkspaceBusy, WorkspaceNotFound
+from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.schema import create_database
 
 INSERT = text("INSERT INTO experiments (name, created_ms, updated_ms) VALUES (:name, 0, 0)")
@@ -65,14 +65,47 @@ def test_a_reader_keeps_the_state_it_began_with(database: Database) -> None:
     assert _names(database) == ["Default", "new"]
 
 
-def test_a_write_inside_a_write_is_a_mistake_of_ours(database: Database) -> None:
+def test_a_write_inside_a_write_is_part_of_it_and_rolled_back_alone(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(INSERT, {"name": "first"})
+        with pytest.raises(ZeroDivisionError), database.write() as part:
+            part.execute(INSERT, {"name": "undone"})
+            raise ZeroDivisionError
+        with database.write() as part:
+            part.execute(INSERT, {"name": "second"})
+
+    assert _names(database) == ["Default", "first", "second"]
+
+
+def test_what_a_part_wrote_goes_with_the_whole(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.write():
+        with database.write() as part:
+            part.execute(INSERT, {"name": "undone"})
+        raise ZeroDivisionError
+
+    assert _names(database) == ["Default"]
+
+
+def test_a_transaction_that_sqlite_gave_up_is_not_reported_as_written(database: Database) -> None:
+    with pytest.raises(StorageFailed, match="the transaction was given up"), database.write() as connection:
+        connection.execute(INSERT, {"name": "lost"})
+        driver_connection(connection).rollback()  # as SQLite does on a full disk
+
+    with pytest.raises(StorageFailed, match="the transaction was given up"), database.write() as connection:
+        driver_connection(connection).rollback()
+        with database.write() as part:
+            part.execute(INSERT, {"name": "must not be written outside the transaction"})
+
+    assert _names(database) == ["Default"]
+
+
+def test_files_are_not_changed_inside_a_transaction_that_may_yet_fail(database: Database) -> None:
     with (
-        pytest.raises(RuntimeError, match="a write transaction was opened inside another one"),
+        pytest.raises(RuntimeError, match="files can't be changed inside a transaction"),
         database.write(),
-        database.write(),
+        database.write_alone(),
     ):
         pass
-    assert _names(database) == ["Default"]
 
 
 def test_a_lock_that_isnt_released_in_time_is_reported_with_the_time_waited(database: Database) -> None:

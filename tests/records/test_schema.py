@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from mlflow_amlstore.errors import SchemaTooNew, StorageFailed, WorkspaceCorrupt, WorkspaceNotFound
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.schema import CURRENT_REVISION, create_database, upgrade_database
+from mlflow_amlstore.records.schema import CURRENT_REVISION, create_database, run_migrations, upgrade_database
 
 
 def _execute(folder: Path, script: str) -> None:
@@ -40,6 +40,21 @@ def test_the_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
+
+
+def test_a_workspace_of_the_first_schema_is_brought_up_to_date_with_its_files(tmp_path: Path) -> None:
+    _execute(tmp_path, "PRAGMA journal_mode = WAL")
+    database = Database(tmp_path)
+    with database.write() as connection:
+        run_migrations(connection, "0001")
+    _execute(tmp_path, "INSERT INTO workspace VALUES ('w', 1)")
+    _execute(tmp_path, f"INSERT INTO files VALUES ('0/run/artifacts', 'a.txt', 1, '{'0' * 64}', 'text/plain', 5)")
+
+    upgrade_database(database)
+
+    assert _query(tmp_path, "SELECT version_num FROM alembic_version") == [(CURRENT_REVISION,)]
+    assert _query(tmp_path, "SELECT path, modified_ms, md5 FROM files") == [("a.txt", 5, None)]
+    assert _query(tmp_path, "SELECT count(*) FROM keys") == [(0,)]
 
 
 def test_creating_twice_changes_nothing(tmp_path: Path) -> None:
@@ -80,9 +95,9 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
         ),
         (
             "CREATE TABLE alembic_version (version_num); CREATE TABLE workspace (workspace_id);"
-            "INSERT INTO alembic_version VALUES ('0002')",
+            "INSERT INTO alembic_version VALUES ('9999')",
             SchemaTooNew,
-            "has schema 0002, which is newer than the 0001 that this release knows",
+            "has schema 9999, which is newer than the 0002 that this release knows",
         ),
     ],
 )

@@ -133,7 +133,7 @@ class SqlFiles:
         if path:
             chosen = and_(chosen, _at_or_under(check_path(path)))
         with self._our_errors():
-            with self._database.write() as connection:
+            with self._database.write_alone() as connection:
                 hashes = list(connection.execute(select(files.c.sha256).where(chosen)).scalars())
                 for sha256 in hashes:
                     self._content_path(sha256)  # refuses a link before anything is gone
@@ -147,7 +147,7 @@ class SqlFiles:
         In a write transaction, because a writer names its content in one too: no content goes that is being named.
         """
         freed = 0
-        with self._database.write() as connection:
+        with self._database.write_alone() as connection:
             for sha256 in set(hashes):
                 if connection.execute(select(files.c.path).where(files.c.sha256 == sha256).limit(1)).first() is None:
                     content = self._content_path(sha256)
@@ -196,7 +196,7 @@ class SqlFiles:
         now = self._database.now_ms()
         records = [FileRecord(new.path, new.size_bytes, new.sha256, new.content_type, now) for new in received]
         replaced: list[str] = []
-        with self._database.write() as connection:
+        with self._database.write_alone() as connection:
             for new, record in zip(received, records, strict=True):
                 replaced += _name_content(connection, container, record)
                 content = self._content_path(new.sha256)

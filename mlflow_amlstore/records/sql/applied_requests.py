@@ -1,0 +1,43 @@
+"""Writes that a client may send again, remembered with their answers, in the transaction that made them."""
+
+from collections.abc import Callable
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.database import Database, driver_connection
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.tables import applied_requests
+
+REMEMBERED_MS = 24 * 3600 * 1000
+_MAX_ID_LENGTH = 64
+
+_SELECT_ANSWER = DriverStatement(
+    select(applied_requests.c.answer).where(applied_requests.c.request_id == bindparam("request")), "request"
+)
+_INSERT = DriverStatement(insert(applied_requests), "request_id", "answer", "applied_ms")
+
+
+class SqlAppliedRequests:
+    """The applied requests of one workspace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def once(self, request_id: str, apply: Callable[[], bytes]) -> bytes:
+        if not 0 < len(request_id) <= _MAX_ID_LENGTH:
+            raise InvalidValue("request id", request_id, f"must have 1 to {_MAX_ID_LENGTH} characters")
+        with self._database.write() as connection:
+            driver = driver_connection(connection)
+            known = _SELECT_ANSWER.run(driver, request_id).fetchone()
+            if known is not None:
+                return bytes(known[0])
+            answer = apply()
+            _INSERT.run(driver, request_id, answer, self._database.now_ms())
+            return answer
+
+    def forget_old(self) -> None:
+        """Forget what no client will send again."""
+        with self._database.write() as connection:
+            oldest = self._database.now_ms() - REMEMBERED_MS
+            connection.execute(delete(applied_requests).where(applied_requests.c.applied_ms < oldest))
