@@ -10,22 +10,34 @@ from collections.abc import Sequence
 __all__ = [
     "AlreadyExists",
     "AmlStoreError",
+    "BadRequest",
+    "BodyInvalid",
     "Changed",
     "ConfigInvalid",
     "ConfigNotFound",
     "Deleted",
     "DiskFull",
+    "ExtraMissing",
     "FilterInvalid",
     "InvalidState",
     "InvalidValue",
+    "LoginNeeded",
+    "NotAllowed",
     "NotFound",
     "NotSupported",
     "PageTokenInvalid",
     "PathUnsafe",
+    "PayloadTooLarge",
     "ReadOnly",
+    "RequestTimedOut",
+    "RouteNotFound",
     "SchemaTooNew",
+    "ServiceError",
+    "ServiceUnreachable",
     "StorageFailed",
+    "TokenRefused",
     "TrackingUriInvalid",
+    "TransferBroken",
     "WorkspaceBusy",
     "WorkspaceCorrupt",
     "WorkspaceNotFound",
@@ -139,6 +151,20 @@ class InvalidState(AmlStoreError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
+
+
+class ExtraMissing(AmlStoreError):
+    """A package that one of this package's extras brings isn't installed."""
+
+    mlflow_code = "INVALID_STATE"
+    http_status = 500  # as MLflow maps it
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        self.what, self.package, self.extra = what, package, extra
+        super().__init__(
+            f"{what} needs the package {package}, which is not installed. "
+            f"Run `pip install 'mlflow-amlstore[{extra}]'`"
+        )
 
 
 class Changed(AmlStoreError):
@@ -292,3 +318,139 @@ class StorageFailed(AmlStoreError):
     def __init__(self, folder: str, problem: str) -> None:
         self.folder, self.problem = folder, problem
         super().__init__(f"The workspace {folder} could not be read or written: {problem}. Check the disk it is on")
+
+
+class BadRequest(AmlStoreError):
+    """A request that can't be read: not JSON, the wrong content type, a header or parameter that makes no sense."""
+
+    mlflow_code = "BAD_REQUEST"
+    http_status = 400
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+
+
+class BodyInvalid(BadRequest):
+    """A request's body or query lacks a field, or has one of the wrong type."""
+
+    mlflow_code = "INVALID_PARAMETER_VALUE"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Invalid request: {problem}")
+
+
+class RequestTimedOut(BadRequest):
+    """A request's body didn't arrive in time."""
+
+    http_status = 408
+
+    def __init__(self, waited_s: float) -> None:
+        self.waited_s = waited_s
+        super().__init__(f"No more of the request's body came for {waited_s:.0f} s; send it again")
+
+
+class PayloadTooLarge(AmlStoreError):
+    """A request body over its route's limit."""
+
+    mlflow_code = "BAD_REQUEST"
+    http_status = 413
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(
+            f"The request's body is over {limit_bytes} bytes, the most this route takes; send less at once"
+        )
+
+
+class RouteNotFound(AmlStoreError):
+    """The service has nothing under this method and path."""
+
+    mlflow_code = "ENDPOINT_NOT_FOUND"
+    http_status = 404
+
+    def __init__(self, method: str, path: str) -> None:
+        self.method, self.path = method, path
+        super().__init__(f"This service has no route {method} {_shown(path)}; its routes are listed in /openapi.json")
+
+
+class TokenRefused(AmlStoreError):
+    """No credential came with a request, or one that isn't good (any more); the message never repeats it."""
+
+    mlflow_code = "UNAUTHENTICATED"
+    http_status = 401
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"{problem}. Get a fresh tracking URI from get_mlflow_tracking_uri() or `amlstore uri`, "
+            "or log in with `amlstore login URL`"
+        )
+
+
+class NotAllowed(AmlStoreError):
+    """The credential is good, but not for this."""
+
+    mlflow_code = "PERMISSION_DENIED"
+    http_status = 403
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+
+
+class LoginNeeded(AmlStoreError):
+    """No credential for a service can be found on this machine."""
+
+    mlflow_code = "UNAUTHENTICATED"
+    http_status = 401
+    exit_code = 2
+
+    def __init__(self, service_url: str, searched: str) -> None:
+        self.service_url, self.searched = service_url, searched
+        super().__init__(
+            f"No credential for {service_url} ({searched}). Log in with `amlstore login {service_url}`, "
+            "or set AMLSTORE_KEY to a key that the service's owner made with `amlstore keys create`"
+        )
+
+
+class ServiceUnreachable(AmlStoreError):
+    """A service didn't answer, or not in a way that makes sense, however often it was asked."""
+
+    mlflow_code = "TEMPORARILY_UNAVAILABLE"
+    http_status = 503
+
+    def __init__(self, service_url: str, problem: str) -> None:
+        self.service_url = service_url
+        super().__init__(
+            f"The workspace service {service_url} can't be reached: {problem}. Check the address and that it runs"
+        )
+
+
+class TransferBroken(AmlStoreError):
+    """What arrived of a file is not what was sent."""
+
+    mlflow_code = "DATA_LOSS"
+    http_status = 400
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        super().__init__(f"The transfer of {_shown(name)} went wrong: {problem}. Nothing was kept of it; send it again")
+
+
+# The codes that a service of this package answers with, all of which every MLflow from 2.16 knows.
+_CODES_OF_A_SERVICE = frozenset(
+    "ABORTED BAD_REQUEST DATA_LOSS ENDPOINT_NOT_FOUND INTERNAL_ERROR INVALID_PARAMETER_VALUE INVALID_STATE "
+    "NOT_IMPLEMENTED PERMISSION_DENIED RESOURCE_ALREADY_EXISTS RESOURCE_CONFLICT RESOURCE_DOES_NOT_EXIST "
+    "RESOURCE_EXHAUSTED TEMPORARILY_UNAVAILABLE UNAUTHENTICATED".split()
+)
+
+
+class ServiceError(AmlStoreError):
+    """A workspace service refused a request, with the code and the sentence that it gave; `http_status` is its own.
+
+    A code that isn't one of ours (some proxy's) becomes INTERNAL_ERROR.
+    """
+
+    def __init__(self, error_code: str, message: str, http_status: int = 500) -> None:
+        self.error_code, self.message = error_code, message
+        self.mlflow_code = error_code if error_code in _CODES_OF_A_SERVICE else "INTERNAL_ERROR"
+        self.http_status = http_status
+        super().__init__(message)

@@ -19,6 +19,11 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.AlreadyExists("experiment", "iris", "Choose another name"),
         ["Experiment", "'iris'", "already exists", "Choose another name"],
     ),
+    "BadRequest": (errors.BadRequest("The request's body is not JSON"), ["The request's body is not JSON"]),
+    "BodyInvalid": (
+        errors.BodyInvalid("Expected `int`, got `str` - at `$.step`"),
+        ["Invalid request", "Expected `int`", "$.step"],
+    ),
     "Changed": (
         errors.Changed("param", "run7", "lr", "0.1", "0.2"),
         ["param", "key='lr'", "'0.1'", "'0.2'", "run7", "is not allowed"],
@@ -30,6 +35,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "ConfigNotFound": (errors.ConfigNotFound(["/w", "/"]), ["config.json", "\n  /w\n  /\n", "amlstore init", "portal"]),
     "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
     "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
+    "ExtraMissing": (
+        errors.ExtraMissing("`amlstore serve`", "uvicorn", "service"),
+        ["`amlstore serve`", "uvicorn", "not installed", "pip install 'mlflow-amlstore[service]'"],
+    ),
     "FilterInvalid": (
         errors.FilterInvalid("metrics.a ~ 1", 10, "~", "expected a comparison"),
         ["'~'", "position 10", "expected a comparison", "\n  metrics.a ~ 1\n            ^"],
@@ -39,6 +48,11 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.InvalidValue("metric name", "a?", "must be short"),
         ["metric name", "'a?'", "must be short"],
     ),
+    "LoginNeeded": (
+        errors.LoginNeeded("https://h", "AMLSTORE_KEY: none"),
+        ["No credential for https://h", "AMLSTORE_KEY: none", "`amlstore login https://h`", "amlstore keys create"],
+    ),
+    "NotAllowed": (errors.NotAllowed("This needs the role owner"), ["This needs the role owner"]),
     "NotFound": (errors.NotFound("run", "x", "`amlstore runs` lists them"), ["Run 'x' not found", "`amlstore runs`"]),
     "NotSupported": (
         errors.NotSupported("Tracing", "Use runs"),
@@ -52,12 +66,31 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.PathUnsafe("artifact path", "/x", "must be relative"),
         ["artifact path", "'/x'", "must be relative"],
     ),
+    "PayloadTooLarge": (errors.PayloadTooLarge(1024), ["over 1024 bytes", "the most this route takes", "send less"]),
     "ReadOnly": (errors.ReadOnly("/w"), ["/w", "read-only", "Give this user write permission"]),
+    "RequestTimedOut": (errors.RequestTimedOut(30.0), ["request's body", "30 s", "send it again"]),
+    "RouteNotFound": (errors.RouteNotFound("GET", "/x"), ["GET '/x'", "no route", "/openapi.json"]),
     "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "pip install -U"]),
+    "ServiceError": (
+        errors.ServiceError("RESOURCE_DOES_NOT_EXIST", "Run 'x' not found", 404),
+        ["Run 'x' not found"],
+    ),
+    "ServiceUnreachable": (
+        errors.ServiceUnreachable("https://h", "connection refused"),
+        ["https://h", "connection refused", "Check the address"],
+    ),
     "StorageFailed": (errors.StorageFailed("/w", "I/O error"), ["/w", "I/O error", "Check the disk"]),
+    "TokenRefused": (
+        errors.TokenRefused("The tracking URI expired at noon"),
+        ["expired at noon", "get_mlflow_tracking_uri()", "`amlstore uri`", "`amlstore login URL`"],
+    ),
     "TrackingUriInvalid": (
         errors.TrackingUriInvalid("amlstore://x", "must be"),
         ["tracking URI", "'amlstore://x'", "must"],
+    ),
+    "TransferBroken": (
+        errors.TransferBroken("a.bin", "it got shorter"),
+        ["'a.bin'", "it got shorter", "Nothing was kept", "send it again"],
     ),
     "WorkspaceBusy": (errors.WorkspaceBusy("/w", 60.0), ["/w", "60 s", "not recorded", "amlstore doctor"]),
     "WorkspaceCorrupt": (errors.WorkspaceCorrupt("/w", "malformed"), ["/w", "malformed", "Restore records.db"]),
@@ -119,15 +152,22 @@ def test_every_error_becomes_mlflows_with_its_code_and_status(kind: type[AmlStor
     error = EXAMPLES[kind.__name__][0]
     with pytest.raises(MlflowException) as raised, as_mlflow_errors():
         raise error
-    assert (raised.value.message, raised.value.error_code) == (str(error), kind.mlflow_code)
+    assert (raised.value.message, raised.value.error_code) == (str(error), error.mlflow_code)
     assert raised.value.__cause__ is error
 
 
 def test_statuses_are_those_that_mlflow_itself_answers_with() -> None:
-    ours_alone = {"RESOURCE_EXHAUSTED": 507}  # a full disk; MLflow's 429 means too many requests
+    # MLflow has no codes that tell these from others: its 429 means too many requests, its DATA_LOSS is the server's.
+    ours_alone = {"DiskFull": 507, "PayloadTooLarge": 413, "RequestTimedOut": 408, "TransferBroken": 400}
     for kind in CLASSES:
         status = MlflowException("", databricks_pb2.ErrorCode.Value(kind.mlflow_code)).get_http_status_code()
-        assert kind.http_status == ours_alone.get(kind.mlflow_code, status), kind
+        assert kind.http_status == ours_alone.get(kind.__name__, status), kind
+
+
+def test_a_services_refusal_keeps_its_code_and_another_servers_becomes_internal_error() -> None:
+    for kind in CLASSES:
+        assert errors.ServiceError(kind.mlflow_code, "no", kind.http_status).mlflow_code == kind.mlflow_code
+    assert errors.ServiceError("TEAPOT", "no", 418).mlflow_code == "INTERNAL_ERROR"
 
 
 def test_a_value_too_long_is_cut_in_its_message() -> None:

@@ -1,11 +1,14 @@
-"""MLflow's three plugin classes over a workspace. MLflow finds them by entry point and loads this module at
-`import mlflow`, so nothing here imports more before it is called."""
+"""MLflow's three plugin classes, over an embedded workspace and over a service's. MLflow finds them by entry point and
+loads this module at `import mlflow`, so nothing here imports more before it is called."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow_amlstore.plugin.artifacts import WorkspaceArtifactRepository
     from mlflow_amlstore.plugin.registry import RegistryStore
+    from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
+    from mlflow_amlstore.plugin.remote_registry import RemoteRegistryStore
+    from mlflow_amlstore.plugin.remote_tracking import RemoteTrackingStore
     from mlflow_amlstore.plugin.tracking import TrackingStore
 
 
@@ -33,3 +36,29 @@ def artifact_repository(
     from mlflow_amlstore.plugin.artifacts import WorkspaceArtifactRepository
 
     return WorkspaceArtifactRepository(artifact_uri, tracking_uri, registry_uri)
+
+
+def remote_tracking_store(store_uri: str, artifact_uri: str | None = None) -> "RemoteTrackingStore":
+    """The tracking store of the service that an `azureml://` or `azureml+http://` URI names.
+
+    `artifact_uri` is not used, as above.
+    """
+    from mlflow_amlstore.plugin.remote_tracking import tracking_store_of
+
+    return tracking_store_of(store_uri)
+
+
+def remote_model_registry_store(store_uri: str, tracking_uri: str | None = None) -> "RemoteRegistryStore":
+    """The model registry of the service that an `azureml://` or `azureml+http://` URI names."""
+    from mlflow_amlstore.plugin.remote_registry import registry_store_of
+
+    return registry_store_of(store_uri)
+
+
+def remote_artifact_repository(
+    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> "RemoteArtifactRepository":
+    """The files of a service that an `azureml://` or `azureml+http://` artifact URI names."""
+    from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
+
+    return RemoteArtifactRepository(artifact_uri, tracking_uri, registry_uri)

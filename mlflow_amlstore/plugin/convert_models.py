@@ -1,11 +1,10 @@
-"""Registered models, versions and logged models as MLflow's entities, and filters on their URIs as records have them.
+"""Registered models, versions and logged models as MLflow's entities.
 
 MLflow's entities have gained constructor arguments since 2.16; which of them this MLflow takes is found out once, here.
 `mlflow.entities.LoggedModel` came with MLflow 3, so it is looked up when it is needed.
 """
 
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +19,6 @@ from mlflow_amlstore.workspace.artifact_uri import from_stored_source
 _MODEL_TAG: Callable[[str, str], model_registry.RegisteredModelTag] = model_registry.RegisteredModelTag
 _VERSION_TAG: Callable[[str, str], model_registry.ModelVersionTag] = model_registry.ModelVersionTag
 _ALIAS: Callable[[str, int], model_registry.RegisteredModelAlias] = model_registry.RegisteredModelAlias
-
-_COMPARED = r"""[`"]?\s*(?:=|!=|I?LIKE\b|(?:NOT\s+)?IN\b)\s*(?:'[^']*'|"[^"]*"|\((?:'[^']*'|"[^"]*"|[^)'"])*\))"""
 
 _MODEL_TAKES = frozenset(inspect.signature(model_registry.RegisteredModel).parameters)
 _VERSION_TAKES = frozenset(inspect.signature(model_registry.ModelVersion).parameters)
@@ -82,18 +79,6 @@ def logged_model(record: LoggedModelRecord, root_uri: str) -> "mlflow_entities.L
         params=record.params,
         metrics=[_metric(point) for point in record.metrics],
     )
-
-
-def stored_filter(filter_string: str | None, attribute: str, root_uri: str, stored_root: str) -> str | None:
-    """Put `stored_root` for this workspace's root in the values that a filter compares `attribute` with.
-
-    Records keep `workspace:/…` as a source and no root in an artifact location, and filters are compared with those.
-    """
-    if not filter_string:
-        return filter_string
-    root = re.compile(rf"""(?<=['"]){re.escape(root_uri)}/""")
-    comparison = re.compile(rf"\b{attribute}{_COMPARED}", re.IGNORECASE)
-    return comparison.sub(lambda match: root.sub(stored_root, match[0]), filter_string)
 
 
 def _metric(point: LoggedModelPoint) -> mlflow_entities.Metric:

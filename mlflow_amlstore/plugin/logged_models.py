@@ -1,6 +1,7 @@
 """Logged models as MLflow's tracking store has them. MLflow 3 brought them: MLflow 2 can't import this module."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from mlflow.entities import LoggedModel, LoggedModelParameter, LoggedModelStatus, LoggedModelTag
@@ -11,6 +12,7 @@ from mlflow_amlstore.plugin import convert_models
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import LoggedModelRecord, OrderTerm
+from mlflow_amlstore.workspace.artifact_uri import stored_filter, to_stored_location
 
 _DEFAULT_MAX_RESULTS = 100  # as MLflow's
 
@@ -58,11 +60,11 @@ class LoggedModelsMixin:
         page_token: str | None = None,
     ) -> PagedList[LoggedModel]:
         """Return a page of logged models; `datasets` and `order_by` are MLflow's dictionaries."""
-        filter_string = convert_models.stored_filter(filter_string, "artifact_location", self._root_uri, "")
+        to_stored = partial(to_stored_location, self._root_uri)
         with as_mlflow_errors():
             page = self._records.logged_models.search(
                 experiment_ids,
-                filter=filter_string,
+                filter=stored_filter(filter_string, "artifact_location", to_stored),
                 datasets=[_dataset(given) for given in datasets or ()],
                 order_by=[_order_term(given) for given in order_by or ()],
                 max_results=max_results or _DEFAULT_MAX_RESULTS,

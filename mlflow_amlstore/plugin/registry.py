@@ -1,8 +1,8 @@
 """MLflow's model registry over a workspace's models. Prompts are in MLflow's base class, which makes models of them."""
 
-import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag, RegisteredModel, RegisteredModelTag
 from mlflow.store.entities.paged_list import PagedList
@@ -15,21 +15,10 @@ from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.plugin import convert_models
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
-from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, logged_model_container
 from mlflow_amlstore.records.validation import model_version_key
-from mlflow_amlstore.workspace.artifact_uri import from_stored_source, to_stored_source
+from mlflow_amlstore.workspace.artifact_uri import from_stored_source, stored_filter, to_stored_source
+from mlflow_amlstore.workspace.model_source import origin_of_version
 from mlflow_amlstore.workspace.opening import open_workspace
-
-_LOGGED_MODEL_URI = re.compile(r"models:/(?://)?(?P<model_id>m-[\w\-]+)")
-_VERSION_URI = re.compile(r"models:/(?://)?(?P<name>[^/:]+)/(?P<version>\d+)")
-
-
-class _Origin(NamedTuple):
-    """Where the files of a version to be made are, if not at its source, and what it was made from."""
-
-    storage_location: str | None
-    run_id: str | None
-    model_id: str | None
 
 
 class RegistryStore(AbstractStore):
@@ -40,8 +29,8 @@ class RegistryStore(AbstractStore):
         self._store_uri, self._tracking_uri = store_uri, tracking_uri
         with as_mlflow_errors():
             workspace = open_workspace(store_uri)
+        self._records = workspace.records
         self._models = workspace.records.models
-        self._logged_models = workspace.records.logged_models
         self._root_uri = workspace.root_uri
 
     def __reduce__(self) -> tuple[type["RegistryStore"], tuple[str, str | None]]:
@@ -150,7 +139,7 @@ class RegistryStore(AbstractStore):
             if not isinstance(source, str):
                 raise InvalidValue("model source", source, "must be a URI, as a string")
             stored_source = to_stored_source(self._root_uri, source)
-            origin = self._origin(stored_source, run_id, model_id)
+            origin = origin_of_version(self._records, stored_source, run_id, model_id)
             record = self._models.create_version(
                 name,
                 stored_source,
@@ -162,23 +151,6 @@ class RegistryStore(AbstractStore):
                 tags=_by_key(tags),
             )
         return convert_models.model_version(record, self._root_uri)
-
-    def _origin(self, source: str, run_id: str | None, model_id: str | None) -> _Origin:
-        """Look up what a `models:/` source stands for, in this workspace whatever the global tracking URI is."""
-        if match := _LOGGED_MODEL_URI.fullmatch(source):
-            model = self._logged_models.get(match["model_id"])
-            container = logged_model_container(model.experiment_id, model.model_id)
-            location = model.artifact_location or WORKSPACE_SCHEME + container
-            return _Origin(location, run_id or model.source_run_id, model_id or model.model_id)
-        if match := _VERSION_URI.fullmatch(source):
-            version = self._models.get_version(match["name"], int(match["version"]))
-            return _Origin(version.storage_location, run_id, model_id)
-        if source.startswith("models:"):
-            rule = "must name a version, as in models:/NAME/1, or a logged model, as in models:/m-…"
-            raise InvalidValue("model source", source, rule)
-        if model_id and not run_id:
-            run_id = self._logged_models.get(model_id, allow_deleted=True).source_run_id
-        return _Origin(None, run_id, model_id)
 
     def update_model_version(self, name: str, version: int | str, description: str | None = None) -> ModelVersion:
         """Set a version's description."""
@@ -227,10 +199,10 @@ class RegistryStore(AbstractStore):
         page_token: str | None = None,
     ) -> PagedList[ModelVersion]:
         """Return a page of versions."""
-        filter_string = convert_models.stored_filter(filter_string, "source_path", self._root_uri, WORKSPACE_SCHEME)
+        to_stored = partial(to_stored_source, self._root_uri)
         with as_mlflow_errors():
             page = self._models.search_versions(
-                filter=filter_string,
+                filter=stored_filter(filter_string, "source_path", to_stored),
                 order_by=order_by or (),
                 max_results=SEARCH_MODEL_VERSION_MAX_RESULTS_DEFAULT if max_results is None else max_results,
                 page_token=page_token,

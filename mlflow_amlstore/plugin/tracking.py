@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import mlflow.entities as mlflow_entities
@@ -11,12 +12,13 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT
 
-from mlflow_amlstore.plugin import convert, convert_models
+from mlflow_amlstore.plugin import convert
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id
+from mlflow_amlstore.workspace.artifact_uri import stored_filter, to_stored_location
 from mlflow_amlstore.workspace.opening import open_workspace
 
 if convert.HAS_LOGGED_MODELS:
@@ -180,7 +182,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         with as_mlflow_errors():
             page: Page[RunRecord] = self._records.runs.search(
                 experiment_ids,
-                filter=convert_models.stored_filter(filter_string, "artifact_uri", self._root_uri, ""),
+                filter=stored_filter(filter_string, "artifact_uri", partial(to_stored_location, self._root_uri)),
                 view=convert.to_view(run_view_type),
                 order_by=order_by or (),
                 max_results=max_results,

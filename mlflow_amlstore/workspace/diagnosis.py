@@ -21,16 +21,21 @@ from mlflow_amlstore.records.schema import CURRENT_REVISION
 from mlflow_amlstore.records.sql.files import FILES_FOLDER
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.workspace.config_json import config_of, find_config
+from mlflow_amlstore.workspace.credentials import find_credential
 from mlflow_amlstore.workspace.opening import open_folder
+from mlflow_amlstore.workspace.patience import Patience
+from mlflow_amlstore.workspace.service_call import ServiceCall
+from mlflow_amlstore.workspace.service_url import service_url_of
 
 _PLUGIN_GROUPS = ("mlflow.tracking_store", "mlflow.model_registry_store", "mlflow.artifact_repository")
 _OUR_PACKAGE = "mlflow-amlstore"
-_OUR_SCHEMES = ("amlstore",)
+_OUR_SCHEMES = ("amlstore", "azureml", "azureml+http")
 # File systems whose locks or memory maps don't hold between machines, which SQLite's WAL needs (sqlite.org/wal.html).
 _NETWORK_FILE_SYSTEMS = (
     "9p afs afpfs beegfs ceph cifs davfs fuse.glusterfs fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs4 smb2 "
     "smb3 smbfs webdav"
 ).split()
+_SERVICE_PATIENCE_S = 5.0
 _LITTLE_SPACE_BYTES = 256 * 1024 * 1024
 
 
@@ -87,6 +92,9 @@ def examine_workspace(start: Path | None) -> Iterator[Finding]:
         yield Finding("config.json", False, str(error).splitlines()[0], "Run `amlstore init`, or give --workspace DIR")
         return
     yield Finding("config.json", True, str(config.file))
+    if config.service_url is not None:
+        yield from _examine_service(config.service_url)
+        return
     if config.folder is None:
         yield Finding("workspace", True, "not embedded; nothing more to check on this machine")
         return
@@ -105,6 +113,22 @@ def examine_workspace(start: Path | None) -> Iterator[Finding]:
     yield _writable(folder)
     yield _disk_kind(folder)
     yield _disk_space(folder)
+
+
+def _examine_service(service_url: str) -> Iterator[Finding]:
+    """Whether a service answers, and whether this machine has a key for it. The key is not sent."""
+    try:
+        patience = Patience(f"The workspace service {service_url}", _SERVICE_PATIENCE_S)
+        found = ServiceCall("GET", service_url_of(service_url), "/discovery", patience=patience).send(None)
+        yield Finding("service", True, f"{service_url} answers: the workspace {found['workspaceName']}")
+    except AmlStoreError as error:
+        yield Finding("service", False, str(error), "Check service_url, and that the service runs")
+    try:
+        find_credential(service_url)
+        yield Finding("credential", True, "a key is found")
+    except AmlStoreError as error:
+        remedy = f"Log in with `amlstore login {service_url}`, or set AMLSTORE_KEY"
+        yield Finding("credential", False, str(error), remedy)
 
 
 def _found_revision(folder: Path) -> str | None:

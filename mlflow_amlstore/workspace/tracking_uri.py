@@ -5,19 +5,24 @@ azureml://HOST/mlflow/v2.0/subscriptions/…?expires=…&token=…     a service
 azureml+http://127.0.0.1:PORT/mlflow/v2.0/…?expires=…&token=…    a service on this machine, over plain HTTP
 """
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from mlflow_amlstore.errors import TrackingUriInvalid
+from mlflow_amlstore.workspace.service_url import is_loopback, service_url_of
 
 EMBEDDED = "amlstore"
 REMOTE = "azureml"
 REMOTE_PLAIN = "azureml+http"
+_HTTP_OF = {REMOTE: "https", REMOTE_PLAIN: "http"}
+_WORKSPACE_PATH = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/(?:workspaces|registries)/[^/]+$"
+)
 LIFETIME = timedelta(hours=1)
 _RENEW_WHEN_LEFT = timedelta(minutes=5)
 
@@ -49,6 +54,23 @@ class TrackingUri:
             )
         return Path(unquote(urlsplit(self.root).path))
 
+    @property
+    def service_url(self) -> str:
+        """Where a remote URI's service answers, `scheme://host[:port]`. Raises TrackingUriInvalid, InvalidValue."""
+        if self.scheme == EMBEDDED:
+            raise TrackingUriInvalid(self.root, "names a folder, and no service")
+        return service_url_of(f"{_HTTP_OF[self.scheme]}://{urlsplit(self.root).netloc}")
+
+    @property
+    def workspace_path(self) -> str:
+        """`/subscriptions/…/workspaces/NAME`, percent-encoded as in the URI. Raises TrackingUriInvalid without one."""
+        match = _WORKSPACE_PATH.search(urlsplit(self.root).path)
+        if match is None:
+            raise TrackingUriInvalid(
+                self.root, f"must be {self.scheme}://HOST/mlflow/v2.0/subscriptions/…/workspaces/…"
+            )
+        return match[0]
+
     def is_same_store(self, other: "TrackingUri") -> bool:
         """Whether both name one workspace; `expires` and `token` don't matter."""
         return self.root == other.root
@@ -72,7 +94,7 @@ def parse(uri: str) -> TrackingUri:
     elif parts.scheme in (REMOTE, REMOTE_PLAIN):
         if not parts.hostname:
             raise TrackingUriInvalid(shown, f"must be {parts.scheme}://HOST/…")
-        if parts.scheme == REMOTE_PLAIN and not _is_loopback(parts.hostname):
+        if parts.scheme == REMOTE_PLAIN and not is_loopback(parts.hostname):
             raise TrackingUriInvalid(shown, f"{REMOTE_PLAIN} is for this machine only; use {REMOTE}:// for other hosts")
         root = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     else:
@@ -84,15 +106,6 @@ def parse(uri: str) -> TrackingUri:
 def embedded_root(folder: Path) -> str:
     """The URI of an embedded workspace, without a query: the folder's real path, percent-encoded."""
     return f"{EMBEDDED}://{quote(folder.resolve().as_posix())}"
-
-
-def _is_loopback(hostname: str) -> bool:
-    if hostname == "localhost":
-        return True
-    try:
-        return ip_address(hostname).is_loopback
-    except ValueError:
-        return False
 
 
 def _format_time(moment: datetime) -> str:

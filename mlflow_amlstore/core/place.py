@@ -1,0 +1,141 @@
+"""Where a workspace is: in a folder of this machine, or behind a service. `Workspace` can't tell which."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from mlflow_amlstore.records.types import ExperimentRecord, ModelRecord, Page
+from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
+from mlflow_amlstore.workspace.remote_workspace import RemoteWorkspace
+
+T = TypeVar("T")
+
+_PAGE = 1000
+
+
+class Place(Protocol):
+    """What a workspace asks of the place that it is in. Can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """The workspace's name."""
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What the workspace is and where, under the names that Azure ML's SDK uses, without the name."""
+
+    @property
+    def path(self) -> Path | None:
+        """The folder, where the place is one."""
+
+    def experiments(self) -> Iterable[ExperimentRecord]:
+        """The active experiments."""
+
+    def models(self) -> Iterable[ModelRecord]:
+        """The registered models."""
+
+    def issue_uri(self) -> str:
+        """A tracking URI to hand out."""
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        """What a config.json in a folder says of the place."""
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A folder of this machine."""
+
+    opened: EmbeddedWorkspace
+    name: str
+
+    def __reduce__(self) -> tuple[Callable[..., "Embedded"], tuple[Path, str]]:
+        return _embedded_again, (self.opened.folder, self.name)
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        return {
+            "location": "local",
+            "subscriptionId": None,
+            "resourceGroup": None,
+            "path": str(self.opened.folder),
+            "mlFlowTrackingUri": self.opened.root_uri,
+        }
+
+    @property
+    def path(self) -> Path:
+        return self.opened.folder
+
+    def experiments(self) -> Iterator[ExperimentRecord]:
+        return _all_pages(self.opened.records.experiments.search)
+
+    def models(self) -> Iterator[ModelRecord]:
+        return _all_pages(self.opened.records.models.search)
+
+    def issue_uri(self) -> str:
+        return str(self.opened.issuer.issue())
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        return {"path": os.path.relpath(self.opened.folder, folder)}
+
+    def close(self) -> None:
+        self.opened.close()
+
+
+@dataclass(frozen=True)
+class Served:
+    """Behind a service."""
+
+    remote: RemoteWorkspace
+
+    @property
+    def name(self) -> str:
+        return self.remote.name
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        return {
+            "location": self.remote.location,
+            "subscriptionId": self.remote.subscription_id,
+            "resourceGroup": self.remote.resource_group,
+            "workspaceId": self.remote.workspace_id,
+            "serviceUrl": self.remote.connection.service_url,
+            "mlFlowTrackingUri": self.remote.connection.root,
+        }
+
+    @property
+    def path(self) -> None:
+        return None
+
+    def experiments(self) -> Iterator[ExperimentRecord]:
+        return self.remote.experiments()
+
+    def models(self) -> Iterator[ModelRecord]:
+        return self.remote.models()
+
+    def issue_uri(self) -> str:
+        return self.remote.connection.issue_uri()
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        return {"service_url": self.remote.connection.service_url}
+
+    def close(self) -> None:
+        self.remote.connection.close()
+
+
+def _embedded_again(folder: Path, name: str) -> Embedded:
+    return Embedded(open_folder(folder), name)
+
+
+def _all_pages(search: Callable[..., Page[T]]) -> Iterator[T]:
+    token = None
+    while True:
+        page = search(max_results=_PAGE, page_token=token)
+        yield from page.items
+        token = page.next_token
+        if token is None:
+            return

@@ -1,0 +1,114 @@
+"""The one client of one workspace service in this process.
+
+Two tracking URIs that differ in `expires` and `token` are one connection, which uses the newer token. Making one takes
+no network. It is safe across threads and fork, and can be pickled: the copy has the URI with its living token, never a
+key.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlflow_amlstore.errors import TokenRefused
+from mlflow_amlstore.workspace.credentials import Credential
+from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
+from mlflow_amlstore.workspace.token_renewal import RenewedToken
+from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
+
+_lock = threading.Lock()
+_connections: dict[str, "Connection"] = {}
+
+
+def connection_of(uri: str | TrackingUri, credential: Credential | None = None) -> "Connection":
+    """Return the connection to the service that a tracking URI names, with the newer of the URI's token and its own.
+
+    `credential` is used from now on; without one, a key is looked for when the URI's token can't be renewed.
+    Raises TrackingUriInvalid for what names no service, InvalidValue for what is no address.
+    """
+    parsed = parse(uri) if isinstance(uri, str) else uri
+    with _lock:
+        known = _connections.get(parsed.root)
+        if known is None:
+            known = _connections[parsed.root] = Connection(parsed, credential)
+        else:
+            known.take(parsed, credential)
+    return known
+
+
+class Connection:
+    """Calls of one workspace service. Get it from `connection_of`."""
+
+    def __init__(self, uri: TrackingUri, credential: Credential | None) -> None:
+        self.root = uri.root
+        """The workspace's tracking URI without its query."""
+        self.service_url = uri.service_url
+        """`scheme://host[:port]`."""
+        self.mlflow_path = urlsplit(uri.root).path
+        """What comes before `/api/2.0/mlflow/…` in a path of the service."""
+        self._uri = uri
+        self._token = RenewedToken(uri, credential)
+
+    def __reduce__(self) -> tuple[Callable[..., "Connection"], tuple[str]]:
+        return connection_of, (str(self._token.uri()),)
+
+    def __repr__(self) -> str:
+        return f"Connection({self.root!r})"
+
+    @property
+    def workspace_path(self) -> str:
+        """`/subscriptions/…/workspaces/NAME`. Raises TrackingUriInvalid where the URI names none."""
+        return self._uri.workspace_path
+
+    def take(self, uri: TrackingUri, credential: Credential | None = None) -> None:
+        """Use a newer token of another URI, and a credential, from now on."""
+        self._token.take(uri, credential)
+
+    def request(self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+        """Call the service under a path of it and return the answer's JSON, `{}` for an empty one.
+
+        A call is tried for two minutes over broken connections, 429 and 5xx, always under one request id, by which the
+        service applies a write once. Raises ServiceError with what the service says, TokenRefused when no token can be
+        had any more, LoginNeeded, ServiceUnreachable, InvalidValue for a body that isn't JSON.
+        """
+        call = ServiceCall(method, self.service_url, path, json, params)
+        token = self._token.current()
+        try:
+            return call.send(token)
+        except BearerRefused as refused:
+            fresh = self._token.after_refusal(token, refused.problem)
+        try:
+            return call.send(fresh)
+        except BearerRefused as refused:
+            raise TokenRefused(refused.problem) from None
+
+    def token(self) -> str:
+        """The token for a request that is made elsewhere. Raises as `request` does."""
+        return self._token.current()
+
+    def issue_uri(self) -> str:
+        """A tracking URI to hand out; the same again while over a twelfth of its life is left. Raises as `request`."""
+        return str(self._token.issue())
+
+    def close(self) -> None:
+        """End the background renewal and forget this connection; the next `connection_of` makes a new one."""
+        with _lock:
+            if _connections.get(self.root) is self:
+                del _connections[self.root]
+        self._token.close()
+
+    def start_anew_after_fork(self) -> None:
+        """In a forked child: new locks, and a renewal of its own."""
+        self._token.start_anew_after_fork()
+
+
+def _start_anew_in_child() -> None:
+    global _lock  # another thread of the parent may have held it at the fork
+    _lock = threading.Lock()
+    for connection in _connections.values():
+        connection.start_anew_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew_in_child)

@@ -1,0 +1,154 @@
+"""One call of a workspace service's JSON API: tried again while that makes sense, its errors raised as ours."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from mlflow_amlstore.errors import InvalidValue, ServiceError, ServiceUnreachable
+from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, Patience, retry_after_s
+from mlflow_amlstore.workspace.redaction import redacted
+from mlflow_amlstore.workspace.transport import USER_AGENT, Answer, NoAnswer, send
+
+# A 500 with a code of the service's own is a fault in it more often than a passing trouble.
+_RETRIED_CODES_OF_500 = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"})
+_MAX_RETRIES_OF_500 = 5
+_MAX_SHOWN_CHARACTERS = 200
+_BASE_HEADERS = {
+    "User-Agent": USER_AGENT,
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
+_CODES_BY_STATUS = {
+    400: "BAD_REQUEST",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+    408: "TEMPORARILY_UNAVAILABLE",
+    413: "BAD_REQUEST",
+    429: "RESOURCE_EXHAUSTED",
+    501: "NOT_IMPLEMENTED",
+    502: "TEMPORARILY_UNAVAILABLE",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "TEMPORARILY_UNAVAILABLE",
+    507: "RESOURCE_EXHAUSTED",
+}
+
+
+class BearerRefused(Exception):
+    """The service answered 401; `problem` is its sentence, without the advice that ours gives again."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(problem)
+
+
+class ServiceCall:
+    """One logical call: what is sent, under one request id however often, and how long it is tried."""
+
+    def __init__(
+        self,
+        method: str,
+        service_url: str,
+        path: str,
+        json_body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        """Raises InvalidValue for a body that JSON can't hold."""
+        self._method, self._service_url, self._path = method, service_url, path
+        self._target = f"{path}?{_query(params)}" if params else path
+        self._body = None if json_body is None else _encoded(json_body)
+        self._patience = patience
+        request_id = uuid.uuid4().hex
+        self._headers = {**_BASE_HEADERS, "X-Request-Id": request_id}
+        if method != "GET":
+            self._headers["Idempotency-Key"] = request_id
+
+    def send(self, bearer: str | None) -> Any:
+        """Return the answer's JSON; `bearer` None for what is public.
+
+        Raises BearerRefused on 401, ServiceError with what the service says, ServiceUnreachable.
+        """
+        headers = self._headers
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        while True:
+            try:
+                answer = send(self._method, self._service_url, self._target, headers, self._body)
+            except NoAnswer as error:
+                if error.is_lasting or not self._pause(error.problem):
+                    raise ServiceUnreachable(self._service_url, error.problem) from None
+                continue
+            if answer.status == 200:
+                return self._parsed(answer)
+            refusal = self._error_of(answer)
+            is_passing = self._is_worth_retrying(answer, refusal)
+            if not is_passing or not self._pause(f"it answered {answer.status}", retry_after_s(answer.headers)):
+                raise refusal
+
+    def _pause(self, problem: str, asked_s: float | None = None) -> bool:
+        if self._patience is None:
+            self._patience = Patience(f"The workspace service {self._service_url}")
+        return self._patience.pause(problem, asked_s)
+
+    def _is_worth_retrying(self, answer: Answer, error: Exception) -> bool:
+        if answer.status not in RETRIED_STATUSES:
+            return False
+        if answer.status != 500 or not isinstance(error, ServiceError):
+            return True
+        tried = self._patience.retries if self._patience else 0
+        return error.error_code in _RETRIED_CODES_OF_500 and tried < _MAX_RETRIES_OF_500
+
+    def _parsed(self, answer: Answer) -> Any:
+        if not answer.body:
+            return {}
+        try:
+            return json.loads(answer.body)
+        except ValueError:
+            raise ServiceUnreachable(self._service_url, _not_ours(answer)) from None
+
+    def _error_of(self, answer: Answer) -> Exception:
+        code, message = _code_and_message(answer)
+        if answer.status == 401:
+            return BearerRefused(message.partition(". Get a fresh tracking URI")[0] or "it answered 401")
+        if not message or 300 <= answer.status < 400:
+            return ServiceUnreachable(self._service_url, _not_ours(answer))
+        return ServiceError(code or _CODES_BY_STATUS.get(answer.status, "INTERNAL_ERROR"), message, answer.status)
+
+
+def _query(params: Mapping[str, Any]) -> str:
+    return urlencode(
+        [
+            (name, ("true" if value else "false") if isinstance(value, bool) else value)
+            for name, given in params.items()
+            for value in (given if isinstance(given, list | tuple) else [given])
+            if value is not None
+        ]
+    )
+
+
+def _encoded(body: Any) -> bytes:
+    try:
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise InvalidValue("request body", type(body).__name__, f"must be what JSON can hold ({error})") from error
+
+
+def _code_and_message(answer: Answer) -> tuple[str, str]:
+    """MLflow's `{error_code, message}`, or Azure ML's `{error: {code, message}}`; empty where it is neither."""
+    try:
+        body = json.loads(answer.body)
+        if isinstance(body.get("error"), dict):
+            return "", redacted(str(body["error"]["message"]))
+        return str(body["error_code"]), redacted(str(body["message"]))
+    except (ValueError, KeyError, AttributeError):
+        return "", ""
+
+
+def _not_ours(answer: Answer) -> str:
+    if 300 <= answer.status < 400:
+        return f"it answered {answer.status}, a redirect, which is not followed with a token"
+    kind = str(answer.headers.get("Content-Type", "nothing")).partition(";")[0][:_MAX_SHOWN_CHARACTERS]
+    return f"it answered {answer.status} with {kind} where JSON was due; there may be a proxy between"

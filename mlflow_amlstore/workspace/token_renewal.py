@@ -1,0 +1,242 @@
+"""Keeps the token of one workspace service alive: one renewal however many threads ask, in the background before the
+token ends, and once when the service refuses it.
+
+The service alone decides whether a token is good. This side only chooses when to ask for the next one, by the monotonic
+clock, so that neither clock has to be right.
+"""
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from mlflow_amlstore.errors import AmlStoreError, LoginNeeded, ServiceUnreachable, TokenRefused, TrackingUriInvalid
+from mlflow_amlstore.workspace.credentials import Credential, find_credential
+from mlflow_amlstore.workspace.patience import Patience
+from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
+from mlflow_amlstore.workspace.tracking_token import TrackingToken, token_just_issued, token_of_uri
+from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
+
+_URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+_REFUSAL_HOLDS_S = 5.0  # how long threads that asked for the same renewal share its refusal
+_LONGEST_RETRY_PAUSE_S = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class RenewedToken:
+    """The living token of one workspace service, in this process. Safe across threads and fork."""
+
+    def __init__(self, uri: TrackingUri, credential: Credential | None) -> None:
+        """Takes no network. `credential` None: one is found when it is needed, if there is one."""
+        self._root, self._scheme, self._service_url = uri.root, uri.scheme, uri.service_url
+        self._credential = credential
+        self._token: TrackingToken | None = None
+        self._issued: TrackingToken | None = None
+        self._refused: tuple[str, float, AmlStoreError] | None = None
+        self._came_with_key = uri.token is None
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+        self._make_locks()
+        self.take(uri, credential)
+
+    def _make_locks(self) -> None:
+        self._renewing = threading.RLock()  # held by whoever asks the service, while all others wait for the answer
+        self._changed = threading.Condition()
+
+    # What callers need
+
+    def take(self, uri: TrackingUri, credential: Credential | None = None) -> None:
+        """Use another URI's token from now on if it is newer than ours, and a credential if one is given."""
+        if credential is not None:
+            self._credential = credential
+        if uri.token is None:
+            return
+        given, ours = token_of_uri(uri.token, uri.expires), self._token
+        if ours is None or given.text == ours.text:
+            is_newer = ours is None
+        else:
+            is_newer = given.issued_s > ours.issued_s or self._is_refused(ours.text)
+        if is_newer:
+            self._adopt(given)
+
+    def current(self) -> str:
+        """The token. Only the first one of a process without a token in its URI takes a request.
+
+        Raises LoginNeeded, TokenRefused, ServiceUnreachable, ServiceError.
+        """
+        token = self._token
+        return token.text if token is not None else self._renewed(None)
+
+    def after_refusal(self, refused: str, problem: str) -> str:
+        """Another token than the one that the service refused with this sentence. Raises as `current`."""
+        return self._renewed(refused, problem)
+
+    def uri(self) -> TrackingUri:
+        """The tracking URI with the token as it is, or without one."""
+        token = self._token
+        return TrackingUri(self._scheme, self._root, *((token.expires, token.text) if token else ()))
+
+    def issue(self) -> TrackingUri:
+        """A tracking URI to hand out: the one of the last time while over a twelfth of its life is left, else a fresh
+        one with its whole life before it. Raises as `current`."""
+        with self._renewing:
+            issued = self._issued
+            if issued is None or not _has_left(issued, issued.lifetime_s / 12):
+                if self._token is None or not _has_left(self._token, self._token.lifetime_s * 59 / 60):
+                    self._renewed(self._token.text if self._token else None)
+                issued = self._issued = self._token
+            assert issued is not None
+            return TrackingUri(self._scheme, self._root, issued.expires, issued.text)
+
+    def close(self) -> None:
+        """End the background renewal."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def start_anew_after_fork(self) -> None:
+        """In a forked child: new locks, since the parent's threads may have held these, and a thread where one ran."""
+        ran = self._thread is not None
+        self._thread = None
+        self._make_locks()
+        if ran and self._token is not None:
+            self._start_thread()
+
+    # Renewal
+
+    def _renewed(self, instead_of: str | None, problem: str = "") -> str:
+        with self._renewing:
+            if self._token is not None and self._token.text != instead_of:
+                return self._token.text  # another thread was faster
+            if instead_of is not None and self._is_refused(instead_of):
+                assert self._refused is not None
+                raise self._refused[2]
+            try:
+                self._ask(Patience(f"The workspace service {self._service_url}"), problem)
+            except (TokenRefused, LoginNeeded) as error:
+                if instead_of is not None:
+                    self._refused = (instead_of, time.monotonic() + _REFUSAL_HOLDS_S, error)
+                raise
+            assert self._token is not None
+            return self._token.text
+
+    def _is_refused(self, text: str) -> bool:
+        refused = self._refused
+        return refused is not None and refused[0] == text and time.monotonic() < refused[1]
+
+    def _ask(self, patience: Patience, problem: str = "") -> None:
+        """Get a new token by what this process has. `problem` is why the service refused the one we have, where it did.
+
+        Raises as `current`.
+        """
+        for bearer_of in self._bearers():
+            try:
+                bearer = bearer_of()
+                if bearer is not None:
+                    self._exchange(bearer, patience)
+                    return
+            except BearerRefused as refused:
+                problem = problem or refused.problem
+            except LoginNeeded as error:
+                if self._token is None:
+                    raise
+                problem = f"{problem}, and there is no key to renew it with ({error.searched})"
+        raise TokenRefused(problem)
+
+    def _bearers(self) -> list[Callable[[], str | None]]:
+        """What a token can be had for, in the order to try it: a process that came with a credential goes by that, as
+        its key may have got other rights; one that came with a URI renews that, and looks for a key when it can't."""
+        if self._credential is not None or self._came_with_key:
+            return [self._key_bearer, self._token_bearer]
+        return [self._token_bearer, self._key_bearer]
+
+    def _token_bearer(self) -> str | None:
+        return self._token.text if self._token is not None else None
+
+    def _key_bearer(self) -> str:
+        credential = self._credential or find_credential(self._service_url)
+        return credential.get_token(f"{self._service_url}/.default").token
+
+    def _exchange(self, bearer: str, patience: Patience) -> None:
+        asked_at_s = time.monotonic()
+        answer = ServiceCall("POST", self._service_url, "/auth/tracking-token", patience=patience).send(bearer)
+        try:
+            token = token_just_issued(answer["token"], float(answer["expires_in"]), asked_at_s)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServiceUnreachable(self._service_url, "it answered without a token") from error
+        self._adopt(token)
+        self._tell_children_to_come(token)
+
+    def _adopt(self, token: TrackingToken) -> None:
+        with self._changed:
+            self._token = token
+            self._changed.notify_all()
+        self._start_thread()
+
+    def _tell_children_to_come(self, token: TrackingToken) -> None:
+        """Processes started from now on inherit a living URI, where the environment names this workspace."""
+        fresh = TrackingUri(self._scheme, self._root, token.expires, token.text)
+        for variable in _URI_VARIABLES:
+            try:
+                inherited = os.environ.get(variable)
+                if inherited and parse(inherited).is_same_store(fresh):
+                    os.environ[variable] = str(fresh)
+            except TrackingUriInvalid:
+                continue  # it is MLflow's to complain about
+
+    # In the background
+
+    def _start_thread(self) -> None:
+        with self._changed:
+            if self._is_closed or (self._thread is not None and self._thread.is_alive()):
+                return
+            thread = threading.Thread(target=self._keep_alive, name="amlstore-token-renewal", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # Python is ending, and so is the need for it
+            self._thread = thread
+
+    def _keep_alive(self) -> None:
+        pause_s = 0.0
+        while (due := self._wait_until_due(pause_s)) is not None:
+            pause_s = self._renew_in_background(due, pause_s)
+
+    def _wait_until_due(self, pause_s: float) -> TrackingToken | None:
+        """The token that is to be renewed, when it is time; None when there is nothing more to do."""
+        with self._changed:
+            retry_at_s = time.monotonic() + pause_s
+            while not self._is_closed:
+                token = self._token
+                assert token is not None
+                if time.monotonic() > token.gone_at_s:
+                    self._thread = None  # nothing to renew any more; the next token starts another thread
+                    return None
+                wait_s = max(token.renew_at_s, retry_at_s) - time.monotonic()
+                if wait_s <= 0:
+                    return token
+                self._changed.wait(min(wait_s, threading.TIMEOUT_MAX))
+            return None
+
+    def _renew_in_background(self, due: TrackingToken, paused_s: float) -> float:
+        """Ask once; return how long to pause before asking again, 0.0 after success."""
+        try:
+            with self._renewing:
+                if self._token is due:
+                    self._ask(Patience("", total_s=0))
+            return 0.0
+        except (TokenRefused, LoginNeeded) as error:
+            if paused_s == 0.0:
+                _logger.warning("The tracking URI of %s can't be renewed: %s", self._root, error)
+        except Exception as error:  # an outage, or whatever a credential raises: the token lives on for a while
+            _logger.debug("The token of %s is not renewed yet: %s", self._root, type(error).__name__)
+        first_s = min(1.0, due.lifetime_s / 30)
+        longest_s = min(_LONGEST_RETRY_PAUSE_S, due.lifetime_s / 12)
+        return min(max(first_s, paused_s * 2), longest_s) * random.uniform(0.5, 1)
+
+
+def _has_left(token: TrackingToken, seconds: float) -> bool:
+    return token.ends_at_s is not None and token.ends_at_s - time.monotonic() > seconds

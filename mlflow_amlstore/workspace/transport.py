@@ -1,0 +1,205 @@
+"""One HTTP request, as every part of the client sends it: connections kept alive, certificates checked, no redirect
+followed (a token must not travel to another host), and nothing secret in what is raised.
+
+Requests go straight to urllib3, on which `requests` stands: `requests.Session` adds 0.8 ms to each call, which is more
+than a service takes to record a metric. What users tell `requests` by environment variables (certificates, proxies)
+holds here too. Both are imported when the first request is made: an embedded workspace needs none.
+"""
+
+import os
+import ssl
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from mlflow_amlstore import __version__
+from mlflow_amlstore.workspace.redaction import redact_log_of_urllib3, redacted
+
+if TYPE_CHECKING:
+    import urllib3
+
+CONNECT_TIMEOUT_S = 10.0
+_DEFAULT_TIMEOUT_S = 120.0  # MLflow's
+_KEPT_CONNECTIONS = 32
+_CA_VARIABLES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+USER_AGENT = f"mlflow-amlstore/{__version__}"
+
+Headers = dict[str, str]
+
+
+class Answer(NamedTuple):
+    """An answer that came whole."""
+
+    status: int
+    headers: "urllib3.HTTPHeaderDict"
+    body: bytes
+
+
+class NoAnswer(Exception):
+    """No whole answer came. `is_lasting` where asking again can't help, such as a certificate that isn't trusted."""
+
+    def __init__(self, problem: str, *, is_lasting: bool = False) -> None:
+        self.problem, self.is_lasting = problem, is_lasting
+        super().__init__(problem)
+
+
+def send(method: str, origin: str, target: str, headers: Headers, body: bytes | memoryview | None = None) -> Answer:
+    """Send one request to `origin` (scheme://host[:port]) for `target` (path and query). Raises NoAnswer."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        response = _pool_of(origin).urlopen(
+            method,
+            target,
+            cast("bytes | None", body),  # urllib3 takes any bytes, and says less
+            headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            decode_content=True,
+        )
+        return Answer(response.status, response.headers, response.data)
+    except (HTTPError, OSError) as error:
+        raise no_answer(error) from None
+
+
+def open_stream(method: str, origin: str, target: str, headers: Headers) -> "urllib3.HTTPResponse":
+    """Send one request and return the answer with its body unread, as it was sent. Raises NoAnswer.
+
+    Reading it raises urllib3's HTTPError or OSError, which `no_answer` turns into NoAnswer.
+    """
+    from urllib3.exceptions import HTTPError
+
+    try:
+        response: Any = _pool_of(origin).urlopen(
+            method,
+            target,
+            None,
+            headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        return cast("urllib3.HTTPResponse", response)
+    except (HTTPError, OSError) as error:
+        raise no_answer(error) from None
+
+
+def no_answer(error: Exception) -> NoAnswer:
+    """What became of a request, in a few words without an address."""
+    from urllib3.exceptions import ProxyError, SSLError
+    from urllib3.exceptions import TimeoutError as TimedOut
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return NoAnswer(
+                f"its certificate is not trusted ({cause.verify_message}); to trust its CA, set "
+                "MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE to the CA's file",
+                is_lasting=True,
+            )
+        if isinstance(cause, ConnectionRefusedError):
+            return NoAnswer("connection refused")
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, SSLError):
+            return NoAnswer(redacted(cause.strerror))
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, TimedOut | TimeoutError):
+        return NoAnswer("no answer in time")
+    if isinstance(error, SSLError | ssl.SSLError):
+        return NoAnswer("no TLS connection could be made; does the address begin with the right http:// or https://?")
+    if isinstance(error, ProxyError):
+        return NoAnswer("the proxy didn't let it through")
+    return NoAnswer("the connection broke off")
+
+
+def timeout_s() -> float:
+    """How long one request may take to be answered: MLflow's MLFLOW_HTTP_REQUEST_TIMEOUT."""
+    return _number_in("MLFLOW_HTTP_REQUEST_TIMEOUT", _DEFAULT_TIMEOUT_S)
+
+
+def max_retries() -> int | None:
+    """How often a request is sent again, where MLFLOW_HTTP_REQUEST_MAX_RETRIES says so."""
+    text = os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    return None if text is None else int(_number_in("MLFLOW_HTTP_REQUEST_MAX_RETRIES", 7))
+
+
+def _number_in(variable: str, default: float) -> float:
+    try:
+        return max(0.0, float(os.environ[variable]))
+    except (KeyError, ValueError):
+        return default
+
+
+_lock = threading.Lock()
+_pools: "dict[str, urllib3.HTTPConnectionPool]" = {}
+
+
+def _pool_of(origin: str) -> "urllib3.HTTPConnectionPool":
+    pool = _pools.get(origin)
+    if pool is None:
+        with _lock:
+            pool = _pools.get(origin)
+            if pool is None:
+                pool = _pools[origin] = _new_pool(origin)
+    return pool
+
+
+def _new_pool(origin: str) -> "urllib3.HTTPConnectionPool":
+    import requests.utils
+    import urllib3
+
+    redact_log_of_urllib3()
+    parts = urlsplit(origin)
+    host = parts.hostname or ""
+    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s())
+    if parts.scheme == "http":  # this machine, which no proxy can reach
+        return urllib3.HTTPConnectionPool(host, parts.port or 80, timeout=timeout, maxsize=_KEPT_CONNECTIONS)
+    proxies = requests.utils.get_environ_proxies(origin)
+    proxy = requests.utils.select_proxy(origin, proxies)
+    context = _tls_context()
+    if proxy:
+        manager = urllib3.ProxyManager(
+            requests.utils.prepend_scheme_if_needed(proxy, "http"),
+            ssl_context=context,
+            timeout=timeout,
+            maxsize=_KEPT_CONNECTIONS,
+        )
+        return manager.connection_from_host(host, parts.port or 443, "https")
+    return urllib3.HTTPSConnectionPool(
+        host, parts.port or 443, timeout=timeout, maxsize=_KEPT_CONNECTIONS, ssl_context=context
+    )
+
+
+def _tls_context() -> ssl.SSLContext:
+    """One context for all connections of a pool: reading the certificate authorities takes longer than a request."""
+    import requests.utils
+    from urllib3.util.ssl_ import create_urllib3_context
+
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
+        context.check_hostname = False
+    else:
+        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+        context.check_hostname = True
+        given = next(
+            (os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), requests.utils.DEFAULT_CA_BUNDLE_PATH
+        )
+        is_folder = Path(given).is_dir()
+        context.load_verify_locations(cafile=None if is_folder else given, capath=given if is_folder else None)
+    client_certificate = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+    if client_certificate:
+        context.load_cert_chain(client_certificate)
+    return context
+
+
+def _new_pools_in_child() -> None:
+    global _lock, _pools  # another thread of the parent may have held the lock; its sockets are the parent's
+    _lock = threading.Lock()
+    _pools = {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_pools_in_child)
