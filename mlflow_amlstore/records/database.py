@@ -135,12 +135,13 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, wait: bool = True) -> Iterator[Connection]:
         """A connection in a write transaction: committed when the block ends, rolled back when it raises.
 
-        Inside another block of the same thread it is a part of that one's transaction, and rolled back alone.
+        Inside another block of the same thread it is a part of that one's transaction, and rolled back alone. Without
+        `wait`, WorkspaceBusy is raised at once where anybody else is writing.
         """
-        with self.our_errors(), self._lock:
+        with self.our_errors(), self._lock_held(wait):
             if self._writer is not None and self._is_writing:
                 with _part_of_transaction(driver_connection(self._writer)):
                     yield self._writer
@@ -149,7 +150,7 @@ class Database:
             if connection is None or connection.closed or self._written_file != self._file_on_disk():
                 connection = self._writer = self._new_writer(connection)
             driver = driver_connection(connection)
-            driver.execute("BEGIN IMMEDIATE")
+            self._begin(driver, wait)
             self._is_writing = True
             try:
                 yield connection
@@ -164,8 +165,27 @@ class Database:
                     connection.rollback()  # SQLAlchemy's own note of the transaction; the driver's is over
 
     @contextmanager
+    def _lock_held(self, wait: bool) -> Iterator[None]:
+        if not self._lock.acquire(blocking=wait):
+            raise WorkspaceBusy(str(self.folder), 0)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _begin(self, driver: sqlite3.Connection, wait: bool) -> None:
+        if wait:
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        driver.execute("PRAGMA busy_timeout = 0")
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
+
+    @contextmanager
     def write_alone(self) -> Iterator[Connection]:
-        """As `write`, for what changes files beside the records: it can't be part of a transaction that may yet fail."""
+        """As `write`, for what changes files too: that can't be part of a transaction that may yet fail."""
         with self._lock:
             if self._is_writing:
                 raise RuntimeError("files can't be changed inside a transaction of several calls")

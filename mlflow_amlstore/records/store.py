@@ -222,6 +222,41 @@ class Metrics(Protocol):
         ...
 
 
+class IncomingFile(Protocol):
+    """A file on its way in, chunk by chunk, in one thread at a time; without `keep` it leaves no trace."""
+
+    def write(self, chunk: bytes) -> None:
+        """Add the next bytes."""
+        ...
+
+    def keep(self, *, md5: str | None = None, sha256: str | None = None) -> FileRecord:
+        """Give it its name, replacing what was there. Raises TransferBroken for a `sha256` (hex) not the content's.
+
+        `md5` (hex) is recorded as it is given.
+        """
+        ...
+
+    def close(self) -> None:
+        """Drop what wasn't kept. Calling it again does nothing."""
+        ...
+
+
+class IncomingBlock(Protocol):
+    """A block of a file on its way in, chunk by chunk, in one thread at a time; without `keep` it leaves no trace."""
+
+    def write(self, chunk: bytes) -> None:
+        """Add the next bytes. Raises TransferBroken for more than were announced."""
+        ...
+
+    def keep(self) -> None:
+        """Make it one of the blocks that `commit_blocks` can name. Raises TransferBroken where it isn't whole."""
+        ...
+
+    def close(self) -> None:
+        """Drop what wasn't kept. Calling it again does nothing."""
+        ...
+
+
 class Files(Protocol):
     """Files of containers. A container is what `records.locations` names: a run's files, or a logged model's."""
 
@@ -235,8 +270,51 @@ class Files(Protocol):
         """Store local files under their paths, all visible at once; `progress` is told of each chunk's bytes."""
         ...
 
+    def begin(self, container: str, path: str, *, content_type: str | None = None) -> IncomingFile:
+        """Begin to receive a file in chunks; close it in any case."""
+        ...
+
+    def begin_block(
+        self, container: str, path: str, block_id: str, size_bytes: int, *, offset: int | None = None
+    ) -> IncomingBlock:
+        """Begin to receive one block of a file; close it in any case. `block_id` is Base64, of at most 64 bytes.
+
+        Blocks wait to be committed, for a day at least, also when this process ends. A block replaces one of its id.
+        `offset` says where in the file it will be, which spares copying where blocks arrive out of order.
+        """
+        ...
+
+    def list_blocks(self, container: str, path: str) -> list[tuple[str, int]]:
+        """Return `(block_id, size_bytes)` of the blocks that wait to be committed, in the order of their arrival."""
+        ...
+
+    def commit_blocks(
+        self,
+        container: str,
+        path: str,
+        block_ids: Sequence[str],
+        *,
+        content_type: str | None = None,
+        md5: str | None = None,
+        sha256: str | None = None,
+    ) -> FileRecord:
+        """Make a file of these blocks in this order, replacing what was there, and drop the file's other blocks.
+
+        The same list again, when its blocks are gone for that reason, gives the same file. Raises NotFound for a block
+        that isn't there; TransferBroken, dropping all blocks, for a `sha256` that is not the content's.
+        """
+        ...
+
+    def discard_blocks(self, container: str, path: str) -> None:
+        """Drop the blocks that wait to be committed."""
+        ...
+
     def open(self, container: str, path: str) -> BinaryIO:
         """Open a file for reading. Raises NotFound."""
+        ...
+
+    def open_record(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
+        """Open a file for reading, with the record of just this content. Raises NotFound."""
         ...
 
     def download(
@@ -253,8 +331,10 @@ class Files(Protocol):
         """Return the folder's immediate children by name; empty for a folder that doesn't exist."""
         ...
 
-    def list_all(self, container: str, folder: str = "") -> list[FileRecord]:
-        """Return every file under the folder, by path."""
+    def list_all(
+        self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
+    ) -> list[FileRecord]:
+        """Return the files under the folder (or the file of that name) by path: those after `after`, and no more."""
         ...
 
     def delete(self, container: str, path: str = "") -> int:
@@ -503,10 +583,11 @@ class RecordStore(Protocol):
     @property
     def keys(self) -> Keys: ...
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, *, wait: bool = True) -> AbstractContextManager[None]:
         """Make the calls in the block one transaction, durable when it ends; each call is still whole or absent.
 
-        For short writes of records: other writers wait meanwhile. Files can't be written or deleted in it.
+        For short writes of records: other writers wait meanwhile. Files can't be written or deleted in it. Without
+        `wait`, WorkspaceBusy is raised at once where anybody else is writing.
         """
         ...
 

@@ -99,6 +99,18 @@ def test_a_transaction_that_sqlite_gave_up_is_not_reported_as_written(database: 
     assert _names(database) == ["Default"]
 
 
+def test_a_write_that_need_not_wait_is_refused_at_once_while_another_process_writes(database: Database) -> None:
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(WorkspaceBusy), database.write(wait=False):
+            pass
+        other.execute("ROLLBACK")
+
+    with database.write(wait=False) as connection:
+        connection.execute(INSERT, {"name": "new"})
+    assert _names(database) == ["Default", "new"]
+
+
 def test_files_are_not_changed_inside_a_transaction_that_may_yet_fail(database: Database) -> None:
     with (
         pytest.raises(RuntimeError, match="files can't be changed inside a transaction"),

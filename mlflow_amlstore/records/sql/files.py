@@ -3,6 +3,7 @@
 A name never becomes a path on disk. Content is streamed under a temporary name, hashed as it passes and renamed to its
 hash; then one transaction says which names have it. So a reader sees the old file or the new one, a folder appears
 at once, and what a killed process leaves behind has no name and is swept by `sweep`.
+Content may come from a stream, in chunks that somebody hands over, or in blocks (`records.sql.blocks`).
 """
 
 import errno
@@ -10,6 +11,7 @@ import hashlib
 import mimetypes
 import os
 import re
+import shutil
 import stat
 import time
 import uuid
@@ -26,16 +28,20 @@ from mlflow_amlstore.errors import (
     NotFound,
     PathUnsafe,
     StorageFailed,
+    TransferBroken,
     WorkspaceCorrupt,
 )
 from mlflow_amlstore.records.database import Database, storage_error
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
+from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks, write_whole
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.records.types import FileListing, FileRecord
 
 FILES_FOLDER = "files"
 CHUNK_BYTES = 1024 * 1024
+_INCOMING = "incoming"
 _ABANDONED_AFTER_S = 24 * 3600
+_CONTENT_COLUMNS = ("size_bytes", "sha256", "content_type", "modified_ms", "md5")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _Progress = Callable[[int], None] | None
@@ -49,6 +55,51 @@ class _Incoming(NamedTuple):
     size_bytes: int
     sha256: str
     content_type: str
+    md5: str | None = None
+
+
+class IncomingFile:
+    """A file on its way in: written to, then kept, or dropped by `close`."""
+
+    def __init__(self, owner: "SqlFiles", container: str, path: str, content_type: str | None) -> None:
+        self._owner = owner
+        self._container = container
+        self._path = path
+        self._content_type = content_type
+        self._cleanup = ExitStack()
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+        with owner._our_errors():
+            self._temporary = owner._make_temporary(self._cleanup)
+            self._sink = self._cleanup.enter_context(self._temporary.open("xb", buffering=0))
+
+    def write(self, chunk: bytes) -> None:
+        """Add the next bytes."""
+        with self._owner._our_errors():
+            write_whole(self._sink, chunk)
+        self._digest.update(chunk)
+        self._size_bytes += len(chunk)
+
+    def keep(self, *, md5: str | None = None, sha256: str | None = None) -> FileRecord:
+        """Give it its name. Raises TransferBroken for a `sha256` that is not the content's."""
+        found = self._digest.hexdigest()
+        _check_sha256(self._path, found, sha256)
+        self._sink.close()
+        content_type = self._content_type or _guess_type(self._path)
+        content = _Incoming(self._path, self._temporary, self._size_bytes, found, content_type, md5)
+        with self._owner._our_errors():
+            return self._owner._record(self._container, [content])[0]
+
+    def close(self) -> None:
+        """Drop it, unless it was kept."""
+        with self._owner._our_errors():
+            self._cleanup.close()
+
+    def __enter__(self) -> "IncomingFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class SqlFiles:
@@ -57,6 +108,7 @@ class SqlFiles:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._root = database.folder / FILES_FOLDER
+        self._blocks = StagedBlocks(self._root / _INCOMING, self._open_regular, self._our_errors)
 
     def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
         _check_container(container)
@@ -77,8 +129,66 @@ class SqlFiles:
                     received.append(self._receive(path, source, cleanup, progress, None))
             return self._record(container, received)
 
+    def begin(self, container: str, path: str, *, content_type: str | None = None) -> IncomingFile:
+        _check_container(container)
+        return IncomingFile(self, container, check_new_path(path), content_type)
+
+    def begin_block(
+        self, container: str, path: str, block_id: str, size_bytes: int, *, offset: int | None = None
+    ) -> IncomingBlock:
+        _check_container(container)
+        path = check_new_path(path)
+        with self._our_errors():
+            self._make_folder(self._inside(self._root / _INCOMING))
+            return self._blocks.begin(container, path, block_id, size_bytes, offset)
+
+    def list_blocks(self, container: str, path: str) -> list[tuple[str, int]]:
+        _check_container(container)
+        with self._our_errors():
+            return self._blocks.list_blocks(container, check_path(path))
+
+    def commit_blocks(
+        self,
+        container: str,
+        path: str,
+        block_ids: Sequence[str],
+        *,
+        content_type: str | None = None,
+        md5: str | None = None,
+        sha256: str | None = None,
+    ) -> FileRecord:
+        _check_container(container)
+        path = check_new_path(path)
+        with self._our_errors(), self._blocks.committing(container, path), ExitStack() as cleanup:
+            temporary = self._make_temporary(cleanup)
+            try:
+                size_bytes, found = self._blocks.assemble(container, path, block_ids, temporary)
+            except NotFound:
+                record = self.find(container, path)
+                if record is None or record.sha256 != self._blocks.recall(container, path, block_ids):
+                    raise
+                return record
+            try:
+                _check_sha256(path, found, sha256)
+            except TransferBroken:
+                self._blocks.discard(container, path)
+                raise
+            content = _Incoming(path, temporary, size_bytes, found, content_type or _guess_type(path), md5)
+            (record,) = self._record(container, [content])
+            self._blocks.remember(container, path, block_ids, found)
+            self._blocks.discard(container, path)
+            return record
+
+    def discard_blocks(self, container: str, path: str) -> None:
+        _check_container(container)
+        with self._our_errors():
+            self._blocks.discard(container, check_path(path))
+
     def open(self, container: str, path: str) -> BinaryIO:
         return self._open_content(container, path)[1]
+
+    def open_record(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
+        return self._open_content(container, path)
 
     def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
         temporary = target.with_name(f".{uuid.uuid4().hex}.part")
@@ -116,9 +226,11 @@ class SqlFiles:
         listing += [FileListing(prefix + child, True, size) for child, size in folders.items()]
         return sorted(listing, key=lambda child: child.path)
 
-    def list_all(self, container: str, folder: str = "") -> list[FileRecord]:
+    def list_all(
+        self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
+    ) -> list[FileRecord]:
         _check_container(container)
-        statement = _select_files(container).order_by(files.c.path)
+        statement = _select_files(container).where(files.c.path > after).order_by(files.c.path).limit(max_results)
         if folder:
             statement = statement.where(_at_or_under(check_path(folder)))
         with self._database.read() as connection:
@@ -165,13 +277,10 @@ class SqlFiles:
         for folder in self._root.glob("[0-9a-f][0-9a-f]"):
             names = [content.name for content in self._inside(folder).iterdir()]
             freed += self.remove_unnamed([name for name in names if _SHA256.fullmatch(name)])  # the rest isn't ours
-        incoming = self._root / "incoming"
+        incoming = self._root / _INCOMING
         for leftover in incoming.iterdir() if incoming.is_dir() else ():
             with suppress(FileNotFoundError):  # its writer finished meanwhile
-                status = leftover.stat()
-                if status.st_mtime < time.time() - _ABANDONED_AFTER_S:
-                    leftover.unlink()
-                    freed += status.st_size
+                freed += _remove_abandoned(leftover)
         return freed
 
     def _get(self, container: str, path: str) -> FileRecord:
@@ -183,18 +292,22 @@ class SqlFiles:
     def _receive(
         self, path: str, source: BinaryIO, cleanup: ExitStack, progress: _Progress, content_type: str | None
     ) -> _Incoming:
-        temporary = self._inside(self._root / "incoming") / uuid.uuid4().hex
-        self._make_folder(temporary.parent)
-        cleanup.callback(temporary.unlink, missing_ok=True)
+        temporary = self._make_temporary(cleanup)
         with temporary.open("xb") as sink:
             size, sha256 = _copy_hashed(source, sink, progress)
-        guessed = content_type or mimetypes.guess_type(path)[0] or "application/octet-stream"
-        return _Incoming(path, temporary, size, sha256, guessed)
+        return _Incoming(path, temporary, size, sha256, content_type or _guess_type(path))
+
+    def _make_temporary(self, cleanup: ExitStack) -> Path:
+        """A name for incoming content, which is removed in the end where it hasn't become a file."""
+        temporary = self._inside(self._root / _INCOMING) / uuid.uuid4().hex
+        self._make_folder(temporary.parent)
+        cleanup.callback(temporary.unlink, missing_ok=True)
+        return temporary
 
     def _record(self, container: str, received: Sequence[_Incoming]) -> list[FileRecord]:
         """Give the received contents their names, all in one transaction."""
         now = self._database.now_ms()
-        records = [FileRecord(new.path, new.size_bytes, new.sha256, new.content_type, now) for new in received]
+        records = [FileRecord(new.path, new.size_bytes, new.sha256, new.content_type, now, new.md5) for new in received]
         replaced: list[str] = []
         with self._database.write_alone() as connection:
             for new, record in zip(received, records, strict=True):
@@ -267,6 +380,32 @@ def _check_container(container: str) -> None:
         raise PathUnsafe("container", container, "must name a run's or a logged model's files, without a path")
 
 
+def _guess_type(path: str) -> str:
+    return mimetypes.guess_type(path)[0] or "application/octet-stream"
+
+
+def _check_sha256(path: str, found: str, announced: str | None) -> None:
+    if announced is not None and announced != found:
+        raise TransferBroken(path, "its SHA-256 is not the one that was announced")
+
+
+def _remove_abandoned(leftover: Path) -> int:
+    """Remove content that was on its way, or a folder of blocks, if nobody has written to it for a day."""
+    status = leftover.lstat()
+    if stat.S_ISDIR(status.st_mode):
+        if not _SHA256.fullmatch(leftover.name):
+            return 0  # not ours
+        parts = [part.lstat() for part in leftover.iterdir()]
+        if max(part.st_mtime for part in (status, *parts)) >= time.time() - _ABANDONED_AFTER_S:
+            return 0
+        shutil.rmtree(leftover)
+        return sum(part.st_size for part in parts)
+    if status.st_mtime >= time.time() - _ABANDONED_AFTER_S:
+        return 0
+    leftover.unlink()
+    return status.st_size
+
+
 def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> tuple[int, str]:
     digest = hashlib.sha256()
     size = 0
@@ -281,9 +420,9 @@ def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> tuple
 
 def _select_files(container: str) -> Select[Any]:
     column = files.c
-    return select(column.path, column.size_bytes, column.sha256, column.content_type, column.modified_ms).where(
-        column.container == container
-    )
+    return select(
+        column.path, column.size_bytes, column.sha256, column.content_type, column.modified_ms, column.md5
+    ).where(column.container == container)
 
 
 def _at_or_under(path: str) -> ColumnElement[bool]:
@@ -320,11 +459,12 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
         sha256=record.sha256,
         content_type=record.content_type,
         modified_ms=record.modified_ms,
+        md5=record.md5,
     )
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["container", "path"],
-            set_={name: statement.excluded[name] for name in ("size_bytes", "sha256", "content_type", "modified_ms")},
+            set_={name: statement.excluded[name] for name in _CONTENT_COLUMNS},
         )
     )
     return replaced

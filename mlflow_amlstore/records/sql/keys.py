@@ -55,9 +55,9 @@ class SqlKeys:
 
     def revoke(self, key_id: str) -> None:
         with self._database.write() as connection:
-            chosen = update(keys).where(keys.c.key_id == key_id)
-            if not connection.execute(
-                chosen.where(keys.c.revoked_ms.is_(None)).values(revoked_ms=self._database.now_ms())
-            ).rowcount:
-                if connection.execute(select(keys.c.key_id).where(keys.c.key_id == key_id)).first() is None:
-                    raise NotFound("key", key_id)
+            known = connection.execute(select(keys.c.revoked_ms).where(keys.c.key_id == key_id)).first()
+            if known is None:
+                raise NotFound("key", key_id)
+            if known.revoked_ms is None:
+                now = self._database.now_ms()
+                connection.execute(update(keys).where(keys.c.key_id == key_id).values(revoked_ms=now))

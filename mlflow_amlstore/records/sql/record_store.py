@@ -41,8 +41,8 @@ class SqlRecordStore:
             return str(connection.execute(select(workspace.c.workspace_id)).scalar_one())
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with self._database.write():
+    def transaction(self, *, wait: bool = True) -> Iterator[None]:
+        with self._database.write(wait=wait):
             yield
 
     def once(self, request_id: str, apply: Callable[[], bytes]) -> bytes:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, WorkspaceBusy
 from mlflow_amlstore.records.store import RecordStore
 
 DAY_MS = 24 * 3600 * 1000
@@ -84,3 +84,23 @@ def test_requests_are_forgotten_after_a_day(records: RecordStore, clock: "object
 def test_a_request_id_that_is_none_is_refused(records: RecordStore, request_id: str) -> None:
     with pytest.raises(InvalidValue, match="must have 1 to 64 characters"):
         records.once(request_id, lambda: b"")
+
+
+def test_a_transaction_that_need_not_wait_is_refused_at_once_while_another_thread_writes(records: RecordStore) -> None:
+    outcomes: list[Exception | str] = []
+
+    def try_to_write() -> None:
+        try:
+            with records.transaction(wait=False):
+                outcomes.append("written")
+        except WorkspaceBusy as error:
+            outcomes.append(error)
+
+    with records.transaction():
+        other = threading.Thread(target=try_to_write)
+        other.start()
+        other.join()
+    try_to_write()
+
+    assert isinstance(outcomes[0], WorkspaceBusy)
+    assert outcomes[1] == "written"

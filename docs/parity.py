@@ -1,0 +1,177 @@
+"""Writes parity.md: MLflow's REST endpoints, read from its protobufs, and what the service does with each.
+
+python docs/parity.py
+"""
+
+import ast
+import importlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+from mlflow.protos import databricks_pb2
+
+from mlflow_amlstore.service import files, mlflow_api
+from mlflow_amlstore.service.mlflow_api import unsupported
+from mlflow_amlstore.service.routing import Area, Route
+
+DOCUMENT = Path(__file__).with_name("parity.md")
+
+_PROTOBUFS = ("service_pb2", "model_registry_pb2", "mlflow_artifacts_pb2", "webhooks_pb2")
+_CLIENTS = (
+    "store/tracking/rest_store.py",
+    "store/tracking/gateway/rest_mixin.py",
+    "store/model_registry/rest_store.py",
+    "store/workspace/rest_store.py",
+)
+_CLIENT_METHODS = {  # of endpoints that MLflow's client calls by their paths
+    "GET /api/2.0/mlflow-artifacts/artifacts": "list_artifacts",
+    "GET /api/2.0/mlflow-artifacts/artifacts/{}": "download_artifacts",
+    "PUT /api/2.0/mlflow-artifacts/artifacts/{}": "log_artifact",
+    "DELETE /api/2.0/mlflow-artifacts/artifacts/{}": "delete_artifacts",
+    "GET /api/2.0/mlflow-artifacts/presigned/{}": "download_artifacts",
+    "POST /api/2.0/mlflow-artifacts/mpu/create/{}": "create_multipart_upload",
+    "POST /api/2.0/mlflow-artifacts/mpu/complete/{}": "complete_multipart_upload",
+    "POST /api/2.0/mlflow-artifacts/mpu/abort/{}": "abort_multipart_upload",
+    "GET /api/3.0/mlflow/server-info": "fetch_server_info",
+    "PUT /api/3.0/mlflow/scorers/online-config": "upsert_online_scoring_config",
+    "GET /api/3.0/mlflow/scorers/online-configs": "get_online_scoring_configs",
+    "POST /v1/traces": "log_spans",
+}
+_TITLES = {
+    "experiments": "Experiments",
+    "runs": "Runs",
+    "metrics": "Metrics",
+    "logged-models": "Logged models",
+    "registered-models": "Registered models, aliases and prompts",
+    "model-versions": "Model versions",
+    "artifacts": "Files",
+    "mlflow-artifacts": "Files",
+    "server-info": "The service itself",
+}
+_DIFFERENCES = {
+    "POST /api/2.0/mlflow/experiments/create": "`artifact_location` may only be an object store's",
+    "GET /api/2.0/mlflow/experiments/search": "`max_results` may be left out",
+    "POST /api/2.0/mlflow/experiments/search": "`max_results` may be left out",
+    "POST /api/2.0/mlflow/experiments/search-datasets": "MLflow's server has it under `/ajax-api` only",
+    "POST /api/2.0/mlflow/runs/create": "long tag values are always cut, as MLflow does by default",
+    "POST /api/2.0/mlflow/runs/update": "a status that MLflow doesn't have is refused, not ignored",
+    "POST /api/2.0/mlflow/runs/log-batch": "long values are always cut, as MLflow does by default",
+    "POST /api/2.0/mlflow/runs/log-parameter": "long values are always cut, as MLflow does by default",
+    "POST /api/2.0/mlflow/runs/set-tag": "long values are always cut, as MLflow does by default",
+    "POST /api/2.0/mlflow/runs/search": "runs added between two pages neither repeat nor hide any",
+    "GET /api/2.0/mlflow/metrics/get-history-bulk": "MLflow's server has it under `/ajax-api` only",
+    "DELETE /api/2.0/mlflow/logged-models/{}/tags/{}": "the tag's name may have a `/`",
+    "POST /api/2.0/mlflow/model-versions/create": "a source `models:/…` is looked up; the answer has `model_id`",
+    "GET /api/2.0/mlflow/model-versions/get": "the answer has `model_id`",
+    "GET /api/2.0/mlflow/model-versions/search": "the answer has `model_id`",
+}
+
+
+class Endpoint(NamedTuple):
+    """One of MLflow's: its request message's name, HTTP method and path."""
+
+    request: str
+    method: str
+    path: str
+
+    @property
+    def key(self) -> str:
+        """Method and path without the names of the path's parameters."""
+        return _key(self.method, self.path)
+
+
+def mlflow_endpoints() -> list[Endpoint]:
+    """The endpoints of the MLflow that is installed."""
+    return list(_endpoints())
+
+
+def known_routes() -> dict[str, Route]:
+    """The service's routes in MLflow's area, by method and path."""
+    tables = (*mlflow_api.ROUTES, *files.ROUTES)
+    routes = [route for table in tables for route in table if route.area is Area.MLFLOW]
+    return {_key(route.method, route.path): route for route in routes}
+
+
+def client_methods(requests: Iterable[str]) -> dict[str, str]:
+    """The method of MLflow's client that sends each request, by the request's name."""
+    wanted = set(requests)
+    found: dict[str, str] = {}
+    for name in _CLIENTS:
+        source = Path(mlflow.__file__).parent / name
+        if source.exists():
+            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.FunctionDef):
+                    names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+                    for request in sorted(names & wanted):
+                        found.setdefault(request, node.name.removeprefix("_"))
+    return found
+
+
+def document() -> str:
+    """The text of parity.md."""
+    endpoints = mlflow_endpoints()
+    methods = client_methods(endpoint.request for endpoint in endpoints)
+    of_mlflow = {endpoint.key: methods.get(endpoint.request, "") for endpoint in endpoints} | _CLIENT_METHODS
+    routes = known_routes()
+    refused = {id(route) for route in unsupported.routes}
+    supported, not_supported = defaultdict(list), defaultdict(list)
+    for key, route in routes.items():
+        shown = f"`{route.method} {route.path.replace(':path', '')}`"
+        client = f"`{of_mlflow[key]}`" if of_mlflow.get(key) else ""
+        if id(route) in refused:
+            not_supported[route.summary.partition(": ")[2].rstrip(".")].append(f"| {shown} | {client} |")
+        else:
+            supported[_title(route.path)].append(f"| {shown} | {client} | {_DIFFERENCES.get(key, '')} |")
+    count = sum(map(len, supported.values()))
+    lines = [
+        "# MLflow's REST API, here",
+        "",
+        f"Made by `python docs/parity.py` from the protobufs of MLflow {mlflow.__version__} and the service's route "
+        f"table: {count} endpoints are supported, {len(routes) - count} are answered with NOT_IMPLEMENTED (501), any "
+        "other with ENDPOINT_NOT_FOUND (404). The method is that of MLflow's client, where it calls the endpoint.",
+        "",
+        "Everywhere: an error has MLflow's code, and a sentence of its own. Unknown fields are ignored. A page token "
+        "is valid for the search that it came from. NaN and ±Infinity are words, as protobuf has them.",
+        "",
+        "## Supported",
+    ]
+    for title in dict.fromkeys(_TITLES.values()):
+        if title in supported:
+            header = ["| endpoint | method | different from MLflow's server |", "|---|---|---|"]
+            lines += ["", f"### {title}", "", *header, *supported[title]]
+    lines += ["", "## Not supported"]
+    for topic, rows in not_supported.items():
+        lines += ["", f"### {topic}", "", "| endpoint | method |", "|---|---|", *rows]
+    return "\n".join(lines) + "\n"
+
+
+def _endpoints() -> Iterator[Endpoint]:
+    for name in _PROTOBUFS:
+        try:
+            protobuf = importlib.import_module(f"mlflow.protos.{name}")
+        except ImportError:  # MLflow 2 has no webhooks
+            continue
+        for service in protobuf.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                for endpoint in method.GetOptions().Extensions[databricks_pb2.rpc].endpoints:
+                    path = f"/api/{endpoint.since.major}.0/{endpoint.path.lstrip('/')}"
+                    yield Endpoint(method.input_type.name, endpoint.method, path)
+
+
+def _key(method: str, path: str) -> str:
+    return f"{method} {re.sub(r'{[^}]*}|<[^>]*>', '{}', path)}"
+
+
+def _title(path: str) -> str:
+    resource = re.sub(r"^/api/\d\.\d/(?:mlflow/)?", "", path).partition("/")[0]
+    if "/artifacts" in path:
+        return _TITLES["artifacts"]
+    return _TITLES[resource]
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document(), encoding="utf-8")

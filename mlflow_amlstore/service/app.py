@@ -1,0 +1,311 @@
+"""The ASGI application: every request passes here, in this order.
+
+Host and origin → route → credential → rights → body → handler → answer, a log line and a count. Handlers that read run
+on a pool of threads, those that write on the one writing thread (`writer`), those that stream on the event loop.
+"""
+
+import asyncio
+import hashlib
+import random
+import re
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mlflow_amlstore.errors import AmlStoreError, BadRequest, NotAllowed
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.service import auth_routes, discovery, files, logs, mlflow_api, monitoring, openapi
+from mlflow_amlstore.service.access import Access, Caller, Role
+from mlflow_amlstore.service.auth import Tokens, bearer_of
+from mlflow_amlstore.service.body import decode_json, decode_query, read_body, timed
+from mlflow_amlstore.service.error_answers import InternalError, error_answer
+from mlflow_amlstore.service.files.signed_urls import UrlSigner
+from mlflow_amlstore.service.router import Router, tracking_root
+from mlflow_amlstore.service.routing import Area, Call, Route
+from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
+from mlflow_amlstore.service.writer import GroupWriter
+
+_READING_THREADS = 8
+_FORGET_EVERY_S = 3600.0
+_REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
+_BODY_FROM_QUERY = ("GET", "HEAD")
+# Where two of these differ, whoever stands between (a proxy) may go by the other one.
+_GIVEN_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"idempotency-key")
+
+
+ROUTES: tuple[Route, ...] = tuple(
+    route
+    for routes in (
+        *mlflow_api.ROUTES,
+        *files.ROUTES,
+        auth_routes.ROUTES,
+        discovery.ROUTES,
+        monitoring.ROUTES,
+        openapi.ROUTES,
+    )
+    for route in routes
+)
+"""The whole route table."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a service is told when it starts.
+
+    `service_url` is where clients reach it, `allowed_hosts` the names of it that a Host header may have (lower case,
+    without a port). Content URLs and tracking URIs live `token_lifetime_s`.
+    """
+
+    service_url: str
+    workspace_name: str
+    allowed_hosts: frozenset[str]
+    secret: bytes = field(repr=False)
+    token_lifetime_s: float = 3600.0
+
+
+def make_app(records: RecordStore, settings: Settings) -> ASGIApp:
+    """The service over a record store, which stays the caller's to close."""
+    return _Service(records, settings)
+
+
+class _Service:
+    def __init__(self, records: RecordStore, settings: Settings) -> None:
+        self._records = records
+        self._settings = settings
+        self._router = Router(ROUTES, settings.workspace_name)
+        self._tokens = Tokens(records, settings.secret, settings.token_lifetime_s)
+        self._signer = UrlSigner(settings.secret, settings.token_lifetime_s)
+        self._writer = GroupWriter(records)
+        self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="amlstore-reader")
+        self._proxy_uris = ProxyUris()
+        self._in_progress = 0
+        monitoring.count_in_progress(lambda: self._in_progress)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            raise NotImplementedError(f"this service speaks HTTP, not {scope['type']}")
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._writer.start()
+        forgetting = asyncio.create_task(self._forget_old_requests())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        forgetting.cancel()
+        await self._writer.stop()
+        self._readers.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _forget_old_requests(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_EVERY_S)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._readers, self._records.forget_old_requests)
+            except AmlStoreError as error:
+                logs.log_error("", error)  # a full disk, say: the next hour is early enough
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        request = _Request(self, scope, receive, headers)
+        answered = _Answered(send, request_id)
+        self._in_progress += 1
+        try:
+            await request.answer(answered)
+        except AmlStoreError as error:
+            if error.http_status >= 500:
+                logs.log_error(request_id, error)
+            await answered.instead(error_answer(request.area, error, request_id), scope, receive)
+        except Exception as error:
+            logs.log_error(request_id, error)
+            await answered.instead(error_answer(request.area, InternalError(request_id), request_id), scope, receive)
+        finally:
+            self._in_progress -= 1
+            seconds = time.perf_counter() - began
+            monitoring.request_ended(request.route_name, answered.status, seconds)
+            logs.log_request(
+                request_id=request_id,
+                method=scope["method"],
+                path=scope["path"],
+                status=answered.status,
+                seconds=seconds,
+                caller=request.caller.key_id if request.caller else "",
+            )
+
+    async def _read(self, work: Callable[[], bytes]) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+
+class _Request:
+    """One request on its way through the service; what is known of it so far is there for the log and for errors."""
+
+    def __init__(self, service: _Service, scope: Scope, receive: Receive, headers: dict[bytes, bytes]) -> None:
+        self._service = service
+        self._scope = scope
+        self._receive = receive
+        self._headers = headers
+        self.area = Area.ROOT
+        self.route_name = "none"
+        self.caller: Caller | None = None
+
+    async def answer(self, answered: "_Answered") -> None:
+        """Send the answer. Raises what the handler raises, and every refusal on the way to it."""
+        service, scope, headers = self._service, self._scope, self._headers
+        if len(headers) != len(scope["headers"]):
+            _check_given_once(scope["headers"])
+        base_url = self._checked_base_url()
+        route, path, names_workspace = service._router.match(scope["method"], scope["path"])
+        self.area, self.route_name = route.area, f"{route.method} {route.path}"
+        credential = self._check_credential(route)
+        call = Call(
+            records=service._records,
+            uris=self._uris(base_url, names_workspace),
+            signer=service._signer,
+            base_url=base_url,
+            tokens=service._tokens,
+            workspace_name=service._settings.workspace_name,
+            routes=ROUTES,
+            path=path,
+            caller=self.caller,
+            credential=credential if route.access is Access.KEY else "",
+        )
+        if route.streams:
+            response = await route.handler(call, Request(scope, timed(self._receive)))
+            await response(scope, self._receive, answered.send)
+            return
+        body = await read_body(self._receive, _text(headers.get(b"content-length")))
+        apply = _prepared(route, call, body, scope["query_string"], _text(headers.get(b"content-type")))
+        if not route.writes:
+            await answered.json(await service._read(apply))
+            return
+        repeated = headers.get(b"idempotency-key")
+        if repeated is not None and route.area is Area.MLFLOW:  # the others answer with what mustn't be kept
+            # With the path and body, so that a key given twice by mistake can't make another write disappear.
+            request_id = hashlib.sha256(b"\0".join((repeated, scope["path"].encode(), body))).hexdigest()
+            apply = _once(service._records, request_id, apply)
+        await answered.json(await service._writer.write(apply, is_alone=service._in_progress == 1))
+
+    def _checked_base_url(self) -> str:
+        """Where the client reaches the service. Raises NotAllowed for a name that isn't its own (DNS rebinding)."""
+        settings = self._service._settings
+        host = _text(self._headers.get(b"host")) or ""
+        origin = _text(self._headers.get(b"origin"))
+        name = _host_name(host)
+        if name not in settings.allowed_hosts:
+            raise NotAllowed(f"The Host {host!r:.100} is not a name of this service; add it with --allowed-host")
+        if origin is not None and _host_name(origin.partition("://")[2]) not in settings.allowed_hosts:
+            raise NotAllowed(f"The Origin {origin!r:.100} is not this service")
+        own = urlsplit(settings.service_url)
+        scheme = own.scheme if name == own.hostname else self._scope["scheme"]
+        return f"{scheme}://{host}"
+
+    def _check_credential(self, route: Route) -> str:
+        if route.access in (Access.PUBLIC, Access.SIGNED_URL):
+            return ""
+        credential = bearer_of(_text(self._headers.get(b"authorization")))
+        if route.access is not Access.KEY:
+            self.caller = self._service._tokens.caller_of(credential)
+            _check_rights(route, self.caller)
+        return credential
+
+    def _uris(self, base_url: str, names_workspace: bool) -> Uris:
+        if not names_workspace:
+            return self._service._proxy_uris
+        return AzureUris(tracking_root(base_url, self._service._settings.workspace_name))
+
+
+class _Answered:
+    """The sending of one answer: its status, and whether it has begun."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id.encode()
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`, with the request's id added to the headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+        await self._send(message)
+
+    async def json(self, body: bytes) -> None:
+        """Send JSON."""
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:
+        """Send an error's answer; where another answer has begun there is no way left but to break it off."""
+        if self.status:
+            raise ConnectionAbortedError("the answer failed on its way")
+        await response(scope, receive, self.send)
+
+
+def _prepared(route: Route, call: Call, body: bytes, query: bytes, content_type: str | None) -> Callable[[], bytes]:
+    """The handler with what it takes, as a function that returns the encoded answer."""
+    handler = route.handler
+    if route.body is None:
+        return lambda: _encoded(handler(call))
+    if route.method in _BODY_FROM_QUERY or (route.method == "DELETE" and not body):
+        given = decode_query(route.body, query)
+    else:
+        given = decode_json(route.body, body, content_type)
+    return lambda: _encoded(handler(call, given))
+
+
+def _once(records: RecordStore, request_id: str, apply: Callable[[], bytes]) -> Callable[[], bytes]:
+    return lambda: records.once(request_id, apply)
+
+
+def _encoded(answer: Any) -> bytes:
+    return b"{}" if answer is None else msgspec.json.encode(answer)
+
+
+def _check_rights(route: Route, caller: Caller) -> None:
+    if isinstance(route.access, Role) and caller.role < route.access:
+        raise NotAllowed(
+            f"{route.method} {route.path} needs the role {route.access.name.lower()}; the key behind this call is a "
+            f"{caller.role.name.lower()}'s. One with more rights comes from `amlstore keys create`"
+        )
+
+
+def _check_given_once(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    names = [name for name, _ in headers]
+    for name in _GIVEN_ONCE:
+        if names.count(name) > 1:
+            raise BadRequest(f"The header {name.decode().title()} must be given once, not {names.count(name)} times")
+
+
+@lru_cache(maxsize=256)
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    for name in (b"x-request-id", b"x-ms-client-request-id"):
+        given = headers.get(name)
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given.decode()
+    return f"{random.getrandbits(128):032x}"  # not uuid4, whose system call lets another thread have the GIL
+
+
+def _text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("latin-1")

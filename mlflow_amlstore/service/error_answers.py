@@ -1,0 +1,59 @@
+"""An error as each area's clients read it: MLflow's two fields, Azure ML's ErrorResponse, or storage's XML."""
+
+from datetime import datetime, timezone
+
+import msgspec
+from starlette.responses import Response
+
+from mlflow_amlstore.errors import AmlStoreError, RequestTimedOut, TokenRefused, WorkspaceBusy
+from mlflow_amlstore.service.files.blobs import blob_error
+from mlflow_amlstore.service.routing import Area
+
+_AZURE_AREAS = (Area.HISTORY, Area.ARTIFACT)
+
+
+class InternalError(AmlStoreError):
+    """Something that nobody foresaw. What it was is in the service's log, under the request's id."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"The service failed to answer; its log says more under request id {request_id}")
+
+
+class MlflowError(msgspec.Struct, frozen=True):
+    """An error as MLflow's clients read it."""
+
+    error_code: str
+    message: str
+
+
+class AzureErrorDetail(msgspec.Struct, frozen=True):
+    """Whose fault an error is, and what it is."""
+
+    code: str
+    message: str
+
+
+class AzureError(msgspec.Struct, frozen=True):
+    """An error as Azure ML's clients read it: its ErrorResponse."""
+
+    error: AzureErrorDetail
+    correlation: dict[str, str]
+    time: str
+
+
+def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
+    """The answer that tells a client of an error."""
+    if area is Area.BLOB:
+        return blob_error(error)
+    headers = {}
+    if isinstance(error, TokenRefused):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, WorkspaceBusy):
+        headers["Retry-After"] = "1"
+    if isinstance(error, RequestTimedOut):
+        headers["Connection"] = "close"
+    body: MlflowError | AzureError = MlflowError(error.mlflow_code, str(error))
+    if area in _AZURE_AREAS:
+        detail = AzureErrorDetail("ServiceError" if error.http_status >= 500 else "UserError", str(error))
+        body = AzureError(detail, {"request": request_id}, datetime.now(timezone.utc).isoformat())
+    return Response(msgspec.json.encode(body), error.http_status, headers, "application/json")

@@ -1,0 +1,241 @@
+"""What Azure ML's artifact routes take and give: files of a run, called artifacts there, and their content URLs."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound, NotSupported, PageTokenInvalid
+from mlflow_amlstore.records.locations import check_new_path, check_path
+from mlflow_amlstore.records.types import FileRecord
+from mlflow_amlstore.service.files.content import etag_of
+from mlflow_amlstore.service.files.signed_urls import Direction
+from mlflow_amlstore.service.router import workspace_path
+from mlflow_amlstore.service.routing import Call
+
+PAGE_FILES = 1000
+MAX_NEW_PATHS = 500
+ORIGIN = "ExperimentRun"
+_CONTAINER_PREFIX = "dcid."
+_DATASTORE = "workspaceartifactstore"
+
+
+class NewArtifact(msgspec.Struct, frozen=True):
+    """A path that a file is going to be written to."""
+
+    path: str
+    tags: dict[str, str] | None = None
+
+
+class NewArtifacts(msgspec.Struct, frozen=True):
+    """Paths that files are going to be written to."""
+
+    paths: list[NewArtifact]
+
+
+class DataPath(msgspec.Struct, frozen=True, rename="camel"):
+    """Where Azure ML would keep the file."""
+
+    data_store_name: str
+    relative_path: str
+
+
+class Artifact(msgspec.Struct, frozen=True, rename="camel"):
+    """A file. `contentLength` and `contentType` are ours, and null where the file isn't written yet; so is `etag`."""
+
+    artifact_id: str
+    origin: str
+    container: str
+    path: str
+    etag: str | None
+    created_time: str | None
+    data_path: DataPath
+    tags: dict[str, str]
+    content_length: int | None = None
+    content_type: str | None = None
+
+
+class ContentInformation(msgspec.Struct, frozen=True, rename="camel"):
+    """A file's content URL. `contentLength` and `etag` are ours, and null where the URL is for writing."""
+
+    content_uri: str
+    origin: str
+    container: str
+    path: str
+    tags: dict[str, str] | None = None
+    content_length: int | None = None
+    etag: str | None = None
+
+
+class ErrorOfPath(msgspec.Struct, frozen=True):
+    """What is wrong with one path."""
+
+    code: str
+    message: str
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """Azure's frame of an error."""
+
+    error: ErrorOfPath
+
+
+class CreatedArtifacts(msgspec.Struct, frozen=True, rename="camel"):
+    """Content URLs to write to, and what was refused, by the paths as they were sent."""
+
+    artifacts: dict[str, Artifact]
+    artifact_content_information: dict[str, ContentInformation]
+    errors: dict[str, ErrorAnswer]
+
+
+class ArtifactPage(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of files. azureml-mlflow follows `nextLink`, azureml-core `continuationToken`."""
+
+    value: list[Artifact]
+    continuation_token: str | None
+    next_link: str | None
+
+
+class ContentPage(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of content URLs."""
+
+    value: list[ContentInformation]
+    continuation_token: str | None
+    next_link: str | None
+
+
+class PageQuery(msgspec.Struct, frozen=True, rename="camel"):
+    """Which page of a listing: files at or under `path`."""
+
+    path: str = ""
+    continuation_token: str = ""
+    page_size: int = PAGE_FILES
+
+
+class PathQuery(msgspec.Struct, frozen=True):
+    """One file."""
+
+    path: str
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A run or logged model with the container of its files, and the address that a listing of it is under."""
+
+    owner_id: str
+    container: str
+    address: str
+
+
+def azure_container(owner_id: str) -> str:
+    """The container's name in Azure ML (RunDto.dataContainerId)."""
+    return _CONTAINER_PREFIX + owner_id
+
+
+def owner_of(origin: str, container: str) -> str:
+    """The run or logged model whose container this is in Azure ML. Raises NotSupported, NotFound."""
+    if origin != ORIGIN:  # `LocalUpload`: files that are uploaded to be registered as a model
+        raise NotSupported(f"The artifact origin {origin!r:.50}", f"Files of runs have the origin {ORIGIN!r}")
+    if not container.startswith(_CONTAINER_PREFIX):
+        raise NotFound("artifact container", container, f"A run's is {_CONTAINER_PREFIX}RUN_ID")
+    return container.removeprefix(_CONTAINER_PREFIX)
+
+
+def create(call: Call, owner: Owner, body: NewArtifacts) -> CreatedArtifacts:
+    """Give a URL to write to for each path; a file appears when its content is whole."""
+    if len(body.paths) > MAX_NEW_PATHS:
+        raise InvalidValue("paths", f"{len(body.paths)} paths", f"at most {MAX_NEW_PATHS} may be sent at once")
+    artifacts: dict[str, Artifact] = {}
+    contents: dict[str, ContentInformation] = {}
+    errors: dict[str, ErrorAnswer] = {}
+    for new in body.paths:
+        try:
+            path = check_new_path(new.path)
+        except AmlStoreError as error:
+            errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", str(error)))
+            continue
+        tags = new.tags or {}
+        artifacts[new.path] = _artifact(owner, path, tags)
+        url = call.signer.sign(call.base_url, f"{owner.container}/{path}", Direction.WRITE)
+        contents[new.path] = ContentInformation(url, ORIGIN, azure_container(owner.owner_id), path, new.tags)
+    return CreatedArtifacts(artifacts, contents, errors)
+
+
+def list_page(call: Call, owner: Owner, query: PageQuery) -> ArtifactPage:
+    """Return a page of the files, by path."""
+    records, token, link = _page(call, owner, query, owner.address)
+    return ArtifactPage([_of_record(owner, record) for record in records], token, link)
+
+
+def list_contents(call: Call, owner: Owner, query: PageQuery, address: str) -> ContentPage:
+    """Return a page of URLs to read from, of the files at or under the path."""
+    records, token, link = _page(call, owner, query, address)
+    return ContentPage([_content_of(call, owner, record) for record in records], token, link)
+
+
+def content_information(call: Call, owner: Owner, path: str) -> ContentInformation:
+    """Return a URL to read a file from. Raises NotFound."""
+    return _content_of(call, owner, _record(call, owner, path))
+
+
+def metadata(call: Call, owner: Owner, path: str) -> Artifact:
+    """Return what is known of a file. Raises NotFound."""
+    return _of_record(owner, _record(call, owner, path))
+
+
+def address_of(call: Call, service: str, path: str) -> str:
+    """The absolute URL of a route, `service` being as `history/v1.0`."""
+    return f"{call.base_url}/{service}{quote(workspace_path(call.workspace_name) + path)}"
+
+
+def _record(call: Call, owner: Owner, path: str) -> FileRecord:
+    record = call.records.files.find(owner.container, path)
+    if record is None:
+        raise NotFound("file", path, f"{owner.owner_id} has no such file")
+    return record
+
+
+def _page(
+    call: Call, owner: Owner, query: PageQuery, address: str
+) -> tuple[Sequence[FileRecord], str | None, str | None]:
+    size = max(1, min(query.page_size, PAGE_FILES))
+    folder = check_path(query.path) if query.path.strip("/") else ""
+    found = call.records.files.list_all(
+        owner.container, folder, after=_read_token(query.continuation_token), max_results=size + 1
+    )
+    if len(found) <= size:
+        return found, None, None
+    token = base64.urlsafe_b64encode(found[size - 1].path.encode()).decode()
+    fields = {"continuationToken": token, "path": query.path, "pageSize": query.page_size}
+    return found[:size], token, f"{address}?{urlencode({name: value for name, value in fields.items() if value})}"
+
+
+def _read_token(token: str) -> str:
+    try:
+        return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
+    except (ValueError, binascii.Error) as error:
+        raise PageTokenInvalid(token, "this service didn't issue it") from error
+
+
+def _artifact(owner: Owner, path: str, tags: dict[str, str]) -> Artifact:
+    container = azure_container(owner.owner_id)
+    artifact_id = f"{ORIGIN}/{container}/{path}"
+    return Artifact(artifact_id, ORIGIN, container, path, None, None, DataPath(_DATASTORE, artifact_id), tags)
+
+
+def _of_record(owner: Owner, record: FileRecord) -> Artifact:
+    return msgspec.structs.replace(
+        _artifact(owner, record.path, {}),
+        etag=etag_of(record),
+        created_time=datetime.fromtimestamp(record.modified_ms / 1000, timezone.utc).isoformat(),
+        content_length=record.size_bytes,
+        content_type=record.content_type,
+    )
+
+
+def _content_of(call: Call, owner: Owner, record: FileRecord) -> ContentInformation:
+    url = call.signer.sign(call.base_url, f"{owner.container}/{record.path}", Direction.READ)
+    container = azure_container(owner.owner_id)
+    return ContentInformation(url, ORIGIN, container, record.path, None, record.size_bytes, etag_of(record))

@@ -1,0 +1,252 @@
+"""Azure's storage protocol, as far as files need it: Put Blob, Put Block, Put Block List, Get Blob, Get Block List.
+
+Whoever has a content URL (`signed_urls`) may call these for the URL's file; there is no other credential here. Beyond
+Azure's headers there are two, and an ETag is the content's SHA-256, in quotes. `x-amlstore-sha256` with Put Blob or
+Put Block List is the whole file's SHA-256 in hex, and checked before the file appears. `x-amlstore-offset` with Put
+Block says where in the file the block will be, which makes blocks in any order as quick as in theirs.
+"""
+
+import hashlib
+import re
+from functools import partial
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from mlflow_amlstore.errors import InvalidValue, NotFound, PayloadTooLarge, TransferBroken
+from mlflow_amlstore.records.store import IncomingFile
+from mlflow_amlstore.records.types import FileRecord
+from mlflow_amlstore.service.files import block_list
+from mlflow_amlstore.service.files.containers import file_location
+from mlflow_amlstore.service.files.content import check_unchanged, content_answer, given_md5, validators
+from mlflow_amlstore.service.files.refusals import BlobRefused, blob_error
+from mlflow_amlstore.service.files.signed_urls import Direction
+from mlflow_amlstore.service.files.transfer import Md5Differs, md5_header, on_thread, receive
+from mlflow_amlstore.service.routing import Access, Area, Call, Routes
+
+__all__ = ["EQUAL_PART", "MAX_BLOCK_BYTES", "MAX_PUT_BYTES", "ROUTES", "blob_error"]
+
+ROUTES = Routes(Area.BLOB)
+
+MAX_PUT_BYTES = 5000 * 1024**2  # Azure's limits
+MAX_BLOCK_BYTES = 4000 * 1024**2
+EQUAL_PART = "amlstore-part"  # in the query: which of parts of one size, from 1, a block is
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_CONTENT_TYPE = re.compile(r"[\w.+\-]{1,100}/[\w.+\-]{1,100}(; ?charset=[\w\-]{1,40})?", re.ASCII)
+_ANY_CONTENT_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded")  # clients' own defaults
+
+
+@ROUTES.put("/{location:path}", Access.SIGNED_URL)
+async def put(call: Call, request: Request) -> Response:
+    """Write a file, or one block of it, or make a file of blocks."""
+    container, path = _opened_by_url(call, request, Direction.WRITE)
+    part = request.query_params.get("comp")
+    if part == "block":
+        return await _put_block(call, request, container, path)
+    if part == "blocklist":
+        return await _put_block_list(call, request, container, path)
+    if part is not None:
+        raise _unknown_part(part)
+    return await _put_blob(call, request, container, path)
+
+
+@ROUTES.get("/{location:path}", Access.SIGNED_URL)
+async def get(call: Call, request: Request) -> Response:
+    """Read a file, or list its blocks."""
+    part = request.query_params.get("comp")
+    container, path = _opened_by_url(call, request, Direction.READ if part is None else None)
+    if part == "blocklist":
+        return await _get_block_list(call, request, container, path)
+    if part is not None:
+        raise _unknown_part(part)
+    return await content_answer(call.records.files, request, container, path, _storage_headers)
+
+
+@ROUTES.add("HEAD", "/{location:path}", Access.SIGNED_URL)
+async def head(call: Call, request: Request) -> Response:
+    """Tell a file's size and checksums."""
+    container, path = _opened_by_url(call, request, None)
+    return await content_answer(call.records.files, request, container, path, _storage_headers)
+
+
+async def _put_blob(call: Call, request: Request, container: str, path: str) -> Response:
+    kind = request.headers.get("x-ms-blob-type")
+    if kind != "BlockBlob":
+        raise BlobRefused(400, "InvalidHeaderValue", f"The header x-ms-blob-type must be BlockBlob, not {kind!r:.50}")
+    await _check_conditions(call, request, container, path)
+    _check_length(request, MAX_PUT_BYTES)
+    files, md5, sha256 = call.records.files, given_md5(request), _given_sha256(request)
+    kept_md5 = given_md5(request, "x-ms-blob-content-md5") or md5
+
+    def keep(incoming: IncomingFile) -> FileRecord:
+        record = incoming.keep(md5=kept_md5.hex() if kept_md5 else None, sha256=sha256)
+        files.discard_blocks(container, path)  # as they are older than the file now
+        return record
+
+    begin = partial(
+        files.begin, container, path, content_type=_content_type(request, request.headers.get("content-type"))
+    )
+    try:
+        record = await receive(request, path, begin, keep, limit_bytes=MAX_PUT_BYTES, md5=md5)
+    except Md5Differs as error:
+        raise _md5_refused(error) from error
+    return _created(md5, record)
+
+
+async def _put_block(call: Call, request: Request, container: str, path: str) -> Response:
+    block_id = request.query_params.get("blockid", "")
+    size_bytes = _check_length(request, MAX_BLOCK_BYTES)
+    if size_bytes == 0:
+        raise BlobRefused(400, "InvalidHeaderValue", "A block can't be empty; its Content-Length is 0")
+    md5 = given_md5(request)
+    begin = partial(
+        call.records.files.begin_block, container, path, block_id, size_bytes, offset=_given_offset(request, size_bytes)
+    )
+    try:
+        await receive(request, path, begin, lambda block: block.keep(), limit_bytes=size_bytes, md5=md5)
+    except Md5Differs as error:
+        raise _md5_refused(error) from error
+    except InvalidValue as error:
+        if error.field == "block id":
+            raise BlobRefused(400, "InvalidQueryParameterValue", str(error)) from error
+        raise
+    return _created(md5)
+
+
+async def _put_block_list(call: Call, request: Request, container: str, path: str) -> Response:
+    await _check_conditions(call, request, container, path)
+    document = await _small_body(request, path)
+    md5, kept_md5 = given_md5(request), given_md5(request, "x-ms-blob-content-md5")
+    if md5 is not None and hashlib.md5(document, usedforsecurity=False).digest() != md5:
+        raise _md5_refused(Md5Differs(path))
+    block_ids = await on_thread(block_list.read_block_list, document)
+    commit = partial(
+        call.records.files.commit_blocks,
+        container,
+        path,
+        block_ids,
+        content_type=_content_type(request),
+        md5=kept_md5.hex() if kept_md5 else None,
+        sha256=_given_sha256(request),
+    )
+    try:
+        record = await on_thread(commit)
+    except NotFound as error:
+        if error.kind == "block":
+            raise BlobRefused(400, "InvalidBlockList", str(error)) from error
+        raise
+    except InvalidValue as error:
+        if error.field == "block list":
+            raise BlobRefused(400, "BlockListTooLong", str(error)) from error
+        raise
+    return _created(md5, record)
+
+
+async def _get_block_list(call: Call, request: Request, container: str, path: str) -> Response:
+    wanted = request.query_params.get("blocklisttype", "committed")
+    if wanted not in ("committed", "uncommitted", "all"):
+        raise BlobRefused(400, "InvalidQueryParameterValue", f"blocklisttype can't be {wanted!r:.50}")
+    files = call.records.files
+    blocks = await on_thread(files.list_blocks, container, path)
+    record = await on_thread(files.find, container, path)
+    if record is None and not blocks:
+        raise NotFound("file", path, f"{container} has no such file, nor blocks of it")
+    headers = {} if record is None else {**validators(record), "x-ms-blob-content-length": str(record.size_bytes)}
+    document = block_list.block_list([] if wanted == "committed" else blocks)
+    return Response(document, 200, headers, "application/xml")
+
+
+def _opened_by_url(call: Call, request: Request, direction: Direction | None) -> tuple[str, str]:
+    """The container and path that a URL is of, after its signature is checked."""
+    container, path = file_location(call.path["location"])
+    call.signer.verify(f"{container}/{path}", request.query_params, direction)
+    return container, path
+
+
+async def _check_conditions(call: Call, request: Request, container: str, path: str) -> None:
+    _allow_writing_again(request)
+    if "if-match" in request.headers:
+        check_unchanged(request, await on_thread(call.records.files.find, container, path))
+
+
+def _allow_writing_again(request: Request) -> None:
+    """Take no notice of `If-None-Match: *`, which Azure's clients send with every upload of a file.
+
+    There a run's files are written once, here again and again (`last.ckpt` is). Whoever wants it as it is there refuses
+    a file that exists in this place, with 409 BlobAlreadyExists.
+    """
+
+
+def _check_length(request: Request, limit_bytes: int) -> int:
+    text = request.headers.get("content-length")
+    if text is None or "transfer-encoding" in request.headers:
+        raise BlobRefused(411, "MissingContentLengthHeader", "The header Content-Length is needed")
+    if not text.isascii() or not text.isdecimal():
+        raise BlobRefused(400, "InvalidHeaderValue", f"Content-Length can't be {text!r:.50}")
+    if len(text) > len(str(limit_bytes)) or int(text) > limit_bytes:
+        raise PayloadTooLarge(limit_bytes)
+    return int(text)
+
+
+async def _small_body(request: Request, path: str) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > block_list.MAX_BYTES:
+                raise PayloadTooLarge(block_list.MAX_BYTES)
+    except ClientDisconnect as error:
+        raise TransferBroken(path, "the client went away before its block list was whole") from error
+    return b"".join(pieces)
+
+
+def _given_sha256(request: Request) -> str | None:
+    text = request.headers.get("x-amlstore-sha256")
+    if text is not None and not _SHA256.fullmatch(text):
+        raise BlobRefused(400, "InvalidHeaderValue", "The header x-amlstore-sha256 is not a SHA-256 in hex")
+    return text.lower() if text is not None else None
+
+
+def _given_offset(request: Request, size_bytes: int) -> int | None:
+    part = request.query_params.get(EQUAL_PART, "")
+    if re.fullmatch(r"[0-9]{1,5}", part):
+        return (int(part) - 1) * size_bytes if int(part) else None
+    text = request.headers.get("x-amlstore-offset")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise BlobRefused(400, "InvalidHeaderValue", "The header x-amlstore-offset is not a number of bytes")
+    return int(text)
+
+
+def _content_type(request: Request, of_body: str | None = None) -> str | None:
+    """What the client says that the file is, or None where it says nothing that could be told to others."""
+    for named in (request.headers.get("x-ms-blob-content-type"), of_body):
+        if named and named not in _ANY_CONTENT_TYPES and _CONTENT_TYPE.fullmatch(named):
+            return named
+    return None
+
+
+def _storage_headers(record: FileRecord) -> dict[str, str]:
+    headers = {"x-ms-blob-type": "BlockBlob"}
+    return (
+        headers if record.md5 is None else {**headers, "x-ms-blob-content-md5": md5_header(bytes.fromhex(record.md5))}
+    )
+
+
+def _created(md5: bytes | None, record: FileRecord | None = None) -> Response:
+    headers = {} if record is None else validators(record)
+    if md5 is not None:
+        headers["Content-MD5"] = md5_header(md5)
+    return Response(None, 201, headers)
+
+
+def _md5_refused(error: Md5Differs) -> BlobRefused:
+    return BlobRefused(400, "Md5Mismatch", str(error))
+
+
+def _unknown_part(part: str) -> BlobRefused:
+    return BlobRefused(400, "InvalidQueryParameterValue", f"comp can't be {part!r:.50} here")

@@ -1,0 +1,64 @@
+"""Azure ML's routes to files by origin and container, in azureml-mlflow's layout of paths and in azureml-core's.
+
+The origin is ExperimentRun, and the container `dcid.RUN_ID`. Files uploaded to be registered as a model, of the origin
+LocalUpload, belong here too; `azure_artifacts.owner_of` refuses them so far.
+"""
+
+from mlflow_amlstore.service.files import azure_artifacts
+from mlflow_amlstore.service.files.azure_artifacts import (
+    ArtifactPage,
+    ContentInformation,
+    ContentPage,
+    CreatedArtifacts,
+    NewArtifacts,
+    Owner,
+    PageQuery,
+    PathQuery,
+)
+from mlflow_amlstore.service.files.containers import container_of_owner
+from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+
+ROUTES = Routes(Area.ARTIFACT)
+
+_SERVICE = "artifact/v2.0"
+
+
+@ROUTES.post("/artifacts/{origin}/{container}/batch/metadata", Role.CONTRIBUTOR)
+@ROUTES.post("/artifacts/batch/metadata/{origin}/{container}", Role.CONTRIBUTOR)
+def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
+    """Give URLs to write files of a container to."""
+    return azure_artifacts.create(call, _owner(call, for_writing=True), body)
+
+
+@ROUTES.get("/artifacts/{origin}/{container}/contentinfo", Role.READER)
+def content_information(call: Call, body: PathQuery) -> ContentInformation:
+    """Give a URL to read a file from."""
+    return azure_artifacts.content_information(call, _owner(call), body.path)
+
+
+@ROUTES.get("/artifacts/contentinfo/{origin}/{container}/{path:path}", Role.READER)
+def content_information_of_path(call: Call) -> ContentInformation:
+    """Give a URL to read a file from, named in the address."""
+    return azure_artifacts.content_information(call, _owner(call), call.path["path"])
+
+
+@ROUTES.get("/artifacts/prefix/contentinfo/{origin}/{container}/{prefix:path}", Role.READER)
+def list_contents(call: Call, body: PageQuery) -> ContentPage:
+    """Give URLs to read the files at or under a path from."""
+    owner, prefix = _owner(call), call.path["prefix"]
+    query = PageQuery(prefix, body.continuation_token, body.page_size)
+    where = f"/artifacts/prefix/contentinfo/{call.path['origin']}/{call.path['container']}/{prefix}"
+    return azure_artifacts.list_contents(call, owner, query, azure_artifacts.address_of(call, _SERVICE, where))
+
+
+@ROUTES.get("/artifacts/{origin}/{container}", Role.READER)
+def list_artifacts(call: Call, body: PageQuery) -> ArtifactPage:
+    """List the files of a container, or those at or under a path."""
+    return azure_artifacts.list_page(call, _owner(call), body)
+
+
+def _owner(call: Call, *, for_writing: bool = False) -> Owner:
+    origin, name = call.path["origin"], call.path["container"]
+    owner_id = azure_artifacts.owner_of(origin, name)
+    container = container_of_owner(call.records, owner_id, for_writing=for_writing)
+    return Owner(owner_id, container, azure_artifacts.address_of(call, _SERVICE, f"/artifacts/{origin}/{name}"))

@@ -1,0 +1,89 @@
+"""From a request's method and path to its route."""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote
+
+from starlette.routing import compile_path
+
+from mlflow_amlstore.errors import NotFound, RouteNotFound
+from mlflow_amlstore.service.routing import Area, Route
+
+# What Azure ML's data plane puts before the path of an area (azureml-wire.md, sections 1 to 4).
+SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
+RESOURCE_GROUP = "amlstore"
+_PREFIX = re.compile(
+    r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0)(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+"
+    r"/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)(?P<rest>/.*)?",
+    re.DOTALL,
+)
+_AREAS = {
+    "mlflow/v1.0": Area.MLFLOW,
+    "mlflow/v2.0": Area.MLFLOW,
+    "history/v1.0": Area.HISTORY,
+    "artifact/v2.0": Area.ARTIFACT,
+}
+BLOB_PREFIX = "/amlstore.blob.core.windows.net"
+
+
+class Match(NamedTuple):
+    """A route, the parameters in its path, and whether the workspace was named in the path."""
+
+    route: Route
+    path: dict[str, str]
+    names_workspace: bool
+
+
+def workspace_path(workspace_name: str) -> str:
+    """`/subscriptions/…/workspaces/NAME`, as it is before it's percent-encoded."""
+    provider = "providers/Microsoft.MachineLearningServices"
+    return f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/{provider}/workspaces/{workspace_name}"
+
+
+@lru_cache(maxsize=64)
+def tracking_root(base_url: str, workspace_name: str) -> str:
+    """The workspace's tracking URI at an address (`https://HOST`), without a query."""
+    scheme, _, host = base_url.partition("://")
+    return f"azureml{'' if scheme == 'https' else '+http'}://{host}/mlflow/v2.0{quote(workspace_path(workspace_name))}"
+
+
+class Router:
+    """The routes of one workspace's service."""
+
+    def __init__(self, routes: Iterable[Route], workspace_name: str) -> None:
+        self._workspace_path = workspace_path(workspace_name)
+        self._fixed: dict[tuple[Area, str, str], Route] = {}
+        self._patterns: dict[tuple[Area, str], list[tuple[re.Pattern[str], Route]]] = {}
+        for route in routes:
+            if "{" in route.path:
+                self._patterns.setdefault((route.area, route.method), []).append((compile_path(route.path)[0], route))
+            else:
+                self._fixed[route.area, route.method, route.path] = route
+
+    def match(self, method: str, path: str) -> Match:
+        """Return the route of a request. Raises RouteNotFound, and NotFound for another workspace's."""
+        prefixed = _PREFIX.fullmatch(path)
+        if prefixed is not None:
+            found = self._find(_AREAS[prefixed["area"]], method, prefixed["rest"] or "")
+            if found is not None and prefixed["workspace"] != self._workspace_path:
+                name = prefixed["workspace"].rpartition("/")[2]
+                raise NotFound("workspace", name, f"This service has only {self._workspace_path}")
+        elif path.startswith(f"{BLOB_PREFIX}/"):
+            found = self._find(Area.BLOB, method, path[len(BLOB_PREFIX) :])
+        else:
+            found = self._find(Area.MLFLOW, method, path) or self._find(Area.ROOT, method, path)
+        if found is None:
+            raise RouteNotFound(method, path)
+        return Match(*found, names_workspace=prefixed is not None)
+
+    def _find(self, area: Area, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        fixed = self._fixed.get((area, method, path))
+        if fixed is not None:
+            return fixed, {}
+        for pattern, route in self._patterns.get((area, method), ()):
+            match = pattern.match(path)
+            if match is not None:
+                return route, match.groupdict()
+        return None

@@ -1,0 +1,131 @@
+"""The route table: what every route is called, who may call it, what it takes and gives.
+
+Handlers register themselves here; the application, the OpenAPI document, docs/parity.md and the tests of access all
+read this one table, so that no route can be forgotten by one of them.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.service.access import Access, Caller, Role
+from mlflow_amlstore.service.auth import Tokens
+from mlflow_amlstore.service.uris import Uris
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.service.files.signed_urls import UrlSigner
+
+__all__ = ["Access", "Area", "Call", "Role", "Route", "Routes"]
+
+MAX_JSON_BYTES = 32 * 1024 * 1024  # a dataset's profile alone may have 16 MB (`records.validation`)
+
+
+class Area(Enum):
+    """What a route's path follows; errors are answered in the area's own shape."""
+
+    ROOT = "root"
+    MLFLOW = "mlflow"
+    HISTORY = "history"
+    ARTIFACT = "artifact"
+    BLOB = "blob"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler is given besides the request's body."""
+
+    records: RecordStore
+    uris: Uris
+    signer: "UrlSigner"
+    base_url: str  # scheme://host[:port], as the client has it
+    tokens: Tokens
+    workspace_name: str
+    routes: "tuple[Route, ...]"
+    path: dict[str, str] = field(default_factory=dict)
+    caller: Caller | None = None
+    credential: str = ""  # the key itself, where `Access.KEY` opens the route
+
+
+Answer = msgspec.Struct | dict[str, Any] | None
+RecordsHandler = Callable[..., Answer]
+StreamHandler = Callable[[Call, Request], Awaitable[Response]]
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method and path template (`{name}` is one segment, `{name:path}` all that follow) with its handler.
+
+    A handler is a plain function `(call)` or `(call, body)`, run on a thread, or a coroutine function `(call, request)`
+    that streams. A plain one that needs a contributor writes: it runs in a transaction, as a whole or not at all.
+    """
+
+    area: Area
+    method: str
+    path: str
+    access: Role | Access
+    handler: Callable[..., Any]
+    body: type[msgspec.Struct] | None
+    answer: Any
+
+    @property
+    def streams(self) -> bool:
+        return inspect.iscoroutinefunction(self.handler)
+
+    @property
+    def writes(self) -> bool:
+        return not self.streams and isinstance(self.access, Role) and self.access >= Role.CONTRIBUTOR
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+class Routes:
+    """The routes of one module, in one area: `routes.post("/api/…", Role.READER)` decorates a handler."""
+
+    def __init__(self, area: Area) -> None:
+        self._area = area
+        self._routes: list[Route] = []
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
+
+    def add(self, method: str, path: str, access: Role | Access) -> Callable[[H], H]:
+        """Register the handler below; its `body` annotation says what is decoded for it."""
+
+        def register(handler: H) -> H:
+            hints = get_type_hints(handler)
+            body = hints.get("body")
+            self._routes.append(Route(self._area, method, path, access, handler, body, hints.get("return")))
+            return handler
+
+        return register
+
+    def get(self, path: str, access: Role | Access) -> Callable[[H], H]:
+        """Register a GET; a body is read from the query string."""
+        return self.add("GET", path, access)
+
+    def post(self, path: str, access: Role | Access) -> Callable[[H], H]:
+        """Register a POST with a JSON body."""
+        return self.add("POST", path, access)
+
+    def put(self, path: str, access: Role | Access) -> Callable[[H], H]:
+        """Register a PUT."""
+        return self.add("PUT", path, access)
+
+    def patch(self, path: str, access: Role | Access) -> Callable[[H], H]:
+        """Register a PATCH with a JSON body."""
+        return self.add("PATCH", path, access)
+
+    def delete(self, path: str, access: Role | Access) -> Callable[[H], H]:
+        """Register a DELETE; a body is read from JSON where there is one, else from the query string."""
+        return self.add("DELETE", path, access)
