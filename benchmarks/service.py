@@ -1,0 +1,150 @@
+"""`amlstore serve` beside `mlflow server` and the floor: load, one client, size, reading and files, with the bars.
+
+    pip install -e '.[service,mlflow]' uvloop
+    python benchmarks/service.py [--seconds 3] [--rounds 3] [--only load,client,size,read,files] [--size-mb 1024]
+        [--output benchmarks/results/service.json]
+
+The servers take turns in every round, each alone on the machine, and a figure is the median of its rounds: that makes
+the ratios hold where the machine's speed drifts. All clients are on the same cores as the server. Every acknowledged
+point is read back, every file that comes down is compared. The floor is a server that only parses; for files it's
+`curl` and a plain file server. A bar that isn't met is printed and fails nothing; a call that fails does.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import service_clients as clients
+import service_loads as loads
+from load import CLIENTS
+from service_table import COLUMNS, Row, print_table
+
+
+@dataclass(frozen=True)
+class Section:
+    """`turns` are servers, with the way to them where there are two; `keeps` is for records that all rounds read."""
+
+    name: str
+    rows: list[Row]
+    turns: tuple[str, ...]
+    measure: Callable[[str, Path], None]
+    keeps: bool = False
+
+
+def sections(seconds: float, source: Path) -> list[Section]:
+    ours = ("amlstore", "amlstore plugin", "mlflow")
+    return [
+        Section("load", loads.LOAD_ROWS, COLUMNS, lambda turn, folder: loads.measure_load(turn, folder, seconds)),
+        Section(
+            "client",
+            clients.CLIENT_ROWS,
+            (*ours, "floor"),
+            lambda turn, folder: clients.measure_client(turn, folder, seconds),
+        ),
+        Section(
+            "size",
+            loads.SIZE_ROWS,
+            (*COLUMNS, "mlflow default"),
+            lambda turn, folder: loads.measure_size(turn, folder, seconds),
+        ),
+        Section("read", clients.READ_ROWS, ours, clients.measure_read, keeps=True),
+        Section(
+            "files",
+            clients.FILES_ROWS,
+            (*ours, "curl"),
+            lambda turn, folder: clients.measure_files(turn, folder, source),
+        ),
+    ]
+
+
+def measure(section: Section, rounds: int, folder: Path) -> int:
+    """All rounds of one section. Returns how many turns failed."""
+    failed = 0
+    for number in range(rounds):
+        for turn in section.turns if number % 2 == 0 else reversed(section.turns):
+            began = time.perf_counter()
+            place = folder / (turn.split()[0] if section.keeps else "turn")
+            try:
+                section.measure(turn, place)
+            except Exception as error:  # the other turns are worth having
+                failed += 1
+                print(f"{section.name}, {turn}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            if not section.keeps:
+                shutil.rmtree(place, ignore_errors=True)
+            seconds = time.perf_counter() - began
+            print(
+                f"{section.name}: round {number + 1} of {rounds}, {turn}, {seconds:.0f} s", file=sys.stderr, flush=True
+            )
+    return failed
+
+
+def report_of(measured: list[Section], chosen: argparse.Namespace) -> dict[str, Any]:
+    packages = ("mlflow", "mlflow-amlstore", "uvicorn", "starlette", "msgspec")
+    return {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "cpus": os.cpu_count(),
+        **{name: version(name) for name in packages},
+        "clients": CLIENTS,
+        "seconds": chosen.seconds,
+        "size_mb": chosen.size_mb,
+        "rows": [
+            {
+                "section": section.name,
+                "what": row.what,
+                "unit": row.unit,
+                **{column: row.median(column) for column in COLUMNS},
+                "bar": row.bar_text(),
+                "met": row.is_met(),
+                "rounds": row.rounds,
+            }
+            for section in measured
+            for row in section.rows
+        ],
+    }
+
+
+def main() -> None:
+    names = [section.name for section in sections(0, Path())]
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--seconds", type=float, default=3, help="of each load, and of one client's calls")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--only", default=",".join(names), help="sections to measure, separated by commas")
+    options.add_argument("--size-mb", type=int, default=1024, help="MiB of the file that goes up and down")
+    options.add_argument("--output", type=Path, default=Path("benchmarks/results/service.json"))
+    chosen = options.parse_args()
+    only = chosen.only.split(",")
+    if unknown := set(only) - set(names):
+        options.error(f"no section is called {', '.join(unknown)}; there are {', '.join(names)}")
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped then, too
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="service-benchmark-") as folder:
+        source = Path(folder, "file.bin")
+        measured = [section for section in sections(chosen.seconds, source) if section.name in only]
+        for section in measured:
+            if section.name == "files":
+                clients.make_file(source, chosen.size_mb)
+            failed += measure(section, chosen.rounds, Path(folder, section.name))
+    print_table({section.name: section.rows for section in measured})
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    chosen.output.write_text(json.dumps(report_of(measured, chosen), indent=2) + "\n")
+    print(f"Written to {chosen.output}")
+    if failed:
+        sys.exit(f"{failed} turns failed; what they said is above")
+
+
+if __name__ == "__main__":
+    main()
