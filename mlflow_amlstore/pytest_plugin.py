@@ -1,10 +1,16 @@
-"""The fixture `amlstore_workspace`: an empty workspace for one test, with MLflow pointed at it.
+"""The fixtures `amlstore_workspace` and `amlstore_service`: an empty workspace for one test, embedded or behind a
+service in a process of its own, with MLflow pointed at it.
 
 pytest loads this module in every session where the package is installed, so it imports nothing heavy: MLflow and the
-workspace are loaded by the first test that asks for the fixture.
+workspace are loaded by the first test that asks for a fixture.
 """
 
+import json
 import os
+import subprocess
+import sys
+import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +31,10 @@ _VARIABLES = (
     "MLFLOW_ACTIVE_MODEL_ID",
     "_MLFLOW_ACTIVE_MODEL_ID",
 )
+
+_AMLSTORE = (sys.executable, "-c", "from mlflow_amlstore.cli import main; main()")
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 20
 
 # What `mlflow.tracking.fluent` remembers between calls. MLflow has no public way to read or reset these. The last two
 # came with MLflow 3.
@@ -47,6 +57,124 @@ def amlstore_workspace(tmp_path: Path) -> "Iterator[Workspace]":
         undo.callback(workspace.close)
         undo.enter_context(_mlflow_pointed_at(workspace.get_mlflow_tracking_uri()))
         yield workspace
+
+
+@pytest.fixture
+def amlstore_service(tmp_path: Path) -> "Iterator[AmlstoreService]":
+    """A service of an empty workspace in `tmp_path`, on a free port; MLflow tracks into it until the test ends."""
+    with AmlstoreService(tmp_path / "service") as service, _mlflow_pointed_at(service.tracking_uri):
+        yield service
+
+
+class AmlstoreService:
+    """`amlstore serve` in a process of its own, from `start` to `stop`; a context manager does both.
+
+    `folder` gets the workspace, the file `log`, and the state that else would be in the user's home. `url` is where the
+    service answers, `tracking_uri` one with a token, `key` the key of whoever started it (an owner's).
+    """
+
+    url: str
+    tracking_uri: str
+    key: str
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        """`options` are more of `amlstore serve`'s."""
+        self.folder = folder / "workspace"
+        self.log = folder / "log"
+        self._state = folder / "state"
+        self._options = options
+        self._port = 0
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> "AmlstoreService":
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the service, on the port it had before if it ran already; on return it answers."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        command = [*_AMLSTORE, "serve", str(self.folder), "--port", str(self._port), *self._options]
+        with self.log.open("a", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                command, env=self._clean_environment(), stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8"
+            )
+        told = self._read_what_it_tells(self.process)
+        self.url, self.tracking_uri = told["Service"], told["Tracking URI"]
+        self._port = int(self.url.rpartition(":")[2])
+        announced = next((self._state / "amlstore" / "services").glob(f"*_{self._port}.json"))
+        self.key = json.loads(announced.read_text(encoding="utf-8"))["key"]
+
+    def stop(self) -> None:
+        """Stop the service in good order."""
+        self._end(lambda process: process.terminate())
+
+    def kill(self) -> None:
+        """Kill the service, as `kill -9` does."""
+        self._end(lambda process: process.kill())
+
+    def restart(self) -> None:
+        """Stop the service if it runs, and start it again at the same address."""
+        self.stop()
+        self.start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """An environment for a client process: it tracks into this service, and finds its key."""
+        return {**self._clean_environment(), "MLFLOW_TRACKING_URI": self.tracking_uri}
+
+    @property
+    def token(self) -> str:
+        """A fresh token for MLFLOW_TRACKING_TOKEN, with which MLflow tracks into `url` without this package."""
+        return str(self.call("POST", "/auth/tracking-token", self.exchange(self.key))["token"])
+
+    def exchange(self, key: str) -> str:
+        """An access token for a key."""
+        return str(self.call("POST", "/auth/token", key)["token"])
+
+    def call(self, method: str, path: str, bearer: str, body: object = None) -> Any:
+        """Call the service's own API and return the JSON it answers. Raises urllib's HTTPError."""
+        headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", content, headers, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def _clean_environment(self) -> dict[str, str]:
+        settings = ("MLFLOW_", "_MLFLOW_", "AMLSTORE_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+        return {**kept, "XDG_STATE_HOME": str(self._state)}
+
+    def _read_what_it_tells(self, process: "subprocess.Popen[str]") -> dict[str, str]:
+        assert process.stdout is not None
+        told: dict[str, str] = {}
+        too_late = threading.Timer(_START_TIMEOUT_S, process.kill)
+        too_late.start()
+        try:
+            while "Tracking URI" not in told and (line := process.stdout.readline()):
+                name, _, value = line.rstrip("\n").partition(": ")
+                told[name] = value
+        finally:
+            too_late.cancel()
+        if "Tracking URI" not in told:
+            self.kill()
+            raise RuntimeError(f"`amlstore serve` didn't start: {self.log.read_text(encoding='utf-8')}")
+        return told
+
+    def _end(self, tell: "Callable[[subprocess.Popen[str]], None]") -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        tell(process)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 @contextmanager

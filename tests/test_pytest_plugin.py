@@ -1,8 +1,11 @@
-"""The fixture `amlstore_workspace`, used by a pytest of its own in another process, as by a user."""
+"""The fixtures `amlstore_workspace` and `amlstore_service`, used by a pytest of its own in another process."""
 
 import re
+from pathlib import Path
 
 import pytest
+
+from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 CHANGES_EVERYTHING = """
 import os
@@ -114,6 +117,71 @@ def test_logs(amlstore_workspace, number):
 """
 
 
+SERVICE = """
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+
+LOG = "import mlflow; mlflow.log_metric('loss', 0.5); print('points', len(mlflow.search_runs()))"
+
+
+@pytest.fixture
+def put_back():
+    before = dict(os.environ), mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    yield
+    after = dict(os.environ), mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    assert {**before[0], "PYTEST_CURRENT_TEST": ""} == {**after[0], "PYTEST_CURRENT_TEST": ""}
+    assert before[1:] == after[1:]
+
+
+@pytest.fixture
+def ended():
+    running = []
+    yield running
+    (process,) = running
+    assert process.poll() == 0
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_of_one_test_alone(put_back, ended, amlstore_service, number, tmp_path):
+    ended.append(amlstore_service.process)
+    assert mlflow.get_tracking_uri() == amlstore_service.tracking_uri
+    assert mlflow.search_runs().empty
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 0.5)
+        mlflow.log_text("note", "note.txt")
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/note.txt") == "note"
+    assert (amlstore_service.folder / "records.db").is_relative_to(tmp_path)
+    assert not list((Path.home() / ".local/state/amlstore/services").glob(f"*_{amlstore_service.url[-5:]}.json"))
+
+
+@pytest.mark.parametrize("with_plugin", [True, False])
+def test_with_client_processes(amlstore_service, with_plugin):
+    environment = amlstore_service.environment
+    if not with_plugin:
+        environment["MLFLOW_TRACKING_URI"] = amlstore_service.url
+        environment["MLFLOW_TRACKING_TOKEN"] = amlstore_service.token
+    done = subprocess.run([sys.executable, "-c", LOG], env=environment, capture_output=True, text=True)
+    assert "points 1" in done.stdout.splitlines(), done.stderr
+    assert len(mlflow.search_runs()) == 1
+
+
+def test_killed_and_started_again(amlstore_service):
+    url, key = amlstore_service.url, amlstore_service.key
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 0.5)
+        amlstore_service.kill()
+        amlstore_service.start()
+        assert (amlstore_service.url, amlstore_service.key) == (url, key)
+        mlflow.log_metric("loss", 0.25)
+    assert mlflow.get_run(run.info.run_id).data.metrics == {"loss": 0.25}
+"""
+
+
 def _run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunResult:
     pytester.makepyfile(source)
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
@@ -143,6 +211,21 @@ def test_every_test_has_an_empty_workspace(pytester: pytest.Pytester, capsys: py
         )
 
 
+def test_a_service_is_each_tests_own(pytester: pytest.Pytester) -> None:
+    _run(pytester, SERVICE).assert_outcomes(passed=5)
+
+
+def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "thesis.tex").touch()
+    service = AmlstoreService(tmp_path)
+    with pytest.raises(RuntimeError, match="No workspace in"):
+        service.start()
+    assert service.process is None
+    service.stop()
+
+
 def test_it_is_listed_with_its_purpose(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--fixtures", "-q")
     result.stdout.fnmatch_lines(["amlstore_workspace*", "*An empty workspace in `tmp_path`*"])
+    result.stdout.fnmatch_lines(["amlstore_service*", "*A service of an empty workspace in `tmp_path`*"])

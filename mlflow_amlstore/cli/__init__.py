@@ -16,6 +16,11 @@ _COMMANDS = {
     "show": "Show one run whole.",
     "export": "Copy a run into a folder of plain files.",
     "gc": "Delete for good what is deleted.",
+    "serve": "Share a workspace: serve it to other processes and machines.",
+    "keys": "Make, list and revoke the keys of a service.",
+    "login": "Keep a key for a service on this machine.",
+    "logout": "Forget the key for a service.",
+    "uri": "Print a fresh tracking URI.",
 }
 
 
@@ -41,7 +46,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="amlstore")
 def cli() -> None:
-    """Embedded workspaces for MLflow: a folder, no server."""
+    """Workspaces for MLflow: a folder, or a service over one."""
 
 
 def main() -> None:

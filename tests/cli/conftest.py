@@ -17,7 +17,9 @@ import pytest
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace
 
 AMLSTORE = Path(sys.executable).with_name("amlstore")
-ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "COLUMNS", "LINES"))}
+ENVIRONMENT = {
+    key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AMLSTORE_", "COLUMNS", "LINES"))
+}
 
 
 @dataclass
@@ -48,11 +50,13 @@ def workspace(tmp_path: Path) -> Iterator[EmbeddedWorkspace]:
 def amlstore(workspace: EmbeddedWorkspace) -> Amlstore:
     """Run `amlstore ARGUMENTS` in the workspace's folder, its output in a pipe."""
 
-    def run(*arguments: str, typed: str = "", folder: Path | None = None) -> Result:
+    def run(
+        *arguments: str, typed: str = "", folder: Path | None = None, environment: dict[str, str] | None = None
+    ) -> Result:
         done = subprocess.run(
             [AMLSTORE, *arguments],
             cwd=folder or workspace.folder,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **(environment or {})},
             input=typed,
             capture_output=True,
             text=True,

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,10 @@ def run_example(tmp_path: Path) -> Callable[..., str]:
 
     def run(name: str, *arguments: str) -> str:
         command = [sys.executable, str(EXAMPLES / name), *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300)
+        environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -1,0 +1,188 @@
+"""`amlstore serve [DIR]`."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+import click
+
+from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, ExtraMissing, InvalidValue, WorkspaceNotFound
+from mlflow_amlstore.workspace.config_json import config_of, find_config
+from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace, open_folder
+from mlflow_amlstore.workspace.service_url import service_url_of
+from mlflow_amlstore.workspace.stored_keys import announce_service, withdraw_service
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.service.tls import Certificate
+
+DEFAULT_PORT = 5480
+_EXTRA = "uvicorn httptools starlette msgspec prometheus_client jwt cryptography".split()
+_LEVELS = ("debug", "info", "warning", "error")
+_WILDCARDS = ("0.0.0.0", "::")  # all addresses of this machine, and none that a client could use
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+@click.command("serve")
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. All: 0.0.0.0, with TLS.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0: any free one."
+)
+@click.option("--url", help="Where clients reach the service, if not at host and port: behind a proxy, say.")
+@click.option("--tls", type=click.Choice(["self-signed"]), help="Use a development certificate made on this machine.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="A certificate and its chain (PEM).")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key (PEM), where it's not in the same file.")
+@click.option(
+    "--token-lifetime",
+    type=click.FloatRange(1, 86_400),
+    default=3600,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a tracking URI is valid.",
+)
+@click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="Another name clients may use.")
+@click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
+def command(
+    folder: Path | None,
+    host: str,
+    port: int,
+    url: str | None,
+    tls: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    token_lifetime: float,
+    allowed_hosts: tuple[str, ...],
+    log_level: str,
+) -> None:
+    """Serve the workspace in DIR to other processes and machines, until Ctrl+C.
+
+    Without DIR it's the one that config.json names. An empty folder, or one that doesn't exist, becomes a workspace.
+    """
+    _check_extra()
+    # Here, because the extra may be missing, and `--help` needs none of it.
+    from mlflow_amlstore.service import logs, server
+    from mlflow_amlstore.service.app import Settings, make_app
+    from mlflow_amlstore.service.auth import Tokens
+    from mlflow_amlstore.service.router import tracking_root
+    from mlflow_amlstore.service.secret import local_key, service_secret
+
+    if tls_cert is None and tls_key is not None:
+        raise click.UsageError("--tls-key needs --tls-cert")
+    if tls is not None and tls_cert is not None:
+        raise click.UsageError("--tls makes a certificate; with --tls-cert there is one already")
+    is_secure = tls is not None or tls_cert is not None
+
+    with closing(server.bind(host, port)) as listening:
+        if not is_secure and not server.is_loopback(listening):
+            rule = "lets other machines in, so it needs TLS: `--tls self-signed`, or `--tls-cert FILE --tls-key FILE`"
+            raise InvalidValue("--host", host, rule)
+        own_urls = _own_urls("https" if is_secure else "http", host, server.port_of(listening))
+        service_url = own_urls[0] if url is None else service_url_of(url)
+        clients_names = (*map(_host_of, (service_url, *own_urls)), *(name.lower() for name in allowed_hosts))
+        names = frozenset({*_LOOPBACK_NAMES, *clients_names})
+        certificate = _certificate(sorted(names), tls_cert, tls_key) if is_secure else None
+
+        opened, workspace_name = _open(folder)
+        with closing(opened):
+            secret = service_secret(opened.folder)
+            settings = Settings(
+                service_url=service_url,
+                workspace_name=workspace_name,
+                allowed_hosts=names,
+                secret=secret,
+                token_lifetime_s=token_lifetime,
+            )
+            app = make_app(opened.records, settings)
+            token = Tokens(opened.records, secret, token_lifetime).owner_tracking_token()
+            tracking_uri = f"{tracking_root(service_url, workspace_name)}?expires={token.expires}&token={token.text}"
+
+            def tell() -> None:
+                click.echo(f"Workspace: {opened.folder}")
+                click.echo(f"Service: {service_url}")
+                click.echo(f"Tracking URI: {tracking_uri}")
+                if certificate is not None and certificate.ca is not None:
+                    _tell_how_to_trust(certificate.ca, service_url)
+
+            logs.start(cast("logs.Level", log_level))
+            try:
+                with _announced({service_url, *own_urls}, local_key(secret)):
+                    server.run(app, listening, certificate=certificate, started=tell)
+            finally:
+                logs.stop()
+
+
+def _check_extra() -> None:
+    for package in _EXTRA:
+        if find_spec(package) is None:
+            raise ExtraMissing("`amlstore serve`", package, "service")
+
+
+def _open(folder: Path | None) -> tuple[EmbeddedWorkspace, str]:
+    """The workspace to serve, and its name."""
+    try:
+        config = find_config() if folder is None else config_of(folder)
+    except ConfigNotFound:
+        place = (Path.cwd() if folder is None else folder).absolute()
+        if not _holds_nothing(place):
+            if folder is None:
+                raise
+            raise WorkspaceNotFound(str(place)) from None
+        create_workspace(place)
+        config = config_of(place)
+    if config.folder is None:
+        raise ConfigInvalid(str(config.file), "it names no embedded workspace, and only those can be served")
+    opened = open_folder(config.folder)
+    return opened, config.workspace_name or opened.folder.name
+
+
+def _holds_nothing(place: Path) -> bool:
+    return not place.exists() or (place.is_dir() and next(place.iterdir(), None) is None)
+
+
+def _own_urls(scheme: str, host: str, port: int) -> list[str]:
+    """Where the service can be reached without a proxy: by other machines first, where they can."""
+    names = [socket.gethostname(), "127.0.0.1"] if host in _WILDCARDS else [host]
+    return [service_url_of(f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}") for name in names]
+
+
+def _host_of(service_url: str) -> str:
+    return urlsplit(service_url).hostname or ""
+
+
+def _certificate(names: list[str], chain: Path | None, key: Path | None) -> "Certificate":
+    from mlflow_amlstore.service import tls  # slow to import, and rarely needed
+
+    if chain is not None:
+        return tls.given(chain, key or chain)
+    return tls.self_signed(names, tls.user_folder())
+
+
+def _tell_how_to_trust(ca: Path, service_url: str) -> None:
+    click.echo(
+        f"To trust its certificate, here or on a machine that {ca} is copied to:\n"
+        f"  export MLFLOW_TRACKING_SERVER_CERT_PATH={ca}\n"
+        f"  export REQUESTS_CA_BUNDLE={ca}\n"
+        f"  curl --cacert {ca} {service_url}/health"
+    )
+
+
+@contextmanager
+def _announced(service_urls: set[str], key: str) -> Iterator[None]:
+    """Let programs of this user on this machine find the key, for as long as the service runs."""
+    announced = []
+    try:
+        for url in service_urls:
+            announce_service(url, key)
+            announced.append(url)
+    except OSError as error:
+        click.echo(f"amlstore: programs on this machine can't find the key by themselves: {error}", err=True)
+    try:
+        yield
+    finally:
+        for url in announced:
+            with suppress(OSError):
+                withdraw_service(url)

@@ -1,0 +1,186 @@
+"""`amlstore login`, `logout` and `uri`, and what `doctor` says of a service."""
+
+import fcntl
+import json
+import os
+import pty
+import subprocess
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from mlflow_amlstore.pytest_plugin import AmlstoreService
+from mlflow_amlstore.workspace.tracking_uri import parse
+
+from .conftest import AMLSTORE, ENVIRONMENT, Amlstore, Result
+
+NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
+    with AmlstoreService(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def new_key(service: AmlstoreService, amlstore: Amlstore, tmp_path: Path) -> str:
+    return amlstore("keys", "create", tmp_path.name, "-w", str(service.folder)).out.strip()
+
+
+@pytest.fixture
+def elsewhere(amlstore: Amlstore, tmp_path: Path) -> Callable[..., Result]:
+    """Run `amlstore` as a user who started no service, in an empty folder."""
+    (tmp_path / "elsewhere").mkdir()
+    homes = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path / "config"), **NO_KEYRING}
+
+    def run(*arguments: str, typed: str = "", **environment: str) -> Result:
+        return amlstore(*arguments, typed=typed, folder=tmp_path / "elsewhere", environment={**homes, **environment})
+
+    return run
+
+
+class TestLogin:
+    def test_keeps_a_key_that_is_good(
+        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str, tmp_path: Path
+    ) -> None:
+        result = elsewhere("login", service.url, typed=f"{new_key}\n")
+        file = tmp_path / "config" / "amlstore" / "keys.json"
+        said = f"Logged in to the workspace workspace at {service.url}; the key is in {file}\n"
+        assert (result.exit_code, result.out) == (0, said)
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert parse(elsewhere("uri", "--url", service.url).out.strip()).token is not None
+
+    def test_asks_on_a_terminal_without_showing_what_is_typed(
+        self, service: AmlstoreService, new_key: str, tmp_path: Path
+    ) -> None:
+        ours, its = pty.openpty()
+        environment = {**ENVIRONMENT, **NO_KEYRING, "XDG_CONFIG_HOME": str(tmp_path / "config")}
+        process = subprocess.Popen(
+            [AMLSTORE, "login", service.url],
+            env=environment,
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+        )
+        os.close(its)
+        shown = b""
+        while b"Key: " not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, f"{new_key}\n".encode())
+        try:
+            while chunk := os.read(ours, 1000):
+                shown += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        os.close(ours)
+        assert process.wait(30) == 0
+        assert b"Logged in" in shown
+        assert new_key.encode() not in shown
+
+    @pytest.mark.parametrize("typed", ["amlk_000000000000_" + "x" * 43, "password", "\n", ""])
+    def test_keeps_nothing_that_is_not(
+        self, elsewhere: Callable[..., Result], service: AmlstoreService, tmp_path: Path, typed: str
+    ) -> None:
+        result = elsewhere("login", service.url, typed=typed)
+        assert result.exit_code in (1, 2)
+        assert result.out == ""
+        assert result.err.startswith("amlstore: ")
+        assert not typed.strip() or typed.strip() not in result.err
+        assert not (tmp_path / "config").exists()
+
+    def test_where_no_service_is_says_so_soon(self, elsewhere: Callable[..., Result]) -> None:
+        result = elsewhere("login", "http://127.0.0.1:9", typed="x\n")
+        assert (result.exit_code, result.out) == (1, "")
+        assert "The workspace service http://127.0.0.1:9 can't be reached" in result.err
+
+    def test_over_plain_http_to_another_machine_is_refused(self, elsewhere: Callable[..., Result]) -> None:
+        result = elsewhere("login", "http://ml.example.org", typed="x\n")
+        assert (result.exit_code, result.out) == (2, "")
+        assert "use https://" in result.err
+
+
+def test_logout_forgets_the_key(elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str) -> None:
+    elsewhere("login", service.url, typed=new_key)
+    assert elsewhere("logout", service.url).out == f"Logged out of {service.url}\n"
+    assert elsewhere("logout", service.url).out == f"There was no key for {service.url}\n"
+    assert elsewhere("uri", "--url", service.url).exit_code == 2
+
+
+class TestUri:
+    def test_of_a_service_that_this_user_started_needs_no_login(
+        self, amlstore: Amlstore, service: AmlstoreService
+    ) -> None:
+        result = amlstore("uri", "--url", service.url, environment=service.environment)
+        assert (result.exit_code, result.err) == (0, "")
+        uri = parse(result.out.removesuffix("\n"))
+        assert uri.root == parse(service.tracking_uri).root
+        assert uri.token is not None
+        client = mlflow.MlflowClient(result.out.strip(), result.out.strip())
+        assert client.get_experiment("0").name == "Default"
+
+    def test_takes_a_key_from_the_environment(
+        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str
+    ) -> None:
+        result = elsewhere("uri", "--url", service.url, AMLSTORE_KEY=new_key)
+        assert (result.exit_code, result.err) == (0, "")
+
+    def test_without_a_credential_says_where_it_looked_and_what_to_do(
+        self, elsewhere: Callable[..., Result], service: AmlstoreService
+    ) -> None:
+        result = elsewhere("uri", "--url", service.url)
+        assert (result.exit_code, result.out) == (2, "")
+        assert f"Log in with `amlstore login {service.url}`" in result.err
+
+    def test_of_the_service_that_config_json_names(
+        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "elsewhere" / "config.json").write_text(json.dumps({"service_url": service.url}))
+        result = elsewhere("uri", AMLSTORE_KEY=new_key)
+        assert (result.exit_code, result.err) == (0, "")
+        assert parse(result.out.strip()).root == parse(service.tracking_uri).root
+
+    def test_of_an_embedded_workspace(self, amlstore: Amlstore, tmp_path: Path) -> None:
+        for result in (amlstore("uri"), amlstore("uri", "-w", "ws", folder=tmp_path)):
+            assert (result.exit_code, result.err) == (0, "")
+            assert result.out.startswith(f"amlstore://{tmp_path}/ws?expires=")
+
+    def test_of_two_places_at_once_is_refused(self, amlstore: Amlstore, service: AmlstoreService) -> None:
+        result = amlstore("uri", "--url", service.url, "-w", ".")
+        assert (result.exit_code, result.out) == (2, "")
+
+    def test_outside_any_workspace(self, elsewhere: Callable[..., Result]) -> None:
+        result = elsewhere("uri")
+        assert (result.exit_code, result.out) == (2, "")
+        assert "No config.json found" in result.err
+
+
+class TestDoctor:
+    def test_says_that_a_service_answers_and_a_key_is_found(
+        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "elsewhere" / "config.json").write_text(json.dumps({"service_url": service.url}))
+        findings = {f["check"]: f for f in json.loads(elsewhere("doctor", "--json", AMLSTORE_KEY=new_key).out)}
+        assert findings["service"] == {
+            "check": "service",
+            "is_ok": True,
+            "detail": f"{service.url} answers: the workspace workspace",
+            "remedy": "",
+        }
+        assert findings["credential"]["is_ok"]
+        findings = {f["check"]: f for f in json.loads(elsewhere("doctor", "--json").out)}
+        assert findings["service"]["is_ok"]
+        assert not findings["credential"]["is_ok"]
+        assert findings["credential"]["remedy"] == f"Log in with `amlstore login {service.url}`, or set AMLSTORE_KEY"
+
+    def test_says_that_a_service_does_not_answer(self, elsewhere: Callable[..., Result], tmp_path: Path) -> None:
+        (tmp_path / "elsewhere" / "config.json").write_text(json.dumps({"service_url": "http://127.0.0.1:9"}))
+        result = elsewhere("doctor", "--json")
+        assert result.exit_code == 1
+        findings = {f["check"]: f for f in json.loads(result.out)}
+        assert not findings["service"]["is_ok"]
+        assert findings["service"]["remedy"] == "Check service_url, and that the service runs"
