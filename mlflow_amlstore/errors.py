@@ -162,8 +162,7 @@ class ExtraMissing(AmlStoreError):
     def __init__(self, what: str, package: str, extra: str) -> None:
         self.what, self.package, self.extra = what, package, extra
         super().__init__(
-            f"{what} needs the package {package}, which is not installed. "
-            f"Run `pip install 'mlflow-amlstore[{extra}]'`"
+            f"{what} needs the package {package}, which is not installed. Run `pip install 'mlflow-amlstore[{extra}]'`"
         )
 
 

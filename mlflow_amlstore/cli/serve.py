@@ -65,9 +65,9 @@ def command(
     _check_extra()
     # Here, because the extra may be missing, and `--help` needs none of it.
     from mlflow_amlstore.service import logs, server
+    from mlflow_amlstore.service.addresses import tracking_root
     from mlflow_amlstore.service.app import Settings, make_app
     from mlflow_amlstore.service.auth import Tokens
-    from mlflow_amlstore.service.router import tracking_root
     from mlflow_amlstore.service.secret import local_key, service_secret
 
     if tls_cert is None and tls_key is not None:

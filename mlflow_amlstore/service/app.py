@@ -25,12 +25,13 @@ from mlflow_amlstore.errors import AmlStoreError, BadRequest, NotAllowed
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service import auth_routes, discovery, files, logs, mlflow_api, monitoring, openapi
 from mlflow_amlstore.service.access import Access, Caller, Role
+from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
-from mlflow_amlstore.service.files.signed_urls import UrlSigner
-from mlflow_amlstore.service.router import Router, tracking_root
+from mlflow_amlstore.service.router import Router
 from mlflow_amlstore.service.routing import Area, Call, Route
+from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mlflow_amlstore.service.router import RESOURCE_GROUP, SUBSCRIPTION_ID, tracking_root
+from mlflow_amlstore.service.addresses import RESOURCE_GROUP, SUBSCRIPTION_ID, tracking_root
 from mlflow_amlstore.service.routing import Access, Area, Call, Routes
 
 ROUTES = Routes(Area.ROOT)

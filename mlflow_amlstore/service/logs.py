@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from mlflow_amlstore.errors import AmlStoreError
-from mlflow_amlstore.service.redaction import redact, redact_path
+from mlflow_amlstore.workspace.redaction import redact, redact_path
 
 LEVELS = ("debug", "info", "warning", "error")
 Level = Literal["debug", "info", "warning", "error"]

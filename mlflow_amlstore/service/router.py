@@ -2,18 +2,15 @@
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote
 
 from starlette.routing import compile_path
 
 from mlflow_amlstore.errors import NotFound, RouteNotFound
+from mlflow_amlstore.service.addresses import BLOB_PREFIX, workspace_path
 from mlflow_amlstore.service.routing import Area, Route
 
 # What Azure ML's data plane puts before the path of an area (azureml-wire.md, sections 1 to 4).
-SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
-RESOURCE_GROUP = "amlstore"
 _PREFIX = re.compile(
     r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0)(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+"
     r"/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)(?P<rest>/.*)?",
@@ -25,7 +22,6 @@ _AREAS = {
     "history/v1.0": Area.HISTORY,
     "artifact/v2.0": Area.ARTIFACT,
 }
-BLOB_PREFIX = "/amlstore.blob.core.windows.net"
 
 
 class Match(NamedTuple):
@@ -34,19 +30,6 @@ class Match(NamedTuple):
     route: Route
     path: dict[str, str]
     names_workspace: bool
-
-
-def workspace_path(workspace_name: str) -> str:
-    """`/subscriptions/…/workspaces/NAME`, as it is before it's percent-encoded."""
-    provider = "providers/Microsoft.MachineLearningServices"
-    return f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/{provider}/workspaces/{workspace_name}"
-
-
-@lru_cache(maxsize=64)
-def tracking_root(base_url: str, workspace_name: str) -> str:
-    """The workspace's tracking URI at an address (`https://HOST`), without a query."""
-    scheme, _, host = base_url.partition("://")
-    return f"azureml{'' if scheme == 'https' else '+http'}://{host}/mlflow/v2.0{quote(workspace_path(workspace_name))}"
 
 
 class Router:

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 from starlette.requests import Request
@@ -17,10 +17,8 @@ from starlette.responses import Response
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import Access, Caller, Role
 from mlflow_amlstore.service.auth import Tokens
+from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import Uris
-
-if TYPE_CHECKING:
-    from mlflow_amlstore.service.files.signed_urls import UrlSigner
 
 __all__ = ["Access", "Area", "Call", "Role", "Route", "Routes"]
 
@@ -43,7 +41,7 @@ class Call:
 
     records: RecordStore
     uris: Uris
-    signer: "UrlSigner"
+    signer: UrlSigner
     base_url: str  # scheme://host[:port], as the client has it
     tokens: Tokens
     workspace_name: str

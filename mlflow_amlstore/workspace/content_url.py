@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable
 from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, Patience, retry_after_s
-from mlflow_amlstore.workspace.redaction import redacted
+from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.transport import USER_AGENT, Answer, NoAnswer, send
 
 VERSION = "2025-11-05"  # of the storage protocol
@@ -111,5 +111,5 @@ def error_of(content: ContentUrl, status: int, body: bytes) -> Exception:
     with suppress(ElementTree.ParseError, ValueError):
         sentence = ElementTree.fromstring(body.lstrip(b"\xef\xbb\xbf")).findtext("Message") or ""
     code = {403: "PERMISSION_DENIED", 401: "UNAUTHENTICATED", 507: "RESOURCE_EXHAUSTED", 503: "TEMPORARILY_UNAVAILABLE"}
-    problem = redacted(sentence.strip()) or f"storage answered {status}"
+    problem = redact(sentence.strip()) or f"storage answered {status}"
     return ServiceError(code.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"), problem, status)

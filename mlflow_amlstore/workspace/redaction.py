@@ -1,15 +1,33 @@
-"""Keeping tokens, keys and signatures out of log lines and error texts."""
+"""Taking keys, tokens and signatures out of text before anybody reads it: log lines and error messages."""
 
 import logging
 import re
 
-_SECRET_PARAMETER = re.compile(r"(?i)\b((?:sig|signature|token|key|access_token)=)[^&\s\"'<>)]+")
-_BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=\-]+")
+# Beginnings too: an error message may have cut what it quotes.
+_SECRETS = re.compile(
+    r"amlk_[\w-]+"
+    r"|eyJ[\w-]{5,}(?:\.[\w-]*)*"
+    r"|(?P<name>\b(?:sig|signature|token|access_token)(?:=|%3D)|\b(?:bearer|basic)\s+)[^\s&\"'<>,;\\]+",
+    re.IGNORECASE,
+)
+_SIGNS = ("amlk_", "eyJ", "sig=", "token=")
 
 
-def redacted(text: str) -> str:
-    """`text` with the values of signatures, tokens and keys cut out of it."""
-    return _BEARER.sub(r"\1REDACTED", _SECRET_PARAMETER.sub(r"\1REDACTED", text))
+def redact(text: str) -> str:
+    """Return the text with REDACTED in the place of every key, JWT, signature and Authorization value."""
+    return _SECRETS.sub(_replacement, text)
+
+
+def redact_path(path: str) -> str:
+    """As `redact`, for the path of a request, where next to never is anything to redact."""
+    for sign in _SIGNS:
+        if sign in path:
+            return redact(path)
+    return path
+
+
+def _replacement(match: "re.Match[str]") -> str:
+    return f"{match['name'] or ''}REDACTED"
 
 
 class _RedactUrls(logging.Filter):
@@ -20,8 +38,8 @@ class _RedactUrls(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(redacted(value) if isinstance(value, str) else value for value in record.args)
-        record.msg = redacted(record.msg) if isinstance(record.msg, str) else record.msg
+            record.args = tuple(redact(value) if isinstance(value, str) else value for value in record.args)
+        record.msg = redact(record.msg) if isinstance(record.msg, str) else record.msg
         return True
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from mlflow_amlstore.errors import InvalidValue, ServiceError, ServiceUnreachable
 from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, Patience, retry_after_s
-from mlflow_amlstore.workspace.redaction import redacted
+from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.transport import USER_AGENT, Answer, NoAnswer, send
 
 # A 500 with a code of the service's own is a fault in it more often than a passing trouble.
@@ -141,8 +141,8 @@ def _code_and_message(answer: Answer) -> tuple[str, str]:
     try:
         body = json.loads(answer.body)
         if isinstance(body.get("error"), dict):
-            return "", redacted(str(body["error"]["message"]))
-        return str(body["error_code"]), redacted(str(body["message"]))
+            return "", redact(str(body["error"]["message"]))
+        return str(body["error_code"]), redact(str(body["message"]))
     except (ValueError, KeyError, AttributeError):
         return "", ""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from mlflow_amlstore import __version__
-from mlflow_amlstore.workspace.redaction import redact_log_of_urllib3, redacted
+from mlflow_amlstore.workspace.redaction import redact, redact_log_of_urllib3
 
 if TYPE_CHECKING:
     import urllib3
@@ -104,7 +104,7 @@ def no_answer(error: Exception) -> NoAnswer:
         if isinstance(cause, ConnectionRefusedError):
             return NoAnswer("connection refused")
         if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, SSLError):
-            return NoAnswer(redacted(cause.strerror))
+            return NoAnswer(redact(cause.strerror))
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, TimedOut | TimeoutError):
         return NoAnswer("no answer in time")

@@ -10,8 +10,8 @@ import jwt
 import pytest
 
 from mlflow_amlstore.service.access import Access, Role
+from mlflow_amlstore.service.addresses import BLOB_PREFIX, workspace_path
 from mlflow_amlstore.service.app import ROUTES
-from mlflow_amlstore.service.router import BLOB_PREFIX, workspace_path
 from mlflow_amlstore.service.routing import Area, Route
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from mlflow_amlstore.service.access import Role
-from mlflow_amlstore.service.router import workspace_path
+from mlflow_amlstore.service.addresses import workspace_path
 
 if TYPE_CHECKING:
     from tests.service.conftest import Service

@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from mlflow_amlstore.errors import NotAllowed, TokenRefused
-from mlflow_amlstore.service.files.signed_urls import Direction, UrlSigner
-from mlflow_amlstore.service.router import BLOB_PREFIX
+from mlflow_amlstore.service.addresses import BLOB_PREFIX
+from mlflow_amlstore.service.signed_urls import Direction, UrlSigner
 
 LOCATION = "1/run/artifacts/sub dir/ü?#%41.txt"
 BASE = "https://127.0.0.1:8443"

@@ -15,7 +15,7 @@ import pytest
 from mlflow_amlstore.errors import DiskFull
 from mlflow_amlstore.service import logs
 from mlflow_amlstore.service.keys import new_key
-from mlflow_amlstore.service.redaction import redact
+from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.opening import create_workspace
 
 TOKEN = jwt.encode({"sub": "local", "exp": 1}, b"x" * 32, algorithm="HS256")

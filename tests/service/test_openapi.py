@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlflow_amlstore.service.addresses import RESOURCE_GROUP, SUBSCRIPTION_ID
 from mlflow_amlstore.service.app import ROUTES
-from mlflow_amlstore.service.router import RESOURCE_GROUP, SUBSCRIPTION_ID
 
 if TYPE_CHECKING:
     from tests.service.conftest import Service

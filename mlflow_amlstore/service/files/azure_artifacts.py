@@ -11,10 +11,10 @@ import msgspec
 from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound, NotSupported, PageTokenInvalid
 from mlflow_amlstore.records.locations import check_new_path, check_path
 from mlflow_amlstore.records.types import FileRecord
+from mlflow_amlstore.service.addresses import workspace_path
 from mlflow_amlstore.service.files.content import etag_of
-from mlflow_amlstore.service.files.signed_urls import Direction
-from mlflow_amlstore.service.router import workspace_path
 from mlflow_amlstore.service.routing import Call
+from mlflow_amlstore.service.signed_urls import Direction
 
 PAGE_FILES = 1000
 MAX_NEW_PATHS = 500

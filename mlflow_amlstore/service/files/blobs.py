@@ -20,9 +20,9 @@ from mlflow_amlstore.service.files import block_list
 from mlflow_amlstore.service.files.containers import file_location
 from mlflow_amlstore.service.files.content import check_unchanged, content_answer, given_md5, validators
 from mlflow_amlstore.service.files.refusals import BlobRefused, blob_error
-from mlflow_amlstore.service.files.signed_urls import Direction
 from mlflow_amlstore.service.files.transfer import Md5Differs, md5_header, on_thread, receive
 from mlflow_amlstore.service.routing import Access, Area, Call, Routes
+from mlflow_amlstore.service.signed_urls import Direction
 
 __all__ = ["EQUAL_PART", "MAX_BLOCK_BYTES", "MAX_PUT_BYTES", "ROUTES", "blob_error"]
 

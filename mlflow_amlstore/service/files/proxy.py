@@ -25,9 +25,9 @@ from mlflow_amlstore.service.body import decode_json, read_body
 from mlflow_amlstore.service.files.blobs import EQUAL_PART
 from mlflow_amlstore.service.files.containers import check_writable, container_of_owner, file_location
 from mlflow_amlstore.service.files.content import content_answer
-from mlflow_amlstore.service.files.signed_urls import Direction
 from mlflow_amlstore.service.files.transfer import on_thread, receive
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.signed_urls import Direction
 
 ROUTES = Routes(Area.MLFLOW)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from mlflow_amlstore.service.router import BLOB_PREFIX, workspace_path
+from mlflow_amlstore.service.addresses import BLOB_PREFIX, workspace_path
 from mlflow_amlstore.service.routing import Area, Route
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlflow_amlstore.service.addresses import BLOB_PREFIX
 from mlflow_amlstore.service.app import ROUTES
-from mlflow_amlstore.service.router import BLOB_PREFIX
 from mlflow_amlstore.service.routing import Area, Route
 
 if TYPE_CHECKING:

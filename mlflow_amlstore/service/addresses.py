@@ -1,0 +1,22 @@
+"""Where the service's parts are: the paths that Azure ML's clients expect, and the tracking URI that leads there."""
+
+from functools import lru_cache
+from urllib.parse import quote
+
+SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
+RESOURCE_GROUP = "amlstore"
+BLOB_PREFIX = "/amlstore.blob.core.windows.net"
+"""What content URLs begin with; it has the form of a storage account's host, for which Azure ML's clients look."""
+
+
+def workspace_path(workspace_name: str) -> str:
+    """`/subscriptions/…/workspaces/NAME`, as it is before it's percent-encoded."""
+    provider = "providers/Microsoft.MachineLearningServices"
+    return f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/{provider}/workspaces/{workspace_name}"
+
+
+@lru_cache(maxsize=64)
+def tracking_root(base_url: str, workspace_name: str) -> str:
+    """The workspace's tracking URI at an address (`https://HOST`), without a query."""
+    scheme, _, host = base_url.partition("://")
+    return f"azureml{'' if scheme == 'https' else '+http'}://{host}/mlflow/v2.0{quote(workspace_path(workspace_name))}"
