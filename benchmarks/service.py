@@ -29,7 +29,7 @@ from typing import Any
 import service_clients as clients
 import service_loads as loads
 from load import CLIENTS
-from service_table import COLUMNS, Row, print_table
+from service_table import COLUMNS, Row, note, notes, print_table
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def measure(section: Section, rounds: int, folder: Path) -> int:
                 section.measure(turn, place)
             except Exception as error:  # the other turns are worth having
                 failed += 1
-                print(f"{section.name}, {turn}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                note(f"{section.name}, {turn}: failed: {type(error).__name__}: {error}")
             if not section.keeps:
                 shutil.rmtree(place, ignore_errors=True)
             seconds = time.perf_counter() - began
@@ -100,6 +100,7 @@ def report_of(measured: list[Section], chosen: argparse.Namespace) -> dict[str, 
         "clients": CLIENTS,
         "seconds": chosen.seconds,
         "size_mb": chosen.size_mb,
+        "notes": notes,
         "rows": [
             {
                 "section": section.name,
@@ -143,7 +144,7 @@ def main() -> None:
     chosen.output.write_text(json.dumps(report_of(measured, chosen), indent=2) + "\n")
     print(f"Written to {chosen.output}")
     if failed:
-        sys.exit(f"{failed} turns failed; what they said is above")
+        sys.exit(f"{failed} turns failed; the notes say why")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from servers import JSON_HEADERS, asgi_app, cpu_s, parse_typed, process_tree, pss_mb
+from service_table import note
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120
@@ -64,6 +65,7 @@ FLOOR_ANSWERS = {
 class Running:
     """A server that answers. `tracking_uri` is for the plugin and has the token; where there are none they're empty."""
 
+    name: str
     pid: int
     port: int
     first_answer_s: float
@@ -149,7 +151,7 @@ def running(name: str, folder: Path) -> Iterator[Running]:
         wait_for_health(process, log, port)
         first_answer_s = time.perf_counter() - began
         token = tracking_uri.rpartition("token=")[2]
-        yield Running(process.pid, port, first_answer_s, environment, token, tracking_uri)
+        yield Running(name, process.pid, port, first_answer_s, environment, token, tracking_uri)
     finally:
         stop(process)
 
@@ -218,7 +220,7 @@ def wait_until_quiet(server: Running) -> None:
         time.sleep(QUIET_S)
         if server_cpu_s(server) - before < 0.1 * QUIET_S:
             return
-    print("the server isn't quiet; its figures have what it does beside them", file=sys.stderr)
+    note(f"{server.name}: not quiet {QUIET_TIMEOUT_S} s after its start; its figures have what it does beside them")
 
 
 # The two servers that this file has itself

@@ -1,10 +1,22 @@
 """The figures of `service.py`, one row for each, and the table of them."""
 
+import re
 import statistics
+import sys
 from dataclasses import dataclass, field
 
 OURS, MLFLOW, FLOOR = "amlstore", "mlflow", "floor"
 COLUMNS = (OURS, MLFLOW, FLOOR)
+
+notes: list[str] = []
+"""What no figure says, such as requests that failed."""
+
+
+def note(text: str) -> None:
+    """Say it now, and below the table and in the report, without the tokens of the servers that were."""
+    text = re.sub(r"token=[\w.\-]+", "token=REDACTED", text)
+    notes.append(text)
+    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -98,3 +110,5 @@ def print_table(sections: dict[str, list[Row]]) -> None:
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         print("  ".join(cells).rstrip())
+    for text in notes:
+        print(f"Note: {text}")

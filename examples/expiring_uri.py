@@ -56,6 +56,15 @@ def log_for(seconds: float, name: str) -> None:
         mlflow.log_param("points", step)
 
 
+def start_child(seconds: float, empty_home: Path) -> subprocess.Popen[str]:
+    """Start a process that finds neither keys nor services of this user, and waits for a tracking URI."""
+    environment = {**os.environ, "XDG_STATE_HOME": str(empty_home), "XDG_CONFIG_HOME": str(empty_home)}
+    command = [sys.executable, __file__, "--child", "--seconds", str(seconds)]
+    child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    return child
+
+
 def show_points() -> bool:
     """Print how many points each run logged, and how many arrived; return whether these are the same."""
     client = mlflow.MlflowClient()
@@ -82,6 +91,8 @@ def main() -> None:
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)  # the process with nothing but the URI
     arguments = parser.parse_args()
     if arguments.child:
+        print("ready", flush=True)  # Python and MLflow may take as long to load as a URI is valid here
+        mlflow.set_tracking_uri(input())
         log_for(arguments.seconds, "has nothing but the URI")
         return
 
@@ -89,15 +100,10 @@ def main() -> None:
         folder = Path(scratch)
         with serve(folder, arguments.lifetime) as service:
             print(f"A tracking URI of {service['Service']} is valid for {arguments.lifetime:g} s")
-            workspace = Workspace.from_url(service["Service"])
-            uri = workspace.get_mlflow_tracking_uri()
+            child = start_child(arguments.seconds, folder / "nothing-here")
+            uri = Workspace.from_url(service["Service"]).get_mlflow_tracking_uri()
+            print(uri, file=child.stdin, flush=True)
             mlflow.set_tracking_uri(uri)
-            mlflow.set_experiment(EXPERIMENT)
-            nowhere = str(folder / "nothing-here")  # neither keys nor services that were started here
-            environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-            environment |= {"XDG_STATE_HOME": nowhere, "XDG_CONFIG_HOME": nowhere}
-            command = [sys.executable, __file__, "--child", "--seconds", str(arguments.seconds)]
-            child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
             log_for(arguments.seconds, "finds the key")
             if child.wait():
                 raise SystemExit("the child process failed")

@@ -70,12 +70,12 @@ def main() -> None:
 
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     with serve(arguments.workspace) as service:
+        mlflow.set_tracking_uri(service["Tracking URI"])
+        mlflow.set_experiment(EXPERIMENT)
         environment = {**os.environ, "MLFLOW_TRACKING_URI": service["Tracking URI"]}
+        command = [sys.executable, __file__, "--rate"]
         trainings = [
-            subprocess.Popen(
-                [sys.executable, __file__, "--rate", str(rate)], env=environment, stdout=subprocess.DEVNULL
-            )
-            for rate in RATES
+            subprocess.Popen([*command, str(rate)], env=environment, stdout=subprocess.DEVNULL) for rate in RATES
         ]
         if any(training.wait() for training in trainings):
             raise SystemExit("a training failed")

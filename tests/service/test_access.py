@@ -76,7 +76,7 @@ def refused_tokens(service: "Service") -> dict[str, str]:
     time.sleep(0.6)  # a revocation is noticed within half a second
     return {
         "empty": "",
-        "not a token": "x",
+        "not a token": "nothing-like-a-token",
         "expired": jwt.encode({**claims, "exp": int(time.time()) - 1}, secret, algorithm="HS256"),
         "wrong workspace": jwt.encode({**claims, "aud": "another"}, secret, algorithm="HS256"),
         "tampered": f"{head}.{payload[:-3]}AAA.{signature}",
