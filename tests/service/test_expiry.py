@@ -10,12 +10,12 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.pytest_plugin import AmlstoreService
@@ -56,8 +56,8 @@ class Ended:
         return sum(call["path"] == "/auth/tracking-token" for call in self.calls(name)) - 1
 
     def history(self, run_id: str) -> list[float]:
-        points = MlflowClient(self.service.tracking_uri).get_metric_history(run_id, "m")
-        return sorted(point.value for point in points)
+        path = f"/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=m"
+        return sorted(point["value"] for point in self.service.call("GET", path, self.service.token)["metrics"])
 
 
 def _new_key(service: AmlstoreService, name: str) -> str:
@@ -91,8 +91,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
             assert all_.stdout is not None
             assert all_.stdout.readline() == "ready\n"
             time.sleep(LIFETIME_S + 1)
+            known = {**late, "has_many_threads": service.tracking_uri.partition("?")[0]}  # as typed by hand
             for name in CLIENTS:
-                _hand(folder, name, late.get(name) or tracking_uri(service, keys[name]))
+                _hand(folder, name, known.get(name) or tracking_uri(service, keys[name]))
             time.sleep(LIFETIME_S * 1.5)
             _hand(folder, "gets_a_new_uri.second", tracking_uri(service, keys["gets_a_new_uri"]))
             service.call("DELETE", f"/auth/keys/{_key_id(keys['is_revoked'])}", service.exchange(service.key))
@@ -133,9 +134,6 @@ def test_a_client_outlives_its_token_and_loses_nothing(ended: Ended, name: str) 
         assert ended.history(run_id) == list(range(count))
     assert ended.renewals(name) >= 2
     assert [call for call in ended.calls(name) if call["status"] != 200] == []
-    assert MlflowClient(ended.service.tracking_uri).get_run(run_id).data.tags.get("spawned", "no") == (
-        "yes" if name == "spawns" else "no"
-    )
 
 
 def test_one_renewal_serves_all_threads(ended: Ended) -> None:
@@ -143,11 +141,10 @@ def test_one_renewal_serves_all_threads(ended: Ended) -> None:
     assert 3 <= ended.renewals("has_many_threads") <= 5  # in 7 s, when a third of 3 s is left each time
 
 
-def test_nobody_was_refused_whose_token_was_renewed_in_time(ended: Ended) -> None:
-    late = [line for line in ended.log if line.get("status") == 401 and "registered-models/search" not in line["path"]]
-    paths = {line["path"].rpartition("/")[2] for line in late}
-    assert paths <= {"create", "tracking-token", "log-metric"}, "of who came late, and of who was revoked"
-    assert len(late) <= 4
+def test_nobody_else_was_refused_a_call(ended: Ended) -> None:
+    refused = Counter(line["path"].rpartition("/mlflow/")[2] for line in ended.log if line.get("status") == 401)
+    del refused["/auth/tracking-token"]  # attempts to renew in vain, by those whose key was revoked or who came late
+    assert refused == {"runs/create": 1, "runs/log-metric": 1, "registered-models/search": 1}
 
 
 def test_a_client_that_can_renew_is_refused_once_and_goes_on(ended: Ended) -> None:

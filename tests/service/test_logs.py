@@ -15,8 +15,8 @@ import pytest
 from mlflow_amlstore.errors import DiskFull
 from mlflow_amlstore.service import logs
 from mlflow_amlstore.service.keys import new_key
-from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.opening import create_workspace
+from mlflow_amlstore.workspace.redaction import redact
 
 TOKEN = jwt.encode({"sub": "local", "exp": 1}, b"x" * 32, algorithm="HS256")
 

@@ -309,11 +309,12 @@ class SqlFiles:
         now = self._database.now_ms()
         records = [FileRecord(new.path, new.size_bytes, new.sha256, new.content_type, now, new.md5) for new in received]
         replaced: list[str] = []
-        with self._database.write_alone() as connection:
+        with ExitStack() as afterwards, self._database.write_alone() as connection:
             for new, record in zip(received, records, strict=True):
                 replaced += _name_content(connection, container, record)
                 content = self._content_path(new.sha256)
                 self._make_folder(content.parent)
+                _free_later(content, afterwards)
                 new.temporary.replace(content)
         unnamed = set(replaced) - {record.sha256 for record in records}
         if unnamed:
@@ -387,6 +388,13 @@ def _guess_type(path: str) -> str:
 def _check_sha256(path: str, found: str, announced: str | None) -> None:
     if announced is not None and announced != found:
         raise TransferBroken(path, "its SHA-256 is not the one that was announced")
+
+
+def _free_later(content: Path, afterwards: ExitStack) -> None:
+    """Keep content that is about to be replaced by its like: to free it takes time, while others wait to write."""
+    if os.name == "posix":  # elsewhere an open file can't be replaced
+        with suppress(OSError):
+            afterwards.callback(os.close, os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
 
 
 def _remove_abandoned(leftover: Path) -> int:

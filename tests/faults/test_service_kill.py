@@ -1,0 +1,183 @@
+"""`kill -9` of a service under load, ten times: what its clients were told is there exactly once, and they finish."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_amlstore.pytest_plugin import AmlstoreService
+
+RunScript = Callable[..., str]
+
+KILLS = 10
+CLIENTS = 4
+MOST_S = 120
+
+# Logs in every way until it is told to stop, then prints what was acknowledged. It knows nothing of the kills.
+CLIENT = """
+import json, pathlib, sys, time
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+number, stop = sys.argv[1], pathlib.Path(sys.argv[2])
+client = MlflowClient()
+steps = {"metric": 0, "batch": 0, "async": 0}
+runs, versions = [], []
+with mlflow.start_run(run_name=f"client {number}") as run:
+    client.create_registered_model(f"model-{number}")
+    while not stop.exists():
+        for _ in range(20):
+            mlflow.log_metric("metric", steps["metric"] / 3, step=steps["metric"])
+            steps["metric"] += 1
+        points = [Metric("batch", step / 3, 1, step) for step in range(steps["batch"], steps["batch"] + 200)]
+        client.log_batch(run.info.run_id, metrics=points)
+        steps["batch"] += 200
+        for _ in range(20):
+            mlflow.log_metric("async", steps["async"] / 3, step=steps["async"], synchronous=False)
+            steps["async"] += 1
+        runs.append(client.create_run("0", tags={"client": number, "nth": str(len(runs))}).info.run_id)
+        source = f"runs:/{run.info.run_id}/model"
+        versions.append(client.create_model_version(f"model-{number}", source, run.info.run_id).version)
+    mlflow.flush_async_logging()
+print(json.dumps({"run_id": run.info.run_id, "steps": steps, "runs": runs, "versions": versions}))
+"""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[AmlstoreService]:
+    with AmlstoreService(tmp_path / "service") as running:
+        yield running
+
+
+def test_after_ten_kills_under_load_every_acknowledged_call_is_there_exactly_once(
+    service: AmlstoreService, tmp_path: Path
+) -> None:
+    stop = tmp_path / "stop"
+    clients = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLIENT, str(number), str(stop)],
+            env=service.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(CLIENTS)
+    ]
+    try:
+        _wait_until_all_log(service)
+        for _ in range(KILLS):
+            time.sleep(random.uniform(0.3, 1.2))
+            service.kill()
+            service.start()
+        time.sleep(0.5)
+    finally:
+        stop.touch()
+        ended = [client.communicate(timeout=MOST_S) for client in clients]
+
+    assert [client.returncode for client in clients] == [0] * CLIENTS, ended
+    told = [json.loads(out.splitlines()[-1]) for out, _ in ended]
+    store = MlflowClient(service.tracking_uri)
+    points = sum(_check_history(store, one["run_id"], name, n) for one in told for name, n in one["steps"].items())
+    for number, one in enumerate(told):
+        found = store.search_runs(["0"], f"tags.client = '{number}'", max_results=5000)
+        assert sorted(run.info.run_id for run in found) == sorted(one["runs"])
+        versions = store.search_model_versions(f"name = 'model-{number}'", max_results=5000)
+        assert sorted(int(version.version) for version in versions) == list(range(1, len(one["versions"]) + 1))
+        assert list(map(int, one["versions"])) == list(range(1, len(one["versions"]) + 1))
+    runs = sum(len(one["runs"]) for one in told)
+    print(f"kills: {KILLS}, clients: {CLIENTS}, points acknowledged and found once: {points}")
+    print(f"runs created: {runs}, model versions created: {sum(len(one['versions']) for one in told)}")
+
+
+def _wait_until_all_log(service: AmlstoreService) -> None:
+    store = MlflowClient(service.tracking_uri)
+    until = time.monotonic() + MOST_S
+    while len(store.search_runs(["0"], "metrics.async >= 0")) < CLIENTS:
+        assert time.monotonic() < until, "the clients didn't begin"
+        time.sleep(0.1)
+
+
+def _check_history(store: MlflowClient, run_id: str, name: str, count: int) -> int:
+    history = store.get_metric_history(run_id, name)
+    assert sorted((point.step, point.value) for point in history) == [(step, step / 3) for step in range(count)]
+    return count
+
+
+class _Sender:
+    """Sends each write with a key of its own, as often as it is told to."""
+
+    def __init__(self, service: AmlstoreService) -> None:
+        self._service = service
+        self.token = service.exchange(service.key)
+
+    def send(self, path: str, body: object, key: str, times: int = 1) -> list[Any]:
+        with ThreadPoolExecutor(times) as pool:
+            return list(pool.map(lambda _: self._send(path, body, key), range(times)))
+
+    def _send(self, path: str, body: object, key: str) -> Any:
+        headers = {
+            "Authorization": f"Bearer {self.token}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": key,
+        }
+        url = f"{self._service.url}/api/2.0/mlflow/{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)) as answer:
+            return json.load(answer)
+
+
+def _names(sender: _Sender) -> list[str]:
+    found = sender.send("experiments/search", {"max_results": 1000}, "any")[0]["experiments"]
+    return sorted(experiment["name"] for experiment in found)
+
+
+def test_a_write_that_is_sent_again_is_applied_once_and_answered_the_same(service: AmlstoreService) -> None:
+    sender = _Sender(service)
+    sender.send("registered-models/create", {"name": "net"}, "key of the model")
+    for number in range(20):
+        first, *more = sender.send("experiments/create", {"name": f"e{number}"}, f"experiment {number}", times=3)
+        assert more == [first, first]
+        first, *more = sender.send("runs/create", {"experiment_id": "0"}, f"run {number}", times=3)
+        assert more == [first, first]
+        version = {"name": "net", "source": "s3://bucket/model"}
+        first, *more = sender.send("model-versions/create", version, f"version {number}", times=3)
+        assert more == [first, first]
+        assert first["model_version"]["version"] == str(number + 1)
+
+    assert _names(sender) == sorted(["Default", *(f"e{number}" for number in range(20))])
+    assert len(sender.send("runs/search", {"experiment_ids": ["0"]}, "any")[0]["runs"]) == 20
+
+
+def test_it_is_applied_once_when_the_service_was_killed_in_between(service: AmlstoreService) -> None:
+    sender = _Sender(service)
+    calls = [("experiments/create", {"name": f"e{number}"}, f"key {number}") for number in range(10)]
+    calls += [("runs/create", {"experiment_id": "0"}, f"run {number}") for number in range(10)]
+    before = [sender.send(*call)[0] for call in calls]
+
+    service.kill()
+    service.start()
+
+    assert [sender.send(*call)[0] for call in calls] == before
+    assert len(_names(sender)) == 11
+    assert len(sender.send("runs/search", {"experiment_ids": ["0"]}, "any")[0]["runs"]) == 10
+
+
+def test_a_refusal_is_not_remembered_and_another_write_with_the_same_key_is_one_of_its_own(
+    service: AmlstoreService,
+) -> None:
+    sender = _Sender(service)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        sender.send("runs/create", {"experiment_id": "1"}, "the key")
+    sender.send("experiments/create", {"name": "first"}, "another")
+    created = sender.send("runs/create", {"experiment_id": "1"}, "the key")[0]
+    assert created["run"]["info"]["experiment_id"] == "1"
+    assert sender.send("runs/create", {"experiment_id": "0"}, "the key")[0] != created
