@@ -68,7 +68,15 @@ class Workspace:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], name: str | None = None) -> "Workspace":
-        """Make an embedded workspace in a folder, with its config.json, or open the one that is there."""
+        """Make an embedded workspace in a folder, with its config.json, or open the workspace that is there.
+
+        Where config.json in the folder names a service, that is the service's.
+        """
+        config_file = Path(path) / config_json.FILE_NAME
+        if config_file.exists():
+            config = config_json.read_config(config_file)
+            if config.service_url is not None:
+                return cls._of_service(config, config.service_url)
         opened = create_workspace(Path(path), name)
         known = config_json.read_config(opened.folder / config_json.FILE_NAME).workspace_name
         return cls._of(Embedded(opened, known or opened.folder.name))

@@ -12,7 +12,13 @@ import mlflow.entities as mlflow_entities
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.environment_variables import MLFLOW_TRUNCATE_LONG_VALUES
 
-from mlflow_amlstore.records.validation import MAX_PARAM_VALUE_LENGTH, MAX_TAG_VALUE_LENGTH, check_length
+from mlflow_amlstore.records.validation import (
+    MAX_PARAM_VALUE_LENGTH,
+    MAX_TAG_VALUE_LENGTH,
+    check_integer,
+    check_length,
+    check_number,
+)
 
 _HAS_LOGGED_MODELS = hasattr(mlflow_entities, "LoggedModel")
 _RUN_INFO_TAKES_UUID = not _HAS_LOGGED_MODELS  # a second name for the id, which MLflow 2 still wants
@@ -21,13 +27,20 @@ Json = dict[str, Any]
 
 
 def metric_json(metric: Metric) -> Json:
-    """A metric as `log-metric` and `log-batch` take it."""
+    """A metric as `log-metric` and `log-batch` take it. Raises InvalidValue for what is no number."""
     value: Any = metric.value  # whatever a caller gave
+    if type(value) is not float:
+        value = check_number(f"metric {metric.key!r}", value)
+    step, timestamp = metric.step, metric.timestamp
+    if type(step) is not int:
+        step = check_integer(f"step of metric {metric.key!r}", step)
+    if type(timestamp) is not int:
+        timestamp = check_integer(f"timestamp of metric {metric.key!r}", timestamp, minimum=0)
     message: Json = {
         "key": metric.key,
-        "value": value if not isinstance(value, float) or isfinite(value) else _word(value),
-        "timestamp": metric.timestamp,
-        "step": metric.step,
+        "value": value if isfinite(value) else _word(value),
+        "timestamp": timestamp,
+        "step": step,
     }
     if _HAS_LOGGED_MODELS and metric.model_id:
         message["model_id"] = metric.model_id
@@ -44,6 +57,22 @@ def param_json(param: Param) -> Json:
 def tag_json(tag: RunTag) -> Json:
     """A tag; one too long is cut or refused, as a param is."""
     return {"key": tag.key, "value": _cut(f"tag {tag.key}", tag.value, MAX_TAG_VALUE_LENGTH)}
+
+
+def dataset_input_json(given: mlflow_entities.DatasetInput) -> Json:
+    """A dataset that went into a run."""
+    dataset = given.dataset
+    return {
+        "dataset": {
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "source_type": dataset.source_type,
+            "source": dataset.source,
+            "schema": dataset.schema,
+            "profile": dataset.profile,
+        },
+        "tags": [{"key": tag.key, "value": tag.value} for tag in given.tags],
+    }
 
 
 def _cut(field: str, value: object, limit: int) -> str:

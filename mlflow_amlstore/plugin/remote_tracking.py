@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import mlflow.entities as mlflow_entities
 from mlflow.entities import Metric, Param, RunTag, ViewType
@@ -22,6 +21,14 @@ from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, call, call_proto
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
 from mlflow_amlstore.workspace.connection import Connection, connection_of
+
+if hasattr(mlflow_entities, "LoggedModel"):
+    from mlflow_amlstore.plugin.remote_logged_models import RemoteLoggedModelsMixin
+else:
+
+    class RemoteLoggedModelsMixin:  # type: ignore[no-redef]  # MLflow 2 has no logged models to adapt
+        """Nothing to add."""
+
 
 _API = "/api/2.0/mlflow"
 _ENDPOINTS: dict[Any, tuple[str, str]] = extract_api_info_for_service(MlflowService, "/api/2.0")
@@ -51,7 +58,7 @@ def tracking_store_of(store_uri: str) -> "RemoteTrackingStore":
         return known
 
 
-class RemoteTrackingStore(UnsupportedMethods, RestStore, LosslessAsyncLogging):  # type: ignore[misc]  # MLflow's mixins
+class RemoteTrackingStore(UnsupportedMethods, RemoteLoggedModelsMixin, RestStore, LosslessAsyncLogging):  # type: ignore[misc]  # MLflow's mixins
     """A service's workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, connection: Connection) -> None:
@@ -89,7 +96,9 @@ class RemoteTrackingStore(UnsupportedMethods, RestStore, LosslessAsyncLogging): 
     # Logging
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
-        self._post("runs/log-metric", {"run_id": run_id, **remote_entities.metric_json(metric)})
+        with as_mlflow_errors():
+            message = remote_entities.metric_json(metric)
+        self._post("runs/log-metric", {"run_id": run_id, **message})
 
     def log_param(self, run_id: str, param: Param) -> None:
         with as_mlflow_errors():
@@ -148,11 +157,31 @@ class RemoteTrackingStore(UnsupportedMethods, RestStore, LosslessAsyncLogging): 
         answer = call(self.connection, "GET", f"{_API}/metrics/get-history", given)
         return PagedList(remote_entities.metrics(answer.get("metrics", ())), answer.get("next_page_token") or None)
 
-    # Logged models
+    # What MLflow's own methods fail at with an error of protobuf's, where a value isn't of the right type
 
-    def delete_logged_model_tag(self, model_id: str, key: str) -> None:
-        """MLflow puts the name into the path as it is."""
-        call(self.connection, "DELETE", f"{_API}/logged-models/{model_id}/tags/{quote(key, safe='')}")
+    def create_experiment(
+        self,
+        name: str,
+        artifact_location: str | None = None,
+        tags: Sequence[mlflow_entities.ExperimentTag] | None = None,
+    ) -> str:
+        pairs = [{"key": tag.key, "value": tag.value} for tag in tags or ()]
+        given = {"name": name, "artifact_location": artifact_location, "tags": pairs}
+        return str(self._post("experiments/create", given)["experiment_id"])
+
+    def log_inputs(
+        self,
+        run_id: str,
+        datasets: Sequence[mlflow_entities.DatasetInput] | None = None,
+        models: Sequence[Any] | None = None,
+    ) -> None:
+        """`models` are LoggedModelInput entities, which MLflow 2 doesn't have."""
+        given = {
+            "run_id": run_id,
+            "datasets": [remote_entities.dataset_input_json(dataset) for dataset in datasets or ()],
+            "models": [{"model_id": model.model_id} for model in models or ()],
+        }
+        self._post("runs/log-inputs", given)
 
 
 def _unpickled(connection: Connection) -> RemoteTrackingStore:

@@ -259,7 +259,7 @@ class Database:
         """
         self._lock.acquire()
         self._readers.shut_out()
-        if self._writer is None or not driver_connection(self._writer).in_transaction:
+        if not self._is_writing:
             self.close()
 
     def _continue_after_fork(self) -> None:

@@ -7,10 +7,11 @@ one would wait for each other sixteen times. Each write is still whole or absent
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from mlflow_amlstore.errors import AmlStoreError, WorkspaceBusy
+from mlflow_amlstore.errors import WorkspaceBusy
 from mlflow_amlstore.records.store import RecordStore
 
 _MAX_GROUP = 64
@@ -77,13 +78,11 @@ class GroupWriter:
             loop.call_soon_threadsafe(_deliver, group, self._apply(group))
 
     def _apply(self, group: Sequence[_Write]) -> list[bytes | Exception]:
-        try:
-            with self._records.transaction():
-                return [self._apply_one(write) for write in group]
-        except AmlStoreError as error:
-            if len(group) == 1:
-                return [error]
-        return [self._apply_one(write) for write in group]  # one of them may have been what was too much
+        if len(group) > 1:
+            with suppress(Exception):  # where all of it was given up (a full disk, say), each is tried alone
+                with self._records.transaction():
+                    return [self._apply_one(write) for write in group]
+        return [self._apply_one(write) for write in group]
 
     def _apply_one(self, write: _Write) -> bytes | Exception:
         try:

@@ -92,10 +92,7 @@ class Connection:
         return str(self._token.issue())
 
     def close(self) -> None:
-        """End the background renewal and forget this connection; the next `connection_of` makes a new one."""
-        with _lock:
-            if _connections.get(self.root) is self:
-                del _connections[self.root]
+        """End the background renewal, until this connection is used again: MLflow's stores may hold it too."""
         self._token.close()
 
     def start_anew_after_fork(self) -> None:

@@ -68,7 +68,11 @@ class RenewedToken:
         Raises LoginNeeded, TokenRefused, ServiceUnreachable, ServiceError.
         """
         token = self._token
-        return token.text if token is not None else self._renewed(None)
+        if token is None:
+            return self._renewed(None)
+        if self._is_closed:
+            self._start_thread()
+        return token.text
 
     def after_refusal(self, refused: str, problem: str) -> str:
         """Another token than the one that the service refused with this sentence. Raises as `current`."""
@@ -92,7 +96,7 @@ class RenewedToken:
             return TrackingUri(self._scheme, self._root, issued.expires, issued.text)
 
     def close(self) -> None:
-        """End the background renewal."""
+        """End the background renewal, until the token is used again."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -191,7 +195,8 @@ class RenewedToken:
 
     def _start_thread(self) -> None:
         with self._changed:
-            if self._is_closed or (self._thread is not None and self._thread.is_alive()):
+            self._is_closed = False
+            if self._thread is not None and self._thread.is_alive():
                 return
             thread = threading.Thread(target=self._keep_alive, name="amlstore-token-renewal", daemon=True)
             try:
@@ -209,16 +214,14 @@ class RenewedToken:
         """The token that is to be renewed, when it is time; None when there is nothing more to do."""
         with self._changed:
             retry_at_s = time.monotonic() + pause_s
-            while not self._is_closed:
-                token = self._token
-                assert token is not None
+            while not self._is_closed and (token := self._token) is not None:
                 if time.monotonic() > token.gone_at_s:
-                    self._thread = None  # nothing to renew any more; the next token starts another thread
-                    return None
+                    break  # nothing to renew any more; the next token starts another thread
                 wait_s = max(token.renew_at_s, retry_at_s) - time.monotonic()
                 if wait_s <= 0:
                     return token
                 self._changed.wait(min(wait_s, threading.TIMEOUT_MAX))
+            self._thread = None
             return None
 
     def _renew_in_background(self, due: TrackingToken, paused_s: float) -> float:

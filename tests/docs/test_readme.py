@@ -19,7 +19,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 DEMO = "/home/you/demo"  # the workspace's folder in the README
 RUN_ID = re.findall(r"\b[0-9a-f]{32}\b", README.partition("## Use")[2])[0]
-TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+SERVICE = "127.0.0.1:5480"  # the service's address in the README
+CHANGING = (
+    ("TIME", re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")),
+    ("KEY", re.compile(r"amlk_[0-9a-f]{12}_[\w-]{43}")),
+    ("KEY_ID", re.compile(r"\b[0-9a-f]{12}\b")),
+)
 
 
 def _programs() -> dict[str, str]:
@@ -36,10 +41,68 @@ def _dialogue() -> Iterator[tuple[str, str]]:
                 yield command, output
 
 
-def _on_a_terminal(command: str, folder: Path) -> str:
+class _User:
+    """Somebody who follows the README in a folder: a shell's environment, and the service started on the way."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._environment = {**os.environ, "TERM": "dumb", "COLUMNS": "100", "LOGNAME": "you"}
+        self._environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+            self._environment[variable] = str(folder.parent / variable)
+        self._service: subprocess.Popen[str] | None = None
+        self._address = SERVICE
+
+    def types(self, command: str) -> str:
+        """Run a command, and return what it prints, as the README has it."""
+        command = command.replace(SERVICE, self._address)
+        if command == "amlstore serve":
+            printed = self._serves()
+        elif command.startswith("export "):
+            printed = self._exports(command)
+        else:
+            printed = _on_a_terminal(command, self._folder, self._environment)
+        return printed.replace(str(self._folder), DEMO).replace(self._address, SERVICE)
+
+    def _serves(self) -> str:
+        command = ["amlstore", "serve", "--port", "0", "--log-level", "warning"]
+        self._service = subprocess.Popen(
+            command, cwd=self._folder, env=self._environment, stdout=subprocess.PIPE, text=True
+        )
+        assert self._service.stdout is not None
+        told = [self._service.stdout.readline() for _ in range(3)]
+        self._address = told[1].strip().removeprefix("Service: http://")
+        return "".join(told)
+
+    def _exports(self, command: str) -> str:
+        name = command.removeprefix("export ").partition("=")[0]
+        shown = f'{command} && printf "%s" "${name}"'
+        done = subprocess.run(
+            shown, shell=True, cwd=self._folder, env=self._environment, capture_output=True, text=True, check=True
+        )
+        self._environment[name] = done.stdout
+        return ""
+
+    def leaves(self) -> None:
+        """Stop the service."""
+        if self._service is not None:
+            self._service.terminate()
+            self._service.communicate()
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[_User]:
+    folder = tmp_path.resolve() / "demo"
+    folder.mkdir()
+    for name, program in _programs().items():
+        (folder / name).write_text(program, encoding="utf-8")
+    somebody = _User(folder)
+    yield somebody
+    somebody.leaves()
+
+
+def _on_a_terminal(command: str, folder: Path, environment: dict[str, str]) -> str:
     """Run a command in the shell with its output on a terminal, as a user sees it."""
-    environment = {**os.environ, "TERM": "dumb", "COLUMNS": "100", "LOGNAME": "you"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, shell=True, cwd=folder, env=environment, stdout=theirs, stderr=subprocess.PIPE)
     os.close(theirs)
@@ -57,10 +120,17 @@ def _on_a_terminal(command: str, folder: Path) -> str:
 
 
 def _same(shown: str, printed: str) -> bool:
-    """Whether the output is the README's, where a line "…" stands for any lines, and times are any times."""
-    pattern = ".*".join(re.escape(part.strip("\n")) for part in TIME.sub("TIME", shown).split("\n…\n"))
-    lines = [line.rstrip() for line in TIME.sub("TIME", printed).strip("\n").split("\n")]
-    return re.fullmatch(pattern, "\n".join(lines), re.DOTALL) is not None
+    """Whether the output is the README's, where a line "…" stands for any lines, one within a line for any of it, and
+    times and keys are any."""
+    parts = [re.escape(part.strip("\n")).replace("…", "[^\n]*") for part in _unchanging(shown).split("\n…\n")]
+    lines = [line.rstrip() for line in _unchanging(printed).strip("\n").split("\n")]
+    return re.fullmatch(".*".join(parts), "\n".join(lines), re.DOTALL) is not None
+
+
+def _unchanging(text: str) -> str:
+    for name, pattern in CHANGING:
+        text = pattern.sub(name, text)
+    return text
 
 
 def _first_run_id(folder: Path) -> str:
@@ -76,20 +146,14 @@ def _naming_the_run(command: str, run_id: str) -> str:
     return " ".join(words)
 
 
-def test_the_dialogue_goes_as_shown(tmp_path: Path) -> None:
-    folder = tmp_path.resolve() / "demo"
-    folder.mkdir()
-    for name, program in _programs().items():
-        (folder / name).write_text(program, encoding="utf-8")
+def test_the_dialogue_goes_as_shown(user: _User, tmp_path: Path) -> None:
     run_id = ""
     for shown_command, shown in _dialogue():
-        command = _naming_the_run(shown_command, run_id)
-        printed = _on_a_terminal(command, folder)
-        if "train.py" in command:
-            run_id = _first_run_id(folder)
-        as_shown = printed.replace(str(folder), DEMO)
-        as_shown = as_shown.replace(run_id, RUN_ID) if run_id else as_shown
-        assert _same(shown, as_shown), f"$ {command}\n{as_shown}"
+        printed = user.types(_naming_the_run(shown_command, run_id))
+        if "train.py" in shown_command:
+            run_id = _first_run_id(tmp_path / "demo")
+        as_shown = printed.replace(run_id, RUN_ID) if run_id else printed
+        assert _same(shown, as_shown), f"$ {shown_command}\n{as_shown}"
 
 
 def test_the_test_shown_passes(tmp_path: Path) -> None:

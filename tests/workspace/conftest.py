@@ -116,7 +116,7 @@ class SmallService:
 
     def apply_once(self, request: Seen) -> bytes:
         """Answer a write, and answer it as before when it comes again under its id."""
-        request_id = request.headers["X-Request-Id"]
+        request_id = request.headers["Idempotency-Key"]
         with self._lock:
             if request_id not in self._answers:
                 self.applied.append((request.path, json.loads(request.body or b"{}")))
@@ -278,10 +278,9 @@ def connect(service: SmallService) -> Iterator[Callable[..., Connection]]:
 
 
 @pytest.fixture(autouse=True)
-def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder without keys, and a keyring that keeps none."""
-    home = tmp_path / "home"
-    home.mkdir()
+    home = tmp_path_factory.mktemp("home")
     for name in ("AMLSTORE_KEY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))

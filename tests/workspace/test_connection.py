@@ -59,10 +59,11 @@ class TestOneConnection:
         with pytest.raises(TrackingUriInvalid, match="for this machine only"):
             connection_of("azureml+http://far.example/mlflow/v2.0/x?token=secret")
 
-    def test_a_closed_connection_is_made_anew(self, connect: Connect) -> None:
+    def test_a_closed_connection_wakes_up_when_it_is_used(self, connect: Connect) -> None:
         first = connect()
         first.close()
-        assert connect() is not first
+        assert connect() is first
+        assert first.request("GET", "/api/a") == {"path": "/api/a"}
 
 
 class TestAnswers:

@@ -13,7 +13,7 @@ from functools import partial
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from mlflow_amlstore.errors import InvalidValue, NotFound, PayloadTooLarge, TransferBroken
+from mlflow_amlstore.errors import DiskFull, InvalidValue, NotFound, PayloadTooLarge, TransferBroken
 from mlflow_amlstore.records.store import IncomingFile
 from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.files import block_list
@@ -107,6 +107,10 @@ async def _put_block(call: Call, request: Request, container: str, path: str) ->
         await receive(request, path, begin, lambda block: block.keep(), limit_bytes=size_bytes, md5=md5)
     except Md5Differs as error:
         raise _md5_refused(error) from error
+    except DiskFull:
+        # What came of the file so far would keep the disk full for everybody until it's swept.
+        await on_thread(call.records.files.discard_blocks, container, path)
+        raise
     except InvalidValue as error:
         if error.field == "block id":
             raise BlobRefused(400, "InvalidQueryParameterValue", str(error)) from error

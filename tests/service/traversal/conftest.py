@@ -177,9 +177,8 @@ def attacker(service: "Service") -> Iterator[Attacker]:
     signed = call("artifacts/presigned-upload-url", {"run_id": run, "path": "put.txt"})["presigned_url"]
     attacker.known |= {"run": run, "bystander": bystander, "model": model, "signed_query": urlsplit(signed).query}
     yield attacker
-    print(
-        f"\ntraversal: {len({*LEAVING, *ODD, *SOURCES})} forms in {len(attacker.fields)} fields, {attacker.requests} requests"
-    )
+    forms = len({*LEAVING, *ODD, *SOURCES})
+    print(f"\ntraversal: {forms} forms in {len(attacker.fields)} fields, {attacker.requests} requests")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,72 @@
+"""Content URLs, over a service where they are good for two seconds."""
+
+import random
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_amlstore.errors import ServiceUnreachable
+from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
+from mlflow_amlstore.pytest_plugin import AmlstoreService
+from mlflow_amlstore.workspace.connection import connection_of
+from mlflow_amlstore.workspace.content_url import ContentUrl
+from mlflow_amlstore.workspace.file_download import download_file
+from mlflow_amlstore.workspace.file_upload import upload_files
+from mlflow_amlstore.workspace.remote_files import RemoteFiles
+
+CONTENT = random.Random(1).randbytes(20_000_001)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
+    with AmlstoreService(tmp_path_factory.mktemp("service"), "--token-lifetime", "2") as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: AmlstoreService) -> Iterator[MlflowClient]:
+    uri = f"{service.tracking_uri.partition('?')[0]}?token={service.token}"
+    mlflow.set_tracking_uri(uri)
+    yield MlflowClient()
+    mlflow.set_tracking_uri(None)
+    connection_of(uri).close()
+
+
+def test_one_that_expired_is_asked_for_anew(
+    client: MlflowClient, experiment_id: str, run_id: str, tmp_path: Path
+) -> None:
+    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), experiment_id, run_id)
+    (tmp_path / "large").write_bytes(CONTENT)
+    (upload,) = files._registered([("large", tmp_path / "large")])
+    time.sleep(3.5)
+    upload_files([upload])
+    ask = partial(files._content_to_read, "large")
+    content = ContentUrl("large", ask(), ask, is_services_own=True)
+    time.sleep(3.5)
+    download_file(content, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == CONTENT
+
+
+def test_no_log_line_and_no_repr_has_the_signature(
+    client: MlflowClient, run_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "urllib3")
+    client.log_text(run_id, "x", "a.txt")
+    assert mlflow.artifacts.load_text(f"runs:/{run_id}/a.txt") == "x"
+    lines = [record.getMessage() for record in caplog.records if "sig=" in record.getMessage()]
+    assert len(lines) == 2
+    assert all("sig=REDACTED" in line for line in lines)
+    assert "sig" not in repr(RemoteArtifactRepository(client.get_run(run_id).info.artifact_uri))
+
+
+def test_one_over_plain_http_elsewhere_is_not_used(client: MlflowClient, experiment_id: str, run_id: str) -> None:
+    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), experiment_id, run_id)
+    for url in ("http://far.example/x?sig=s", "file:///etc/passwd", "ftp://127.0.0.1/x"):
+        with pytest.raises(ServiceUnreachable, match="neither https nor loopback"):
+            files._checked({"contentUri": url})
+    assert files._checked({"contentUri": "https://far.example/x?sig=s"}).url.startswith("https://far.example")

@@ -1,0 +1,177 @@
+"""Files of a service through MLflow: as they are written, listed, read and deleted, and where they may not go."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
+from mlflow_amlstore.pytest_plugin import AmlstoreService
+from mlflow_amlstore.records.locations import run_container
+from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
+from mlflow_amlstore.workspace.tracking_uri import parse
+
+NAMES = [
+    "plain.txt",
+    "with space",
+    "ünïcödé",
+    "per%20cent",
+    "hash#mark",
+    "what?",
+    "semi;colon",
+    "a&b=c",
+    "plus+",
+    "'q'",
+]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with a large file, an empty one and names that a URL must quote."""
+    folder = tmp_path / "tree"
+    (folder / "sub" / "deep").mkdir(parents=True)
+    for name in NAMES:
+        (folder / "sub" / name).write_text(name)
+    (folder / "empty").touch()
+    (folder / "sub" / "deep" / "large").write_bytes(os.urandom(40_000_001))
+    return folder
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_folder_comes_back_as_it_went(
+    client: MlflowClient, experiment_id: str, run_id: str, tree: Path, tmp_path: Path, workspace: EmbeddedWorkspace
+) -> None:
+    client.log_artifacts(run_id, str(tree), "all")
+    back = client.download_artifacts(run_id, "all", str(tmp_path))
+    assert files_of(Path(back)) == files_of(tree)
+    container = run_container(experiment_id, run_id)
+    there = {file.path: file.size_bytes for file in workspace.records.files.list_all(container, "")}
+    assert there == {f"all/{path}": len(content) for path, content in files_of(tree).items()}
+
+
+def test_a_listing_has_the_children_with_their_real_sizes(client: MlflowClient, run_id: str, tree: Path) -> None:
+    client.log_artifacts(run_id, str(tree), "all")
+    client.log_text(run_id, "x", "allx/y.txt")
+
+    def listed(path: str | None) -> list[tuple[str, bool, int | None]]:
+        return [(child.path, child.is_dir, child.file_size) for child in client.list_artifacts(run_id, path)]
+
+    assert listed(None) == [("all", True, None), ("allx", True, None)]
+    assert listed("all") == [("all/empty", False, 0), ("all/sub", True, None)]
+    assert listed("all/sub/deep/") == [("all/sub/deep/large", False, 40_000_001)]
+    assert listed("all/empty") == listed("none") == []
+
+
+def test_a_file_may_be_written_again_and_again(client: MlflowClient, run_id: str) -> None:
+    for text in ("first", "second, and longer", "3"):
+        client.log_text(run_id, text, "last.ckpt")
+        assert mlflow.artifacts.load_text(f"runs:/{run_id}/last.ckpt") == text
+
+
+def test_many_files_go_and_come_at_once(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(250):
+        (folder / f"{number:03}.txt").write_text(str(number))
+    client.log_artifacts(run_id, str(folder))
+    assert files_of(Path(client.download_artifacts(run_id, ""))) == files_of(folder)
+
+
+def test_a_file_is_deleted_and_a_folder_with_all_that_is_in_it(client: MlflowClient, run_id: str) -> None:
+    for path in ("a/1", "a/b/2", "c"):
+        client.log_text(run_id, "x", path)
+    repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    repository.delete_artifacts("a/b")
+    assert [child.path for child in repository.list_artifacts("a")] == ["a/1"]
+    repository.delete_artifacts()
+    assert repository.list_artifacts() == []
+
+
+def test_what_isnt_there_is_said_so(client: MlflowClient, run_id: str) -> None:
+    repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    with pytest.raises(MlflowException, match="File 'none' not found"):
+        repository.download_artifacts("none")
+
+
+def test_a_repository_may_begin_below_the_runs_files(client: MlflowClient, run_id: str) -> None:
+    client.log_text(run_id, "x", "a/b/c.txt")
+    repository = get_artifact_repository(f"{client.get_run(run_id).info.artifact_uri}/a")
+    assert [child.path for child in repository.list_artifacts("b")] == ["b/c.txt"]
+    assert Path(repository.download_artifacts("b/c.txt")).read_text() == "x"
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/x", "a\\..\\x", "%2e%2e/x", "C:x", "file:x"])
+def test_a_path_that_leaves_the_run_is_refused(client: MlflowClient, run_id: str, tmp_path: Path, path: str) -> None:
+    (tmp_path / "x").write_text("x")
+    repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    for call in (
+        lambda: repository.log_artifact(str(tmp_path / "x"), path),
+        lambda: repository.list_artifacts(path),
+        lambda: repository._download_file(path, str(tmp_path / "y")),
+        lambda: repository.delete_artifacts(path),
+    ):
+        with pytest.raises(MlflowException, match="must") as raised:
+            call()
+        assert raised.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert repository.list_artifacts() == []
+
+
+@pytest.mark.parametrize(
+    "uri", ["azureml://host/x", "azureml+http://127.0.0.1:1/experiments/1/runs/2", "azureml://experiments/1/runs/2"]
+)
+def test_a_uri_that_names_no_files_is_refused(uri: str) -> None:
+    with pytest.raises(MlflowException, match="must be azureml://HOST/…/experiments/…/runs/…/artifacts"):
+        RemoteArtifactRepository(uri)
+
+
+def test_a_deleted_run_takes_no_files(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    client.delete_run(run_id)
+    (tmp_path / "x").write_text("x")
+    with pytest.raises(MlflowException, match="must be in the 'active' state"):
+        client.log_artifact(run_id, str(tmp_path / "x"))
+
+
+def test_a_repository_shows_no_token_and_takes_no_network_to_make(service: AmlstoreService) -> None:
+    root = parse(service.tracking_uri).root
+    repository = RemoteArtifactRepository(f"{root}/experiments/1/runs/2/artifacts", service.tracking_uri)
+    assert parse(service.tracking_uri).token not in repr(repository) + str(vars(repository))
+
+
+def test_memory_stays_small_however_large_the_file(
+    service: AmlstoreService, client: MlflowClient, run_id: str, tmp_path: Path
+) -> None:
+    """In a process of its own, whose memory is measured before and after."""
+    if sys.platform != "linux":
+        pytest.skip("the peak is read as Linux tells it")
+    with (tmp_path / "large").open("wb") as opened:
+        opened.truncate(600_000_000)
+    script = (
+        "import resource, sys; from mlflow import MlflowClient\n"
+        "client, (run_id, folder) = MlflowClient(), sys.argv[1:]\n"
+        "client.log_text(run_id, 'x', 'warm.txt')\n"
+        "client.download_artifacts(run_id, 'warm.txt')\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        "client.log_artifact(run_id, folder + '/large')\n"
+        "client.download_artifacts(run_id, 'large', folder + '/back')\n"
+        "print(peak() - before)\n"
+    )
+    (tmp_path / "back").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", script, run_id, str(tmp_path)],
+        env=service.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout.split()[-1]) < 100
+    assert (tmp_path / "back" / "large").stat().st_size == 600_000_000
