@@ -79,9 +79,9 @@ class GroupWriter:
 
     def _apply(self, group: Sequence[_Write]) -> list[bytes | Exception]:
         if len(group) > 1:
-            with suppress(Exception):  # where all of it was given up (a full disk, say), each is tried alone
-                with self._records.transaction():
-                    return [self._apply_one(write) for write in group]
+            with suppress(Exception), self._records.transaction():
+                return [self._apply_one(write) for write in group]
+            # All of it was given up, for a full disk, say: each is tried alone.
         return [self._apply_one(write) for write in group]
 
     def _apply_one(self, write: _Write) -> bytes | Exception:

@@ -1,4 +1,4 @@
-"""A network between MLflow and a service that breaks, goes away and changes bytes: nothing is lost, nothing is twice."""
+"""A network between MLflow and a service that breaks, goes away, changes bytes: nothing is lost, nothing is twice."""
 
 import hashlib
 import os

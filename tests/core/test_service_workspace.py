@@ -1,0 +1,191 @@
+"""`Workspace` of a service: opened by address or config.json, and the same to its users as one in a folder."""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, LoginNeeded, ServiceUnreachable
+from mlflow_amlstore.pytest_plugin import AmlstoreService
+from mlflow_amlstore.workspace.credentials import KeyCredential
+from mlflow_amlstore.workspace.opening import open_folder
+from mlflow_amlstore.workspace.stored_keys import announce_service
+from mlflow_amlstore.workspace.tracking_uri import parse
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
+    with AmlstoreService(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    for name in ("AMLSTORE_KEY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def workspace(service: AmlstoreService) -> Iterator[Workspace]:
+    opened = Workspace.from_url(service.url, KeyCredential(service.url, service.key))
+    yield opened
+    opened.close()
+
+
+def write_config(folder: Path, **values: object) -> None:
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+class OwnToken(NamedTuple):
+    token: str
+    expires_on: int
+
+
+class OwnCredential:
+    """A credential of one's own: anything with azure-identity's `get_token` will do."""
+
+    def __init__(self, service: AmlstoreService) -> None:
+        self._service = service
+
+    def get_token(self, *scopes: str, **_: Any) -> OwnToken:
+        return OwnToken(self._service.exchange(self._service.key), 0)
+
+
+class TestOpening:
+    def test_by_address_no_key_is_needed_until_something_is_asked(self, service: AmlstoreService) -> None:
+        workspace = Workspace.from_url(f"{service.url}/")
+        assert (workspace.name, workspace.path, workspace.location) == ("workspace", None, "local")
+        assert repr(workspace) == f"Workspace(name='workspace', service_url='{service.url}')"
+        with pytest.raises(LoginNeeded, match=f"No credential for {service.url}"):
+            _ = workspace.experiments
+
+    def test_by_config_json(self, service: AmlstoreService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AMLSTORE_KEY", service.key)
+        write_config(tmp_path, service_url=service.url)
+        assert list(Workspace.from_config(tmp_path).experiments) == ["Default"]
+        write_config(tmp_path, service_url=service.url, workspace_name="workspace")
+        assert Workspace.from_config(tmp_path).name == "workspace"
+
+    def test_a_config_that_means_another_workspace_than_the_service_has_is_refused(
+        self, service: AmlstoreService, tmp_path: Path
+    ) -> None:
+        write_config(tmp_path, service_url=service.url, workspace_name="other")
+        with pytest.raises(
+            ConfigInvalid, match="it means the workspace 'other', and the service at .* has 'workspace'"
+        ):
+            Workspace.from_config(tmp_path)
+
+    def test_a_config_with_no_address_of_a_service_is_refused_by_its_name(self, tmp_path: Path) -> None:
+        write_config(tmp_path, service_url="http://far.example")
+        with pytest.raises(ConfigInvalid, match=f"{tmp_path}/config.json can't be used: .*http:// is for this machine"):
+            Workspace.from_config(tmp_path)
+
+    def test_what_is_no_service_is_said_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(ServiceUnreachable, match="connection refused"):
+            Workspace.from_url("http://127.0.0.1:1")
+        with pytest.raises(InvalidValue, match="must be https://HOST"):
+            Workspace.from_url("not an address")
+
+    def test_a_service_of_this_user_on_this_machine_needs_no_login(self, service: AmlstoreService) -> None:
+        announce_service(service.url, service.key)
+        port = service.url.rpartition(":")[2]
+        for url in (service.url, f"http://localhost:{port}"):
+            assert "Default" in Workspace.from_url(url).experiments
+
+    def test_a_credential_of_ones_own_is_used(self, service: AmlstoreService) -> None:
+        assert "Default" in Workspace.from_url(service.url, OwnCredential(service)).experiments
+
+
+class TestFacts:
+    def test_they_have_azures_names(self, service: AmlstoreService, workspace: Workspace) -> None:
+        details = workspace.get_details()
+        root = parse(service.tracking_uri).root
+        assert details == {
+            "name": "workspace",
+            "location": "local",
+            "subscriptionId": workspace.subscription_id,
+            "resourceGroup": workspace.resource_group,
+            "workspaceId": open_folder(service.folder).records.workspace_id,
+            "serviceUrl": service.url,
+            "mlFlowTrackingUri": root,
+        }
+        assert f"/subscriptions/{workspace.subscription_id}/resourceGroups/{workspace.resource_group}/" in root
+
+    def test_experiments_and_models_are_those_of_its_folder(
+        self, service: AmlstoreService, workspace: Workspace
+    ) -> None:
+        records = open_folder(service.folder).records
+        for number in range(3):
+            records.experiments.create(f"e{number}", tags={"k": "v"})
+        records.experiments.create("elsewhere", artifact_location="s3://bucket/x")
+        records.models.create("iris", description="a flower", tags={"k": "v"})
+        version = records.models.create_version("iris", "s3://bucket/model", tags={"t": "1"})
+        records.models.set_alias("iris", "best", version.version)
+        embedded = Workspace.create(service.folder)
+        assert workspace.experiments == embedded.experiments
+        assert workspace.models.keys() == embedded.models.keys()
+        model = workspace.models["iris"]
+        assert (model.description, model.tags, model.aliases) == ("a flower", {"k": "v"}, {"best": 1})
+        assert [(v.version, v.source, v.tags) for v in model.latest_versions] == [(1, "s3://bucket/model", {"t": "1"})]
+        assert workspace.webservices == {}
+
+    def test_they_come_all_however_many(self, service: AmlstoreService, workspace: Workspace) -> None:
+        records = open_folder(service.folder).records
+        before = len(workspace.experiments)
+        for number in range(1005):
+            records.experiments.create(f"many {number}")
+        assert len(workspace.experiments) == before + 1005
+
+
+class TestTrackingUri:
+    def test_it_is_valid_for_an_hour_and_the_same_when_asked_again(
+        self, service: AmlstoreService, workspace: Workspace
+    ) -> None:
+        uri = workspace.get_mlflow_tracking_uri()
+        assert workspace.get_mlflow_tracking_uri() == uri
+        parsed = parse(uri)
+        assert parsed.root == parse(service.tracking_uri).root
+        left = parsed.expires - datetime.now(timezone.utc)
+        assert timedelta(minutes=59) < left <= timedelta(hours=1, seconds=1)
+
+    def test_its_token_can_do_no_more_than_track(self, service: AmlstoreService, workspace: Workspace) -> None:
+        token = parse(workspace.get_mlflow_tracking_uri()).token
+        with pytest.raises(Exception, match="403"):
+            service.call("GET", "/auth/keys", token)
+
+
+def test_a_written_config_opens_it_again_and_has_no_key(
+    service: AmlstoreService, workspace: Workspace, tmp_path: Path
+) -> None:
+    file = workspace.write_config(tmp_path)
+    assert json.loads(file.read_text()) == {"workspace_name": "workspace", "service_url": service.url}
+    assert Workspace.from_config(tmp_path).name == "workspace"
+
+
+def test_a_pickled_workspace_works_in_a_process_without_a_key(service: AmlstoreService, workspace: Workspace) -> None:
+    workspace.get_mlflow_tracking_uri()
+    pickled = pickle.dumps(workspace)
+    assert service.key.encode() not in pickled
+    script = "import pickle, sys; ws = pickle.load(sys.stdin.buffer); print(ws.name, 'Default' in ws.experiments)"
+    done = subprocess.run([sys.executable, "-c", script], input=pickled, capture_output=True, check=True)
+    assert done.stdout.split() == [b"workspace", b"True"]
+
+
+def test_opening_one_in_a_folder_loads_no_http_client() -> None:
+    script = (
+        "import sys, tempfile; from mlflow_amlstore.core import Workspace\n"
+        "Workspace.create(tempfile.mkdtemp()).get_mlflow_tracking_uri()\n"
+        "print({'requests', 'urllib3', 'keyring', 'azure'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
