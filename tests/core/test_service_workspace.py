@@ -80,7 +80,7 @@ class TestOpening:
     ) -> None:
         write_config(tmp_path, service_url=service.url, workspace_name="other")
         with pytest.raises(
-            ConfigInvalid, match="it means the workspace 'other', and the service at .* has 'workspace'"
+            ConfigInvalid, match=r"it means the workspace 'other', and the service at .* has 'workspace'"
         ):
             Workspace.from_config(tmp_path)
 
