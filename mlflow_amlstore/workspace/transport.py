@@ -92,18 +92,19 @@ def no_answer(error: Exception) -> NoAnswer:
     """What became of a request, in a few words without an address."""
     from urllib3.exceptions import ProxyError, SSLError
     from urllib3.exceptions import TimeoutError as TimedOut
+    from urllib3.util.ssl_match_hostname import CertificateError
 
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
+        if isinstance(cause, ssl.SSLCertVerificationError | CertificateError):
             return NoAnswer(
-                f"its certificate is not trusted ({cause.verify_message}); to trust its CA, set "
+                f"its certificate is not trusted ({getattr(cause, 'verify_message', cause)}); to trust its CA, set "
                 "MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE to the CA's file",
                 is_lasting=True,
             )
         if isinstance(cause, ConnectionRefusedError):
             return NoAnswer("connection refused")
-        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, SSLError):
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
             return NoAnswer(redact(cause.strerror))
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, TimedOut | TimeoutError):
@@ -180,10 +181,8 @@ def _tls_context() -> ssl.SSLContext:
 
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
         context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
-        context.check_hostname = False
     else:
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        context.check_hostname = True
         given = next(
             (os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), requests.utils.DEFAULT_CA_BUNDLE_PATH
         )

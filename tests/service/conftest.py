@@ -39,8 +39,11 @@ class Service(AmlstoreService):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that the module's tests share; each makes experiments and runs of its own."""
-    with Service(tmp_path_factory.mktemp("service")) as running:
+    """A service that the module's tests share; each makes experiments and runs of its own.
+
+    Its folder lies in one of its own, where a test may look for what was written beside it.
+    """
+    with Service(tmp_path_factory.mktemp("around") / "service") as running:
         yield running
 
 
