@@ -1,6 +1,7 @@
 """MLflow's artifact repository over the files of a workspace service. Thin: paths in, calls to `RemoteFiles` out."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class RemoteArtifactRepository(ArtifactRepository):
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         with as_mlflow_errors():
-            self._files.download(self._resolve(remote_file_path), Path(local_path))
+            path = self._resolve(remote_file_path)
+            self._files.download(path, Path(local_path), partial(transfer_progress, f"Downloading {Path(path).name}"))
 
     def delete_artifacts(self, artifact_path: str | os.PathLike[str] | None = None) -> None:
         with as_mlflow_errors():

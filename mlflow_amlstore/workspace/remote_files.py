@@ -5,6 +5,7 @@ The routes and shapes are those of Azure ML's run artifacts.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ _ARTIFACT_URI = re.compile(
 )
 
 Progress = Callable[[int], None]
+ShowProgress = Callable[[int], AbstractContextManager[Progress | None]]
 
 
 class ArtifactUri(NamedTuple):
@@ -109,17 +111,15 @@ class RemoteFiles:
             raise ServiceError("INVALID_PARAMETER_VALUE", f"{path}: {error['error']['message']}", 400)
         return {path: self._checked(info) for path, info in answer["artifactContentInformation"].items()}
 
-    def download(self, path: str, target: Path, progress: Progress | None = None) -> None:
+    def download(self, path: str, target: Path, show: ShowProgress | None = None) -> None:
         """Download a file to `target`, over what is there; it appears whole or not at all.
 
-        Raises what `download_file` does, TokenRefused, LoginNeeded.
+        `show` is given the size in bytes, and what it yields is told the bytes as they come. Raises what
+        `download_file` does, TokenRefused, LoginNeeded.
         """
         content = self._content_to_read(path)
-        download_file(self._content(path, content, self._content_to_read), target, progress)
-
-    def size_bytes(self, path: str) -> int | None:
-        """A file's size, where the service tells it. Raises NotFound."""
-        return self._content_to_read(path).size_bytes
+        with nullcontext() if show is None else show(content.size_bytes or 0) as progress:
+            download_file(self._content(path, content, self._content_to_read), target, progress)
 
     def _content_to_read(self, path: str) -> Content:
         try:

@@ -205,9 +205,7 @@ class TestTryingAgain:
     def test_one_that_doesnt_is_given_up_with_a_short_word(self, service: Any, connect: Connect) -> None:
         connection = connect()
         service.stop()
-        with pytest.raises(
-            ServiceUnreachable, match=rf"{service.url} can't be reached: connection refused"
-        ):
+        with pytest.raises(ServiceUnreachable, match=rf"{service.url} can't be reached: connection refused"):
             connection.request("POST", "/api/a", json={})
 
     @pytest.mark.usefixtures("little_patience")
