@@ -7,16 +7,15 @@ each range has an MD5.
 
 import base64
 import hashlib
-import os
 import re
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_amlstore.errors import ServiceUnreachable, StorageFailed, TransferBroken
+from mlflow_amlstore.workspace.arriving_file import CHUNK_BYTES, ArrivingFile, OrderedSha256
 from mlflow_amlstore.workspace.content_url import (
     EXPIRED_STATUSES,
     MAX_NEW_URLS,
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 
 RANGE_BYTES = 16 * 1024 * 1024
 RANGE_BYTES_WITH_MD5 = 4 * 1024 * 1024  # the most that storage computes one for
-THREADS = 4
-_CHUNK_BYTES = 1024 * 1024
+THREADS = 2  # more of them wait for each other at the file, and take twice the processor time
 _MAX_RESTARTS = 3
 _TAKEN_STATUSES = (200, 206, 416)  # 200: ranges are not known there; 416: the file is empty
 _SHA256_ETAG = re.compile(r'"([0-9a-f]{64})"')
@@ -64,7 +62,7 @@ def download_file(content: ContentUrl, target: Path, progress: Progress | None =
             known = content.current()
             try:
                 with temporary.open("w+b", buffering=0) as opened:
-                    _download(content, known, _Place(opened, progress))
+                    _download(content, known, ArrivingFile(opened, progress))
                 temporary.replace(target)
                 return
             except _WrittenAnew:
@@ -79,76 +77,12 @@ def download_file(content: ContentUrl, target: Path, progress: Progress | None =
         temporary.unlink(missing_ok=True)
 
 
-class _Place:
-    """The file that chunks go to. Safe across threads."""
-
-    def __init__(self, opened: BinaryIO, progress: Progress | None) -> None:
-        self._opened, self._progress = opened, progress
-        self._lock = threading.Lock()
-
-    def make_room(self, size_bytes: int) -> None:
-        """Allocate the file at once: writing into it takes a third of the time then, and a full disk is told early."""
-        if size_bytes and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._opened.fileno(), 0, size_bytes)
-
-    def write(self, offset: int, chunk: bytes) -> None:
-        with self._lock:
-            self._opened.seek(offset)
-            view = memoryview(chunk)
-            while view:
-                view = view[self._opened.write(view) :]
-            if self._progress is not None:
-                self._progress(len(chunk))
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        with self._lock:
-            self._opened.seek(offset)
-            return self._opened.readinto(buffer)  # type: ignore[attr-defined,no-any-return]  # unbuffered files have it
-
-
-class _Sha256:
-    """The SHA-256 of a file whose ranges come in any order: whoever completes the next one takes it from the disk's
-    cache, while the others receive."""
-
-    def __init__(self, place: _Place) -> None:
-        self._place = place
-        self._digest = hashlib.sha256()
-        self._buffer = memoryview(bytearray(_CHUNK_BYTES))
-        self._end = 0
-        self._whole: dict[int, int] = {}
-        self._lock = threading.Lock()
-        self._hashing = threading.Lock()
-
-    def add(self, first: int, end: int) -> None:
-        with self._lock:
-            self._whole[first] = end
-        self.take_what_is_next()
-
-    def take_what_is_next(self) -> None:
-        while self._hashing.acquire(blocking=False):
-            try:
-                with self._lock:
-                    upto = self._whole.pop(self._end, None)
-                if upto is None:
-                    return
-                while self._end < upto:
-                    count = self._place.read_into(self._end, self._buffer[: upto - self._end])
-                    self._digest.update(self._buffer[:count])
-                    self._end += count
-            finally:
-                self._hashing.release()
-
-    def hexdigest(self) -> str:
-        self.take_what_is_next()  # what was completed while another was being taken
-        return self._digest.hexdigest()
-
-
-def _download(content: ContentUrl, known: Content, place: _Place) -> None:
+def _download(content: ContentUrl, known: Content, place: ArrivingFile) -> None:
     sha256 = _SHA256_ETAG.fullmatch(known.etag or "") if content.is_services_own else None
     if sha256 is None or known.size_bytes is None:
         _download_by_md5(content, place)
         return
-    taken = _Sha256(place)
+    taken = OrderedSha256(place)
     place.make_room(known.size_bytes)
 
     def fetch(first: int) -> None:
@@ -161,7 +95,7 @@ def _download(content: ContentUrl, known: Content, place: _Place) -> None:
         raise _Differs
 
 
-def _download_by_md5(content: ContentUrl, place: _Place) -> None:
+def _download_by_md5(content: ContentUrl, place: ArrivingFile) -> None:
     def fetch(part: _Range) -> Content:
         digest = hashlib.md5(usedforsecurity=False)
         version = part.fetch(place, digest.update)
@@ -203,7 +137,7 @@ class _Range:
         self.md5: str | None = None
         """What the range's MD5 should be, where storage says it."""
 
-    def fetch(self, place: _Place, also: Callable[[bytes], None] | None = None) -> Content:
+    def fetch(self, place: ArrivingFile, also: Callable[[bytes], None] | None = None) -> Content:
         """Write the range to its place, whatever it takes; return the file's version. Raises _WrittenAnew, and as the
         module does."""
         patience = Patience(f"The transfer of {self._content.name}")
@@ -239,7 +173,9 @@ class _Range:
             headers["If-Match"] = self._version.etag
         return headers
 
-    def _is_taken(self, answer: "urllib3.HTTPResponse", place: _Place, also: Callable[[bytes], None] | None) -> bool:
+    def _is_taken(
+        self, answer: "urllib3.HTTPResponse", place: ArrivingFile, also: Callable[[bytes], None] | None
+    ) -> bool:
         """Write what comes; return whether it made sense. Raises NoAnswer where it breaks off."""
         size = _size_told(answer)
         if size is None or (self._version is not None and size != self._version.size_bytes):
@@ -274,7 +210,7 @@ def _read(answer: "urllib3.HTTPResponse") -> bytes:
     from urllib3.exceptions import HTTPError  # not at the top: see `transport`
 
     try:
-        chunk: bytes = answer.read(_CHUNK_BYTES)
+        chunk: bytes = answer.read(CHUNK_BYTES)
     except (HTTPError, OSError) as error:
         raise no_answer(error) from None
     if not chunk:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 
 def test_nothing_is_lost_though_uris_expire_many_times(run_example: Callable[..., str]) -> None:
-    printed = run_example("expiring_uri.py", "--seconds", "10")
+    printed = run_example("expiring_uri.py", "--lifetime", "5", "--seconds", "16")
 
     runs = re.findall(r"^(.*): (\d+) points logged, (\d+) arrived, FINISHED$", printed, re.MULTILINE)
     assert [name for name, _, _ in runs] == ["finds the key", "has nothing but the URI"]
