@@ -14,6 +14,7 @@ from mlflow_amlstore.errors import PathUnsafe
 
 WORKSPACE_SCHEME = "workspace:/"
 
+_LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")  # `C:secret` too: it counts from the drive's current folder
 _FILE_URI = re.compile(r"file:", re.IGNORECASE)
 _CLIMBS = re.compile(r"(?:.*/)?\.\.(?:[/;?#].*)?", re.DOTALL)  # `..;x`, `..?x` and `..#x` are `..` to some URI readers
@@ -32,6 +33,13 @@ def run_container(experiment_id: str, run_id: str) -> str:
 def logged_model_container(experiment_id: str, model_id: str) -> str:
     """The container of a logged model's files."""
     return f"{experiment_id}/models/{model_id}/artifacts"
+
+
+def container_of(experiment_id: str, run_or_model_id: str) -> str:
+    """The container of what stands in a run's place: a run, or a logged model by its id's form."""
+    if _LOGGED_MODEL_ID.fullmatch(run_or_model_id):
+        return logged_model_container(experiment_id, run_or_model_id)
+    return run_container(experiment_id, run_or_model_id)
 
 
 def is_location(location: str) -> bool:

@@ -11,14 +11,8 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from mlflow_amlstore.records.locations import (
-    WORKSPACE_SCHEME,
-    logged_model_container,
-    run_container,
-    split_location,
-)
+from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, container_of, split_location
 
-_LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _PROXY_SCHEME = "mlflow-artifacts:"
 
 
@@ -88,10 +82,3 @@ class AzureUris(Uris):
             else "/".join(filter(None, (container_of(match[1], match[2]), match[3])))
         )
         return f"{container}/{path}" if path else container
-
-
-def container_of(experiment_id: str, run_or_model_id: str) -> str:
-    """The container of what stands in a run's place: a run, or a logged model by its id's form."""
-    if _LOGGED_MODEL_ID.fullmatch(run_or_model_id):
-        return logged_model_container(experiment_id, run_or_model_id)
-    return run_container(experiment_id, run_or_model_id)

@@ -6,14 +6,15 @@ The routes and shapes are those of Azure ML's run artifacts.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable, StorageFailed, TrackingUriInvalid
-from mlflow_amlstore.records.locations import check_path, logged_model_container, run_container
+from mlflow_amlstore.records.folders import children_of
+from mlflow_amlstore.records.locations import check_path, container_of
+from mlflow_amlstore.records.types import FileListing
 from mlflow_amlstore.workspace.connection import Connection
 from mlflow_amlstore.workspace.content_url import Content, ContentUrl, split_url
 from mlflow_amlstore.workspace.file_download import download_file
@@ -21,7 +22,6 @@ from mlflow_amlstore.workspace.file_upload import Upload, upload_files
 from mlflow_amlstore.workspace.service_url import is_loopback
 
 _MAX_PATHS_AT_ONCE = 100
-_LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _ARTIFACT_URI = re.compile(
     r"(?P<root>azureml(?:\+http)?://[^/?#]+(?:/[^/?#]+)*?)"
     r"/experiments/(?P<experiment>[^/?#]+)/runs/(?P<owner>[^/?#]+)/artifacts(?:/(?P<path>.*))?",
@@ -39,19 +39,6 @@ class ArtifactUri(NamedTuple):
     experiment_id: str
     owner_id: str
     path: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file or folder in a listing; `size_bytes` is None for a folder."""
-
-    path: str
-    size_bytes: int | None
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it is a folder."""
-        return self.size_bytes is None
 
 
 def parse_artifact_uri(uri: str) -> ArtifactUri:
@@ -74,8 +61,7 @@ class RemoteFiles:
     def __init__(self, connection: Connection, experiment_id: str, owner_id: str) -> None:
         """Takes no network."""
         self._connection = connection
-        is_model = _LOGGED_MODEL_ID.fullmatch(owner_id) is not None
-        self._container = (logged_model_container if is_model else run_container)(experiment_id, owner_id)
+        self._container = container_of(experiment_id, owner_id)
         owner = f"experiments/{quote(experiment_id, safe='')}/runs/{quote(owner_id, safe='')}"
         self._route = f"/history/v1.0{connection.workspace_path}/{owner}/artifacts"
 
@@ -137,24 +123,16 @@ class RemoteFiles:
             raise ServiceUnreachable(self._connection.service_url, "its content URLs are neither https nor loopback")
         return content
 
-    def list_folder(self, path: str = "") -> list[RemoteFile]:
+    def list_folder(self, path: str = "") -> list[FileListing]:
         """The files and folders right under a folder, by name; nothing for a file, or where nothing is."""
-        prefix = f"{path}/" if path else ""
-        found: dict[str, RemoteFile] = {}
-        for file in self._list_all(path):
-            if not file.path.startswith(prefix):
-                continue
-            name, slash, _ = file.path[len(prefix) :].partition("/")
-            child = prefix + name
-            found[child] = RemoteFile(child, None) if slash else file
-        return [found[child] for child in sorted(found)]
+        return children_of(path, self._list_all(path))
 
-    def _list_all(self, path: str) -> Iterator[RemoteFile]:
-        """Every file under a folder. The service may list more than was asked for."""
+    def _list_all(self, path: str) -> Iterator[tuple[str, int]]:
+        """Path and size of every file under a folder. The service may list more than was asked for."""
         answer = self._connection.request("GET", self._route, params={"path": path} if path else None)
         while True:
             for item in answer.get("value") or ():
-                yield RemoteFile(check_path(item["path"]), int(item.get("contentLength") or 0))
+                yield check_path(item["path"]), int(item.get("contentLength") or 0)
             token = answer.get("continuationToken")
             if not token:
                 return

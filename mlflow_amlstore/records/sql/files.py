@@ -32,6 +32,7 @@ from mlflow_amlstore.errors import (
     WorkspaceCorrupt,
 )
 from mlflow_amlstore.records.database import Database, storage_error
+from mlflow_amlstore.records.folders import children_of
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
 from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks, write_whole
 from mlflow_amlstore.records.tables import files
@@ -212,19 +213,8 @@ class SqlFiles:
             return None if row is None else FileRecord(*row)
 
     def list_folder(self, container: str, folder: str = "") -> list[FileListing]:
-        prefix = f"{check_path(folder)}/" if folder else ""
-        folders: dict[str, int] = {}
-        listing: list[FileListing] = []
-        for record in self.list_all(container, folder):
-            if record.path == prefix[:-1]:
-                continue  # `folder` is itself a file
-            child, slash, _ = record.path[len(prefix) :].partition("/")
-            if slash:
-                folders[child] = folders.get(child, 0) + record.size_bytes
-            else:
-                listing.append(FileListing(record.path, False, record.size_bytes))
-        listing += [FileListing(prefix + child, True, size) for child, size in folders.items()]
-        return sorted(listing, key=lambda child: child.path)
+        files_under = ((record.path, record.size_bytes) for record in self.list_all(container, folder))
+        return children_of(check_path(folder) if folder else "", files_under)
 
     def list_all(
         self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None

@@ -1,9 +1,8 @@
 """Whose files a route is about: from a run or logged model, as each protocol names it, to its container."""
 
 from mlflow_amlstore.errors import Deleted, NotFound
-from mlflow_amlstore.records.locations import logged_model_container, split_location
+from mlflow_amlstore.records.locations import container_of, logged_model_container, split_location
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.service.uris import container_of
 
 
 def container_in_experiment(
