@@ -48,7 +48,23 @@ def call(connection: Connection, method: str, endpoint: str, given: dict[str, An
         return connection.request(method, connection.mlflow_path + path, json=given)
 
 
-def call_proto(connection: Connection, method: str, endpoint: str, json_text: str | None, answer: Any) -> Any:
-    """Call an endpoint with MLflow's JSON text and parse what it answers into a protobuf message, which is returned."""
-    parse_dict(js_dict=call(connection, method, endpoint, json.loads(json_text) if json_text else None), message=answer)
-    return answer
+class OnConnection:
+    """What both of MLflow's REST stores are here: calls over one connection."""
+
+    connection: Connection
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.connection.root!r})"
+
+    @property
+    def supports_workspaces(self) -> bool:
+        """Whether the server has MLflow's own kind of workspaces: a service has one workspace of ours."""
+        return False
+
+    def _call_proto(self, method: str, endpoint: str, json_text: str | None, answer: Any) -> Any:
+        """Call an endpoint with MLflow's JSON text and parse what it answers into a protobuf message, the result."""
+        if hasattr(self, "_validate_workspace_support_if_specified"):  # since MLflow 3.10
+            self._validate_workspace_support_if_specified()
+        given = json.loads(json_text) if json_text else None
+        parse_dict(js_dict=call(self.connection, method, endpoint, given), message=answer)
+        return answer

@@ -11,7 +11,7 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry.rest_store import RestStore
 
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
-from mlflow_amlstore.plugin.remote_calls import HostCredentials, call, call_proto
+from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_models import model_version, registered_model
 from mlflow_amlstore.workspace.connection import Connection, connection_of
 
@@ -24,7 +24,7 @@ def registry_store_of(store_uri: str) -> "RemoteRegistryStore":
         return RemoteRegistryStore(connection_of(store_uri))
 
 
-class RemoteRegistryStore(RestStore):
+class RemoteRegistryStore(OnConnection, RestStore):
     """A service's registered models. Safe across threads, fork and pickling."""
 
     def __init__(self, connection: Connection) -> None:
@@ -35,26 +35,16 @@ class RemoteRegistryStore(RestStore):
     def __reduce__(self) -> tuple[type["RemoteRegistryStore"], tuple[Connection]]:
         return type(self), (self.connection,)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.connection.root!r})"
-
-    @property
-    def supports_workspaces(self) -> bool:
-        """Whether the server has MLflow's own kind of workspaces: a service has one workspace of ours."""
-        return False
-
     def _call_endpoint(
         self, api: Any, json_body: str | None, call_all_endpoints: bool = False, extra_headers: Any = None
     ) -> Any:
-        if hasattr(self, "_validate_workspace_support_if_specified"):  # since MLflow 3.10
-            self._validate_workspace_support_if_specified()
         endpoint, method = self._get_endpoint_from_method(api)
-        return call_proto(self.connection, method, endpoint, json_body, self._get_response_from_method(api))
+        return self._call_proto(method, endpoint, json_body, self._get_response_from_method(api))
 
     def _call_webhook_endpoint(self, api: Any, json_body: str | None = None, webhook_id: str | None = None) -> Any:
         endpoint, method = self._get_webhook_endpoint_from_method(api)
         path = endpoint.format(webhook_id=webhook_id) if webhook_id else endpoint
-        return call_proto(self.connection, method, path, json_body, self._get_response_from_method(api))
+        return self._call_proto(method, path, json_body, self._get_response_from_method(api))
 
     def _model(self, method: str, action: str, given: dict[str, Any]) -> RegisteredModel:
         answer = call(self.connection, method, f"{_API}/registered-models/{action}", given)

@@ -3,8 +3,6 @@
 What a training loop calls, and what reads much, goes past protobuf (`remote_entities`); the rest is MLflow's.
 """
 
-import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +16,8 @@ from mlflow.utils.rest_utils import extract_api_info_for_service
 from mlflow_amlstore.plugin import remote_entities
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
-from mlflow_amlstore.plugin.remote_calls import HostCredentials, call, call_proto
+from mlflow_amlstore.plugin.one_store import OneStoreEach
+from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
 from mlflow_amlstore.workspace.connection import Connection, connection_of
 
@@ -34,31 +33,15 @@ _API = "/api/2.0/mlflow"
 _ENDPOINTS: dict[Any, tuple[str, str]] = extract_api_info_for_service(MlflowService, "/api/2.0")
 _VIEWS = {ViewType.ACTIVE_ONLY: "ACTIVE_ONLY", ViewType.DELETED_ONLY: "DELETED_ONLY", ViewType.ALL: "ALL"}
 
-_lock = threading.Lock()
-_stores: dict[str, "RemoteTrackingStore"] = {}
-
-
-def _new_lock_in_child() -> None:
-    global _lock  # another thread of the parent may have held it at the fork
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock_in_child)
-
 
 def tracking_store_of(store_uri: str) -> "RemoteTrackingStore":
     """The one store of a service's workspace, whatever `expires` and `token` its URI has; the newer token is used."""
     with as_mlflow_errors():
         connection = connection_of(store_uri)
-    with _lock:
-        known = _stores.get(connection.root)
-        if known is None or known.connection is not connection:
-            known = _stores[connection.root] = RemoteTrackingStore(connection)
-        return known
+    return _stores.of(connection)
 
 
-class RemoteTrackingStore(UnsupportedMethods, RemoteLoggedModelsMixin, RestStore, LosslessAsyncLogging):  # type: ignore[misc]  # MLflow's mixins
+class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMixin, RestStore, LosslessAsyncLogging):  # type: ignore[misc]  # MLflow's mixins
     """A service's workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, connection: Connection) -> None:
@@ -69,14 +52,6 @@ class RemoteTrackingStore(UnsupportedMethods, RemoteLoggedModelsMixin, RestStore
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (self.connection,)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.connection.root!r})"
-
-    @property
-    def supports_workspaces(self) -> bool:
-        """Whether the server has MLflow's own kind of workspaces: a service has one workspace of ours."""
-        return False
-
     def _call_endpoint(
         self,
         api: Any,
@@ -85,10 +60,8 @@ class RemoteTrackingStore(UnsupportedMethods, RemoteLoggedModelsMixin, RestStore
         retry_timeout_seconds: float | None = None,
         response_proto: Any = None,
     ) -> Any:
-        if hasattr(self, "_validate_workspace_support_if_specified"):  # since MLflow 3.10
-            self._validate_workspace_support_if_specified()
         path, method = _ENDPOINTS[api]
-        return call_proto(self.connection, method, endpoint or path, json_body, response_proto or api.Response())
+        return self._call_proto(method, endpoint or path, json_body, response_proto or api.Response())
 
     def _post(self, name: str, given: dict[str, Any]) -> Any:
         return call(self.connection, "POST", f"{_API}/{name}", given)
@@ -186,3 +159,6 @@ class RemoteTrackingStore(UnsupportedMethods, RemoteLoggedModelsMixin, RestStore
 
 def _unpickled(connection: Connection) -> RemoteTrackingStore:
     return tracking_store_of(connection.root)
+
+
+_stores: OneStoreEach[Connection, RemoteTrackingStore] = OneStoreEach(RemoteTrackingStore)

@@ -1,8 +1,6 @@
 """MLflow's tracking store over a workspace's run records. Thin: convert, call, convert back."""
 
 import json
-import os
-import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,11 +13,12 @@ from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT
 from mlflow_amlstore.plugin import convert
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
+from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id
 from mlflow_amlstore.workspace.artifact_uri import stored_filter, to_stored_location
-from mlflow_amlstore.workspace.opening import open_workspace
+from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_workspace
 
 if convert.HAS_LOGGED_MODELS:
     from mlflow_amlstore.plugin.logged_models import LoggedModelsMixin
@@ -31,28 +30,12 @@ else:
 
 _LOGGED_MODELS_TAG = "mlflow.log-model.history"
 
-_lock = threading.Lock()
-_stores: dict[int, "TrackingStore"] = {}
-
-
-def _new_lock_in_child() -> None:
-    global _lock  # another thread of the parent may have held it at the fork
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock_in_child)
-
 
 def tracking_store_of(store_uri: str) -> "TrackingStore":
     """The one store of a workspace, whatever `expires` its URI has: queued asynchronous logging must find it again."""
     with as_mlflow_errors():
         opened = open_workspace(store_uri)
-    with _lock:
-        known = _stores.get(id(opened))
-        if known is None or known.workspace is not opened:
-            known = _stores[id(opened)] = TrackingStore(opened.root_uri)  # type: ignore[abstract]  # UnsupportedMethods has what mypy misses
-        return known
+    return _stores.of(opened)
 
 
 class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging):
@@ -317,3 +300,8 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
             )
             for summary in summaries
         ]
+
+
+_stores: OneStoreEach[EmbeddedWorkspace, TrackingStore] = OneStoreEach(
+    lambda opened: TrackingStore(opened.root_uri)  # type: ignore[abstract]  # UnsupportedMethods has what mypy misses
+)
