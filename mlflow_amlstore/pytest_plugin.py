@@ -55,14 +55,14 @@ def amlstore_workspace(tmp_path: Path) -> "Iterator[Workspace]":
     workspace = Workspace.create(tmp_path / "workspace")
     with ExitStack() as undo:
         undo.callback(workspace.close)
-        undo.enter_context(_mlflow_pointed_at(workspace.get_mlflow_tracking_uri()))
+        undo.enter_context(mlflow_pointed_at(workspace.get_mlflow_tracking_uri()))
         yield workspace
 
 
 @pytest.fixture
 def amlstore_service(tmp_path: Path) -> "Iterator[AmlstoreService]":
     """A service of an empty workspace in `tmp_path`, on a free port; MLflow tracks into it until the test ends."""
-    with AmlstoreService(tmp_path / "service") as service, _mlflow_pointed_at(service.tracking_uri):
+    with AmlstoreService(tmp_path / "service") as service, mlflow_pointed_at(service.tracking_uri):
         yield service
 
 
@@ -178,7 +178,7 @@ class AmlstoreService:
 
 
 @contextmanager
-def _mlflow_pointed_at(uri: str) -> Iterator[None]:
+def mlflow_pointed_at(uri: str) -> Iterator[None]:
     """Point MLflow at a tracking URI as in a fresh process; on leaving, end the runs begun and put everything back."""
     import mlflow
     from mlflow.tracking import fluent

@@ -1,13 +1,16 @@
 import os
+from collections.abc import Iterator
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
 
-@pytest.fixture(autouse=True)
-def _no_mlflow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever MLflow settings the developer's shell has, the tests don't see them."""
-    for name in os.environ:
-        if name.startswith(("MLFLOW_", "_MLFLOW_")) and name != "MLFLOW_DISABLE_TELEMETRY":
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def _no_mlflow_settings() -> Iterator[None]:
+    """Whatever MLflow settings the developer's shell has, the tests and their shared servers don't see them."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in list(os.environ):
+            if name.startswith(("MLFLOW_", "_MLFLOW_")) and name != "MLFLOW_DISABLE_TELEMETRY":
+                environment.delenv(name)
+        yield

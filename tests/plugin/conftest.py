@@ -2,10 +2,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace
 
 
@@ -19,9 +19,8 @@ def workspace(tmp_path: Path) -> Iterator[EmbeddedWorkspace]:
 @pytest.fixture
 def client(workspace: EmbeddedWorkspace) -> Iterator[MlflowClient]:
     """A client of the workspace, which MLflow's fluent functions use too."""
-    mlflow.set_tracking_uri(workspace.root_uri)
-    yield MlflowClient()
-    mlflow.set_tracking_uri(None)
+    with mlflow_pointed_at(workspace.root_uri):
+        yield MlflowClient()
 
 
 @pytest.fixture(scope="session")

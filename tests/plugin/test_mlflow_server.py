@@ -15,6 +15,7 @@ import requests
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 
 pytest.importorskip("flask", reason="MLflow's server comes with the full mlflow package")
 
@@ -116,15 +117,12 @@ def test_the_servers_artifact_proxy_reads_and_writes_the_workspaces_files(
     server: str, run_id: str, tmp_path: Path
 ) -> None:
     experiment = MlflowClient(server).get_run(run_id).info.experiment_id
-    mlflow.set_tracking_uri(server)
-    try:
+    with mlflow_pointed_at(server):
         uri = f"mlflow-artifacts:/{experiment}/{run_id}/artifacts"
         local = Path(mlflow.artifacts.download_artifacts(f"{uri}/notes/readme.txt", dst_path=str(tmp_path)))
         assert local.read_text() == "what the run says"
         url = f"{server}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run_id}/artifacts/sent.txt"
         assert requests.put(url, data=b"over HTTP", timeout=30).ok
-    finally:
-        mlflow.set_tracking_uri(None)
     names = [file.path for file in MlflowClient(server).list_artifacts(run_id)]
     assert names == ["notes", "sent.txt"]
 

@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 from mlflow_amlstore.service.access import Role
 
 if TYPE_CHECKING:
@@ -28,10 +29,8 @@ def client(service: "Service", monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlfl
     """MLflow's own client, by the service's plain address."""
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", service.token_of(Role.CONTRIBUTOR))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(service.url)  # downloads by artifact URI look here
-    yield MlflowClient(service.url)
-    mlflow.set_tracking_uri(before)
+    with mlflow_pointed_at(service.url):  # downloads by artifact URI look here
+        yield MlflowClient(service.url)
 
 
 @pytest.fixture

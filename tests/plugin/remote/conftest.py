@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
+from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
 from mlflow_amlstore.workspace.connection import connection_of
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 
@@ -42,9 +41,8 @@ def _no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def client(service: AmlstoreService) -> Iterator[MlflowClient]:
     """A client of the service, which MLflow's fluent functions use too."""
-    mlflow.set_tracking_uri(service.tracking_uri)
-    yield MlflowClient()
-    mlflow.set_tracking_uri(None)
+    with mlflow_pointed_at(service.tracking_uri):
+        yield MlflowClient()
     connection_of(service.tracking_uri).close()
 
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from mlflow_amlstore.errors import ServiceUnreachable
 from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
-from mlflow_amlstore.pytest_plugin import AmlstoreService
+from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
 from mlflow_amlstore.workspace.connection import connection_of
 from mlflow_amlstore.workspace.content_url import ContentUrl
 from mlflow_amlstore.workspace.file_download import download_file
@@ -31,9 +31,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreServic
 @pytest.fixture
 def client(service: AmlstoreService) -> Iterator[MlflowClient]:
     uri = f"{service.tracking_uri.partition('?')[0]}?token={service.token}"
-    mlflow.set_tracking_uri(uri)
-    yield MlflowClient()
-    mlflow.set_tracking_uri(None)
+    with mlflow_pointed_at(uri):
+        yield MlflowClient()
     connection_of(uri).close()
 
 
