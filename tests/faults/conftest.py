@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 RunScript = Callable[..., str]
+Fill = Callable[[], Path]
 
 
 @pytest.fixture
@@ -43,3 +45,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.decode().strip()}")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def fill(small_disk: Path) -> Fill:
+    """Takes all the room that is left on the small disk, by a file that is returned."""
+
+    def take_all() -> Path:
+        ballast = small_disk / "ballast"
+        with ballast.open("ab", buffering=0) as file:
+            for size in (65536, 4096, 1):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError:
+                    continue
+        assert shutil.disk_usage(small_disk).free == 0
+        return ballast
+
+    return take_all

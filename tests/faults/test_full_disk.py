@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
@@ -13,8 +13,10 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import DiskFull
+from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 RunScript = Callable[..., str]
+Fill = Callable[[], Path]
 
 MEGABYTE = 1024 * 1024
 
@@ -25,26 +27,25 @@ def client(small_disk: Path) -> MlflowClient:
     return MlflowClient(Workspace.create(small_disk / "ws").get_mlflow_tracking_uri())
 
 
-def _fill(disk: Path) -> Path:
-    """Take all the room that is left."""
-    ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    assert shutil.disk_usage(disk).free == 0
-    return ballast
+@pytest.fixture(params=["embedded", "of a service"])
+def either_client(request: pytest.FixtureRequest, small_disk: Path, tmp_path: Path) -> Iterator[MlflowClient]:
+    """Of a workspace on the small disk, by its folder or through its service, whose log is elsewhere."""
+    if request.param == "embedded":
+        yield request.getfixturevalue("client")
+        return
+    service = AmlstoreService(tmp_path / "service")
+    service.folder = small_disk / "ws"
+    with service:
+        yield MlflowClient(service.tracking_uri)
 
 
 def test_metrics_are_refused_when_the_disk_is_full_and_taken_again_when_there_is_room(
-    client: MlflowClient, small_disk: Path
+    either_client: MlflowClient, fill: Fill
 ) -> None:
+    client = either_client
     run_id = client.create_run("0").info.run_id
     client.log_metric(run_id, "m", -1.0, step=-1)
-    ballast = _fill(small_disk)
+    ballast = fill()
     logged = 0
 
     def log_for_ever() -> None:
@@ -95,14 +96,12 @@ def test_of_a_folder_too_large_for_the_disk_no_file_is_kept(client: MlflowClient
     assert client.list_artifacts(run_id) == []
 
 
-def test_a_checkpoint_that_no_longer_fits_leaves_the_last_one(
-    client: MlflowClient, small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_that_no_longer_fits_leaves_the_last_one(client: MlflowClient, fill: Fill, tmp_path: Path) -> None:
     run_id = client.create_run("0").info.run_id
     checkpoint = tmp_path / "last.ckpt"
     checkpoint.write_bytes(b"1" * MEGABYTE)
     client.log_artifact(run_id, checkpoint)
-    ballast = _fill(small_disk)
+    ballast = fill()
     checkpoint.write_bytes(b"2" * MEGABYTE)
 
     with pytest.raises(MlflowException, match="everything logged earlier is intact"):
@@ -115,11 +114,11 @@ def test_a_checkpoint_that_no_longer_fits_leaves_the_last_one(
 
 
 def test_a_full_disk_can_still_be_read_in_another_process(
-    client: MlflowClient, small_disk: Path, run_script: RunScript
+    client: MlflowClient, fill: Fill, run_script: RunScript
 ) -> None:
     run_id = client.create_run("0").info.run_id
     client.log_metric(run_id, "m", 3.0)
-    _fill(small_disk)
+    fill()
     script = """
 import sys
 from mlflow import MlflowClient
@@ -129,8 +128,8 @@ print(MlflowClient(sys.argv[1]).get_run(sys.argv[2]).data.metrics)
     assert run_script(script, client.tracking_uri, run_id) == "{'m': 3.0}\n"
 
 
-def test_no_workspace_is_made_on_a_full_disk(small_disk: Path) -> None:
-    ballast = _fill(small_disk)
+def test_no_workspace_is_made_on_a_full_disk(small_disk: Path, fill: Fill) -> None:
+    ballast = fill()
 
     with pytest.raises(DiskFull, match=r"No space left on the disk of workspace .*/disk/new"):
         Workspace.create(small_disk / "new")

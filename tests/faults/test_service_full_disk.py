@@ -3,7 +3,7 @@
 import http.client
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,8 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.pytest_plugin import AmlstoreService
+
+Fill = Callable[[], Path]
 
 API = "/api/2.0/mlflow"
 MEGABYTE = 1024 * 1024
@@ -64,20 +66,6 @@ def sender(service: AmlstoreService) -> Sender:
     return Sender(service)
 
 
-def _fill(disk: Path) -> Path:
-    """Take all the room that is left."""
-    ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    assert shutil.disk_usage(disk).free == 0
-    return ballast
-
-
 def _large_dataset(run_id: str) -> dict[str, object]:
     """A write of its own that is larger than the disk."""
     dataset = {"name": "d", "digest": "1", "source_type": "local", "source": "{}", "profile": "x" * 12_000_000}
@@ -88,36 +76,11 @@ def _points(name: str, first: int, count: int) -> list[dict[str, object]]:
     return [{"key": name, "value": step, "timestamp": 0, "step": step} for step in range(first, first + count)]
 
 
-def test_metrics_are_refused_when_the_disk_is_full_and_taken_again_when_there_is_room(
-    service: AmlstoreService, small_disk: Path
-) -> None:
-    client = MlflowClient(service.tracking_uri)
-    run_id = client.create_run("0").info.run_id
-    client.log_metric(run_id, "m", -1.0, step=-1)
-    ballast = _fill(small_disk)
-    logged = 0
-
-    def log_for_ever() -> None:
-        nonlocal logged
-        while True:
-            client.log_batch(run_id, metrics=[Metric("m", step, 0, step) for step in range(logged, logged + 1000)])
-            logged += 1000
-
-    with pytest.raises(MlflowException, match=r"No space left on the disk of workspace .* Free some space") as refused:
-        log_for_ever()
-
-    assert refused.value.error_code == "RESOURCE_EXHAUSTED"
-    assert [point.step for point in client.get_metric_history(run_id, "m")] == list(range(-1, logged))
-    ballast.unlink()
-    client.log_metric(run_id, "m", logged, step=logged)
-    assert [point.step for point in client.get_metric_history(run_id, "m")] == list(range(-1, logged + 1))
-
-
 def test_every_write_is_answered_507_and_every_read_goes_on(
-    service: AmlstoreService, sender: Sender, small_disk: Path
+    service: AmlstoreService, sender: Sender, fill: Fill
 ) -> None:
     run_id = sender.create_run()
-    _fill(small_disk)
+    fill()
     while (
         sender.send("POST", f"{API}/runs/log-batch", {"run_id": run_id, "metrics": _points("m", 0, 500)}).status == 200
     ):
@@ -222,11 +185,9 @@ def test_one_that_is_too_much_for_the_disk_alone_hears_why_too(sender: Sender) -
     )
 
 
-def test_a_service_can_be_started_again_on_a_full_disk_and_reads_at_least(
-    service: AmlstoreService, small_disk: Path
-) -> None:
+def test_a_service_can_be_started_again_on_a_full_disk_and_reads_at_least(service: AmlstoreService, fill: Fill) -> None:
     run_id = Sender(service).create_run()
-    ballast = _fill(small_disk)
+    ballast = fill()
 
     service.restart()
     sender = Sender(service)

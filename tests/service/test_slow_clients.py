@@ -129,7 +129,9 @@ class TestHeaders:
             connection.sendall(HEALTH * 50)
             received = b""
             while received.count(b"HTTP/1.1 200") < 50:
-                received += connection.recv(65_536)
+                arrived = connection.recv(65_536)
+                assert arrived, "the connection was closed"
+                received += arrived
 
 
 class TestOnAnImpatientService:
