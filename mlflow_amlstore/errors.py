@@ -377,12 +377,12 @@ class TokenRefused(AmlStoreError):
 
     mlflow_code = "UNAUTHENTICATED"
     http_status = 401
+    WAY_OUT = (
+        "Get a fresh tracking URI from get_mlflow_tracking_uri() or `amlstore uri`, or log in with `amlstore login URL`"
+    )
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(
-            f"{problem}. Get a fresh tracking URI from get_mlflow_tracking_uri() or `amlstore uri`, "
-            "or log in with `amlstore login URL`"
-        )
+    def __init__(self, problem: str, way_out: str = WAY_OUT) -> None:
+        super().__init__(f"{problem}. {way_out}")
 
 
 class NotAllowed(AmlStoreError):

@@ -19,6 +19,7 @@ from mlflow_amlstore.errors import NotAllowed, TokenRefused
 _HOST_IN_PATH = "/amlstore.blob.core.windows.net"  # which `router` takes off again
 _VERSION = "2025-11-05"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+_WAY_OUT = "Ask the service for a new one"
 _TIME_FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -50,12 +51,12 @@ class UrlSigner:
         """Check a URL's query; `needed` None takes either direction. Raises TokenRefused, NotAllowed."""
         version, granted, expires, signature = (query.get(name, "") for name in ("sv", "sp", "se", "sig"))
         if not signature:
-            raise TokenRefused("A content URL needs its signature, the field sig of its query")
+            raise TokenRefused("A content URL needs its signature, the field sig of its query", _WAY_OUT)
         good = self._signature(version, granted, expires, location)
         if version != _VERSION or not hmac.compare_digest(signature.encode(), good.encode()):
-            raise TokenRefused("The content URL's signature is not for this file, direction and time")
+            raise TokenRefused("The content URL's signature is not for this file, direction and time", _WAY_OUT)
         if not _TIME_FORM.fullmatch(expires) or self._now() >= _seconds(expires):
-            raise TokenRefused(f"The content URL expired at {expires}; ask the service for a new one")
+            raise TokenRefused(f"The content URL expired at {expires}", _WAY_OUT)
         if needed is not None and granted != needed.value:
             verb = "reading" if needed is Direction.READ else "writing"
             raise NotAllowed(f"This content URL is not for {verb}: its sp is {granted!r:.20}, not {needed.value!r}")

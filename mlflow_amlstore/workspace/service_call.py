@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from mlflow_amlstore.errors import InvalidValue, ServiceError, ServiceUnreachable
+from mlflow_amlstore.errors import InvalidValue, ServiceError, ServiceUnreachable, TokenRefused
 from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, Patience, retry_after_s
 from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.transport import USER_AGENT, Answer, NoAnswer, send
@@ -112,7 +112,7 @@ class ServiceCall:
     def _error_of(self, answer: Answer) -> Exception:
         code, message = _code_and_message(answer)
         if answer.status == 401:
-            return BearerRefused(message.partition(". Get a fresh tracking URI")[0] or "it answered 401")
+            return BearerRefused(message.removesuffix(f". {TokenRefused.WAY_OUT}") or "it answered 401")
         if not message or 300 <= answer.status < 400:
             return ServiceUnreachable(self._service_url, _not_ours(answer))
         return ServiceError(code or _CODES_BY_STATUS.get(answer.status, "INTERNAL_ERROR"), message, answer.status)
