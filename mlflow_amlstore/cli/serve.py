@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import click
@@ -14,9 +14,10 @@ from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, ExtraMissing, 
 from mlflow_amlstore.workspace.config_json import config_of, find_config
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace, open_folder
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.stored_keys import announce_service, withdraw_service
+from mlflow_amlstore.workspace.stored_keys import announce_service, state_folder, withdraw_service
 
 if TYPE_CHECKING:
+    from mlflow_amlstore.service import logs
     from mlflow_amlstore.service.tls import Certificate
 
 DEFAULT_PORT = 5480
@@ -63,12 +64,7 @@ def command(
     Without DIR it's the one that config.json names. An empty folder, or one that doesn't exist, becomes a workspace.
     """
     _check_extra()
-    # Here, because the extra may be missing, and `--help` needs none of it.
-    from mlflow_amlstore.service import logs, server
-    from mlflow_amlstore.service.addresses import tracking_root
-    from mlflow_amlstore.service.app import Settings, make_app
-    from mlflow_amlstore.service.auth import Tokens
-    from mlflow_amlstore.service.secret import local_key, service_secret
+    from mlflow_amlstore.service import server  # here, because the extra may be missing, and `--help` needs none of it
 
     if tls_cert is None and tls_key is not None:
         raise click.UsageError("--tls-key needs --tls-cert")
@@ -84,35 +80,68 @@ def command(
         service_url = own_urls[0] if url is None else service_url_of(url)
         clients_names = (*map(_host_of, (service_url, *own_urls)), *(name.lower() for name in allowed_hosts))
         names = frozenset({*_LOOPBACK_NAMES, *clients_names})
+        address = _Address(service_url, {service_url, *own_urls}, names)
         certificate = _certificate(sorted(names), tls_cert, tls_key) if is_secure else None
-
         opened, workspace_name = _open(folder)
-        with closing(opened):
-            secret = service_secret(opened.folder)
-            settings = Settings(
-                service_url=service_url,
-                workspace_name=workspace_name,
-                allowed_hosts=names,
-                secret=secret,
-                token_lifetime_s=token_lifetime,
-            )
-            app = make_app(opened.records, settings)
-            token = Tokens(opened.records, secret, token_lifetime).owner_tracking_token()
-            tracking_uri = f"{tracking_root(service_url, workspace_name)}?expires={token.expires}&token={token.text}"
+        with closing(opened), _logging(log_level):
+            _serve(opened, workspace_name, listening, address, certificate, token_lifetime)
 
-            def tell() -> None:
-                click.echo(f"Workspace: {opened.folder}")
-                click.echo(f"Service: {service_url}")
-                click.echo(f"Tracking URI: {tracking_uri}")
-                if certificate is not None and certificate.ca is not None:
-                    _tell_how_to_trust(certificate.ca, service_url)
 
-            logs.start(cast("logs.Level", log_level))
-            try:
-                with _announced({service_url, *own_urls}, local_key(secret)):
-                    server.run(app, listening, certificate=certificate, started=tell)
-            finally:
-                logs.stop()
+class _Address(NamedTuple):
+    """Where clients reach the service, all URLs that it has, and every name that a request's Host may be."""
+
+    service_url: str
+    urls: set[str]
+    allowed_hosts: frozenset[str]
+
+
+def _serve(
+    opened: EmbeddedWorkspace,
+    workspace_name: str,
+    listening: socket.socket,
+    address: _Address,
+    certificate: "Certificate | None",
+    token_lifetime_s: float,
+) -> None:
+    """Serve a workspace until a signal; print where it is once clients can come."""
+    from mlflow_amlstore.service import server
+    from mlflow_amlstore.service.addresses import tracking_root
+    from mlflow_amlstore.service.app import Settings, make_app
+    from mlflow_amlstore.service.auth import Tokens
+    from mlflow_amlstore.service.secret import local_key, service_secret
+
+    secret = service_secret(opened.folder)
+    settings = Settings(
+        service_url=address.service_url,
+        workspace_name=workspace_name,
+        allowed_hosts=address.allowed_hosts,
+        secret=secret,
+        token_lifetime_s=token_lifetime_s,
+    )
+    app = make_app(opened.records, settings)
+    token = Tokens(opened.records, secret, token_lifetime_s).owner_tracking_token()
+    tracking_uri = f"{tracking_root(address.service_url, workspace_name)}?expires={token.expires}&token={token.text}"
+
+    def tell() -> None:
+        click.echo(f"Workspace: {opened.folder}")
+        click.echo(f"Service: {address.service_url}")
+        click.echo(f"Tracking URI: {tracking_uri}")
+        if certificate is not None and certificate.ca is not None:
+            _tell_how_to_trust(certificate.ca, address.service_url)
+
+    with _announced(address.urls, local_key(secret)):
+        server.run(app, listening, certificate=certificate, started=tell)
+
+
+@contextmanager
+def _logging(level: str) -> Iterator[None]:
+    from mlflow_amlstore.service import logs
+
+    logs.start(cast("logs.Level", level))
+    try:
+        yield
+    finally:
+        logs.stop()
 
 
 def _check_extra() -> None:
@@ -158,7 +187,7 @@ def _certificate(names: list[str], chain: Path | None, key: Path | None) -> "Cer
 
     if chain is not None:
         return tls.given(chain, key or chain)
-    return tls.self_signed(names, tls.user_folder())
+    return tls.self_signed(names, state_folder() / "tls")
 
 
 def _tell_how_to_trust(ca: Path, service_url: str) -> None:

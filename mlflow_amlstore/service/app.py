@@ -145,6 +145,7 @@ class _Service:
                 status=answered.status,
                 seconds=seconds,
                 caller=request.caller.key_id if request.caller else "",
+                sent_bytes=answered.sent_bytes,
             )
 
     async def _read(self, work: Callable[[], bytes]) -> bytes:
@@ -236,12 +237,15 @@ class _Answered:
         self._send = send
         self._request_id = request_id.encode()
         self.status = 0
+        self.sent_bytes = 0
 
     async def send(self, message: Message) -> None:
         """ASGI's `send`, with the request's id added to the headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+        else:
+            self.sent_bytes += len(message.get("body", b""))
         await self._send(message)
 
     async def json(self, body: bytes) -> None:

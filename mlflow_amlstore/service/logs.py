@@ -171,13 +171,6 @@ def log_error(request_id: str, error: BaseException) -> None:
     log.add(_error_line(log, "error", redact(str(error)), error, request_id))
 
 
-def log_message(level: Level, message: str) -> None:
-    """Log something that is about no request."""
-    log = _log
-    if log is not None and level not in log.skips:
-        log.add(_MessageLine(log.time(), level, _encodable(redact(message))))
-
-
 class _Handler(logging.Handler):
     """The `logging` module's records (uvicorn's, asyncio's, SQLAlchemy's) as lines of this log."""
 

@@ -44,12 +44,6 @@ class Certificate:
     renew: Callable[[], None] = lambda: None
 
 
-def user_folder() -> Path:
-    """Where this user's development CA is: `~/.local/state/amlstore/tls`, or under $XDG_STATE_HOME."""
-    given = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".local" / "state") / "amlstore" / "tls"
-
-
 def given(chain: Path, key: Path) -> Certificate:
     """The user's own certificate. Raises InvalidValue where it can't be used."""
     for option, file in (("--tls-cert", chain), ("--tls-key", key)):

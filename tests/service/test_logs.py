@@ -84,7 +84,6 @@ def test_what_is_below_the_level_is_left_out(written: Written) -> None:
     written.start("warning")
     log_one()
     log_one(status=403)
-    logs.log_message("info", "no")
     logging.getLogger("some.library").info("no")
     assert [line["status"] for line in written.lines()] == [403]
 
@@ -196,7 +195,7 @@ def test_a_long_path_is_cut(written: Written) -> None:
 
 def test_text_that_utf8_does_not_have_is_logged_all_the_same(written: Written) -> None:
     written.start()
-    logs.log_message("info", "a file named \udcff")
+    logging.getLogger("some.library").info("a file named \udcff")
     logs.log_error("r", OSError("\udcff"))
     assert len(written.lines()) == 2
 
@@ -230,6 +229,10 @@ def test_a_log_whose_reader_is_gone_stops_nothing(written: Written) -> None:
         time.sleep(0.15)
     logs.stop()
     os.close(its)
+
+    written.start()  # and the next log is none the worse
+    log_one()
+    assert len(written.lines()) == 1
 
 
 def test_what_a_line_costs(written: Written, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,12 +91,6 @@ class TestSelfSigned:
         certificate_in(tls.self_signed(NAMES, folder).chain).verify_directly_issued_by(authority)
         assert sorted(file.name for file in folder.glob(".*")) == []
 
-    def test_it_is_kept_beside_no_workspace(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-        assert tls.user_folder() == tmp_path / "amlstore" / "tls"
-        monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
-        assert tls.user_folder() == Path.home() / ".local" / "state" / "amlstore" / "tls"
-
 
 def _make(folder: str) -> None:
     tls.self_signed(NAMES, Path(folder))

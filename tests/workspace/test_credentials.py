@@ -162,6 +162,14 @@ class TestKeeping:
         assert save_key(URL, SECRET) == str(tmp_path / "config" / "amlstore" / "keys.json")
         assert announce_service(LOCAL, SECRET).is_relative_to(tmp_path / "state" / "amlstore")
 
+    def test_folders_that_depend_on_where_a_program_runs_are_not_used(
+        self, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CONFIG_HOME", "not/absolute")
+        monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
+        assert save_key(URL, SECRET) == str(empty_home / ".config" / "amlstore" / "keys.json")
+        assert announce_service(LOCAL, SECRET).is_relative_to(empty_home / ".local" / "state" / "amlstore")
+
     @posix_only
     def test_a_login_file_that_others_can_read_is_refused_and_said_so(self) -> None:
         save_key(URL, SECRET)
