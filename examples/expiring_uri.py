@@ -102,8 +102,9 @@ def main() -> None:
             print(f"A tracking URI of {service['Service']} is valid for {arguments.lifetime:g} s")
             child = start_child(arguments.seconds, folder / "nothing-here")
             uri = Workspace.from_url(service["Service"]).get_mlflow_tracking_uri()
-            print(uri, file=child.stdin, flush=True)
             mlflow.set_tracking_uri(uri)
+            mlflow.set_experiment(EXPERIMENT)  # first: where two processes make one at once, MLflow makes one forget it
+            print(uri, file=child.stdin, flush=True)
             log_for(arguments.seconds, "finds the key")
             if child.wait():
                 raise SystemExit("the child process failed")
