@@ -38,7 +38,7 @@ def registered_model(message: Json) -> RegisteredModel:
         description=message.get("description"),
         latest_versions=[model_version(item) for item in message.get("latest_versions") or ()],
         tags=[_MODEL_TAG(item["key"], item.get("value", "")) for item in message.get("tags") or ()],
-        aliases=[_ALIAS(item["alias"], int(item["version"])) for item in message.get("aliases") or ()],
+        aliases=[_ALIAS(item["alias"], item["version"]) for item in message.get("aliases") or ()],
         **newer,
     )
 
@@ -48,7 +48,7 @@ def model_version(message: Json) -> ModelVersion:
     newer: Json = {"model_id": message.get("model_id")} if "model_id" in _VERSION_TAKES else {}
     return ModelVersion(
         name=message["name"],
-        version=int(message["version"]),  # type: ignore[arg-type]  # as an embedded workspace has it
+        version=message["version"],  # text, as MLflow's own REST store has it
         creation_timestamp=message["creation_timestamp"],
         last_updated_timestamp=message.get("last_updated_timestamp"),
         description=message.get("description"),

@@ -72,7 +72,7 @@ def decode_json(kind: type[msgspec.Struct], body: bytes, content_type: str | Non
         raise BadRequest("The request's body is nested too deeply") from error
     except msgspec.ValidationError as error:
         raise BodyInvalid(str(error)) from error
-    except ValueError as error:
+    except (msgspec.DecodeError, ValueError) as error:  # before msgspec 0.20 the one is not a kind of the other
         raise BadRequest(f"The request's body is not JSON: {error}") from error
 
 

@@ -431,7 +431,8 @@ def test_a_put_that_makes_no_sense_is_refused(
     head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     with socket.create_connection((url.hostname, url.port), timeout=30) as connection:
         target = f"{url.path}?{query}&{url.query}"
-        connection.sendall(f"PUT {target} HTTP/1.1\r\nHost: {url.netloc}\r\n{head}\r\nx".encode())
+        body = "" if sent["Content-Length"] == "0" else "x"
+        connection.sendall(f"PUT {target} HTTP/1.1\r\nHost: {url.netloc}\r\n{head}\r\n{body}".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
 
     if status is None:

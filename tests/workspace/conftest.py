@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.workspace.connection import Connection, connection_of
 
 WORKSPACE = "/subscriptions/S/resourceGroups/G/providers/Microsoft.MachineLearningServices/workspaces/W"
@@ -193,8 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def refuse(self, problem: str) -> None:
-        advice = ". Get a fresh tracking URI from get_mlflow_tracking_uri() or `amlstore uri`, or log in"
-        self.answer(401, {"error_code": "UNAUTHENTICATED", "message": problem + advice})
+        self.answer(401, {"error_code": "UNAUTHENTICATED", "message": str(TokenRefused(problem))})
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -29,18 +29,18 @@ def test_a_model_with_its_versions_aliases_tags_and_stages(
     client.create_registered_model(name, {"k": "v"}, "a flower")
     first = client.create_model_version(name, SOURCE, tags={"t": "1"}, description="the first")
     second = client.create_model_version(name, SOURCE)
-    assert (first.version, second.version, first.status, first.tags) == (1, 2, "READY", {"t": "1"})
-    client.set_registered_model_alias(name, "best", "1")
+    assert (first.version, second.version, first.status, first.tags) == ("1", "2", "READY", {"t": "1"})
+    client.set_registered_model_alias(name, "best", first.version)
     client.transition_model_version_stage(name, "2", "Production")
-    client.update_model_version(name, "2", "the second")
+    client.update_model_version(name, second.version, "the second")
     client.set_model_version_tag(name, "2", "u", "2")
-    assert client.get_model_version_by_alias(name, "best").version == 1
+    assert client.get_model_version_by_alias(name, "best").version == "1"
     read = client.get_model_version(name, "2")
     assert (read.current_stage, read.description, read.tags) == ("Production", "the second", {"u": "2"})
     model = client.get_registered_model(name)
-    assert (model.description, model.tags, model.aliases) == ("a flower", {"k": "v"}, {"best": 1})
-    assert {version.version for version in model.latest_versions} == {1, 2}
-    assert [version.version for version in client.get_latest_versions(name, ["Production"])] == [2]
+    assert (model.description, model.tags, model.aliases) == ("a flower", {"k": "v"}, {"best": "1"})
+    assert {version.version for version in model.latest_versions} == {"1", "2"}
+    assert [version.version for version in client.get_latest_versions(name, ["Production"])] == ["2"]
     assert workspace.records.models.get(name).aliases == {"best": 1}
 
 
@@ -74,7 +74,7 @@ def test_models_and_versions_are_found_page_by_page(client: MlflowClient, name: 
 def test_a_model_of_a_run_is_registered_and_its_files_come_back(client: MlflowClient, run_id: str, name: str) -> None:
     client.log_text(run_id, "flavors: {}", "model/MLmodel")
     version = mlflow.register_model(f"runs:/{run_id}/model", name)
-    assert (version.version, version.run_id) == (1, run_id)
+    assert (version.version, version.run_id) == ("1", run_id)
     local = mlflow.artifacts.download_artifacts(f"models:/{name}/1")
     with open(f"{local}/MLmodel") as opened:  # noqa: PTH123  # as a user would
         assert opened.read() == "flavors: {}"
