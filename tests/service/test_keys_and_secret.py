@@ -78,10 +78,6 @@ class TestKeys:
         assert records.keys.list_keys() == []
 
 
-def _secret_of(folder: str) -> bytes:
-    return service_secret(Path(folder))
-
-
 class TestSecret:
     def test_is_made_once_for_this_user_alone(self, tmp_path: Path) -> None:
         secret = service_secret(tmp_path)
@@ -93,7 +89,7 @@ class TestSecret:
 
     def test_is_one_though_many_processes_begin_at_once(self, tmp_path: Path) -> None:
         with multiprocessing.get_context("spawn").Pool(4) as pool:
-            secrets = pool.map(_secret_of, [str(tmp_path)] * 32, chunksize=1)
+            secrets = pool.map(service_secret, [tmp_path] * 32, chunksize=1)
         assert len(set(secrets)) == 1
         assert [file.name for file in (tmp_path / "service").iterdir()] == ["secret"]
 
