@@ -103,7 +103,7 @@ class TestWhatIsServed:
 
     def test_a_config_that_names_a_service_is_refused(self, amlstore: Amlstore, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text('{"service_url": "https://ml.example.org"}')
-        result = amlstore("serve", ".", folder=tmp_path)
+        result = amlstore("serve", ".", "--port", "0", folder=tmp_path)
         assert (result.exit_code, result.out) == (2, "")
         assert "it names no embedded workspace" in result.err
 
