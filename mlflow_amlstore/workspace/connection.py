@@ -1,13 +1,13 @@
-"""The one client of one workspace service in this process.
+"""The one client of one workspace service in this process, for each whose token it is.
 
-Two tracking URIs that differ in `expires` and `token` are one connection, which uses the newer token. Making one takes
-no network. It is safe across threads and fork, and can be pickled: the copy has the URI with its living token, never a
-key.
+Two tracking URIs that differ in `expires` and in the age of their `token` are one connection, which uses the newer
+token; tokens of two keys, which may have different roles, are never mixed. Making one takes no network. It is safe
+across threads and fork, and can be pickled: the copy has the URI with its living token, never a key.
 """
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,26 +15,40 @@ from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.workspace.credentials import Credential
 from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
 from mlflow_amlstore.workspace.token_renewal import RenewedToken
+from mlflow_amlstore.workspace.tracking_token import subject_of
 from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
 
 _lock = threading.Lock()
-_connections: dict[str, "Connection"] = {}
+_connections: dict[str, list["Connection"]] = {}  # of each workspace, the one that was asked for last at the end
 
 
 def connection_of(uri: str | TrackingUri, credential: Credential | None = None) -> "Connection":
     """Return the connection to the service that a tracking URI names, with the newer of the URI's token and its own.
 
+    A URI without a token is of the connection that goes by a key, or else of the one that was asked for last.
     `credential` is used from now on; without one, a key is looked for when the URI's token can't be renewed.
     Raises TrackingUriInvalid for what names no service, InvalidValue for what is no address.
     """
     parsed = parse(uri) if isinstance(uri, str) else uri
     with _lock:
-        known = _connections.get(parsed.root)
+        of_workspace = _connections.setdefault(parsed.root, [])
+        known = _find(of_workspace, parsed, credential)
         if known is None:
-            known = _connections[parsed.root] = Connection(parsed, credential)
+            known = Connection(parsed, credential)
         else:
             known.take(parsed, credential)
+            of_workspace.remove(known)
+        of_workspace.append(known)
     return known
+
+
+def _find(of_workspace: Sequence["Connection"], uri: TrackingUri, credential: Credential | None) -> "Connection | None":
+    latest_first = of_workspace[::-1]
+    if uri.token is not None:
+        subject = subject_of(uri.token)
+        return next((known for known in latest_first if known.subject == subject), None)
+    by_key = (known for known in latest_first if known.goes_by_key(credential))
+    return next(by_key, latest_first[0] if latest_first and credential is None else None)
 
 
 class Connection:
@@ -60,6 +74,15 @@ class Connection:
     def workspace_path(self) -> str:
         """`/subscriptions/…/workspaces/NAME`. Raises TrackingUriInvalid where the URI names none."""
         return self._uri.workspace_path
+
+    @property
+    def subject(self) -> str | None:
+        """Whose token it began with; None before it has one."""
+        return self._token.subject
+
+    def goes_by_key(self, credential: Credential | None = None) -> bool:
+        """Whether it began with a key rather than with a token, and could use a credential besides."""
+        return self._token.goes_by_key and (credential is None or self._token.credential in (None, credential))
 
     def take(self, uri: TrackingUri, credential: Credential | None = None) -> None:
         """Use a newer token of another URI, and a credential, from now on."""
@@ -103,8 +126,9 @@ class Connection:
 def _start_anew_in_child() -> None:
     global _lock  # another thread of the parent may have held it at the fork
     _lock = threading.Lock()
-    for connection in _connections.values():
-        connection.start_anew_after_fork()
+    for of_workspace in _connections.values():
+        for connection in of_workspace:
+            connection.start_anew_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,7 +16,7 @@ from mlflow_amlstore.errors import AmlStoreError, LoginNeeded, ServiceUnreachabl
 from mlflow_amlstore.workspace.credentials import Credential, find_credential
 from mlflow_amlstore.workspace.patience import Patience
 from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
-from mlflow_amlstore.workspace.tracking_token import TrackingToken, token_just_issued, token_of_uri
+from mlflow_amlstore.workspace.tracking_token import TrackingToken, subject_of, token_just_issued, token_of_uri
 from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
 
 _URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
@@ -36,7 +36,10 @@ class RenewedToken:
         self._token: TrackingToken | None = None
         self._issued: TrackingToken | None = None
         self._refused: tuple[str, float, AmlStoreError] | None = None
-        self._came_with_key = uri.token is None
+        self.goes_by_key = uri.token is None
+        """Whether this process began with a key rather than with a token."""
+        self.subject: str | None = None
+        """Whose the first token was; None before there is one."""
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._make_locks()
@@ -153,7 +156,7 @@ class RenewedToken:
     def _bearers(self) -> list[Callable[[], str | None]]:
         """What a token can be had for, in the order to try it: a process that came with a credential goes by that, as
         its key may have got other rights; one that came with a URI renews that, and looks for a key when it can't."""
-        if self._credential is not None or self._came_with_key:
+        if self._credential is not None or self.goes_by_key:
             return [self._key_bearer, self._token_bearer]
         return [self._token_bearer, self._key_bearer]
 
@@ -177,19 +180,28 @@ class RenewedToken:
     def _adopt(self, token: TrackingToken) -> None:
         with self._changed:
             self._token = token
+            if self.subject is None:
+                self.subject = subject_of(token.text)
             self._changed.notify_all()
         self._start_thread()
 
+    @property
+    def credential(self) -> Credential | None:
+        """The credential that was given, not one that was found."""
+        return self._credential
+
     def _tell_children_to_come(self, token: TrackingToken) -> None:
-        """Processes started from now on inherit a living URI, where the environment names this workspace."""
+        """Processes started from now on inherit a living URI, where the environment has one of this workspace and
+        subject."""
         fresh = TrackingUri(self._scheme, self._root, token.expires, token.text)
         for variable in _URI_VARIABLES:
             try:
                 inherited = os.environ.get(variable)
-                if inherited and parse(inherited).is_same_store(fresh):
-                    os.environ[variable] = str(fresh)
+                given = parse(inherited or "")
             except TrackingUriInvalid:
                 continue  # it is MLflow's to complain about
+            if given.is_same_store(fresh) and (given.token is None or subject_of(given.token) == self.subject):
+                os.environ[variable] = str(fresh)
 
     # In the background
 

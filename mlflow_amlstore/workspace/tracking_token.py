@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import Any
 
 from mlflow_amlstore.workspace.tracking_uri import LIFETIME
 
@@ -65,15 +66,28 @@ def token_of_uri(text: str, expires: datetime | None) -> TrackingToken:
     )
 
 
+def subject_of(token: str) -> str:
+    """Whose token it is: a JWT's `sub`, or "" where it has none. Two of one subject may stand for each other."""
+    return str(_claims(token).get("sub", ""))
+
+
 def _issued_and_expires(token: str) -> tuple[float, float]:
-    """A JWT's `iat` and `exp` (RFC 7519), each 0.0 where it isn't there. They are not verified, and trusted for nothing
-    but when to ask for a new one."""
+    claims = _claims(token)
+    try:
+        return float(claims.get("iat", 0)), float(claims.get("exp", 0))
+    except (ValueError, TypeError):
+        return 0.0, 0.0
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """What a JWT says (RFC 7519), nothing for another kind of token. It is not verified, and trusted for nothing but
+    when to ask for a new one and which tokens belong together."""
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        return float(claims.get("iat", 0)), float(claims.get("exp", 0))
-    except (IndexError, ValueError, TypeError, AttributeError):
-        return 0.0, 0.0
+    except (IndexError, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
 
 
 def _as_time(seconds: float) -> datetime | None:

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import time
+import uuid
 from fractions import Fraction
 from math import inf, isnan, nan
 from typing import Any
@@ -220,6 +221,23 @@ class TestStore:
     def test_uris_that_differ_in_expires_and_token_are_one_store(self, service: AmlstoreService) -> None:
         root = parse(service.tracking_uri).root
         assert tracking_store_of(service.tracking_uri) is tracking_store_of(f"{root}?expires=2026-01-31T13:00:00Z")
+
+    @pytest.mark.parametrize("roles", [("reader", "contributor"), ("contributor", "reader")])
+    def test_each_of_two_keys_keeps_its_own_rights(self, service: AmlstoreService, roles: tuple[str, str]) -> None:
+        clients = {}
+        for role in roles:
+            wanted = {"name": f"{role} {uuid.uuid4().hex}", "role": role}
+            key = service.call("POST", "/auth/keys", service.exchange(service.key), wanted)["key"]
+            token = service.call("POST", "/auth/tracking-token", service.exchange(key))["token"]
+            clients[role] = MlflowClient(f"{parse(service.tracking_uri).root}?token={token}")
+        run_id = clients["contributor"].create_run("0").info.run_id
+        for _ in range(2):
+            with pytest.raises(MlflowException, match="needs the role contributor"):
+                clients["reader"].log_metric(run_id, "m", 1.0)
+            clients["contributor"].log_metric(run_id, "m", 1.0)
+        assert len(clients["reader"].get_metric_history(run_id, "m")) == 2
+        for client in clients.values():
+            store_of(client).connection.close()
 
     def test_the_active_run_goes_on_with_the_next_uri(self, service: AmlstoreService, client: MlflowClient) -> None:
         with mlflow.start_run() as run:
