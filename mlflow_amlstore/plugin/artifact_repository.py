@@ -64,8 +64,9 @@ class FilesRepository(ArtifactRepository):
 
 def _files_under(folder: Path) -> Iterator[Path]:
     """Every file under a folder; links to files are followed, links to folders are not (they may lead in a circle)."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
+    for parent, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in (*names, *links):
             found = Path(parent, name)
             if found.is_file():
                 yield found

@@ -321,3 +321,22 @@ def test_an_experiments_artifact_location_on_this_machine_is_refused(
 
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
     assert set(amlstore_workspace.experiments) == {"Default"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="making symbolic links needs rights here")
+def test_what_is_no_file_is_told_and_left_out(run_id: str, local: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (local / "real").mkdir()
+    (local / "real" / "a").write_text("a")
+    (local / "to-file").symlink_to(local / "real" / "a")
+    (local / "to-folder").symlink_to(local / "real")
+    (local / "to-nothing").symlink_to(local / "nothing")
+    os.mkfifo(local / "pipe")
+    MlflowClient().log_artifacts(run_id, str(local))
+
+    told = {Path(record.getMessage().rpartition(": ")[2]).name for record in caplog.records}
+    assert told == {"pipe", "to-folder", "to-nothing"}
+    logged = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="")
+    assert sorted(path.relative_to(logged).as_posix() for path in Path(logged).rglob("*") if path.is_file()) == [
+        "real/a",
+        "to-file",
+    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_amlstore.errors import InvalidValue, NotFound, PathUnsafe, StorageFailed, WorkspaceCorrupt
+from mlflow_amlstore.errors import InvalidValue, NotFound, PathUnsafe, StorageFailed, TransferBroken, WorkspaceCorrupt
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import create_database
 from mlflow_amlstore.records.sql.files import SqlFiles
@@ -54,6 +54,19 @@ def test_a_file_is_kept_with_size_checksum_type_and_time(files: SqlFiles) -> Non
     assert (record.path, record.size_bytes, record.content_type) == ("data/table.json", 2, "application/json")
     assert (record.sha256, record.modified_ms) == (hashlib.sha256(b"{}").hexdigest(), 1_700_000_000_000)
     assert _read(files, "data/table.json") == b"{}"
+
+
+def test_a_file_that_gets_shorter_while_it_is_copied_is_not_kept(
+    files: SqlFiles, database: Database, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(bytes(5 * 1024 * 1024))
+
+    with pytest.raises(TransferBroken, match=r"'.*/log' .*got shorter"):
+        files.write_local(RUN, [("log", log)], progress=lambda _: os.truncate(log, 1000))
+
+    assert files.find(RUN, "log") is None
+    assert [path for path in _contents(database.folder) if path.parent.name == "incoming"] == []
 
 
 def test_an_empty_file_is_a_file(files: SqlFiles) -> None:

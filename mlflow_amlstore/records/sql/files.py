@@ -127,7 +127,10 @@ class SqlFiles:
             received = []
             for path, local in checked:
                 with local.open("rb") as source:
+                    size_bytes = os.fstat(source.fileno()).st_size
                     received.append(self._receive(path, source, cleanup, progress, None))
+                if received[-1].size_bytes < size_bytes:
+                    raise TransferBroken(str(local), "the file got shorter while it was copied")
             return self._record(container, received)
 
     def begin(self, container: str, path: str, *, content_type: str | None = None) -> IncomingFile:
