@@ -4,7 +4,7 @@
 
 The service's tracking URIs live three seconds here, instead of an hour. One process was started by the user who started
 the service and finds its key. The other has nothing but the URI, as a container on another machine would, and renews it
-with the service while it is still valid. Needs `pip install 'mlflow-amlstore[service]'`.
+with the service while it is still valid. Needs the extra `service`.
 """
 
 import argparse

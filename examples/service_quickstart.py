@@ -3,7 +3,7 @@
     python examples/service_quickstart.py [--workspace DIR]
 
 The processes get the tracking URI in MLFLOW_TRACKING_URI, and know nothing else of the service.
-Needs `pip install 'mlflow-amlstore[service]'`.
+Needs the extra `service`.
 """
 
 import argparse

@@ -40,6 +40,7 @@ __all__ = [
     "TransferBroken",
     "WorkspaceBusy",
     "WorkspaceCorrupt",
+    "WorkspaceGone",
     "WorkspaceNotFound",
 ]
 
@@ -239,6 +240,16 @@ class WorkspaceNotFound(AmlStoreError):
         super().__init__(f"No workspace in {folder}. Make one with `amlstore init {folder}`, or correct the path")
 
 
+class WorkspaceGone(AmlStoreError):
+    """The folder of a service's workspace isn't where it was; whoever isn't on its machine needn't know where."""
+
+    mlflow_code = "TEMPORARILY_UNAVAILABLE"
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The folder of this service's workspace is gone; the service's log says where it was")
+
+
 class SchemaTooNew(AmlStoreError):
     """The workspace was written by a newer release."""
 
@@ -369,7 +380,9 @@ class RouteNotFound(AmlStoreError):
 
     def __init__(self, method: str, path: str) -> None:
         self.method, self.path = method, path
-        super().__init__(f"This service has no route {method} {_shown(path)}; its routes are listed in /openapi.json")
+        super().__init__(
+            f"This service has no route {method} {_shown(path)}; /openapi.json, which wants a token, lists its routes"
+        )
 
 
 class TokenRefused(AmlStoreError):

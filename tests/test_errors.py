@@ -94,6 +94,7 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     ),
     "WorkspaceBusy": (errors.WorkspaceBusy("/w", 60.0), ["/w", "60 s", "not recorded", "amlstore doctor"]),
     "WorkspaceCorrupt": (errors.WorkspaceCorrupt("/w", "malformed"), ["/w", "malformed", "Restore records.db"]),
+    "WorkspaceGone": (errors.WorkspaceGone(), ["folder of this service's workspace is gone", "log says where"]),
     "WorkspaceNotFound": (errors.WorkspaceNotFound("/w"), ["No workspace in /w", "amlstore init /w"]),
 }
 

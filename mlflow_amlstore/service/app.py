@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlflow_amlstore.errors import AmlStoreError, BadRequest, NotAllowed
+from mlflow_amlstore.errors import AmlStoreError, BadRequest, NotAllowed, WorkspaceGone, WorkspaceNotFound
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service import auth_routes, discovery, files, logs, mlflow_api, monitoring, openapi
 from mlflow_amlstore.service.access import Access, Caller, Role
@@ -127,6 +127,9 @@ class _Service:
         self._in_progress += 1
         try:
             await request.answer(answered)
+        except WorkspaceNotFound as error:
+            logs.log_error(request_id, error)
+            await answered.instead(error_answer(request.area, WorkspaceGone(), request_id), scope, receive)
         except AmlStoreError as error:
             if error.http_status >= 500:
                 logs.log_error(request_id, error)
@@ -208,6 +211,8 @@ class _Request:
         origin = _text(self._headers.get(b"origin"))
         name = _host_name(host)
         if name not in settings.allowed_hosts:
+            if not host:
+                raise NotAllowed("The header Host must name this service, and is empty or missing")
             raise NotAllowed(f"The Host {host!r:.100} is not a name of this service; add it with --allowed-host")
         if origin is not None and _host_name(origin.partition("://")[2]) not in settings.allowed_hosts:
             raise NotAllowed(f"The Origin {origin!r:.100} is not this service")

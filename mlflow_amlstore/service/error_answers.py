@@ -9,6 +9,7 @@ from mlflow_amlstore.errors import AmlStoreError, RequestTimedOut, TokenRefused,
 from mlflow_amlstore.service.files.blobs import blob_error
 from mlflow_amlstore.service.routing import Area
 
+ERROR_CODE_HEADER = "x-amlstore-error-code"  # MLflow's code, for which the other two forms have no field
 _AZURE_AREAS = (Area.HISTORY, Area.ARTIFACT)
 
 
@@ -44,7 +45,9 @@ class AzureError(msgspec.Struct, frozen=True):
 def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
     """The answer that tells a client of an error."""
     if area is Area.BLOB:
-        return blob_error(error)
+        response = blob_error(error)
+        response.headers[ERROR_CODE_HEADER] = error.mlflow_code
+        return response
     headers = {}
     if isinstance(error, TokenRefused):
         headers["WWW-Authenticate"] = "Bearer"
@@ -55,5 +58,6 @@ def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
     body: MlflowError | AzureError = MlflowError(error.mlflow_code, str(error))
     if area in _AZURE_AREAS:
         detail = AzureErrorDetail("ServiceError" if error.http_status >= 500 else "UserError", str(error))
+        headers[ERROR_CODE_HEADER] = error.mlflow_code
         body = AzureError(detail, {"request": request_id}, datetime.now(timezone.utc).isoformat())
     return Response(msgspec.json.encode(body), error.http_status, headers, "application/json")

@@ -1,5 +1,6 @@
 """Whether the service lives and is ready, and what it has done, for those who run it."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -54,6 +55,12 @@ def request_ended(route: str, status: int, seconds: float) -> None:
 
 
 @ROUTES.get("/health", Access.PUBLIC)
+async def health(call: Call, request: Request) -> Response:
+    """Answer OK, as MLflow's server does, where the records can be read."""
+    await asyncio.to_thread(ready, call)
+    return PlainTextResponse("OK")
+
+
 @ROUTES.get("/health/live", Access.PUBLIC)
 async def live(call: Call, request: Request) -> Response:
     """Answer that the process lives."""

@@ -58,6 +58,8 @@ class Router:
         else:
             found = self._find(Area.MLFLOW, method, path) or self._find(Area.ROOT, method, path)
         if found is None:
+            if method == "HEAD":
+                return self.match("GET", path)  # whose answer is sent without its body
             raise RouteNotFound(method, path)
         return Match(*found, names_workspace=prefixed is not None)
 

@@ -3,7 +3,7 @@ on them. They need no token, so none is sent.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable
 from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, Patience, retry_after_s
 from mlflow_amlstore.workspace.redaction import redact
+from mlflow_amlstore.workspace.service_call import CODES_BY_STATUS, ERROR_CODE_HEADER
 from mlflow_amlstore.workspace.transport import USER_AGENT, Answer, NoAnswer, send
 
 VERSION = "2025-11-05"  # of the storage protocol
@@ -84,7 +85,7 @@ def call(
         elif answer.status not in RETRIED_STATUSES or not patience.pause(
             f"it answered {answer.status}", retry_after_s(answer.headers)
         ):
-            raise error_of(content, answer.status, answer.body)
+            raise error_of(content, answer.status, answer.headers, answer.body)
 
 
 def base_headers() -> dict[str, str]:
@@ -103,13 +104,13 @@ def split_url(url: str, query: str = "") -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}", f"{parts.path}?{'&'.join(part for part in (query, parts.query) if part)}"
 
 
-def error_of(content: ContentUrl, status: int, body: bytes) -> Exception:
+def error_of(content: ContentUrl, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
     """The error that a refusal means, with the sentence that storage gives in XML."""
     if status == 404:
         return NotFound("file", content.name)
     sentence = ""
     with suppress(ElementTree.ParseError, ValueError):
         sentence = ElementTree.fromstring(body.lstrip(b"\xef\xbb\xbf")).findtext("Message") or ""
-    code = {403: "PERMISSION_DENIED", 401: "UNAUTHENTICATED", 507: "RESOURCE_EXHAUSTED", 503: "TEMPORARILY_UNAVAILABLE"}
     problem = redact(sentence.strip()) or f"storage answered {status}"
-    return ServiceError(code.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"), problem, status)
+    code = headers.get(ERROR_CODE_HEADER) or CODES_BY_STATUS.get(status, "INTERNAL_ERROR")
+    return ServiceError(code, problem, status)

@@ -150,7 +150,7 @@ class _Range:
                 if answer.status in _TAKEN_STATUSES and self._is_taken(answer, place, also):
                     assert self._version is not None
                     return self._version
-                status, retry_s, body = answer.status, retry_after_s(answer.headers), _rest(answer)
+                status, headers, body = answer.status, answer.headers, _rest(answer)
             except NoAnswer as error:
                 if self.end > before:
                     patience = Patience(f"The transfer of {self._content.name}")  # it gets on, so it may take its time
@@ -162,8 +162,8 @@ class _Range:
             if status in EXPIRED_STATUSES and new_urls < MAX_NEW_URLS:
                 new_urls += 1
                 url = self._content.another(url)
-            elif status not in RETRIED_STATUSES or not patience.pause(f"it answered {status}", retry_s):
-                raise error_of(self._content, status, body)
+            elif status not in RETRIED_STATUSES or not patience.pause(f"it answered {status}", retry_after_s(headers)):
+                raise error_of(self._content, status, headers, body)
 
     def _headers(self) -> dict[str, str]:
         headers = {**base_headers(), "x-ms-range": f"bytes={self.end}-{self._last}"}

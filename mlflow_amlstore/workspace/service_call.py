@@ -21,12 +21,18 @@ _BASE_HEADERS = {
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
 }
-_CODES_BY_STATUS = {
+ERROR_CODE_HEADER = "x-amlstore-error-code"  # MLflow's code, where an answer's own form has no field for it
+CODES_BY_STATUS = {
     400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "ENDPOINT_NOT_FOUND",
     408: "TEMPORARILY_UNAVAILABLE",
+    409: "BAD_REQUEST",
+    411: "BAD_REQUEST",
+    412: "BAD_REQUEST",
     413: "BAD_REQUEST",
+    416: "BAD_REQUEST",
     429: "RESOURCE_EXHAUSTED",
     501: "NOT_IMPLEMENTED",
     502: "TEMPORARILY_UNAVAILABLE",
@@ -115,7 +121,8 @@ class ServiceCall:
             return BearerRefused(message.removesuffix(f". {TokenRefused.WAY_OUT}") or "it answered 401")
         if not message or 300 <= answer.status < 400:
             return ServiceUnreachable(self._service_url, _not_ours(answer))
-        return ServiceError(code or _CODES_BY_STATUS.get(answer.status, "INTERNAL_ERROR"), message, answer.status)
+        code = code or answer.headers.get(ERROR_CODE_HEADER, "")
+        return ServiceError(code or CODES_BY_STATUS.get(answer.status, "INTERNAL_ERROR"), message, answer.status)
 
 
 def _query(params: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ def no_answer(error: Exception) -> NoAnswer:
     if isinstance(error, TimedOut | TimeoutError):
         return NoAnswer("no answer in time")
     if isinstance(error, SSLError | ssl.SSLError):
-        return NoAnswer("no TLS connection could be made; does the address begin with the right http:// or https://?")
+        return NoAnswer("no TLS connection could be made; the address may need http:// or https:// instead")
     if isinstance(error, ProxyError):
         return NoAnswer("the proxy didn't let it through")
     return NoAnswer("the connection broke off")

@@ -1,29 +1,27 @@
 """Whose files a route is about: from a run or logged model, as each protocol names it, to its container."""
 
-from mlflow_amlstore.errors import Deleted, NotFound
+from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.locations import container_of, logged_model_container, split_location
 from mlflow_amlstore.records.store import RecordStore
 
 
-def container_in_experiment(
-    records: RecordStore, experiment: str, run_or_model_id: str, *, for_writing: bool = False
-) -> str:
-    """The container of what an experiment, named by its id or name, has. Raises NotFound; Deleted for writing."""
-    experiment_id = _experiment_of(records, run_or_model_id, for_writing=for_writing)
+def container_in_experiment(records: RecordStore, experiment: str, run_or_model_id: str) -> str:
+    """The container of what an experiment, named by its id or name, has. Raises NotFound."""
+    experiment_id = _experiment_of(records, run_or_model_id)
     if experiment != experiment_id and records.experiments.get(experiment_id).name != experiment:
         raise NotFound("run", run_or_model_id, f"The experiment {experiment!r:.100} has no such run")
     return container_of(experiment_id, run_or_model_id)
 
 
-def container_of_owner(records: RecordStore, run_or_model_id: str, *, for_writing: bool = False) -> str:
-    """The container of a run or logged model. Raises NotFound; Deleted for writing."""
-    return container_of(_experiment_of(records, run_or_model_id, for_writing=for_writing), run_or_model_id)
+def container_of_owner(records: RecordStore, run_or_model_id: str) -> str:
+    """The container of a run or logged model, deleted ones too, as in MLflow's own stores. Raises NotFound."""
+    return container_of(_experiment_of(records, run_or_model_id), run_or_model_id)
 
 
 def check_writable(records: RecordStore, container: str) -> None:
-    """Refuse to write into a container whose run or logged model is not there, or deleted."""
+    """Refuse to write into a container whose run or logged model is not there."""
     owner = container.split("/")[-2]
-    if container_of_owner(records, owner, for_writing=True) != container:
+    if container_of_owner(records, owner) != container:
         raise NotFound("run", owner, f"{container!r:.200} doesn't name the experiment that it is in")
 
 
@@ -35,10 +33,7 @@ def file_location(location: str) -> tuple[str, str]:
     return container, path
 
 
-def _experiment_of(records: RecordStore, run_or_model_id: str, *, for_writing: bool) -> str:
+def _experiment_of(records: RecordStore, run_or_model_id: str) -> str:
     if container_of("0", run_or_model_id) == logged_model_container("0", run_or_model_id):
-        return records.logged_models.get(run_or_model_id, allow_deleted=not for_writing).experiment_id
-    info = records.runs.get(run_or_model_id).info
-    if for_writing and info.deleted_ms is not None:
-        raise Deleted("run", run_or_model_id)
-    return info.experiment_id
+        return records.logged_models.get(run_or_model_id, allow_deleted=True).experiment_id
+    return records.runs.get(run_or_model_id).info.experiment_id

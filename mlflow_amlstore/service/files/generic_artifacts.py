@@ -27,7 +27,7 @@ _SERVICE = "artifact/v2.0"
 @ROUTES.post("/artifacts/batch/metadata/{origin}/{container}", Role.CONTRIBUTOR)
 def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
     """Give URLs to write files of a container to."""
-    return azure_artifacts.create(call, _owner(call, for_writing=True), body)
+    return azure_artifacts.create(call, _owner(call), body)
 
 
 @ROUTES.get("/artifacts/{origin}/{container}/contentinfo", Role.READER)
@@ -57,8 +57,8 @@ def list_artifacts(call: Call, body: PageQuery) -> ArtifactPage:
     return azure_artifacts.list_page(call, _owner(call), body)
 
 
-def _owner(call: Call, *, for_writing: bool = False) -> Owner:
+def _owner(call: Call) -> Owner:
     origin, name = call.path["origin"], call.path["container"]
     owner_id = azure_artifacts.owner_of(origin, name)
-    container = container_of_owner(call.records, owner_id, for_writing=for_writing)
+    container = container_of_owner(call.records, owner_id)
     return Owner(owner_id, container, azure_artifacts.address_of(call, _SERVICE, f"/artifacts/{origin}/{name}"))

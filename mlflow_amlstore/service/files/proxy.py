@@ -267,7 +267,7 @@ def presign_upload(call: Call, body: PresignedUpload) -> PresignedUrl:
     """Give a URL to write a file to, with Put Blob."""
     if bool(body.run_id) == bool(body.model_id):
         raise InvalidValue("run_id", body.run_id, "exactly one of run_id and model_id must be given")
-    container = container_of_owner(call.records, body.run_id or body.model_id, for_writing=True)
+    container = container_of_owner(call.records, body.run_id or body.model_id)
     location = f"{container}/{check_new_path(body.path)}"
     url = call.signer.sign(call.base_url, location, Direction.WRITE, lifetime_s=_lifetime_s(body.expiration))
     return PresignedUrl(url, _PUT_BLOB_HEADERS)

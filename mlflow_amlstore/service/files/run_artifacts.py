@@ -26,7 +26,7 @@ _BY_ID = "/experimentids/{experiment}/runs/{run}/artifacts"
 @ROUTES.post(f"{_BY_ID}/batch/metadata", Role.CONTRIBUTOR)
 def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
     """Give URLs to write files of a run to."""
-    return azure_artifacts.create(call, _owner(call, for_writing=True), body)
+    return azure_artifacts.create(call, _owner(call), body)
 
 
 @ROUTES.get(_BY_NAME, Role.READER)
@@ -60,9 +60,9 @@ def metadata(call: Call, body: PathQuery) -> Artifact:
     return azure_artifacts.metadata(call, _owner(call), body.path)
 
 
-def _owner(call: Call, *, for_writing: bool = False) -> Owner:
+def _owner(call: Call) -> Owner:
     experiment, run = call.path["experiment"], call.path["run"]
-    container = container_in_experiment(call.records, experiment, run, for_writing=for_writing)
+    container = container_in_experiment(call.records, experiment, run)
     # By the id, which is good in both forms; a name may have what a path can't.
     address = _BY_ID.format(experiment=container.partition("/")[0], run=run)
     return Owner(run, container, azure_artifacts.address_of(call, _SERVICE, address))

@@ -133,11 +133,21 @@ def test_a_uri_that_names_no_files_is_refused(uri: str) -> None:
         RemoteArtifactRepository(uri)
 
 
-def test_a_deleted_run_takes_no_files(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+def test_a_deleted_run_takes_files(client: MlflowClient, run_id: str) -> None:
     client.delete_run(run_id)
-    (tmp_path / "x").write_text("x")
-    with pytest.raises(MlflowException, match="must be in the 'active' state"):
-        client.log_artifact(run_id, str(tmp_path / "x"))
+    client.log_text(run_id, "x", "x.txt")
+    assert [file.path for file in client.list_artifacts(run_id)] == ["x.txt"]
+
+
+def test_a_refusal_has_the_code_that_an_embedded_workspace_gives(
+    client: MlflowClient, run_id: str, workspace: EmbeddedWorkspace
+) -> None:
+    embedded = MlflowClient(workspace.root_uri, workspace.root_uri)
+    for door in (client, embedded):
+        door.log_text(run_id, "1", "a")
+        with pytest.raises(MlflowException, match="a path is either a file or a folder") as refused:
+            door.log_text(run_id, "2", "a/b")
+        assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
 def test_a_repository_shows_no_token_and_takes_no_network_to_make(service: AmlstoreService) -> None:
