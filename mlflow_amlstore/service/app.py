@@ -1,7 +1,7 @@
 """The ASGI application: every request passes here, in this order.
 
 Host and origin → route → credential → rights → body → handler → answer, a log line and a count. Handlers that read run
-on a pool of threads, those that write on the one writing thread (`writer`), those that stream on the event loop.
+on a pool of threads, those that write in groups (`writer`), those that stream on the event loop.
 """
 
 import asyncio
@@ -202,7 +202,7 @@ class _Request:
             # With the path and body, so that a key given twice by mistake can't make another write disappear.
             request_id = hashlib.sha256(b"\0".join((repeated, scope["path"].encode(), body))).hexdigest()
             apply = _once(service._records, request_id, apply)
-        await answered.json(await service._writer.write(apply, is_alone=service._in_progress == 1))
+        await answered.json(await service._writer.write(apply))
 
     def _checked_base_url(self) -> str:
         """Where the client reaches the service. Raises NotAllowed for a name that isn't its own (DNS rebinding)."""

@@ -1,7 +1,11 @@
-"""One thread that writes for all: what waits is committed together, and each caller hears when it is durable.
+"""Writes that come together are committed together, and each caller hears when its own is durable.
 
 SQLite has one writer at a time, and a commit costs about as much as a small write; sixteen clients that commit one by
 one would wait for each other sixteen times. Each write is still whole or absent, whatever becomes of its neighbours.
+
+What one turn of the event loop brought is one group, written on the loop itself: to wake another thread, and to share
+the interpreter's lock with it, takes longer than the writes. Where somebody else holds the workspace's lock a thread
+waits for it, and writes what gathers meanwhile as one group, too.
 """
 
 import asyncio
@@ -11,7 +15,6 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from mlflow_amlstore.errors import WorkspaceBusy
 from mlflow_amlstore.records.store import RecordStore
 
 _MAX_GROUP = 64
@@ -23,10 +26,11 @@ class _Write(NamedTuple):
 
 
 class GroupWriter:
-    """The writing thread of one service. Started and stopped on the event loop that awaits it."""
+    """What writes for one service. Started, awaited and stopped on one event loop."""
 
     def __init__(self, records: RecordStore) -> None:
         self._records = records
+        self._arrived: list[_Write] = []
         self._waiting: SimpleQueue[_Write | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -38,26 +42,36 @@ class GroupWriter:
 
     async def stop(self) -> None:
         """Write what is waiting, then end the thread."""
+        self._write_arrived()
         if self._thread is not None:
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    async def write(self, apply: Callable[[], bytes], *, is_alone: bool = False) -> bytes:
+    async def write(self, apply: Callable[[], bytes]) -> bytes:
         """Return what `apply` returned, once it is committed. Raises what it raised; nothing was written then.
 
-        A write that `is_alone`, with no other request being answered, is made here and now if nobody else holds the
-        workspace's lock: to wake another thread and be woken by it takes longer than a small write.
+        `apply` may be called again where the group that it was in couldn't be committed.
         """
-        if is_alone and self._waiting.empty():
-            try:
-                with self._records.transaction(wait=False):
-                    return apply()
-            except WorkspaceBusy:
-                pass  # on the thread it may wait without stopping everybody
-        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.put(_Write(apply, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[bytes] = loop.create_future()
+        if not self._arrived:
+            loop.call_soon(self._write_arrived)  # after all requests that this turn of the loop has read
+        self._arrived.append(_Write(apply, done))
         return await done
+
+    def _write_arrived(self) -> None:
+        group, self._arrived = self._arrived, []
+        if group and self._waiting.empty():
+            try:
+                outcomes = self._apply_together(group, wait=False)
+            except Exception:
+                pass  # somebody else is writing, or the disk is full: the thread may wait, and tries each alone
+            else:
+                _deliver(group, outcomes)
+                return
+        for write in group:
+            self._waiting.put(write)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         is_open = True
@@ -79,10 +93,14 @@ class GroupWriter:
 
     def _apply(self, group: Sequence[_Write]) -> list[bytes | Exception]:
         if len(group) > 1:
-            with suppress(Exception), self._records.transaction():
-                return [self._apply_one(write) for write in group]
+            with suppress(Exception):
+                return self._apply_together(group, wait=True)
             # All of it was given up, for a full disk, say: each is tried alone.
         return [self._apply_one(write) for write in group]
+
+    def _apply_together(self, group: Sequence[_Write], *, wait: bool) -> list[bytes | Exception]:
+        with self._records.transaction(wait=wait):
+            return [self._apply_one(write) for write in group]
 
     def _apply_one(self, write: _Write) -> bytes | Exception:
         try:

@@ -1,4 +1,4 @@
-"""What waits is committed together; each write is whole or absent all the same."""
+"""What arrives together is committed together; each write is whole or absent all the same."""
 
 import asyncio
 import threading
@@ -102,11 +102,30 @@ def test_what_waits_when_the_writer_is_stopped_is_written_first(records: RecordS
     assert len(records.runs.get(run_id).params) == 50
 
 
-def test_a_lone_write_is_made_at_once_or_waits_on_the_thread_where_somebody_else_writes(records: RecordStore) -> None:
+def test_what_arrives_together_is_one_transaction(records: RecordStore) -> None:
+    run_id = records.runs.create("0").info.run_id
+    committed: list[int] = []
+
+    def look_then_log(name: str) -> Callable[[], bytes]:
+        def apply() -> bytes:
+            committed.append(len(records.runs.get(run_id).params))  # readers see what is committed, and no more
+            return log_param(records, run_id, name)()
+
+        return apply
+
+    async def use(writer: GroupWriter) -> list[bytes]:
+        return await asyncio.gather(*[writer.write(look_then_log(name)) for name in "abc"])
+
+    assert run(records, use) == [b"a", b"b", b"c"]
+    assert committed == [0, 0, 0]
+    assert len(records.runs.get(run_id).params) == 3
+
+
+def test_writes_wait_on_the_thread_where_somebody_else_writes(records: RecordStore) -> None:
     run_id = records.runs.create("0").info.run_id
 
     async def use(writer: GroupWriter) -> list[bytes]:
-        at_once = await writer.write(log_param(records, run_id, "a"), is_alone=True)
+        at_once = await writer.write(log_param(records, run_id, "a"))
         begun, may_end = threading.Event(), threading.Event()
 
         def hold_the_lock() -> None:
@@ -117,7 +136,7 @@ def test_a_lone_write_is_made_at_once_or_waits_on_the_thread_where_somebody_else
         other = threading.Thread(target=hold_the_lock)
         other.start()
         begun.wait()
-        waiting = asyncio.ensure_future(writer.write(log_param(records, run_id, "b"), is_alone=True))
+        waiting = asyncio.ensure_future(writer.write(log_param(records, run_id, "b")))
         await asyncio.sleep(0.1)
         assert not waiting.done()
         may_end.set()
