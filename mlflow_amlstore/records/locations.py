@@ -17,7 +17,8 @@ WORKSPACE_SCHEME = "workspace:/"
 _LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")  # `C:secret` too: it counts from the drive's current folder
 _FILE_URI = re.compile(r"file:", re.IGNORECASE)
-_CLIMBS = re.compile(r"(?:.*/)?\.\.(?:[/;?#].*)?", re.DOTALL)  # `..;x`, `..?x` and `..#x` are `..` to some URI readers
+# `..;x`, `..?x` and `..#x` are `..` to some URI readers, a decoded backslash is a separator to some systems.
+_CLIMBS = re.compile(r"(?:.*[/\\])?\.\.(?:[/\\;?#\0].*)?", re.DOTALL)
 _MAX_SEGMENT_BYTES = 255  # of a file's name on every common file system
 _RUN = re.compile(r"(?P<experiment>\d+)/(?P<run>[A-Za-z0-9][\w\-]*)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 _LOGGED_MODEL = re.compile(r"(?P<experiment>\d+)/models/(?P<model>m-[\w\-]+)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
@@ -66,10 +67,17 @@ def split_location(location: str) -> tuple[str, str]:
 def check_path(path: str, field: str = "artifact path") -> str:
     """Return a relative path in normal form, without a trailing slash.
 
-    Raises PathUnsafe for one that is empty or absolute, climbs with `..`, has a backslash, NUL or drive letter, is a
-    `file:` URI or no valid Unicode, or would do any of that when percent-decoded once or more often (CVE-2023-2780,
-    CVE-2024-1560).
+    Raises PathUnsafe for one that is empty, has a backslash or NUL, or is no valid Unicode; and for one that is absolute
+    or a `file:` URI, has a drive letter or climbs with `..`, as it is or percent-decoded once or more often
+    (CVE-2023-2780, CVE-2024-1560).
     """
+    if path == "":
+        raise PathUnsafe(field, path, "must not be empty")
+    # Not of what it decodes to: MLflow's `log_image` puts a percent sign before a random hexadecimal number.
+    if "\0" in path:
+        raise PathUnsafe(field, path, "must not contain a NUL character")
+    if "\\" in path:
+        raise PathUnsafe(field, path, "must not contain a backslash; folders are separated by '/'")
     try:
         path.encode()
     except UnicodeEncodeError as error:
@@ -102,16 +110,10 @@ def check_new_path(path: str) -> str:
 
 
 def _check_one_form(field: str, path: str, form: str) -> None:
-    if "\0" in form:
-        raise PathUnsafe(field, path, "must not contain a NUL character")
-    if "\\" in form:
-        raise PathUnsafe(field, path, "must not contain a backslash; folders are separated by '/'")
-    if form.startswith("/") or _WINDOWS_DRIVE.match(form) or _FILE_URI.match(form):
+    if form.startswith(("/", "\\")) or _WINDOWS_DRIVE.match(form) or _FILE_URI.match(form):
         raise PathUnsafe(field, path, "must be relative, not absolute")
     if _CLIMBS.fullmatch(form):
         raise PathUnsafe(field, path, "must not climb out with '..'")
-    if form == "":
-        raise PathUnsafe(field, path, "must not be empty")
 
 
 def check_source(source: str) -> str:

@@ -42,6 +42,8 @@ LEGAL_NAMES = [
     "ünïcödé 日本語",
     "50%",
     "50%zz",
+    "timestamp%00d0bb",  # as `mlflow.log_image` may name an image
+    "timestamp%5c7f",
     "a;b&c=d",
     "x" * 255,
     ".hidden",

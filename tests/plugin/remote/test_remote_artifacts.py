@@ -20,6 +20,8 @@ from mlflow_amlstore.workspace.tracking_uri import parse
 NAMES = [
     "plain.txt",
     "with space",
+    "timestamp%00d0bb",  # as `mlflow.log_image` may name an image
+    "timestamp%5c7f",
     "ünïcödé",
     "per%20cent",
     "hash#mark",
