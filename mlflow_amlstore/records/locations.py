@@ -67,8 +67,8 @@ def split_location(location: str) -> tuple[str, str]:
 def check_path(path: str, field: str = "artifact path") -> str:
     """Return a relative path in normal form, without a trailing slash.
 
-    Raises PathUnsafe for one that is empty, has a backslash or NUL, or is no valid Unicode; and for one that is absolute
-    or a `file:` URI, has a drive letter or climbs with `..`, as it is or percent-decoded once or more often
+    Raises PathUnsafe for one that is empty, has a backslash or NUL, or is no valid Unicode; and for one that is
+    absolute or a `file:` URI, has a drive letter or climbs with `..`, as it is or percent-decoded once or more often
     (CVE-2023-2780, CVE-2024-1560).
     """
     if path == "":

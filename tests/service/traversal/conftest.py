@@ -39,7 +39,8 @@ LEAVING = [
 ODD = [
     "%c0%ae%c0%ae/canary", "..%c0%afcanary", "%e0%80%ae%e0%80%ae/x", "%uff0e%uff0e/x", "．．/x", "..／x",
     "#", "?", ";", "#/../x", "?/../x", ";/../x", "x#", "x?y=/../z", "~/x", "~root", "$HOME/x", "`id`", "x|id", "{0}",
-    " ..", ".. ", "...", "....//", ".", "./", "/", "//", "NUL", "con.txt", "-rf", "x" * 5000, "\r\nX: y", "\n..", "a%2500b", "a%255cb",
+    " ..", ".. ", "...", "....//", ".", "./", "/", "//", "NUL", "con.txt", "-rf", "x" * 5000, "\r\nX: y", "\n..",
+    "a%2500b", "a%255cb",
 ]  # fmt: skip
 SOURCES = [
     "http://127.0.0.1:1/x", "https://host/x", "ftp://host/x", "data:text/plain,x", "fi\nle:///etc", " file:///etc",
