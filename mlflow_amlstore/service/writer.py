@@ -4,8 +4,8 @@ SQLite has one writer at a time, and a commit costs about as much as a small wri
 one would wait for each other sixteen times. Each write is still whole or absent, whatever becomes of its neighbours.
 
 What one turn of the event loop brought is one group, written on the loop itself: to wake another thread, and to share
-the interpreter's lock with it, takes longer than the writes. Where somebody else holds the workspace's lock a thread
-waits for it, and writes what gathers meanwhile as one group, too.
+the interpreter's lock with it, takes longer than the writes. Where somebody else holds the workspace's lock, or where
+so many came at once that the loop would stand still, a thread writes them, in groups, too.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class GroupWriter:
 
     def _write_arrived(self) -> None:
         group, self._arrived = self._arrived, []
-        if group and self._waiting.empty():
+        if 0 < len(group) <= _MAX_GROUP and self._waiting.empty():
             try:
                 outcomes = self._apply_together(group, wait=False)
             except Exception:

@@ -239,6 +239,8 @@ def test_only_runs_that_are_there_take_files(service: "Service", client: MlflowC
         target = f"{PROXY}/artifacts/{container}/artifacts/b"
         assert _call(service, "PUT", target, b"x")[0] == expected, container
         assert _call(service, "DELETE", target)[0] == expected, container
+    client.restore_run(run_id)
+    assert _call(service, "PUT", f"{PROXY}/artifacts/1/{run_id}/artifacts/a", b"x")[0] == 404
 
 
 def test_a_name_is_a_file_or_a_folder(service: "Service", run_id: str) -> None:

@@ -121,6 +121,25 @@ def test_what_arrives_together_is_one_transaction(records: RecordStore) -> None:
     assert len(records.runs.get(run_id).params) == 3
 
 
+def test_a_crowd_is_written_beside_the_event_loop_which_goes_on(records: RecordStore) -> None:
+    run_id = records.runs.create("0").info.run_id
+    threads: set[str] = set()
+
+    def log(number: int) -> Callable[[], bytes]:
+        def apply() -> bytes:
+            threads.add(threading.current_thread().name)
+            return log_param(records, run_id, f"p{number}")()
+
+        return apply
+
+    async def use(writer: GroupWriter) -> list[bytes]:
+        return await asyncio.gather(*[writer.write(log(number)) for number in range(200)])
+
+    assert run(records, use) == [f"p{number}".encode() for number in range(200)]
+    assert threads == {"amlstore-writer"}
+    assert len(records.runs.get(run_id).params) == 200
+
+
 def test_writes_wait_on_the_thread_where_somebody_else_writes(records: RecordStore) -> None:
     run_id = records.runs.create("0").info.run_id
 
