@@ -1,11 +1,14 @@
-"""Writes parity.md: MLflow's REST endpoints, read from its protobufs, and what the service does with each.
+"""Writes parity.md: MLflow's REST endpoints, read from its protobufs, and what the service does with each; Azure ML's
+routes; what Microsoft's client and ours send for each call; and what was never tried.
 
 python docs/parity.py
 """
 
 import ast
 import importlib
+import json
 import re
+import runpy
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,10 +18,14 @@ import mlflow
 from mlflow.protos import databricks_pb2
 
 from mlflow_amlstore.service import files, mlflow_api
+from mlflow_amlstore.service.app import ROUTES
 from mlflow_amlstore.service.mlflow_api import unsupported
 from mlflow_amlstore.service.routing import Area, Route
 
 DOCUMENT = Path(__file__).with_name("parity.md")
+END = Path(__file__).with_name("parity_end.md")
+"""What no table of the code says: what the plugin does in a lesser workspace, and what was never tried."""
+INTEROP = Path(__file__).parents[1] / "tests" / "interop"
 
 _PROTOBUFS = ("service_pb2", "model_registry_pb2", "mlflow_artifacts_pb2", "webhooks_pb2")
 _CLIENTS = (
@@ -60,6 +67,8 @@ _DIFFERENCES = {
     "POST /api/2.0/mlflow/runs/create": "long tag values are always cut, as MLflow does by default",
     "POST /api/2.0/mlflow/runs/update": "a status that MLflow doesn't have is refused, not ignored",
     "POST /api/2.0/mlflow/runs/log-batch": "long values are always cut, as MLflow does by default",
+    "POST /api/2.0/preview/mlflow/runs/log-batch-async": "only Azure ML's service has it",
+    "GET /api/2.0/preview/mlflow/runs/get-run-data-status": "only Azure ML's service has it",
     "POST /api/2.0/mlflow/runs/log-parameter": "long values are always cut, as MLflow does by default",
     "POST /api/2.0/mlflow/runs/set-tag": "long values are always cut, as MLflow does by default",
     "POST /api/2.0/mlflow/runs/search": "runs added between two pages neither repeat nor hide any",
@@ -69,6 +78,29 @@ _DIFFERENCES = {
     "GET /api/2.0/mlflow/model-versions/get": "the answer has `model_id`",
     "GET /api/2.0/mlflow/model-versions/search": "the answer has `model_id`",
 }
+
+
+_AZURE_AREAS = {  # in the order of a client's calls, with the tests that show them
+    Area.ARM: ("The cloud and the workspace", "tests/service/test_arm.py, tests/azure, tests/interop"),
+    Area.HISTORY: (
+        "Run history: experiments, runs, events, metrics of version 1, files and tokens of a run",
+        "tests/core (`served`), tests/service/test_files_run_artifacts.py, test_azure_runs.py",
+    ),
+    Area.METRIC: ("Metrics of version 2", "tests/core (`served`)"),
+    Area.CONTENT: ("Snapshots", "tests/core (`served`)"),
+    Area.ARTIFACT: ("Files by container", "tests/service/test_files_uploads.py, tests/interop"),
+    Area.BLOB: ("Content URLs: the storage protocol", "tests/service/test_files_blobs.py, tests/interop"),
+}
+_AZURE_ROUTES_INTRODUCTION = (
+    "What comes before each: `/history/v1.0`, `/metric/v2.0`, `/content/v2.0` or `/artifact/v2.0` and the workspace's "
+    "path, a storage account's name for content URLs. Missing, and answered 404: model management and execution, as "
+    "`azureml-core` calls them."
+)
+_CALLS_INTRODUCTION = """## What the two clients send
+
+One script makes each call once, with `azureml-mlflow` 1.62 (MLflow 3.15) and with this package, against the same kind
+of service over TLS; requests are compared in method, path, query, headers that matter, and body
+(`tests/interop/test_requests.py`). *Same* is: but for what every call has."""
 
 
 class Endpoint(NamedTuple):
@@ -128,14 +160,16 @@ def document() -> str:
             supported[_title(route.path)].append(f"| {shown} | {client} | {_DIFFERENCES.get(key, '')} |")
     count = sum(map(len, supported.values()))
     lines = [
-        "# MLflow's REST API, here",
+        "# Parity: MLflow's REST API and Azure ML's, here",
         "",
         f"Made by `python docs/parity.py` from the protobufs of MLflow {mlflow.__version__} and the service's route "
         f"table: {count} endpoints are supported, {len(routes) - count} are answered with NOT_IMPLEMENTED (501), any "
         "other with ENDPOINT_NOT_FOUND (404). The method is that of MLflow's client, where it calls the endpoint.",
         "",
         "Everywhere: an error has MLflow's code, and a sentence of its own. Unknown fields are ignored. A page token "
-        "is valid for the search that it came from. NaN and ±Infinity are words, as protobuf has them.",
+        "is valid for the search that it came from. NaN and ±Infinity are words, as protobuf has them. Shown by "
+        "`tests/service/test_mlflow_parity.py`, which sends each request to MLflow's own server too, and by "
+        "`tests/plugin`.",
         "",
         "## Supported",
     ]
@@ -146,7 +180,51 @@ def document() -> str:
     lines += ["", "## Not supported"]
     for topic, rows in not_supported.items():
         lines += ["", f"### {topic}", "", "| endpoint | method |", "|---|---|", *rows]
+    lines += ["", *_azure_routes(), "", *_client_calls(), "", END.read_text(encoding="utf-8").rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _azure_routes() -> list[str]:
+    """Azure ML's own routes, and the tests that show them."""
+    lines = ["## Azure ML's own routes", "", _AZURE_ROUTES_INTRODUCTION]
+    for area, (title, shown_by) in _AZURE_AREAS.items():
+        lines += ["", f"### {title}", "", f"Shown by {shown_by}.", "", "| route | what it does |", "|---|---|"]
+        lines += [
+            f"| `{route.method} {route.path.replace(':path', '')}` | {route.summary.rstrip('.')} |"
+            for route in ROUTES
+            if route.area is area
+        ]
+    return lines
+
+
+def _client_calls() -> list[str]:
+    """What Microsoft's client sends for each call, and what is different of ours."""
+    recorded = json.loads((INTEROP / "recorded" / "azureml-mlflow-1.62.json").read_text(encoding="utf-8"))
+    known: dict[str, str] = runpy.run_path(str(INTEROP / "known_differences.py"))["KNOWN"]
+    everywhere = {pattern: why for pattern, why in known.items() if not pattern.startswith("^")}
+    lines = [_CALLS_INTRODUCTION, "", "| every call, where it has such a part | why |", "|---|---|"]
+    lines += [f"| `{_readable(pattern)}` | {why} |" for pattern, why in everywhere.items()]
+    lines += ["", "| call | requests of azureml-mlflow | ours |", "|---|---|---|"]
+    for name, requests in recorded.items():
+        routes = ", ".join(dict.fromkeys(f"{request['method']} {_route(request['path'])}" for request in requests))
+        own = dict.fromkeys(why for pattern, why in known.items() if _is_of(pattern, name))
+        lines.append(f"| {name} | {routes} | {'; '.join(own) or 'same'} |")
+    return lines
+
+
+def _is_of(pattern: str, call: str) -> bool:
+    """Whether a known difference is one call's alone."""
+    return pattern.startswith("^") and re.match(pattern.partition(": ")[0] + "$", call) is not None
+
+
+def _readable(pattern: str) -> str:
+    return re.sub(r"[\\^$]|\.\*", "", pattern).strip(": ").replace("|", " or ")
+
+
+def _route(path: str) -> str:
+    for prefix in (r"/mlflow/v2\.0<workspace>/api/2\.0/(?:preview/)?mlflow", r"/\w+\.blob\.core\.windows\.net.*"):
+        path = re.sub(f"^{prefix}", "" if "api" in prefix else "content URL", path)
+    return path.replace("<workspace>", "").lstrip("/")
 
 
 def _endpoints() -> Iterator[Endpoint]:
@@ -167,7 +245,7 @@ def _key(method: str, path: str) -> str:
 
 
 def _title(path: str) -> str:
-    resource = re.sub(r"^/api/\d\.\d/(?:mlflow/)?", "", path).partition("/")[0]
+    resource = re.sub(r"^/api/\d\.\d/(?:preview/)?(?:mlflow/)?", "", path).partition("/")[0]
     if "/artifacts" in path:
         return _TITLES["artifacts"]
     return _TITLES[resource]

@@ -415,12 +415,13 @@ class LoginNeeded(AmlStoreError):
     http_status = 401
     exit_code = 2
 
-    def __init__(self, service_url: str, searched: str) -> None:
+    def __init__(self, service_url: str, searched: str, way_out: str = "") -> None:
         self.service_url, self.searched = service_url, searched
-        super().__init__(
-            f"No credential for {service_url} ({searched}). Log in with `amlstore login {service_url}`, "
+        way_out = way_out or (
+            f"Log in with `amlstore login {service_url}`, "
             "or set AMLSTORE_KEY to a key that the service's owner made with `amlstore keys create`"
         )
+        super().__init__(f"No credential for {service_url} ({searched}). {way_out}")
 
 
 class ServiceUnreachable(AmlStoreError):

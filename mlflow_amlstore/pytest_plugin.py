@@ -7,6 +7,7 @@ workspace are loaded by the first test that asks for a fixture.
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -32,7 +33,6 @@ _VARIABLES = (
     "_MLFLOW_ACTIVE_MODEL_ID",
 )
 
-_AMLSTORE = (sys.executable, "-c", "from mlflow_amlstore.cli import main; main()")
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 20
 
@@ -70,8 +70,11 @@ class AmlstoreService:
     """`amlstore serve` in a process of its own, from `start` to `stop`; a context manager does both.
 
     `folder` gets the workspace, the file `log`, and the state that else would be in the user's home. `url` is where the
-    service answers, `tracking_uri` one with a token, `key` the key of whoever started it (an owner's).
+    service answers, `tracking_uri` one with a token, `key` the key of whoever started it (an owner's). `ca` is the file
+    of the authority that signed the certificate which `--tls self-signed` made. `command` is what runs `amlstore`.
     """
+
+    command: tuple[str, ...] = (sys.executable, "-c", "from mlflow_amlstore.cli import main; main()")
 
     url: str
     tracking_uri: str
@@ -82,6 +85,7 @@ class AmlstoreService:
         self.folder = folder / "workspace"
         self.log = folder / "log"
         self._state = folder / "state"
+        self.ca = self._state / "amlstore" / "tls" / "ca.pem"
         self._options = options
         self._port = 0
         self.process: subprocess.Popen[str] | None = None
@@ -96,7 +100,7 @@ class AmlstoreService:
     def start(self) -> None:
         """Start the service, on the port it had before if it ran already; on return it answers."""
         self._state.mkdir(parents=True, exist_ok=True)
-        command = [*_AMLSTORE, "serve", str(self.folder), "--port", str(self._port), *self._options]
+        command = [*self.command, "serve", str(self.folder), "--port", str(self._port), *self._options]
         with self.log.open("a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 command, env=self._clean_environment(), stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8"
@@ -122,8 +126,9 @@ class AmlstoreService:
 
     @property
     def environment(self) -> dict[str, str]:
-        """An environment for a client process: it tracks into this service, and finds its key."""
-        return {**self._clean_environment(), "MLFLOW_TRACKING_URI": self.tracking_uri}
+        """An environment for a client process: it tracks into this service, with its key, and trusts its TLS."""
+        trusted = {"REQUESTS_CA_BUNDLE": str(self.ca)} if self.ca.exists() else {}
+        return {**self._clean_environment(), **trusted, "MLFLOW_TRACKING_URI": self.tracking_uri}
 
     @property
     def token(self) -> str:
@@ -139,7 +144,8 @@ class AmlstoreService:
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", content, headers, method=method)
-        with urllib.request.urlopen(request) as answer:
+        trusting = ssl.create_default_context(cafile=self.ca) if self.ca.exists() else None
+        with urllib.request.urlopen(request, context=trusting) as answer:
             return json.load(answer)
 
     def _clean_environment(self) -> dict[str, str]:

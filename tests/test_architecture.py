@@ -27,7 +27,13 @@ MAY_IMPORT_MLFLOW = {"plugin", "pytest_plugin"}
 # Modules that import ours inside functions, and why. Everywhere else our imports stand at the top.
 LATE_IMPORTS = {
     "plugin/__init__.py": "`import mlflow` loads it; the stores are loaded when one is asked for",
+    "core/run.py": "an experiment starts runs, and a run knows its experiment and may be an offline one",
+    "core/workspace.py": "what a workspace holds knows its workspace",
+    "workspace/opening.py": "the extra `embedded` may be missing, and a service's client needs none of it",
+    "workspace/diagnosis.py": "as above",
     "cli/serve.py": "the extra `service` may be missing, and `--help` needs none of it",
+    "plugin/remote_tracking.py": "reading a filter's grammar is for workspaces whose search is Azure ML's",
+    "plugin/remote_registry.py": "as above",
     "pytest_plugin.py": "pytest loads it in every session; the workspace is loaded by the first test that uses it",
 }
 

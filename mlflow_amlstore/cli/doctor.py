@@ -7,14 +7,16 @@ import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows
 from mlflow_amlstore.cli.workspace_option import workspace_option
-from mlflow_amlstore.workspace.diagnosis import Finding, examine_installation, examine_workspace
+from mlflow_amlstore.workspace.diagnosis import examine_installation, examine_workspace
+from mlflow_amlstore.workspace.finding import Finding
 
 
 @click.command("doctor")
 @workspace_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(workspace: Path | None, as_json: bool) -> None:
-    """Check versions, who owns which URI scheme here, and the workspace: readable, writable, schema, disk.
+    """Check versions, who owns which URI scheme here, and the workspace: an embedded one's database and disk, what a
+    service's or Azure ML's can do, and what this user may do there. Nothing is changed.
 
     Exits with 1 where something needs doing.
     """

@@ -51,7 +51,7 @@ def _write(records: RecordStore, run: RunRecord, target: Path) -> tuple[int, int
 def _write_tables(records: RecordStore, run: RunRecord, target: Path) -> None:
     """Write the metrics that are more than MLflow's histories; no file where there are none."""
     tables = [
-        {"name": metric.name, "kind": metric.kind.value, "columns": metric.columns}
+        {"name": metric.name, "kind": metric.kind.name.lower(), "columns": metric.columns}
         for metric in records.metrics.list_metrics(run.info.run_id)
         if metric.kind is not MetricKind.SCALAR or any(isinstance(value, str) for value in metric.columns[""])
     ]

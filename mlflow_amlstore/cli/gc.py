@@ -25,7 +25,10 @@ def _milliseconds(_: click.Context, __: click.Parameter, value: str) -> int:
 )
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 def command(workspace: Path | None, older_than: int, yes: bool) -> None:
-    """Delete for good the experiments, runs and logged models that are deleted, with their metrics and files."""
+    """Delete for good the experiments, runs and logged models that are deleted, with their metrics and files.
+
+    Files that were uploaded to be registered as a model go too, a day later, where no model version is of them.
+    """
     trash = open_chosen(workspace).records.trash
     contents = trash.list_deleted(older_than_ms=older_than)
     for kind, ids in (

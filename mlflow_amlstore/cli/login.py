@@ -5,11 +5,11 @@ import sys
 import click
 
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.workspace.credentials import KeyCredential
 from mlflow_amlstore.workspace.patience import Patience
 from mlflow_amlstore.workspace.service_call import ServiceCall
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.stored_keys import save_key
+from mlflow_amlstore.workspace.tokens.credentials import KeyCredential
+from mlflow_amlstore.workspace.tokens.stored_keys import save_key
 
 _PATIENCE_S = 5.0  # somebody is waiting
 

@@ -11,13 +11,15 @@ from urllib.parse import urlsplit
 import click
 
 from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, ExtraMissing, InvalidValue, WorkspaceNotFound
+from mlflow_amlstore.workspace.azure.limits import AZURE
 from mlflow_amlstore.workspace.config_json import config_of, find_config
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace, open_folder
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.stored_keys import announce_service, state_folder, withdraw_service
+from mlflow_amlstore.workspace.tokens.stored_keys import announce_service, state_folder, withdraw_service
 
 if TYPE_CHECKING:
     from mlflow_amlstore.service import logs
+    from mlflow_amlstore.service.strictness import Strictness
     from mlflow_amlstore.service.tls import Certificate
 
 DEFAULT_PORT = 5480
@@ -46,6 +48,12 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
     help="How long a tracking URI is valid.",
 )
 @click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="Another name clients may use.")
+@click.option("--parity", is_flag=True, help="Be as strict as Azure ML: --api-level 2.0 --limits azure.")
+@click.option("--api-level", type=click.Choice(["2.0", "3.0"]), help="2.0: without the endpoints of MLflow 3.")
+@click.option("--limits", type=click.Choice(["none", "azure"]), help="azure: take no more than it, search no better.")
+@click.option(
+    "--requests-per-second", type=click.FloatRange(min=1), metavar="N", help="Answer 429 to those beyond, as Azure may."
+)
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
 def command(
     folder: Path | None,
@@ -57,6 +65,10 @@ def command(
     tls_key: Path | None,
     token_lifetime: float,
     allowed_hosts: tuple[str, ...],
+    parity: bool,
+    api_level: str | None,
+    limits: str | None,
+    requests_per_second: float | None,
     log_level: str,
 ) -> None:
     """Serve the workspace in DIR to other processes and machines, until Ctrl+C.
@@ -84,7 +96,9 @@ def command(
         certificate = _certificate(sorted(names), tls_cert, tls_key) if is_secure else None
         opened, workspace_name = _open(folder)
         with closing(opened), _logging(log_level):
-            _serve(opened, workspace_name, listening, address, certificate, token_lifetime)
+            api_level, limits = api_level or ("2.0" if parity else "3.0"), limits or ("azure" if parity else "none")
+            strictness = _strictness(api_level, limits, requests_per_second)
+            _serve(opened, workspace_name, listening, address, certificate, token_lifetime, strictness)
 
 
 class _Address(NamedTuple):
@@ -102,6 +116,7 @@ def _serve(
     address: _Address,
     certificate: "Certificate | None",
     token_lifetime_s: float,
+    strictness: "Strictness | None",
 ) -> None:
     """Serve a workspace until a signal; print where it is once clients can come."""
     from mlflow_amlstore.service import server
@@ -117,6 +132,7 @@ def _serve(
         allowed_hosts=address.allowed_hosts,
         secret=secret,
         token_lifetime_s=token_lifetime_s,
+        strictness=strictness,
     )
     app = make_app(opened.records, settings)
     token = Tokens(opened.records, secret, token_lifetime_s).owner_tracking_token()
@@ -131,6 +147,18 @@ def _serve(
 
     with _announced(address.urls, local_key(secret)):
         server.run(app, listening, certificate=certificate, started=tell)
+
+
+def _strictness(api_level: str, limits: str, requests_per_s: float | None) -> "Strictness | None":
+    if (api_level, limits, requests_per_s) == ("3.0", "none", None):
+        return None
+    from mlflow_amlstore.service.strictness import Strictness
+
+    return Strictness(
+        has_logged_models=api_level != "2.0",
+        limits=AZURE if limits == "azure" else None,
+        requests_per_s=requests_per_s,
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import FileRecord, RunRecord
+from mlflow_amlstore.records.types import FileRecord, RunFilter, RunRecord
 
 
 @click.command("show")
@@ -23,7 +23,7 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
     found = find_run(records, run)
     experiment = records.experiments.get(found.info.experiment_id).name
     files = _files(records, found)
-    children = records.runs.list_children(found.info.run_id)
+    children = [child.info.run_id for child in records.runs.find(RunFilter(of=found.info.run_id)).items][::-1]
     if as_json:
         listed = [{"path": path, "size_bytes": file.size_bytes, "sha256": file.sha256} for path, file in files.items()]
         print_json({**run_json(found, experiment), "files": listed, "children": children})

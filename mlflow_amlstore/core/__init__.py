@@ -1,5 +1,8 @@
-"""The SDK: what users import. `Workspace` now; experiments and runs follow."""
+"""The SDK: what users import."""
 
+from mlflow_amlstore.core.experiment import Experiment
+from mlflow_amlstore.core.model import Model
+from mlflow_amlstore.core.run import Run
 from mlflow_amlstore.core.workspace import Workspace
 
-__all__ = ["Workspace"]
+__all__ = ["Experiment", "Model", "Run", "Workspace"]

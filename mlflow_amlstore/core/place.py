@@ -5,10 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+from urllib.parse import unquote
 
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.types import ExperimentRecord, ModelRecord, Page
+from mlflow_amlstore.workspace.artifact_uri import artifact_uri
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 from mlflow_amlstore.workspace.remote_workspace import RemoteWorkspace
+from mlflow_amlstore.workspace.run_history.remote_records import records_of
 
 T = TypeVar("T")
 
@@ -30,11 +34,22 @@ class Place(Protocol):
     def path(self) -> Path | None:
         """The folder, where the place is one."""
 
+    @property
+    def records(self) -> CommonStore:
+        """The workspace's run records."""
+
     def experiments(self) -> Iterable[ExperimentRecord]:
         """The active experiments."""
 
     def models(self) -> Iterable[ModelRecord]:
         """The registered models."""
+
+    @property
+    def portal(self) -> str:
+        """Where a browser finds the workspace, without a path."""
+
+    def file_uri(self, location: str) -> str:
+        """The artifact URI of a location in the workspace."""
 
     def issue_uri(self) -> str:
         """A tracking URI to hand out."""
@@ -70,11 +85,22 @@ class Embedded:
     def path(self) -> Path:
         return self.opened.folder
 
+    @property
+    def records(self) -> CommonStore:
+        return self.opened.records
+
     def experiments(self) -> Iterator[ExperimentRecord]:
         return _all_pages(self.opened.records.experiments.search)
 
     def models(self) -> Iterator[ModelRecord]:
         return _all_pages(self.opened.records.models.search)
+
+    @property
+    def portal(self) -> str:
+        return self.opened.root_uri
+
+    def file_uri(self, location: str) -> str:
+        return artifact_uri(self.opened.root_uri, location)
 
     def issue_uri(self) -> str:
         return str(self.opened.issuer.issue())
@@ -111,11 +137,22 @@ class Served:
     def path(self) -> None:
         return None
 
+    @property
+    def records(self) -> CommonStore:
+        return records_of(self.remote.connection)
+
     def experiments(self) -> Iterator[ExperimentRecord]:
         return self.remote.experiments()
 
     def models(self) -> Iterator[ModelRecord]:
         return self.remote.models()
+
+    @property
+    def portal(self) -> str:
+        return self.remote.connection.service_url
+
+    def file_uri(self, location: str) -> str:
+        return artifact_uri(self.remote.connection.root, location)
 
     def issue_uri(self) -> str:
         return self.remote.connection.issue_uri()
@@ -125,6 +162,23 @@ class Served:
 
     def close(self) -> None:
         self.remote.connection.close()
+
+
+@dataclass(frozen=True)
+class OnAzure(Served):
+    """A workspace of Azure ML."""
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        workspace = self.remote
+        return {
+            **super().facts,
+            "id": unquote(workspace.connection.workspace_path),
+            "type": "Microsoft.MachineLearningServices/workspaces",
+        }
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        return {"subscription_id": self.remote.subscription_id, "resource_group": self.remote.resource_group}
 
 
 def _embedded_again(folder: Path, name: str) -> Embedded:

@@ -3,31 +3,44 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlflow_amlstore.core.place import Embedded, Place, Served
-from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, NotSupported
-from mlflow_amlstore.records.types import ExperimentRecord, ModelRecord
+from mlflow_amlstore.core.buffered_log import drain_logs
+from mlflow_amlstore.core.place import Embedded, OnAzure, Place, Served
+from mlflow_amlstore.errors import ConfigInvalid, InvalidValue
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace import config_json
-from mlflow_amlstore.workspace.credentials import Credential
-from mlflow_amlstore.workspace.opening import create_workspace, open_folder
-from mlflow_amlstore.workspace.remote_workspace import open_service
+from mlflow_amlstore.workspace.azure.arm import open_azure_workspace
+from mlflow_amlstore.workspace.opening import create_workspace, open_folder, open_workspace
+from mlflow_amlstore.workspace.remote_workspace import open_service, remote_workspace_of
+from mlflow_amlstore.workspace.tokens.credentials import Credential
+from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, parse
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.core.experiment import Experiment
+    from mlflow_amlstore.core.model import Model
+    from mlflow_amlstore.core.run import Run
 
 
 class Workspace:
-    """A workspace, as Azure ML's SDK has it. Get one by `from_config`, `from_url`, `get` or `create`.
+    """A workspace, as Azure ML's SDK has it: a folder's, a service's, or Azure ML's own.
+
+    Get one by `from_config`, `from_url`, `create`, or for Azure ML by its three names.
 
     >>> ws = Workspace.create("my-workspace")  # doctest: +SKIP
     >>> mlflow.set_tracking_uri(ws.get_mlflow_tracking_uri())  # doctest: +SKIP
     """
 
     def __init__(
-        self, subscription_id: str, resource_group: str, workspace_name: str, credential: object | None = None
+        self, subscription_id: str, resource_group: str, workspace_name: str, credential: Credential | None = None
     ) -> None:
-        """Open a workspace of Azure ML. Raises NotSupported: this release has embedded workspaces and services."""
-        raise NotSupported(
-            f"The Azure ML workspace {workspace_name!r}",
-            "Use an embedded workspace: `amlstore init`, Workspace.from_config()",
-        )
+        """Open a workspace of Azure ML, in the cloud that AZUREML_CURRENT_CLOUD names (the public one by default).
+
+        `credential` is any of azure-identity's; without one, its default chain is used, and at a terminal whoever sits
+        there is asked to sign in, after all else. Raises NotFound, LoginNeeded, TokenRefused, ServiceUnreachable,
+        InvalidValue, and ServiceError with what Azure says (PERMISSION_DENIED names the role that is missing).
+        """
+        self._place = OnAzure(open_azure_workspace(subscription_id, resource_group, workspace_name, credential))
 
     @classmethod
     def get(
@@ -36,18 +49,18 @@ class Workspace:
         subscription_id: str | None = None,
         resource_group: str | None = None,
         *,
-        auth: object | None = None,
+        auth: Credential | None = None,
     ) -> "Workspace":
-        """Open a workspace of Azure ML by name. Raises NotSupported, as the constructor does."""
+        """Open a workspace of Azure ML by name, as the constructor does. `auth` is a credential."""
         return cls(subscription_id or "", resource_group or "", name, auth)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> "Workspace":
         """Open the workspace that config.json names: in `path` (a file or folder), else the current folder, its
-        `.azureml/` or `aml_config/`, then each parent's in turn.
+        `.azureml/` or `aml_config/`, then each parent's in turn. The file that Azure's portal offers is one, too.
 
         Raises ConfigNotFound with the folders searched, ConfigInvalid, WorkspaceNotFound, and for a service what
-        `from_url` does.
+        `from_url` does, for Azure ML what the constructor does.
         """
         config = config_json.find_config(None if path is None else Path(path))
         if config.folder is not None:
@@ -67,6 +80,18 @@ class Workspace:
         return cls._of(Served(open_service(service_url, credential)))
 
     @classmethod
+    def from_tracking_uri(cls, uri: str) -> "Workspace":
+        """Open the workspace that a tracking URI means, typed by hand or issued.
+
+        Raises TrackingUriInvalid, WorkspaceNotFound; for a service what `from_url` does.
+        """
+        parsed = parse(uri)
+        if parsed.scheme != EMBEDDED:
+            return cls._of(Served(remote_workspace_of(uri)))
+        opened = open_workspace(uri)
+        return cls._of(Embedded(opened, _name_of(opened.folder)))
+
+    @classmethod
     def create(cls, path: str | os.PathLike[str], name: str | None = None) -> "Workspace":
         """Make an embedded workspace in a folder, with its config.json, or open the workspace that is there.
 
@@ -78,8 +103,7 @@ class Workspace:
             if config.service_url is not None:
                 return cls._of_service(config, config.service_url)
         opened = create_workspace(Path(path), name)
-        known = config_json.read_config(opened.folder / config_json.FILE_NAME).workspace_name
-        return cls._of(Embedded(opened, known or opened.folder.name))
+        return cls._of(Embedded(opened, _name_of(opened.folder)))
 
     @classmethod
     def _of(cls, place: Place) -> "Workspace":
@@ -122,7 +146,7 @@ class Workspace:
 
     @property
     def location(self) -> str | None:
-        """The Azure region; `local` for an embedded workspace and for a service."""
+        """The Azure region, such as `westeurope`; `local` for an embedded workspace and for a service."""
         return self._place.facts["location"]
 
     @property
@@ -136,19 +160,47 @@ class Workspace:
         return self._place.facts["resourceGroup"]
 
     @property
-    def experiments(self) -> dict[str, ExperimentRecord]:
-        """The active experiments by name."""
-        return {experiment.name: experiment for experiment in self._place.experiments()}
+    def records(self) -> CommonStore:
+        """The workspace's run records, as this package's own code uses them."""
+        return self._place.records
 
     @property
-    def models(self) -> dict[str, ModelRecord]:
-        """The registered models by name."""
-        return {model.name: model for model in self._place.models()}
+    def experiments(self) -> "dict[str, Experiment]":
+        """The active experiments by name."""
+        from mlflow_amlstore.core.experiment import Experiment
+
+        return {record.name: Experiment._of(self, record) for record in self._place.experiments()}
+
+    @property
+    def models(self) -> "dict[str, Model]":
+        """The newest version of each registered model by its name; a name without versions is left out."""
+        from mlflow_amlstore.core.model import Model
+
+        newest = {
+            record.name: max(record.latest_versions, key=lambda version: version.version)
+            for record in self._place.models()
+            if record.latest_versions
+        }
+        return {name: Model._of(self, version) for name, version in newest.items()}
 
     @property
     def webservices(self) -> dict[str, object]:
         """The endpoints by name: there are none yet."""
         return {}
+
+    def get_run(self, run_id: str) -> "Run":
+        """Open a run by its id. Raises NotFound."""
+        from mlflow_amlstore.core.run import Run
+
+        return Run.get(self, run_id)
+
+    def portal_url(self, path: str) -> str:
+        """The address of something in the workspace, in the form that MLflow prints."""
+        return f"{self._place.portal}/#/{path}"
+
+    def file_uri(self, location: str) -> str:
+        """The artifact URI of a location in the workspace: `CONTAINER/PATH` (`records.locations`)."""
+        return self._place.file_uri(location)
 
     def get_details(self) -> dict[str, object]:
         """The workspace's facts as a dictionary, under the names that Azure ML's SDK uses."""
@@ -157,8 +209,9 @@ class Workspace:
     def get_mlflow_tracking_uri(self) -> str:
         """A tracking URI for MLflow, valid for an hour; asked again, the same one while over five minutes are left.
 
-        A service's has a token in it: whoever sees it can log until it expires. Raises LoginNeeded where this machine
-        has no key for the service, TokenRefused, ServiceUnreachable.
+        A service's has a token in it: whoever sees it can log until it expires. Azure ML's has none: the credential
+        stays in this process, and another needs its own. Raises LoginNeeded where this machine has no key for the
+        service, TokenRefused, ServiceUnreachable.
         """
         return self._place.issue_uri()
 
@@ -174,5 +227,13 @@ class Workspace:
         return file
 
     def close(self) -> None:
-        """Release the workspace's connections. Opening it again makes new ones."""
+        """Write what runs of it have logged, and release its connections. Opening it again makes new ones."""
+        drain_logs(self._place.records.metrics)
         self._place.close()
+
+
+def _name_of(folder: Path) -> str:
+    """An embedded workspace's name: what its own config.json says, else its folder's."""
+    file = folder / config_json.FILE_NAME
+    known = config_json.read_config(file).workspace_name if file.exists() else None
+    return known or folder.name

@@ -15,9 +15,10 @@ from mlflow_amlstore.plugin.progress import transfer_progress
 from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import FileListing
 from mlflow_amlstore.workspace.connection import Connection, connection_of
-from mlflow_amlstore.workspace.remote_files import RemoteFiles, parse_artifact_uri
+from mlflow_amlstore.workspace.files.artifact_place import parse_artifact_uri
+from mlflow_amlstore.workspace.files.remote_files import files_of
 from mlflow_amlstore.workspace.service_url import same_machine_form
-from mlflow_amlstore.workspace.tracking_uri import parse
+from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, TrackingUri, parse
 
 
 class RemoteArtifactRepository(FilesRepository):
@@ -30,7 +31,7 @@ class RemoteArtifactRepository(FilesRepository):
         with as_mlflow_errors():
             found = parse_artifact_uri(artifact_uri)
             connection = _connection_to(found.root, (tracking_uri, registry_uri, mlflow.get_tracking_uri()))
-            self._files = RemoteFiles(connection, found.experiment_id, found.owner_id)
+            self._files = files_of(connection, found.place)
         self._folder = found.path
         super().__init__(artifact_uri)
 
@@ -61,16 +62,26 @@ class RemoteArtifactRepository(FilesRepository):
 
 
 def _connection_to(root: str, known_uris: tuple[str | None, ...]) -> Connection:
-    """The connection of the artifact URI's workspace, with the token of a tracking URI that names it too."""
-    wanted = parse(root)
+    """The connection of the artifact URI's workspace, with the token of a tracking URI that names it too.
+
+    Where the artifact URI names no workspace ("") it is the first of the tracking URIs that names one.
+    """
+    wanted = parse(root) if root else None
     for uri in known_uris:
         try:
             known = parse(uri or "")
-            if known.root == wanted.root or (
-                known.workspace_path == wanted.workspace_path
-                and same_machine_form(known.service_url) == same_machine_form(wanted.service_url)
-            ):
+            if known.scheme != EMBEDDED and (wanted is None or _is_one_workspace(known, wanted)):
                 return connection_of(known)
         except (TrackingUriInvalid, InvalidValue):
             continue  # another kind of store's
+    if wanted is None:
+        rule = "names no workspace; call mlflow.set_tracking_uri with the workspace's that it is in"
+        raise TrackingUriInvalid("azureml://…", rule)
     return connection_of(wanted)
+
+
+def _is_one_workspace(known: TrackingUri, wanted: TrackingUri) -> bool:
+    return known.root == wanted.root or (
+        known.workspace_path == wanted.workspace_path
+        and same_machine_form(known.service_url) == same_machine_form(wanted.service_url)
+    )

@@ -38,8 +38,13 @@ class HostCredentials:
 
 
 def call(connection: Connection, method: str, endpoint: str, given: dict[str, Any] | None = None) -> Any:
-    """Call an endpoint (`/api/2.0/mlflow/…`) with its fields and return the JSON. Raises MlflowException."""
+    """Call an endpoint (`/api/2.0/mlflow/…`) with its fields and return the JSON. Raises MlflowException.
+
+    A field that is None isn't sent, as MLflow's own client doesn't.
+    """
     path, _, query = endpoint.partition("?")
+    if given is not None:
+        given = {name: value for name, value in given.items() if value is not None}
     with as_mlflow_errors():
         if method == "GET" or query:
             return connection.request(

@@ -12,6 +12,7 @@ import mlflow.entities as mlflow_entities
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.environment_variables import MLFLOW_TRUNCATE_LONG_VALUES
 
+from mlflow_amlstore.records.types import LoggedModelPoint
 from mlflow_amlstore.records.validation import (
     MAX_PARAM_VALUE_LENGTH,
     MAX_TAG_VALUE_LENGTH,
@@ -22,6 +23,9 @@ from mlflow_amlstore.records.validation import (
 
 _HAS_LOGGED_MODELS = hasattr(mlflow_entities, "LoggedModel")
 _RUN_INFO_TAKES_UUID = not _HAS_LOGGED_MODELS  # a second name for the id, which MLflow 2 still wants
+
+METRIC_FIELDS = ("key", "value", "timestamp", "step")
+"""What a metric's message has that isn't about a logged model."""
 
 Json = dict[str, Any]
 
@@ -47,6 +51,24 @@ def metric_json(metric: Metric) -> Json:
         if metric.dataset_name:
             message["dataset_name"], message["dataset_digest"] = metric.dataset_name, metric.dataset_digest
     return message
+
+
+def model_points(run_id: str, messages: Iterable[Json]) -> list[LoggedModelPoint]:
+    """The points about logged models among a run's metrics, as `metric_json` has them."""
+    return [
+        LoggedModelPoint(
+            message["model_id"],
+            message["key"],
+            float(message["value"]),
+            message["step"],
+            message["timestamp"],
+            run_id,
+            message.get("dataset_name") or "",
+            message.get("dataset_digest") or "",
+        )
+        for message in messages
+        if "model_id" in message
+    ]
 
 
 def param_json(param: Param) -> Json:

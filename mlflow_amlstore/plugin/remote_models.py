@@ -16,6 +16,9 @@ from mlflow.entities.model_registry import (
     RegisteredModelTag,
 )
 
+MODEL_ID_TAG = "amlstore_model_id"
+"""The tag that has a version's logged model, where the workspace itself has no field for it."""
+
 Json = dict[str, Any]
 
 # MLflow's constructors of these have no annotations.
@@ -45,7 +48,9 @@ def registered_model(message: Json) -> RegisteredModel:
 
 def model_version(message: Json) -> ModelVersion:
     """A version."""
-    newer: Json = {"model_id": message.get("model_id")} if "model_id" in _VERSION_TAKES else {}
+    tags = {item["key"]: item.get("value", "") for item in message.get("tags") or ()}
+    model_id = message.get("model_id") or tags.get(MODEL_ID_TAG)
+    newer: Json = {"model_id": model_id} if "model_id" in _VERSION_TAKES else {}
     return ModelVersion(
         name=message["name"],
         version=message["version"],  # text, as MLflow's own REST store has it
@@ -58,7 +63,7 @@ def model_version(message: Json) -> ModelVersion:
         run_id=message.get("run_id"),
         status=message["status"],
         status_message=message.get("status_message"),
-        tags=[_VERSION_TAG(item["key"], item.get("value", "")) for item in message.get("tags") or ()],
+        tags=[_VERSION_TAG(name, value) for name, value in tags.items()],
         run_link=message.get("run_link"),
         aliases=list(message.get("aliases") or ()),
         **newer,

@@ -3,19 +3,30 @@
 What returns models or versions goes past protobuf (`remote_models`); the rest is MLflow's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag, RegisteredModel, RegisteredModelTag
+from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry.rest_store import RestStore
 
+from mlflow_amlstore.errors import ServiceError
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
-from mlflow_amlstore.plugin.remote_models import model_version, registered_model
+from mlflow_amlstore.plugin.remote_models import MODEL_ID_TAG, model_version, registered_model
 from mlflow_amlstore.workspace.connection import Connection, connection_of
+from mlflow_amlstore.workspace.files.local_upload import upload_model
+from mlflow_amlstore.workspace.in_runs.logged_models import LoggedModelsInRuns
 
 _API = "/api/2.0/mlflow"
+_ALL = 1000
+_DEFAULT = {"registered-models": 100, "model-versions": 10_000}
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+_TAG: Callable[[str, str], ModelVersionTag] = ModelVersionTag
 
 
 def registry_store_of(store_uri: str) -> "RemoteRegistryStore":
@@ -31,6 +42,7 @@ class RemoteRegistryStore(OnConnection, RestStore):
         """Takes no network."""
         super().__init__(HostCredentials(connection))
         self.connection = connection
+        self._tokens_of_wide_searches: set[str] = set()
 
     def __reduce__(self) -> tuple[type["RemoteRegistryStore"], tuple[Connection]]:
         return type(self), (self.connection,)
@@ -84,10 +96,7 @@ class RemoteRegistryStore(OnConnection, RestStore):
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
     ) -> PagedList[RegisteredModel]:
-        given = _search(filter_string, max_results, order_by, page_token)
-        answer = call(self.connection, "GET", f"{_API}/registered-models/search", given)
-        models = [registered_model(message) for message in answer.get("registered_models") or ()]
-        return PagedList(models, answer.get("next_page_token") or None)
+        return self._searched("registered-models", filter_string, max_results, order_by, page_token)
 
     def get_latest_versions(self, name: str, stages: Sequence[str] | None = None) -> list[ModelVersion]:
         given = {"name": name, "stages": list(stages or ())}
@@ -107,8 +116,32 @@ class RemoteRegistryStore(OnConnection, RestStore):
         local_model_path: str | None = None,  # not needed: the files are in the workspace
         model_id: str | None = None,
     ) -> ModelVersion:
+        """A source on this machine is uploaded. One that is a logged model which its run keeps is sent as the run's."""
+        more_tags: dict[str, str] = {}
+        with as_mlflow_errors():
+            local = _folder_of(source)
+            if local is not None:
+                source = upload_model(self.connection, local)
+            elif self._is_kept_in_run(source):
+                model = LoggedModelsInRuns(self.connection).get(source.rpartition("/")[2])
+                source, run_id, model_id = model.artifact_location or source, run_id or model.source_run_id, None
+                more_tags[MODEL_ID_TAG] = model.model_id
+        tags = [*(tags or ()), *(_TAG(name, value) for name, value in more_tags.items())]
         given = {"name": name, "source": source, "run_id": run_id, "run_link": run_link, "description": description}
         return self._version("POST", "model-versions/create", {**given, "model_id": model_id, "tags": _pairs(tags)})
+
+    def _is_kept_in_run(self, source: str) -> bool:
+        """Whether a source is a logged model that the workspace has no endpoint for."""
+        if not source.startswith("models:/m-"):
+            return False
+        if self.connection.has_logged_models is None:
+            path = f"{self.connection.mlflow_path}{_API}/logged-models/{source.rpartition('/')[2]}"
+            try:
+                self.connection.request("GET", path)
+                self.connection.has_logged_models = True
+            except ServiceError as error:
+                self.connection.has_logged_models = error.error_code != "ENDPOINT_NOT_FOUND"
+        return not self.connection.has_logged_models
 
     def transition_model_version_stage(
         self, name: str, version: int | str, stage: str, archive_existing_versions: bool
@@ -137,25 +170,61 @@ class RemoteRegistryStore(OnConnection, RestStore):
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
     ) -> PagedList[ModelVersion]:
-        given = _search(filter_string, max_results, order_by, page_token)
-        answer = call(self.connection, "GET", f"{_API}/model-versions/search", given)
-        versions = [model_version(message) for message in answer.get("model_versions") or ()]
-        return PagedList(versions, answer.get("next_page_token") or None)
+        return self._searched("model-versions", filter_string, max_results, order_by, page_token)
+
+    def _searched(
+        self,
+        kind: str,
+        filter: str | None,
+        max_results: int | None,
+        order_by: Sequence[str] | None,
+        page_token: str | None,
+    ) -> PagedList[Any]:
+        """A page of a search; where the workspace refuses it, all of the kind are fetched and searched here."""
+        is_ours = page_token is not None and page_token in self._tokens_of_wide_searches
+        if not is_ours:
+            try:
+                return self._asked(kind, filter, max_results, order_by, page_token)
+            except MlflowException as error:
+                if self.connection.limits is None or not (filter or order_by) or error.error_code not in _REFUSALS:
+                    raise
+        everything: list[Any] = []
+        token = None
+        while True:
+            page = self._asked(kind, None, _ALL, None, token)
+            everything += page
+            token = page.token
+            if not token:
+                break
+        from mlflow_amlstore.plugin import wide_search  # few need it
+
+        narrow = wide_search.filtered_models if kind == "registered-models" else wide_search.filtered_versions
+        found = wide_search.page_of(narrow(everything, filter, order_by), max_results or _DEFAULT[kind], page_token)
+        if found.token:
+            self._tokens_of_wide_searches.add(found.token)
+        return found
+
+    def _asked(
+        self, kind: str, filter: str | None, max_results: int | None, order_by: Sequence[str] | None, token: str | None
+    ) -> PagedList[Any]:
+        given = {"filter": filter, "max_results": max_results, "order_by": list(order_by or ()), "page_token": token}
+        answer = call(self.connection, "GET", f"{_API}/{kind}/search", given)
+        if kind == "registered-models":
+            found: list[Any] = [registered_model(message) for message in answer.get("registered_models") or ()]
+        else:
+            found = [model_version(message) for message in answer.get("model_versions") or ()]
+        return PagedList(found, answer.get("next_page_token") or None)
 
     def _await_model_version_creation(self, mv: ModelVersion, await_creation_for: int) -> None:
         """Return at once: a version is READY when it is made."""
 
 
+def _folder_of(source: str) -> Path | None:
+    """The folder of this machine that a source is; None for any other."""
+    if source.startswith("file:"):
+        return Path(url2pathname(urlsplit(source).path))
+    return Path(source) if ":" not in source and Path(source).is_dir() else None
+
+
 def _pairs(tags: Sequence[RegisteredModelTag] | Sequence[ModelVersionTag] | None) -> list[dict[str, str]]:
     return [{"key": tag.key, "value": str(tag.value)} for tag in tags or ()]
-
-
-def _search(
-    filter_string: str | None, max_results: int | None, order_by: Sequence[str] | None, page_token: str | None
-) -> dict[str, Any]:
-    return {
-        "filter": filter_string,
-        "max_results": max_results,
-        "order_by": list(order_by or ()),
-        "page_token": page_token,
-    }

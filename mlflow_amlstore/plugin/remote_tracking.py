@@ -3,11 +3,12 @@
 What a training loop calls, and what reads much, goes past protobuf (`remote_entities`); the rest is MLflow's.
 """
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow.entities as mlflow_entities
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.protos.service_pb2 import MlflowService
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.rest_store import RestStore
@@ -18,20 +19,34 @@ from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
+from mlflow_amlstore.plugin.remote_runs import RunPage, RunSearch, WholeRuns
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
 from mlflow_amlstore.workspace.connection import Connection, connection_of
+from mlflow_amlstore.workspace.in_runs.logged_models import LoggedModelsInRuns
+from mlflow_amlstore.workspace.run_calls import both_ids, get_run
+from mlflow_amlstore.workspace.run_log import RunLog
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.plugin.wide_search import WideSearches
 
 if hasattr(mlflow_entities, "LoggedModel"):
     from mlflow_amlstore.plugin.remote_logged_models import RemoteLoggedModelsMixin
 else:
 
     class RemoteLoggedModelsMixin:  # type: ignore[no-redef]  # MLflow 2 has no logged models to adapt
-        """Nothing to add."""
+        """MLflow 2 knows of none, and so asks for none."""
+
+        def keeps_in_runs(self, model_id: str) -> bool:
+            return False
+
+        def add_points_in_runs(self, points: Sequence[Any]) -> None:
+            return None
 
 
 _API = "/api/2.0/mlflow"
+_DEFAULT_MAX_RESULTS = 1000
+_OWN_RUN_VARIABLE = "AZUREML_RUN_ID"
 _ENDPOINTS: dict[Any, tuple[str, str]] = extract_api_info_for_service(MlflowService, "/api/2.0")
-_VIEWS = {ViewType.ACTIVE_ONLY: "ACTIVE_ONLY", ViewType.DELETED_ONLY: "DELETED_ONLY", ViewType.ALL: "ALL"}
 
 
 def tracking_store_of(store_uri: str) -> "RemoteTrackingStore":
@@ -48,6 +63,10 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         """Takes no network."""
         super().__init__(HostCredentials(connection))
         self.connection = connection
+        self.in_runs = LoggedModelsInRuns(connection)
+        self._log = RunLog(connection)
+        self._runs = WholeRuns(connection, self.in_runs)
+        self._wide_searches: WideSearches | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (self.connection,)
@@ -71,35 +90,67 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
     def log_metric(self, run_id: str, metric: Metric) -> None:
         with as_mlflow_errors():
             message = remote_entities.metric_json(metric)
-        self._post("runs/log-metric", {"run_id": run_id, **message})
+        if "model_id" in message and self.keeps_in_runs(message["model_id"]):
+            self._log_with_models(run_id, [message], (), ())
+        else:
+            self._post("runs/log-metric", {**both_ids(run_id), **message})
 
     def log_param(self, run_id: str, param: Param) -> None:
         with as_mlflow_errors():
-            message = remote_entities.param_json(param)
-        self._post("runs/log-parameter", {"run_id": run_id, **message})
+            self._log.log_param(run_id, remote_entities.param_json(param))
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
         with as_mlflow_errors():
-            message = remote_entities.tag_json(tag)
-        self._post("runs/set-tag", {"run_id": run_id, **message})
+            self._log.set_tag(run_id, remote_entities.tag_json(tag))
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        with as_mlflow_errors():
+            self._log.delete_tag(run_id, key)
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> None:
         with as_mlflow_errors():
-            message = {
-                "run_id": run_id,
-                "metrics": [remote_entities.metric_json(metric) for metric in metrics],
-                "params": [remote_entities.param_json(param) for param in params],
-                "tags": [remote_entities.tag_json(tag) for tag in tags],
-            }
-        self._post("runs/log-batch", message)
+            metric_messages = [remote_entities.metric_json(metric) for metric in metrics]
+            param_messages = [remote_entities.param_json(param) for param in params]
+            tag_messages = [remote_entities.tag_json(tag) for tag in tags]
+            about_model = next((message["model_id"] for message in metric_messages if "model_id" in message), None)
+        if about_model is not None and self.keeps_in_runs(about_model):
+            self._log_with_models(run_id, metric_messages, param_messages, tag_messages)
+        else:
+            with as_mlflow_errors():
+                self._log.log(run_id, metric_messages, param_messages, tag_messages)
+
+    def _log_with_models(self, run_id: str, metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]) -> None:
+        """Log metrics of which some are about logged models that are kept in runs: those points go to both.
+
+        MLflow logs what a run has for a step again when it logs a model, about the model: that isn't logged into the
+        run twice.
+        """
+        points = remote_entities.model_points(run_id, metrics)
+        latest = {(m["key"], str(m["value"]), m["timestamp"], m.get("step", 0)) for m in self._latest_metrics(run_id)}
+        of_run = [
+            {name: value for name, value in message.items() if name in remote_entities.METRIC_FIELDS}
+            for message in metrics
+            if "model_id" not in message
+            or (message["key"], str(message["value"]), message["timestamp"], message["step"]) not in latest
+        ]
+        with as_mlflow_errors():
+            if of_run or params or tags:
+                self._log.log(run_id, of_run, params, tags)
+        self.add_points_in_runs(points)
+
+    def _latest_metrics(self, run_id: str) -> list[Any]:
+        with as_mlflow_errors():
+            run = get_run(self.connection, run_id)
+        return list(run.get("data", {}).get("metrics") or ())
 
     # Runs
 
     def get_run(self, run_id: str) -> mlflow_entities.Run:
-        answer = call(self.connection, "GET", f"{_API}/runs/get", {"run_id": run_id})
-        return remote_entities.run(answer["run"])
+        with as_mlflow_errors():
+            run = get_run(self.connection, run_id)
+        return self._runs.run(run)
 
     def _search_runs(
         self,
@@ -109,26 +160,66 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         max_results: int | None,
         order_by: Sequence[str] | None,
         page_token: str | None,
-    ) -> tuple[list[mlflow_entities.Run], str | None]:
-        answer = self._post(
-            "runs/search",
-            {
-                "experiment_ids": [str(experiment_id) for experiment_id in experiment_ids],
-                "filter": filter_string,
-                "run_view_type": _VIEWS.get(run_view_type, run_view_type),
-                "max_results": max_results,
-                "order_by": list(order_by or ()),
-                "page_token": page_token,
-            },
-        )
-        return remote_entities.runs(answer.get("runs", ())), answer.get("next_page_token") or None
+    ) -> RunPage:
+        search = RunSearch(self._runs, experiment_ids, run_view_type)
+        with as_mlflow_errors():
+            limits = self.connection.known_limits()
+        if limits is None:
+            return search.page(filter_string, order_by, max_results, page_token)
+        if self._wide_searches is None:
+            # It reads the filter's grammar, which other workspaces don't need.
+            from mlflow_amlstore.plugin.wide_search import WideSearches
+
+            self._wide_searches = WideSearches(f"The workspace {self.connection.workspace_path.rpartition('/')[2]}")
+        most = _DEFAULT_MAX_RESULTS if max_results is None else max_results
+        return self._wide_searches.page(search, filter_string, order_by, most, page_token)
 
     def get_metric_history(
         self, run_id: str, metric_key: str, max_results: int | None = None, page_token: str | None = None
     ) -> PagedList[Metric]:
-        given = {"run_id": run_id, "metric_key": metric_key, "max_results": max_results, "page_token": page_token}
+        limits = self.connection.limits
+        if limits is not None and max_results is not None:
+            max_results = min(max_results, limits.max_results - 1)
+        given = {
+            **both_ids(run_id),
+            "metric_key": metric_key,
+            "max_results": max_results,
+            "page_token": page_token,
+        }
         answer = call(self.connection, "GET", f"{_API}/metrics/get-history", given)
         return PagedList(remote_entities.metrics(answer.get("metrics", ())), answer.get("next_page_token") or None)
+
+    def create_run(
+        self,
+        experiment_id: str,
+        user_id: str | None,
+        start_time: int | None,
+        tags: Sequence[RunTag],
+        run_name: str | None,
+    ) -> mlflow_entities.Run:
+        given = {
+            "experiment_id": str(experiment_id),
+            "user_id": user_id,
+            "start_time": start_time,
+            "tags": [{"key": tag.key, "value": tag.value} for tag in tags],
+            "run_name": run_name,
+        }
+        with as_mlflow_errors():
+            created = self._log.create({name: value for name, value in given.items() if value is not None})
+        return self._runs.run(created)
+
+    def update_run_info(
+        self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
+    ) -> mlflow_entities.RunInfo:
+        """The status of the run that a submitted job is, is its launcher's to say, as with Azure ML's own client."""
+        given: dict[str, Any] = {}
+        if run_id != os.environ.get(_OWN_RUN_VARIABLE):
+            given = {"status": run_status and RunStatus.to_string(run_status), "end_time": end_time}
+        given = {name: value for name, value in {**given, "run_name": run_name}.items() if value is not None}
+        if not given:
+            return self.get_run(run_id).info
+        with as_mlflow_errors():
+            return remote_entities.run_info(self._log.update(run_id, given))
 
     # What MLflow's own methods fail at with an error of protobuf's, where a value isn't of the right type
 
@@ -149,10 +240,17 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         models: Sequence[Any] | None = None,
     ) -> None:
         """`models` are LoggedModelInput entities, which MLflow 2 doesn't have."""
+        models = list(models or ())
+        if models and self.keeps_in_runs(models[0].model_id):
+            with as_mlflow_errors():
+                self.in_runs.add_inputs(run_id, [model.model_id for model in models])
+            models = []
+            if not datasets:
+                return
         given = {
             "run_id": run_id,
             "datasets": [remote_entities.dataset_input_json(dataset) for dataset in datasets or ()],
-            "models": [{"model_id": model.model_id} for model in models or ()],
+            "models": [{"model_id": model.model_id} for model in models],
         }
         self._post("runs/log-inputs", given)
 

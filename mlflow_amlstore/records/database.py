@@ -32,8 +32,8 @@ from mlflow_amlstore.errors import (
     WorkspaceCorrupt,
     WorkspaceNotFound,
 )
+from mlflow_amlstore.records.locations import DATABASE_NAME
 
-DATABASE_NAME = "records.db"
 LOCK_TIMEOUT_S = 60.0
 
 _PRAGMAS = (
@@ -77,6 +77,7 @@ class Database:
         self._readers = _Readers()
         self._writer: Connection | None = None
         self._is_writing = False
+        self._writing_thread: int | None = None
         self._written_file: tuple[int, int] | None = None
         self._frozen: _StateOnDisk | None = None
         self._engine = self._make_engine()
@@ -129,7 +130,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection on one unchanging state of the records, for the length of the block."""
+        """A connection on one unchanging state of the records, for the length of the block.
+
+        Inside a write transaction of the same thread it is that one's, and sees what it has written.
+        """
+        if self._writing_thread == threading.get_ident() and self._writer is not None:
+            with self.our_errors():
+                yield self._writer
+            return
         with self.our_errors(), self._readers.one_more(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             yield connection
@@ -151,7 +159,7 @@ class Database:
                 connection = self._writer = self._new_writer(connection)
             driver = driver_connection(connection)
             self._begin(driver, wait)
-            self._is_writing = True
+            self._is_writing, self._writing_thread = True, threading.get_ident()
             try:
                 yield connection
                 _must_be_in_transaction(driver)
@@ -160,7 +168,7 @@ class Database:
                 driver.rollback()
                 raise
             finally:
-                self._is_writing = False
+                self._is_writing, self._writing_thread = False, None
                 if connection.in_transaction():
                     connection.rollback()  # SQLAlchemy's own note of the transaction; the driver's is over
 

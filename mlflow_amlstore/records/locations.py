@@ -1,7 +1,8 @@
 """Where files are, without saying where the workspace is: containers, and the URIs that records may keep.
 
-A *container* holds the files of one run or one logged model; its name is the part of an artifact URI after the
-workspace's root, in MLflow's own layout. A model source or artifact location in this workspace is kept as
+A *container* holds the files of one run, one logged model, one snapshot, or one upload: files that a client sends to be
+registered as a model, without a run. Its name is the part of an artifact URI after the workspace's root, for runs and
+logged models in MLflow's own layout. A model source or artifact location in this workspace is kept as
 `workspace:/CONTAINER/PATH`, so that a moved folder still means itself. This module is the one confinement check: every
 path, source and location that comes from outside passes here before anything is read or written.
 """
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 from mlflow_amlstore.errors import PathUnsafe
 
 WORKSPACE_SCHEME = "workspace:/"
+DATABASE_NAME = "records.db"
+"""The file of an embedded workspace's folder that makes it one."""
 
 _LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")  # `C:secret` too: it counts from the drive's current folder
@@ -22,6 +25,9 @@ _CLIMBS = re.compile(r"(?:.*[/\\])?\.\.(?:[/\\;?#\0].*)?", re.DOTALL)
 _MAX_SEGMENT_BYTES = 255  # of a file's name on every common file system
 _RUN = re.compile(r"(?P<experiment>\d+)/(?P<run>[A-Za-z0-9][\w\-]*)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 _LOGGED_MODEL = re.compile(r"(?P<experiment>\d+)/models/(?P<model>m-[\w\-]+)/artifacts(?:/(?P<path>.*))?", re.DOTALL)
+_UPLOAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,99}")
+_UPLOAD = re.compile(rf"uploads/(?P<upload>{_UPLOAD_NAME.pattern})/artifacts(?:/(?P<path>.*))?", re.DOTALL)
+_SNAPSHOT = re.compile(rf"snapshots/(?P<snapshot>{_UPLOAD_NAME.pattern})/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 # Schemes under which a URI means a file of the machine that reads it, or any URL that somebody chose.
 _REFUSED_SCHEMES = {"", "file", "http", "https", "ftp", "data", "amlstore"}
 
@@ -36,6 +42,26 @@ def logged_model_container(experiment_id: str, model_id: str) -> str:
     return f"{experiment_id}/models/{model_id}/artifacts"
 
 
+def upload_container(name: str) -> str:
+    """The container of an upload, whose name the client chose. Raises PathUnsafe for one that can't be a name."""
+    if not _UPLOAD_NAME.fullmatch(name):
+        raise PathUnsafe("upload", name, "must be letters, digits, '-' and '_', at most 100, a letter or digit first")
+    return f"uploads/{name}/artifacts"
+
+
+def snapshot_container(snapshot_id: str) -> str:
+    """The container of a snapshot. Raises PathUnsafe for what can't be an id."""
+    if not _UPLOAD_NAME.fullmatch(snapshot_id):
+        raise PathUnsafe("snapshot", snapshot_id, "must be letters, digits, '-' and '_', a letter or digit first")
+    return f"snapshots/{snapshot_id}/artifacts"
+
+
+def upload_of(location: str) -> str | None:
+    """The name of the upload whose container this is, or that the location is in; None for any other."""
+    match = _UPLOAD.fullmatch(location)
+    return None if match is None else match["upload"]
+
+
 def container_of(experiment_id: str, run_or_model_id: str) -> str:
     """The container of what stands in a run's place: a run, or a logged model by its id's form."""
     if _LOGGED_MODEL_ID.fullmatch(run_or_model_id):
@@ -45,7 +71,7 @@ def container_of(experiment_id: str, run_or_model_id: str) -> str:
 
 def is_location(location: str) -> bool:
     """Whether this is `CONTAINER[/PATH]`, or empty: the workspace itself."""
-    return not location or (_LOGGED_MODEL.fullmatch(location) or _RUN.fullmatch(location)) is not None
+    return not location or _match(location) is not None
 
 
 def split_location(location: str) -> tuple[str, str]:
@@ -54,14 +80,23 @@ def split_location(location: str) -> tuple[str, str]:
     Raises PathUnsafe where the location names no container or its path leaves it.
     """
     location = location.strip("/")
-    match = _LOGGED_MODEL.fullmatch(location) or _RUN.fullmatch(location)
+    match = _match(location)
     if match is None:
         raise PathUnsafe(
-            "artifact location", location, "must be EXPERIMENT/RUN/artifacts/… or EXPERIMENT/models/MODEL/artifacts/…"
+            "artifact location",
+            location,
+            "must be EXPERIMENT/RUN/artifacts/…, EXPERIMENT/models/MODEL/artifacts/… or uploads/NAME/artifacts/…",
         )
     path = match["path"] or ""
     container = location[: match.start("path") - 1] if match["path"] is not None else location
     return container, check_path(path) if path else ""
+
+
+def _match(location: str) -> re.Match[str] | None:
+    for pattern in (_LOGGED_MODEL, _RUN, _UPLOAD, _SNAPSHOT):
+        if match := pattern.fullmatch(location):
+            return match
+    return None
 
 
 def check_path(path: str, field: str = "artifact path") -> str:

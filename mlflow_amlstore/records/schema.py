@@ -13,7 +13,7 @@ from mlflow_amlstore.errors import ReadOnly, SchemaTooNew, WorkspaceBusy, Worksp
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
 
-CURRENT_REVISION = "0002"
+CURRENT_REVISION = "0003"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 

@@ -1,4 +1,4 @@
-"""Run statuses in MLflow's words. Records hold Azure ML's (`RunStatus`); adapters and search filters speak MLflow's."""
+"""Run statuses in MLflow's words and in Azure ML's, which records hold (`RunStatus`)."""
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.types import RunStatus
@@ -7,7 +7,9 @@ MLFLOW_STATUS: dict[RunStatus, str] = {
     RunStatus.NOT_STARTED: "SCHEDULED",
     RunStatus.QUEUED: "SCHEDULED",
     RunStatus.PREPARING: "SCHEDULED",
+    RunStatus.STARTING: "SCHEDULED",
     RunStatus.RUNNING: "RUNNING",
+    RunStatus.CANCEL_REQUESTED: "RUNNING",
     RunStatus.FINALIZING: "RUNNING",
     RunStatus.COMPLETED: "FINISHED",
     RunStatus.FAILED: "FAILED",
@@ -30,3 +32,13 @@ def status_from_mlflow(word: str) -> RunStatus:
         return _FROM_MLFLOW[word]
     except KeyError:
         raise InvalidValue("run status", word, f"must be one of {', '.join(_FROM_MLFLOW)}") from None
+
+
+def status_from_azure(word: str) -> RunStatus:
+    """Return the status that Azure ML's `word` is. Raises InvalidValue."""
+    try:
+        return RunStatus(word)
+    except ValueError:
+        raise InvalidValue(
+            "status", word, f"must be one of {', '.join(status.value for status in RunStatus)}"
+        ) from None

@@ -1,114 +1,57 @@
 """The record store: everything a workspace can be asked to do with its run records.
 
-One narrow interface with several implementations: SQL on this machine, and later the remote client of a service. It
-speaks in `records.types`, raises `mlflow_amlstore.errors`, and knows neither MLflow nor HTTP. Every method is one
-transaction: done whole and durable on return, or not done at all. Any method may raise `NotFound` for an id that this
-workspace doesn't have, `InvalidValue` for a value that breaks a rule, `ReadOnly`, `DiskFull`, `WorkspaceBusy` and
+SQL on this machine implements it whole; the client of a service, the part that is `records.common_store`. It speaks in
+`records.types`, raises `mlflow_amlstore.errors`, and knows neither MLflow nor HTTP. Every method is one transaction:
+done whole and durable on return, or not done at all. Any method may raise `NotFound` for an id that this workspace
+doesn't have, `InvalidValue` for a value that breaks a rule, `ReadOnly`, `DiskFull`, `WorkspaceBusy` and
 `StorageFailed`; docstrings name only what is particular.
 
 Filters and orderings are MLflow's search grammar (`records.search`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from mlflow_amlstore.records.common_store import (
+    CommonExperiments,
+    CommonFiles,
+    CommonMetrics,
+    CommonModels,
+    CommonRuns,
+    CommonStore,
+)
 from mlflow_amlstore.records.types import (
     DatasetInput,
     DatasetSummary,
-    ExperimentRecord,
     FileListing,
     FileRecord,
     KeyRecord,
     LoggedModelPoint,
     LoggedModelRecord,
-    MetricKind,
     MetricPoint,
-    MetricRecord,
     ModelRecord,
     ModelVersionRecord,
     OrderTerm,
     Page,
     PointTuple,
-    RunInfo,
     RunModel,
     RunRecord,
-    RunStatus,
     TrashContents,
     View,
 )
 
 
-class Experiments(Protocol):
+class Experiments(CommonExperiments, Protocol):
     """Named groups of runs."""
-
-    def create(self, name: str, *, artifact_location: str | None = None, tags: Mapping[str, str] | None = None) -> str:
-        """Create an experiment and return its id. Raises AlreadyExists; PathUnsafe for a local `artifact_location`."""
-        ...
-
-    def get(self, experiment_id: str) -> ExperimentRecord:
-        """Return an experiment, deleted ones too."""
-        ...
-
-    def find_by_name(self, name: str) -> ExperimentRecord | None:
-        """Return the experiment of that name, deleted ones too, or None."""
-        ...
-
-    def search(
-        self,
-        *,
-        view: View = View.ACTIVE,
-        filter: str | None = None,
-        order_by: Sequence[str] = (),
-        max_results: int = 1000,
-        page_token: str | None = None,
-    ) -> Page[ExperimentRecord]:
-        """Return a page of experiments, the newest first unless `order_by` says otherwise."""
-        ...
 
     def rename(self, experiment_id: str, name: str) -> None:
         """Rename an active experiment. Raises InvalidState for a deleted one, AlreadyExists."""
         ...
 
-    def delete(self, experiment_id: str) -> None:
-        """Delete an experiment and its runs; `restore` undoes it, `gc` makes it final."""
-        ...
 
-    def restore(self, experiment_id: str) -> None:
-        """Bring a deleted experiment and its runs back."""
-        ...
-
-    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
-        """Set a tag. Raises Deleted."""
-        ...
-
-    def delete_tag(self, experiment_id: str, name: str) -> None:
-        """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
-        ...
-
-
-class Runs(Protocol):
+class Runs(CommonRuns, Protocol):
     """Runs and what is logged into them, but for metric histories and files."""
-
-    def create(
-        self,
-        experiment_id: str,
-        *,
-        run_id: str | None = None,
-        name: str | None = None,
-        user_id: str = "",
-        status: RunStatus = RunStatus.RUNNING,
-        start_ms: int | None = None,
-        parent_run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> RunRecord:
-        """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists."""
-        ...
-
-    def get(self, run_id: str) -> RunRecord:
-        """Return a run with its latest metrics, params, tags, properties, inputs and outputs; deleted ones too."""
-        ...
 
     def search(
         self,
@@ -124,12 +67,6 @@ class Runs(Protocol):
 
         A page continues after the last run of the page before, so runs added meanwhile neither repeat nor hide any.
         """
-        ...
-
-    def update(
-        self, run_id: str, *, status: RunStatus | None = None, end_ms: int | None = None, name: str | None = None
-    ) -> RunInfo:
-        """Change what is given and return the run's facts. Raises Deleted."""
         ...
 
     def delete(self, run_id: str) -> None:
@@ -156,14 +93,6 @@ class Runs(Protocol):
         """
         ...
 
-    def delete_tag(self, run_id: str, name: str) -> None:
-        """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
-        ...
-
-    def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
-        """Add write-once properties. Raises Deleted, Changed (property)."""
-        ...
-
     def log_inputs(
         self, run_id: str, *, datasets: Sequence[DatasetInput] = (), models: Sequence[RunModel] = ()
     ) -> None:
@@ -174,12 +103,8 @@ class Runs(Protocol):
         """Return the datasets of the experiments' runs, at most 1000."""
         ...
 
-    def list_children(self, run_id: str) -> list[str]:
-        """Return the ids of the active runs whose parent this is, the earliest first."""
-        ...
 
-
-class Metrics(Protocol):
+class Metrics(CommonMetrics, Protocol):
     """Histories of a run's metrics. A run without the metric has an empty history."""
 
     def history(
@@ -200,25 +125,6 @@ class Metrics(Protocol):
         self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None
     ) -> list[MetricPoint]:
         """Return about evenly spaced points, first and last among them, within `steps` (inclusive) if given."""
-        ...
-
-    def log_columns(
-        self,
-        run_id: str,
-        name: str,
-        kind: MetricKind,
-        columns: Mapping[str, Iterable[float | str]],
-        *,
-        timestamp_ms: int | None = None,
-    ) -> None:
-        """Append a list (its one column is ""), a row or a table; values are numbers or strings.
-
-        MLflow sees each numeric column as the history `name.column` by position. Raises Deleted.
-        """
-        ...
-
-    def list_metrics(self, run_id: str) -> list[MetricRecord]:
-        """Return all the run's metrics with all values in the order they were logged."""
         ...
 
 
@@ -257,18 +163,8 @@ class IncomingBlock(Protocol):
         ...
 
 
-class Files(Protocol):
+class Files(CommonFiles, Protocol):
     """Files of containers. A container is what `records.locations` names: a run's files, or a logged model's."""
-
-    def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
-        """Store a stream under `path`, replacing what was there; readers see the old file or the new one, whole."""
-        ...
-
-    def write_local(
-        self, container: str, items: Iterable[tuple[str, Path]], *, progress: Callable[[int], None] | None = None
-    ) -> list[FileRecord]:
-        """Store local files under their paths, all visible at once; `progress` is told of each chunk's bytes."""
-        ...
 
     def begin(self, container: str, path: str, *, content_type: str | None = None) -> IncomingFile:
         """Begin to receive a file in chunks; close it in any case."""
@@ -309,32 +205,16 @@ class Files(Protocol):
         """Drop the blocks that wait to be committed."""
         ...
 
-    def open(self, container: str, path: str) -> BinaryIO:
-        """Open a file for reading. Raises NotFound."""
-        ...
-
     def open_record(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
         """Open a file for reading, with the record of just this content. Raises NotFound."""
-        ...
-
-    def download(
-        self, container: str, path: str, target: Path, *, progress: Callable[[int], None] | None = None
-    ) -> None:
-        """Copy a file to `target`, whole or not at all, checking its SHA-256 on the way. Raises NotFound."""
-        ...
-
-    def find(self, container: str, path: str) -> FileRecord | None:
-        """Return the file's record, or None where there is no such file."""
         ...
 
     def list_folder(self, container: str, folder: str = "") -> list[FileListing]:
         """Return the folder's immediate children by name; empty for a folder that doesn't exist."""
         ...
 
-    def list_all(
-        self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
-    ) -> list[FileRecord]:
-        """Return the files under the folder (or the file of that name) by path: those after `after`, and no more."""
+    def name_again(self, container: str, items: Sequence[tuple[str, str, str]]) -> None:
+        """Give files that are there a name more each: `(path, their container, their path)`. Raises NotFound."""
         ...
 
     def delete(self, container: str, path: str = "") -> int:
@@ -396,23 +276,8 @@ class LoggedModels(Protocol):
         ...
 
 
-class Models(Protocol):
+class Models(CommonModels, Protocol):
     """Registered models and their versions. Prompts are models with MLflow's prompt tag."""
-
-    def create(
-        self,
-        name: str,
-        *,
-        description: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        deployment_job_id: str | None = None,
-    ) -> ModelRecord:
-        """Register a name. Raises AlreadyExists."""
-        ...
-
-    def get(self, name: str) -> ModelRecord:
-        """Return a registered model."""
-        ...
 
     def update(self, name: str, *, description: str | None, deployment_job_id: str | None = None) -> ModelRecord:
         """Set the description, and the deployment job where one is given."""
@@ -424,17 +289,6 @@ class Models(Protocol):
 
     def delete(self, name: str) -> None:
         """Delete a model with all its versions, tags and aliases, for good; the files they point to stay."""
-        ...
-
-    def search(
-        self,
-        *,
-        filter: str | None = None,
-        order_by: Sequence[str] = (),
-        max_results: int = 100,
-        page_token: str | None = None,
-    ) -> Page[ModelRecord]:
-        """Return a page of models by name; prompts only where the filter asks for the prompt tag."""
         ...
 
     def set_tag(self, name: str, tag: str, value: str) -> None:
@@ -453,29 +307,6 @@ class Models(Protocol):
         """Delete an alias; nothing happens where there is none."""
         ...
 
-    def create_version(
-        self,
-        name: str,
-        source: str,
-        *,
-        storage_location: str | None = None,
-        run_id: str | None = None,
-        run_link: str | None = None,
-        description: str | None = None,
-        user_id: str | None = None,
-        model_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> ModelVersionRecord:
-        """Add the next version of a model. `storage_location` is where the files really are, `source` by default.
-
-        Raises PathUnsafe for a source that names this machine's files rather than a stored object.
-        """
-        ...
-
-    def get_version(self, name: str, version: int) -> ModelVersionRecord:
-        """Return a version."""
-        ...
-
     def get_version_by_alias(self, name: str, alias: str) -> ModelVersionRecord:
         """Return the version that an alias points at."""
         ...
@@ -484,35 +315,12 @@ class Models(Protocol):
         """Return the newest version of each stage, or of the stages named."""
         ...
 
-    def search_versions(
-        self,
-        *,
-        filter: str | None = None,
-        order_by: Sequence[str] = (),
-        max_results: int = 10_000,
-        page_token: str | None = None,
-    ) -> Page[ModelVersionRecord]:
-        """Return a page of versions by model name, the newest first."""
-        ...
-
     def update_version(self, name: str, version: int, *, description: str | None) -> ModelVersionRecord:
         """Set a version's description."""
         ...
 
     def set_stage(self, name: str, version: int, stage: str, *, archive_existing: bool = False) -> ModelVersionRecord:
         """Move a version to a stage; `archive_existing` sends the others of that stage to Archived."""
-        ...
-
-    def set_version_tag(self, name: str, version: int, tag: str, value: str) -> None:
-        """Set a version's tag."""
-        ...
-
-    def delete_version_tag(self, name: str, version: int, tag: str) -> None:
-        """Delete a version's tag; nothing happens where there is none."""
-        ...
-
-    def delete_version(self, name: str, version: int) -> None:
-        """Delete a version with its aliases; its number is never given again while the model exists."""
         ...
 
 
@@ -526,7 +334,8 @@ class Trash(Protocol):
     def empty(self, contents: TrashContents) -> int:
         """Delete these for good, with their metrics and files, and return the bytes of disk given back.
 
-        What was restored since it was listed is left alone.
+        With them go uploads that no model version is of, a day after their last file came. What was restored since it
+        was listed is left alone.
         """
         ...
 
@@ -551,7 +360,7 @@ class Keys(Protocol):
         ...
 
 
-class RecordStore(Protocol):
+class RecordStore(CommonStore, Protocol):
     """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
 
     @property
@@ -600,8 +409,4 @@ class RecordStore(Protocol):
 
     def forget_old_requests(self) -> None:
         """Forget the ids that `once` has remembered for more than a day."""
-        ...
-
-    def close(self) -> None:
-        """Release connections; the store may not be used afterwards. Calling it again does nothing."""
         ...

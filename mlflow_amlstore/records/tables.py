@@ -89,19 +89,21 @@ runs = Table(
     Column("end_ms", BigInteger),
     Column("deleted_ms", BigInteger),
     Column("parent_run_id", Text),
-    Column("snapshot_id", Text),
-    Column("error", Text),
+    Column("snapshot_id", Text),  # unused, and not every SQLite can drop it: a snapshot is named by a property
+    Column("error", Text),  # JSON: code and message
     Index("ix_runs_experiment_id_start_ms", "experiment_id", "start_ms", "run_id"),
     Index("ix_runs_parent_run_id", "parent_run_id"),
 )
+RUN_FACTS = [column for column in runs.c if column.name != "snapshot_id"]
 run_params = _named_values("run_params", _owner("run_pk", "runs.run_pk"))
 run_tags = _named_values("run_tags", _owner("run_pk", "runs.run_pk"))
 run_properties = _named_values("run_properties", _owner("run_pk", "runs.run_pk"))
 
 # One metric name of one run as MLflow sees it. A column of a row or table has `metric` and `column_name`, and the name
 # `metric.column_name`; a scalar or a list has its own name in `metric` and "" in `column_name`. `last_…` is the latest
-# point in MLflow's sense: highest step, then time, then value. Clustered by run, so that a page of runs reads the
-# latest points of each in one place; `series_id` is given out by `sql.series_ids`.
+# point in MLflow's sense: highest step, then time, then value; `last_seq` is the highest `seq` of its points. Clustered
+# by run, so that a page of runs reads the latest points of each in one place; `series_id` is given out by
+# `sql.series_ids`.
 series = Table(
     "series",
     metadata,
@@ -115,14 +117,17 @@ series = Table(
     Column("last_value", Double, nullable=False),
     Column("last_value_type", SmallInteger, nullable=False),
     Column("series_id", _Id, nullable=False, unique=True),
+    Column("last_seq", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("run_pk", "name"),
     sqlite_with_rowid=False,
 )
 
-NUMBER, NAN, TEXT = 0, 1, 2  # `value_type`: SQLite can't hold NaN, and a list or table may hold strings
+# `value_type`: SQLite can't hold NaN, and what `Run` logs may be text, or nothing (TEXT without one). An integer or a
+# boolean is a NUMBER with its JSON in `text`.
+NUMBER, NAN, TEXT = 0, 1, 2
 
-# The primary key makes a point that is logged again the same point (MLflow's rule). Values that may repeat, those of
-# lists, rows and tables, are told apart by `seq`, their order from 1; MLflow's points have 0.
+# The primary key makes a point that is logged again the same point (MLflow's rule). Values that may repeat, those that
+# `Run` logs, are told apart by `seq`, their order from 1 in their metric; MLflow's points have 0.
 points = Table(
     "points",
     metadata,
@@ -255,19 +260,29 @@ model_versions = Table(
     PrimaryKeyConstraint("registered_pk", "version"),
     sqlite_with_rowid=False,
 )
-model_version_tags = Table(
-    "model_version_tags",
-    metadata,
-    Column("registered_pk", _Id, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("value", Text, nullable=False),
-    PrimaryKeyConstraint("registered_pk", "version", "name"),
-    ForeignKeyConstraint(
-        ["registered_pk", "version"], ["model_versions.registered_pk", "model_versions.version"], ondelete="CASCADE"
-    ),
-    sqlite_with_rowid=False,
-)
+
+
+def _values_of_versions(table: str) -> Table:
+    """A table of text values by name, of a model version."""
+    return Table(
+        table,
+        metadata,
+        Column("registered_pk", _Id, nullable=False),
+        Column("version", Integer, nullable=False),
+        Column("name", Text, nullable=False),
+        Column("value", Text, nullable=False),
+        PrimaryKeyConstraint("registered_pk", "version", "name"),
+        ForeignKeyConstraint(
+            ["registered_pk", "version"],
+            ["model_versions.registered_pk", "model_versions.version"],
+            ondelete="CASCADE",
+        ),
+        sqlite_with_rowid=False,
+    )
+
+
+model_version_tags = _values_of_versions("model_version_tags")
+model_version_properties = _values_of_versions("model_version_properties")
 
 # `container` is a location as `records.locations` has it; the bytes lie under their hash (`records.sql.files`).
 files = Table(

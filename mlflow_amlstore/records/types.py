@@ -5,12 +5,18 @@ come by the hundred thousand and a tuple is made in a quarter of a dataclass's t
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, Union, overload
 
 T = TypeVar("T")
+
+
+SNAPSHOT_PROPERTY = "ContentSnapshotId"
+"""The property of a run that names its snapshot."""
+RUN_TYPE_PROPERTY = "azureml.runsource"
+"""The property of a run that says what made it: its type."""
 
 
 class View(str, Enum):
@@ -27,7 +33,9 @@ class RunStatus(str, Enum):
     NOT_STARTED = "NotStarted"
     QUEUED = "Queued"
     PREPARING = "Preparing"
+    STARTING = "Starting"
     RUNNING = "Running"
+    CANCEL_REQUESTED = "CancelRequested"
     FINALIZING = "Finalizing"
     COMPLETED = "Completed"
     FAILED = "Failed"
@@ -35,12 +43,26 @@ class RunStatus(str, Enum):
 
 
 class MetricKind(str, Enum):
-    """How a metric was logged, which decides how it reads back."""
+    """How a metric was logged, which decides how it reads back.
+
+    Scalars and lists are one vector of values, rows and tables one grid with named columns; of the others, the value is
+    the path of a file of the run. The values are what databases hold, in at most 8 characters.
+    """
 
     SCALAR = "scalar"
     LIST = "list"
     ROW = "row"
     TABLE = "table"
+    IMAGE = "image"
+    CONFUSION_MATRIX = "matrix"
+    ACCURACY_TABLE = "accuracy"
+    RESIDUALS = "residual"
+    PREDICTIONS = "predict"
+
+
+VECTOR_KINDS = frozenset({MetricKind.SCALAR, MetricKind.LIST})
+GRID_KINDS = frozenset({MetricKind.ROW, MetricKind.TABLE})
+FILE_KINDS = frozenset(MetricKind) - VECTOR_KINDS - GRID_KINDS
 
 
 class ModelDirection(str, Enum):
@@ -123,14 +145,36 @@ class LoggedModelPoint(NamedTuple):
     dataset_digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class MetricRecord:
-    """A metric as the `Run` vocabulary sees it: "" is the only column of a plain one, and in a row or table
-    a cell that was not logged is NaN."""
+Cell = Union[float, int, bool, str, None]  # noqa: UP007  # read at run time by Python 3.10's NamedTuple
+
+
+class LoggedValues(NamedTuple):
+    """What one call of the `Run` vocabulary logs into one metric. A plain tuple of these five will do.
+
+    `cells` is the value itself for a scalar, `{"": [values]}` for a list, the cells by column for a row or table, and
+    `{"": [PATH]}` for the kinds that are files. Without a `step`, a value's step is its position in the metric, from 0.
+    """
 
     name: str
     kind: MetricKind
-    columns: dict[str, list[float | str]]
+    cells: Cell | Mapping[str, Sequence[Cell]]
+    step: int | None
+    timestamp_ms: int
+
+
+LoggedTuple = tuple[str, MetricKind, Union[Cell, Mapping[str, Sequence[Cell]]], Union[int, None], int]  # noqa: UP007
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRecord:
+    """A metric as the `Run` vocabulary sees it, in the order it was logged: "" is the only column of what is no grid,
+    and in a grid a cell that was not logged is NaN. `steps` and `times_ms`, where asked for, are those of each row."""
+
+    name: str
+    kind: MetricKind
+    columns: dict[str, list[Cell]]
+    steps: list[int] = field(default_factory=list, compare=False)
+    times_ms: list[int] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +230,17 @@ class RunModel:
 
 
 @dataclass(frozen=True, slots=True)
+class RunError:
+    """Why a run failed: a code, such as `UserError`, and what happened."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run's own facts. `artifact_location` is a remote URI, or None where files live in the workspace."""
+    """A run's own facts. `artifact_location` is a remote URI, or None where files live in the workspace; `number`
+    counts the workspace's runs, in the order that they came."""
 
     run_id: str
     experiment_id: str
@@ -200,6 +253,26 @@ class RunInfo:
     deleted_ms: int | None
     parent_run_id: str | None
     artifact_location: str | None
+    error: RunError | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a listing is of: those that meet all that is given.
+
+    A tag or property is given with its value, or with None for any value. `run_type` is the property
+    `azureml.runsource`. Children are looked for `of` a run, through all generations if `recursive`; without `of`, those
+    that have a parent are left out unless `include_children`.
+    """
+
+    of: str | None = None
+    recursive: bool = False
+    include_children: bool = False
+    run_type: str | None = None
+    tags: Mapping[str, str | None] = field(default_factory=dict)
+    properties: Mapping[str, str | None] = field(default_factory=dict)
+    status: RunStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +360,7 @@ class ModelVersionRecord:
     model_id: str | None
     tags: dict[str, str]
     aliases: list[str]
+    properties: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from mlflow_amlstore.errors import InvalidValue
 
 MAX_NAME_LENGTH = 250
+MAX_TEXT_NAME_LENGTH = 1000
 MAX_PARAM_VALUE_LENGTH = 6000
 MAX_TAG_VALUE_LENGTH = 8000
 MAX_EXPERIMENT_NAME_LENGTH = 500
@@ -30,8 +31,10 @@ MAX_DATASET_PROFILE_LENGTH = 16_777_215
 MAX_DATASET_TAG_NAME_LENGTH = 255
 MAX_DATASET_TAG_VALUE_LENGTH = 500
 MAX_INT64 = 2**63 - 1
+MAX_RUNS = 50_000  # `mlflow.store.tracking.SEARCH_MAX_RESULTS_THRESHOLD`
 
 _NAME = re.compile(r"[/\w.\- :]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 _ALIAS = re.compile(r"[\w\-]+")
 _VERSION_ALIAS = re.compile(r"[vV]\d+")
@@ -63,7 +66,31 @@ def _check_name_text(field: str, name: str) -> None:
     check_length(field, name, MAX_NAME_LENGTH)
 
 
-def check_length(field: str, value: str, limit: int) -> None:
+def check_text_name(field: str, name: object) -> str:
+    """A name in the `Run` vocabulary, whose scripts use more than MLflow's characters: 1 to 1000, none of them a
+    control character."""
+    if not isinstance(name, str) or not name:
+        raise InvalidValue(field, name, "a name must be given, as a string")
+    check_length(field, name, MAX_TEXT_NAME_LENGTH)
+    if _CONTROL.search(name):
+        raise InvalidValue(field, name, "names may not contain control characters, nor half a surrogate pair")
+    return name
+
+
+@lru_cache(maxsize=16_384)
+def is_text_name(name: str) -> bool:
+    """Whether `check_text_name` takes it."""
+    return 0 < len(name) <= MAX_TEXT_NAME_LENGTH and not _CONTROL.search(name)
+
+
+def check_text_values(kind: str, values: Mapping[str, object]) -> None:
+    """Names and values of tags or properties in the `Run` vocabulary: values of at most 8000 characters."""
+    for name, value in values.items():
+        check_text_name(kind, name)
+        check_length(f"{kind} {name!r}", value, MAX_TAG_VALUE_LENGTH)
+
+
+def check_length(field: str, value: object, limit: int) -> None:
     """`value` is a string of at most `limit` characters."""
     if not isinstance(value, str):
         raise InvalidValue(field, value, "must be a string")
@@ -115,6 +142,15 @@ def check_integer(field: str, value: object, *, minimum: int = -MAX_INT64 - 1) -
     if not minimum <= number <= MAX_INT64:
         raise InvalidValue(field, value, rule)
     return number
+
+
+def check_max_results(max_results: object, limit: int | None = None) -> int:
+    """A page's size: a positive integer, at most `limit` where there is one. Raises InvalidValue."""
+    if not isinstance(max_results, int) or isinstance(max_results, bool) or max_results < 1:
+        raise InvalidValue("max_results", max_results, "must be a positive integer")
+    if limit is not None and max_results > limit:
+        raise InvalidValue("max_results", max_results, f"must be at most {limit}; ask for more pages")
+    return max_results
 
 
 def check_batch_size(points: int, params: int, tags: int) -> None:

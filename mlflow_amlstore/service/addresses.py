@@ -4,8 +4,11 @@ from functools import lru_cache
 from urllib.parse import quote
 
 SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
+TENANT_ID = SUBSCRIPTION_ID
 RESOURCE_GROUP = "amlstore"
-BLOB_PREFIX = "/amlstore.blob.core.windows.net"
+LOCATION = "local"
+STORAGE_SUFFIX = "core.windows.net"
+BLOB_PREFIX = f"/amlstore.blob.{STORAGE_SUFFIX}"
 """What content URLs begin with; it has the form of a storage account's host, for which Azure ML's clients look."""
 
 
@@ -16,7 +19,8 @@ def workspace_path(workspace_name: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def tracking_root(base_url: str, workspace_name: str) -> str:
+def tracking_root(base_url: str, workspace_name: str, api_version: str = "v2.0") -> str:
     """The workspace's tracking URI at an address (`https://HOST`), without a query."""
     scheme, _, host = base_url.partition("://")
-    return f"azureml{'' if scheme == 'https' else '+http'}://{host}/mlflow/v2.0{quote(workspace_path(workspace_name))}"
+    path = quote(workspace_path(workspace_name))
+    return f"azureml{'' if scheme == 'https' else '+http'}://{host}/mlflow/{api_version}{path}"

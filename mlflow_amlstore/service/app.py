@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,21 +23,38 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_amlstore.errors import AmlStoreError, BadRequest, NotAllowed, WorkspaceGone, WorkspaceNotFound
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.service import auth_routes, discovery, files, logs, mlflow_api, monitoring, openapi
+from mlflow_amlstore.service import (
+    arm,
+    auth_routes,
+    discovery,
+    files,
+    logs,
+    mlflow_api,
+    monitoring,
+    openapi,
+    run_history,
+    run_tokens,
+)
 from mlflow_amlstore.service.access import Access, Caller, Role
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
+from mlflow_amlstore.service.files.containers import container_of_uri
+from mlflow_amlstore.service.given_once import GivenOnce
 from mlflow_amlstore.service.router import Router
 from mlflow_amlstore.service.routing import Area, Call, Route
 from mlflow_amlstore.service.signed_urls import UrlSigner
+from mlflow_amlstore.service.strictness import Strictness
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
+from mlflow_amlstore.workspace.azure.limits import LIMITS_HEADER, NO_LIMITS
 
 _READING_THREADS = 8
 _FORGET_EVERY_S = 3600.0
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
+_REPEATED = (Area.MLFLOW, Area.METRIC)  # where a write may be sent again; others answer with what mustn't be kept
+_NAN_IN_JSON = (Area.METRIC, Area.HISTORY)  # Azure ML's SDK sends bare NaN and Infinity there
 _BODY_FROM_QUERY = ("GET", "HEAD")
 # Where two of these differ, whoever stands between (a proxy) may go by the other one.
 _GIVEN_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"idempotency-key")
@@ -48,8 +65,11 @@ ROUTES: tuple[Route, ...] = tuple(
     for routes in (
         *mlflow_api.ROUTES,
         *files.ROUTES,
+        *run_history.ROUTES,
         auth_routes.ROUTES,
         discovery.ROUTES,
+        arm.ROUTES,
+        run_tokens.ROUTES,
         monitoring.ROUTES,
         openapi.ROUTES,
     )
@@ -63,7 +83,7 @@ class Settings:
     """What a service is told when it starts.
 
     `service_url` is where clients reach it, `allowed_hosts` the names of it that a Host header may have (lower case,
-    without a port). Content URLs and tracking URIs live `token_lifetime_s`.
+    without a port). Content URLs and tracking URIs live `token_lifetime_s`. `strictness` None: it does all that it can.
     """
 
     service_url: str
@@ -71,6 +91,7 @@ class Settings:
     allowed_hosts: frozenset[str]
     secret: bytes = field(repr=False)
     token_lifetime_s: float = 3600.0
+    strictness: Strictness | None = None
 
 
 def make_app(records: RecordStore, settings: Settings) -> ASGIApp:
@@ -82,12 +103,19 @@ class _Service:
     def __init__(self, records: RecordStore, settings: Settings) -> None:
         self._records = records
         self._settings = settings
-        self._router = Router(ROUTES, settings.workspace_name)
+        strictness = settings.strictness
+        self._routes = ROUTES if strictness is None else tuple(strictness.routes(ROUTES))
+        self._router = Router(self._routes, settings.workspace_name)
+        self._error_answer = error_answer if strictness is None else strictness.error_answer
+        self._given_once = GivenOnce() if strictness is not None and strictness.writes_files_once else None
+        has_limits = strictness is not None and strictness.limits is not None
+        self._more_headers = [] if has_limits else [(LIMITS_HEADER.encode(), NO_LIMITS.encode())]
         self._tokens = Tokens(records, settings.secret, settings.token_lifetime_s)
         self._signer = UrlSigner(settings.secret, settings.token_lifetime_s)
         self._writer = GroupWriter(records)
         self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="amlstore-reader")
-        self._proxy_uris = ProxyUris()
+        self._find_container = partial(container_of_uri, records)
+        self._proxy_uris = ProxyUris(self._find_container)
         self._in_progress = 0
         monitoring.count_in_progress(lambda: self._in_progress)
 
@@ -123,20 +151,22 @@ class _Service:
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
         request = _Request(self, scope, receive, headers)
-        answered = _Answered(send, request_id)
+        answered = _Answered(send, request_id, self._more_headers)
         self._in_progress += 1
         try:
             await request.answer(answered)
         except WorkspaceNotFound as error:
             logs.log_error(request_id, error)
-            await answered.instead(error_answer(request.area, WorkspaceGone(), request_id), scope, receive)
+            await answered.instead(self._error_answer(request.area, WorkspaceGone(), request_id), scope, receive)
         except AmlStoreError as error:
             if error.http_status >= 500:
                 logs.log_error(request_id, error)
-            await answered.instead(error_answer(request.area, error, request_id), scope, receive)
+            await answered.instead(self._error_answer(request.area, error, request_id), scope, receive)
         except Exception as error:
             logs.log_error(request_id, error)
-            await answered.instead(error_answer(request.area, InternalError(request_id), request_id), scope, receive)
+            await answered.instead(
+                self._error_answer(request.area, InternalError(request_id), request_id), scope, receive
+            )
         finally:
             self._in_progress -= 1
             seconds = time.perf_counter() - began
@@ -173,6 +203,8 @@ class _Request:
         if len(headers) != len(scope["headers"]):
             _check_given_once(scope["headers"])
         base_url = self._checked_base_url()
+        if service._settings.strictness is not None:
+            service._settings.strictness.check_pace()
         route, path, names_workspace = service._router.match(scope["method"], scope["path"])
         self.area, self.route_name = route.area, f"{route.method} {route.path}"
         credential = self._check_credential(route)
@@ -183,8 +215,9 @@ class _Request:
             base_url=base_url,
             tokens=service._tokens,
             workspace_name=service._settings.workspace_name,
-            routes=ROUTES,
+            routes=service._routes,
             path=path,
+            given_once=service._given_once,
             caller=self.caller,
             credential=credential if route.access is Access.KEY else "",
         )
@@ -198,7 +231,7 @@ class _Request:
             await answered.json(await service._read(apply))
             return
         repeated = headers.get(b"idempotency-key")
-        if repeated is not None and route.area is Area.MLFLOW:  # the others answer with what mustn't be kept
+        if repeated is not None and route.area in _REPEATED:
             # With the path and body, so that a key given twice by mistake can't make another write disappear.
             request_id = hashlib.sha256(b"\0".join((repeated, scope["path"].encode(), body))).hexdigest()
             apply = _once(service._records, request_id, apply)
@@ -232,15 +265,16 @@ class _Request:
     def _uris(self, base_url: str, names_workspace: bool) -> Uris:
         if not names_workspace:
             return self._service._proxy_uris
-        return AzureUris(tracking_root(base_url, self._service._settings.workspace_name))
+        root = tracking_root(base_url, self._service._settings.workspace_name)
+        return AzureUris(root, self._service._find_container)
 
 
 class _Answered:
     """The sending of one answer: its status, and whether it has begun."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, more_headers: list[tuple[bytes, bytes]]) -> None:
         self._send = send
-        self._request_id = request_id.encode()
+        self._headers = [(b"x-request-id", request_id.encode()), *more_headers]
         self.status = 0
         self.sent_bytes = 0
 
@@ -248,7 +282,7 @@ class _Answered:
         """ASGI's `send`, with the request's id added to the headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            message["headers"] = [*message.get("headers", ()), *self._headers]
         else:
             self.sent_bytes += len(message.get("body", b""))
         await self._send(message)
@@ -271,10 +305,11 @@ def _prepared(route: Route, call: Call, body: bytes, query: bytes, content_type:
     handler = route.handler
     if route.body is None:
         return lambda: _encoded(handler(call))
-    if route.method in _BODY_FROM_QUERY or (route.method == "DELETE" and not body):
+    is_list = get_origin(route.body) is list  # which no query can have
+    if route.method in _BODY_FROM_QUERY or (route.method == "DELETE" and not body and not is_list):
         given = decode_query(route.body, query)
     else:
-        given = decode_json(route.body, body, content_type)
+        given = decode_json(route.body, body, content_type, allow_nan=route.area in _NAN_IN_JSON)
     return lambda: _encoded(handler(call, given))
 
 

@@ -3,7 +3,7 @@
 A key, which lives until it is revoked, is exchanged for an *access token*; with that, tracking URIs are issued, each
 with a *tracking token* that is good for tracking and nothing else. A living tracking token is renewed by whoever holds
 it: until the key behind it is revoked, and for 30 days at most. Tokens are JWTs (RFC 7519), because Azure ML's clients
-read `exp` from them; they are signed with the workspace's own secret, so a restart doesn't end them.
+read `exp` and `tid` from them; they are signed with the workspace's own secret, so a restart doesn't end them.
 """
 
 import hmac
@@ -19,6 +19,7 @@ import jwt
 from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import Caller, Role
+from mlflow_amlstore.service.addresses import TENANT_ID
 from mlflow_amlstore.service.keys import check_key
 from mlflow_amlstore.service.secret import LOCAL_KEY_ID, local_key
 
@@ -97,6 +98,7 @@ class Tokens:
             "iat": int(now),
             "exp": expires_s,
             "auth_time": caller.started_s,
+            "tid": TENANT_ID,  # which azureml-core reads, and compares with its subscriptions
         }
         return IssuedToken(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), expires_s)
 

@@ -1,6 +1,7 @@
 """Reading a request's body: bounded in size and time, and decoded into what its route declares."""
 
 import asyncio
+import json
 from functools import cache
 from typing import Any, get_origin
 from urllib.parse import parse_qs
@@ -62,12 +63,20 @@ async def read_body(receive: Receive, content_length: str | None) -> bytes:
             return b"".join(chunks) if len(chunks) > 1 else chunk
 
 
-def decode_json(kind: type[msgspec.Struct], body: bytes, content_type: str | None) -> msgspec.Struct:
-    """Return a JSON body as a struct. Raises BadRequest, BodyInvalid."""
+def decode_json(kind: Any, body: bytes, content_type: str | None, *, allow_nan: bool = False) -> Any:
+    """Return a JSON body as what is declared; it may have bare NaN and Infinity, as Python writes them, if told.
+
+    Raises BadRequest, BodyInvalid.
+    """
     if body and (content_type or "").partition(";")[0].strip().lower() not in _JSON_TYPES:
         raise BadRequest(f"The header Content-Type must be application/json, it is {content_type!r:.100}")
     try:
-        return _decoder(kind).decode(body or b"{}")
+        try:
+            return _decoder(kind).decode(body or b"{}")
+        except msgspec.DecodeError as error:
+            if not allow_nan or isinstance(error, msgspec.ValidationError):
+                raise
+            return msgspec.convert(json.loads(body), kind, strict=False)
     except RecursionError as error:
         raise BadRequest("The request's body is nested too deeply") from error
     except msgspec.ValidationError as error:
@@ -90,7 +99,7 @@ def decode_query(kind: type[msgspec.Struct], query: bytes) -> msgspec.Struct:
 
 
 @cache
-def _decoder(kind: type[msgspec.Struct]) -> "msgspec.json.Decoder[msgspec.Struct]":
+def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(kind, strict=False)
 
 

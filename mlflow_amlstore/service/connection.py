@@ -14,6 +14,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 HEADER_TIMEOUT_S = 10.0
+GOODBYE_TIMEOUT_S = 0.5
 MAX_HEADER_BYTES = 64 * 1024
 STALLED_READER_TIMEOUT_S = 60.0
 _LARGE_BYTES = 64 * 1024
@@ -83,6 +84,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._is_in_body and self._request_timer is None:
             self._start_request_timer()  # the answer didn't need the body; its rest won't be waited for much longer
+
+    def shutdown(self) -> None:
+        """Close, at once where nothing is under way. TLS waits for the client's goodbye, which an idle pool of
+        connections never says."""
+        super().shutdown()
+        if self._is_answered() and self.transport.get_extra_info("sslcontext") is not None:
+            self.loop.call_later(GOODBYE_TIMEOUT_S, self.transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mlflow_amlstore.service.addresses import RESOURCE_GROUP, SUBSCRIPTION_ID, tracking_root
+from mlflow_amlstore.service.addresses import LOCATION, RESOURCE_GROUP, SUBSCRIPTION_ID, tracking_root
 from mlflow_amlstore.service.routing import Access, Area, Call, Routes
 
 ROUTES = Routes(Area.ROOT)
@@ -43,6 +43,6 @@ def discover(call: Call) -> Discovery:
         workspace_id=call.records.workspace_id,
         subscription_id=SUBSCRIPTION_ID,
         resource_group=RESOURCE_GROUP,
-        location="local",
+        location=LOCATION,
         tracking_root=tracking_root(call.base_url, call.workspace_name),
     )

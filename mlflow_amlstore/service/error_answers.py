@@ -5,12 +5,17 @@ from datetime import datetime, timezone
 import msgspec
 from starlette.responses import Response
 
-from mlflow_amlstore.errors import AmlStoreError, RequestTimedOut, TokenRefused, WorkspaceBusy
+from mlflow_amlstore.errors import AmlStoreError, NotAllowed, NotFound, RequestTimedOut, TokenRefused, WorkspaceBusy
 from mlflow_amlstore.service.files.blobs import blob_error
 from mlflow_amlstore.service.routing import Area
 
 ERROR_CODE_HEADER = "x-amlstore-error-code"  # MLflow's code, for which the other two forms have no field
-_AZURE_AREAS = (Area.HISTORY, Area.ARTIFACT)
+_AZURE_AREAS = (Area.HISTORY, Area.ARTIFACT, Area.METRIC, Area.CONTENT)
+_ARM_CODES: tuple[tuple[type[AmlStoreError], str], ...] = (
+    (TokenRefused, "AuthenticationFailed"),
+    (NotAllowed, "AuthorizationFailed"),
+    (NotFound, "ResourceNotFound"),
+)
 
 
 class InternalError(AmlStoreError):
@@ -42,6 +47,12 @@ class AzureError(msgspec.Struct, frozen=True):
     time: str
 
 
+class ArmError(msgspec.Struct, frozen=True):
+    """An error as clients of the Azure Resource Manager read it."""
+
+    error: AzureErrorDetail
+
+
 def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
     """The answer that tells a client of an error."""
     if area is Area.BLOB:
@@ -55,9 +66,19 @@ def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
         headers["Retry-After"] = "1"
     if isinstance(error, RequestTimedOut):
         headers["Connection"] = "close"
-    body: MlflowError | AzureError = MlflowError(error.mlflow_code, str(error))
+    body: MlflowError | AzureError | ArmError = MlflowError(error.mlflow_code, str(error))
     if area in _AZURE_AREAS:
         detail = AzureErrorDetail("ServiceError" if error.http_status >= 500 else "UserError", str(error))
         headers[ERROR_CODE_HEADER] = error.mlflow_code
         body = AzureError(detail, {"request": request_id}, datetime.now(timezone.utc).isoformat())
+    elif area is Area.ARM:
+        body = ArmError(AzureErrorDetail(_arm_code(error), str(error)))
+        headers[ERROR_CODE_HEADER] = error.mlflow_code
     return Response(msgspec.json.encode(body), error.http_status, headers, "application/json")
+
+
+def _arm_code(error: AmlStoreError) -> str:
+    for kind, code in _ARM_CODES:
+        if isinstance(error, kind):
+            return code
+    return "BadRequest" if error.http_status < 500 else "InternalServerError"

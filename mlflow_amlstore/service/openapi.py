@@ -2,12 +2,13 @@
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 
 import mlflow_amlstore
-from mlflow_amlstore.service.error_answers import AzureError, MlflowError
+from mlflow_amlstore.service.addresses import BLOB_PREFIX
+from mlflow_amlstore.service.error_answers import ArmError, AzureError, MlflowError
 from mlflow_amlstore.service.routing import Access, Area, Call, Role, Route, Routes
 
 ROUTES = Routes(Area.ROOT)
@@ -19,7 +20,10 @@ _PREFIXES = {
     Area.MLFLOW: ["", f"/mlflow/v1.0{_WORKSPACE}", f"/mlflow/v2.0{_WORKSPACE}"],
     Area.HISTORY: [f"/history/v1.0{_WORKSPACE}"],
     Area.ARTIFACT: [f"/artifact/v2.0{_WORKSPACE}"],
-    Area.BLOB: ["/amlstore.blob.core.windows.net"],
+    Area.METRIC: [f"/metric/v2.0{_WORKSPACE}"],
+    Area.CONTENT: [f"/content/v1.0{_WORKSPACE}", f"/content/v2.0{_WORKSPACE}"],
+    Area.BLOB: [BLOB_PREFIX],
+    Area.ARM: [""],
 }
 _REFUSALS = {"4XX": "Refused; the body says why", "5XX": "Failed; nothing was written"}
 _ERRORS: dict[Area, type[msgspec.Struct]] = {
@@ -27,6 +31,9 @@ _ERRORS: dict[Area, type[msgspec.Struct]] = {
     Area.MLFLOW: MlflowError,
     Area.HISTORY: AzureError,
     Area.ARTIFACT: AzureError,
+    Area.METRIC: AzureError,
+    Area.CONTENT: AzureError,
+    Area.ARM: ArmError,
 }
 
 
@@ -39,7 +46,7 @@ def openapi(call: Call) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def document(routes: tuple[Route, ...]) -> dict[str, Any]:
     """The document for a route table."""
-    given = [kind for route in routes for kind in (route.body, route.answer) if _is_struct(kind)]
+    given = [kind for route in routes for kind in (route.body, route.answer) if _has_schema(kind)]
     kinds = list(dict.fromkeys([*given, *_ERRORS.values()]))
     schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schema_of = dict(zip(kinds, schemas, strict=True))
@@ -80,13 +87,16 @@ def _operation(route: Route, prefix: str, template: str, schema_of: dict[Any, An
         if route.method == "GET":
             operation["parameters"] += _query_parameters(route.body)
         else:
-            # A DELETE may have its fields in the query instead.
-            is_needed = route.method != "DELETE" and any(field.required for field in msgspec.structs.fields(route.body))
-            operation["requestBody"] = {
-                "required": is_needed,
-                "content": {"application/json": {"schema": schema_of[route.body]}},
-            }
+            operation["requestBody"] = _request_body(route, schema_of)
     return operation
+
+
+def _request_body(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
+    if route.body not in schema_of:  # a list of texts
+        return {"required": True, "content": {"application/json": {"schema": msgspec.json.schema(route.body)}}}
+    # A DELETE may have its fields in the query instead.
+    is_needed = route.method != "DELETE" and any(field.required for field in msgspec.structs.fields(route.body))
+    return {"required": is_needed, "content": {"application/json": {"schema": schema_of[route.body]}}}
 
 
 def _refusals(area: Area, schema_of: dict[Any, Any]) -> dict[str, Any]:
@@ -107,5 +117,7 @@ def _query_parameters(body: type[msgspec.Struct]) -> list[dict[str, Any]]:
     ]
 
 
-def _is_struct(kind: Any) -> bool:
+def _has_schema(kind: Any) -> bool:
+    if get_origin(kind) is list:
+        return _has_schema(get_args(kind)[0])
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)

@@ -12,7 +12,7 @@ from mlflow_amlstore.service.routing import Area, Route
 
 # What Azure ML's data plane puts before the path of an area (azureml-wire.md, sections 1 to 4).
 _PREFIX = re.compile(
-    r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0)(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+"
+    r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0|metric/v2\.0|content/v[12]\.0)(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+"
     r"/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)(?P<rest>/.*)?",
     re.DOTALL,
 )
@@ -21,6 +21,9 @@ _AREAS = {
     "mlflow/v2.0": Area.MLFLOW,
     "history/v1.0": Area.HISTORY,
     "artifact/v2.0": Area.ARTIFACT,
+    "metric/v2.0": Area.METRIC,
+    "content/v1.0": Area.CONTENT,
+    "content/v2.0": Area.CONTENT,
 }
 
 
@@ -40,7 +43,10 @@ class Router:
         self._fixed: dict[tuple[Area, str, str], Route] = {}
         self._patterns: dict[tuple[Area, str], list[tuple[re.Pattern[str], Route]]] = {}
         for route in routes:
-            if "{" in route.path:
+            if route.area is Area.ARM:  # whose paths may be in any case
+                pattern = re.compile(compile_path(route.path)[0].pattern, re.IGNORECASE)
+                self._patterns.setdefault((route.area, route.method), []).append((pattern, route))
+            elif "{" in route.path:
                 self._patterns.setdefault((route.area, route.method), []).append((compile_path(route.path)[0], route))
             else:
                 self._fixed[route.area, route.method, route.path] = route
@@ -56,7 +62,11 @@ class Router:
         elif path.startswith(f"{BLOB_PREFIX}/"):
             found = self._find(Area.BLOB, method, path[len(BLOB_PREFIX) :])
         else:
-            found = self._find(Area.MLFLOW, method, path) or self._find(Area.ROOT, method, path)
+            found = (
+                self._find(Area.MLFLOW, method, path)
+                or self._find(Area.ROOT, method, path)
+                or self._find(Area.ARM, method, path)
+            )
         if found is None:
             if method == "HEAD":
                 return self.match("GET", path)  # whose answer is sent without its body

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import Access, Caller, Role
 from mlflow_amlstore.service.auth import Tokens
+from mlflow_amlstore.service.given_once import GivenOnce
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import Uris
 
@@ -33,6 +34,9 @@ class Area(Enum):
     HISTORY = "history"
     ARTIFACT = "artifact"
     BLOB = "blob"
+    METRIC = "metric"
+    CONTENT = "content"
+    ARM = "arm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,11 @@ class Call:
     routes: "tuple[Route, ...]"
     path: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
+    given_once: GivenOnce | None = None  # where it is, a run's paths are given out for writing once
     credential: str = ""  # the key itself, where `Access.KEY` opens the route
 
 
-Answer = msgspec.Struct | dict[str, Any] | None
+Answer = msgspec.Struct | list[Any] | dict[str, Any] | None
 RecordsHandler = Callable[..., Answer]
 StreamHandler = Callable[[Call, Request], Awaitable[Response]]
 H = TypeVar("H", bound=Callable[..., Any])
@@ -70,7 +75,7 @@ class Route:
     path: str
     access: Role | Access
     handler: Callable[..., Any]
-    body: type[msgspec.Struct] | None
+    body: Any  # a struct, or what a list in JSON has
     answer: Any
 
     @property

@@ -15,8 +15,8 @@ from enum import Enum
 from urllib.parse import quote
 
 from mlflow_amlstore.errors import NotAllowed, TokenRefused
+from mlflow_amlstore.service.addresses import BLOB_PREFIX
 
-_HOST_IN_PATH = "/amlstore.blob.core.windows.net"  # which `router` takes off again
 _VERSION = "2025-11-05"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _WAY_OUT = "Ask the service for a new one"
@@ -45,7 +45,7 @@ class UrlSigner:
         expires = datetime.fromtimestamp(int(self._now() + lifetime_s), timezone.utc).strftime(_TIME)
         signature = self._signature(_VERSION, direction.value, expires, location)
         query = f"sv={_VERSION}&sr=b&sp={direction.value}&se={expires}&sig={signature}"
-        return f"{base_url}{_HOST_IN_PATH}/{quote(location)}?{query}"
+        return f"{base_url}{BLOB_PREFIX}/{quote(location)}?{query}"
 
     def verify(self, location: str, query: Mapping[str, str], needed: Direction | None = None) -> None:
         """Check a URL's query; `needed` None takes either direction. Raises TokenRefused, NotAllowed."""

@@ -5,15 +5,45 @@ out depends on how the client came in: one that uses `/mlflow/v2.0/subscriptions
 gets `azureml://…/experiments/EXPERIMENT/runs/RUN/artifacts`; one that uses plain `/api/…` is MLflow alone and gets
 `mlflow-artifacts:/CONTAINER`, which goes through MLflow's artifact proxy. A logged model stands in the place of a run,
 as in `…/experiments/1/runs/m-0123/artifacts`: the form that Azure ML's client can read too.
+
+What comes in may have any form that Azure ML gives to a file of this workspace (`_FORMS`).
 """
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, container_of, split_location
+from mlflow_amlstore.errors import NotSupported
+from mlflow_amlstore.records.locations import (
+    WORKSPACE_SCHEME,
+    container_of,
+    split_location,
+    upload_container,
+    upload_of,
+)
 
+UPLOAD_ORIGIN = "LocalUpload"  # Azure ML's word for what is uploaded to be registered as a model
+RUN_ORIGIN = "ExperimentRun"
+RUN_CONTAINER_PREFIX = "dcid."
 _PROXY_SCHEME = "mlflow-artifacts:"
+_PATH = r"(?:/(?P<path>.*))?"
+_RUN_IN_EXPERIMENT = rf"experiments/(?P<experiment>[^/]+)/runs/(?P<owner>[^/]+)/artifacts{_PATH}"
+_UPLOAD = rf"azureml://artifacts/{UPLOAD_ORIGIN}/(?P<upload>[^/]+){_PATH}"
+# Files of a run without the workspace's address, which is the one that is asked.
+_FORMS = (
+    rf"azureml://{_RUN_IN_EXPERIMENT}",
+    rf"azureml://artifacts/{RUN_ORIGIN}/{re.escape(RUN_CONTAINER_PREFIX)}(?P<owner>[^/]+){_PATH}",
+    r"azureml://jobs/(?P<owner>[^/]+)/outputs/artifacts(?:/paths(?:/(?P<path>.*))?)?",
+)
+_REGISTRY = re.compile(
+    r"azureml(?:\+http)?://(?:[^/]+/mlflow/v[12]\.0/(?:subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/)?)?"
+    r"registries/.*",
+    re.DOTALL,
+)
+
+FindContainer = Callable[[str, str], str]
+"""The container of the files that an experiment's id or name ("" for any) and the id of a run or logged model mean."""
 
 
 class Uris(ABC):
@@ -25,7 +55,10 @@ class Uris(ABC):
 
     @abstractmethod
     def location(self, uri: str) -> str | None:
-        """`CONTAINER[/PATH]` of a URI of this workspace, or None for any other. Raises PathUnsafe."""
+        """`CONTAINER[/PATH]` of a URI of this workspace, or None for any other.
+
+        Raises PathUnsafe, NotFound for an unknown run, and NotSupported for a URI of an Azure ML registry.
+        """
 
     def to_stored(self, uri: str) -> str:
         """A model source as a record keeps it."""
@@ -40,8 +73,11 @@ class Uris(ABC):
         return self.artifact_uri(container, path)
 
 
+@dataclass(frozen=True, slots=True)
 class ProxyUris(Uris):
     """`mlflow-artifacts:/CONTAINER/PATH`, for MLflow without a plugin."""
+
+    find_container: FindContainer = container_of
 
     def artifact_uri(self, container: str, path: str = "") -> str:
         location = f"{container}/{path}" if path else container
@@ -49,12 +85,11 @@ class ProxyUris(Uris):
 
     def location(self, uri: str) -> str | None:
         if not uri.startswith(_PROXY_SCHEME):
-            return None
+            return _location_without_address(uri, self.find_container)
         rest = uri.removeprefix(_PROXY_SCHEME)
         if rest.startswith("//"):  # `mlflow-artifacts://HOST/…` names the proxy's host as well
             rest = rest[2:].partition("/")[2]
-        container, path = split_location(rest)
-        return f"{container}/{path}" if path else container
+        return _checked(rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +97,53 @@ class AzureUris(Uris):
     """`ROOT/experiments/EXPERIMENT/runs/RUN/artifacts/PATH`; `root` is the tracking URI without its query."""
 
     root: str
+    find_container: FindContainer = container_of
 
     def artifact_uri(self, container: str, path: str = "") -> str:
         experiment, _, rest = container.partition("/")
-        if not rest:
+        upload = upload_of(container)
+        if upload is not None:
+            uri = f"azureml://artifacts/{UPLOAD_ORIGIN}/{upload}"
+        elif not rest:
             return f"{self.root}/experiments/{experiment}"
-        owner = rest.removeprefix("models/").removesuffix("/artifacts")
-        uri = f"{self.root}/experiments/{experiment}/runs/{owner}/artifacts"
+        else:
+            owner = rest.removeprefix("models/").removesuffix("/artifacts")
+            uri = f"{self.root}/experiments/{experiment}/runs/{owner}/artifacts"
         return f"{uri}/{path}" if path else uri
 
     def location(self, uri: str) -> str | None:
-        prefix = f"{self.root}/experiments/"
-        if not uri.startswith(prefix):
-            return ProxyUris().location(uri)  # a client that knows the plain form too may send it here
-        match = re.fullmatch(r"([^/]+)/runs/([^/]+)/artifacts(?:/(.*))?", uri.removeprefix(prefix), re.DOTALL)
-        container, path = split_location(
-            uri.removeprefix(prefix)
-            if match is None
-            else "/".join(filter(None, (container_of(match[1], match[2]), match[3])))
-        )
-        return f"{container}/{path}" if path else container
+        for root in (self.root, self.root.replace("/mlflow/v2.0/", "/mlflow/v1.0/")):
+            rest = uri.removeprefix(f"{root}/")
+            if rest != uri and rest.startswith("experiments/"):
+                match = re.fullmatch(_RUN_IN_EXPERIMENT, rest, re.DOTALL)
+                if match is None:
+                    return _checked(rest.removeprefix("experiments/"))
+                return _location_of(match, self.find_container)
+        return ProxyUris(self.find_container).location(uri)  # a client that knows the plain form too may send it here
+
+
+def _location_without_address(uri: str, find_container: FindContainer) -> str | None:
+    upload = re.fullmatch(_UPLOAD, uri, re.DOTALL)
+    if upload is not None:
+        return _joined(upload_container(upload["upload"]), upload["path"])
+    for form in _FORMS:
+        match = re.fullmatch(form, uri, re.DOTALL)
+        if match is not None:
+            return _location_of(match, find_container)
+    if _REGISTRY.fullmatch(uri):
+        raise NotSupported("A model of an Azure ML registry", "Register the model in this workspace")
+    return None
+
+
+def _location_of(match: "re.Match[str]", find_container: FindContainer) -> str:
+    experiment = match.groupdict().get("experiment", "")
+    return _joined(find_container(experiment, match["owner"]), match["path"])
+
+
+def _joined(container: str, path: str | None) -> str:
+    return _checked(f"{container}/{path}" if path else container)
+
+
+def _checked(location: str) -> str:
+    container, path = split_location(location)
+    return f"{container}/{path}" if path else container

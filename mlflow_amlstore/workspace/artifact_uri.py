@@ -11,8 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mlflow_amlstore.errors import TrackingUriInvalid, WorkspaceNotFound
-from mlflow_amlstore.records.database import DATABASE_NAME
-from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, is_location
+from mlflow_amlstore.records.locations import DATABASE_NAME, WORKSPACE_SCHEME, is_location
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED
 
 _PREFIX = f"{EMBEDDED}://"

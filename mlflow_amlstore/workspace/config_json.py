@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound
-from mlflow_amlstore.records.database import DATABASE_NAME
+from mlflow_amlstore.records.locations import DATABASE_NAME
 
 FILE_NAME = "config.json"
 _SUBFOLDERS = (".azureml", "aml_config")

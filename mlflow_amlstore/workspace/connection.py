@@ -12,29 +12,37 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow_amlstore.errors import TokenRefused
-from mlflow_amlstore.workspace.credentials import Credential
+from mlflow_amlstore.workspace.azure.cloud import Cloud
+from mlflow_amlstore.workspace.azure.limits import AZURE, Limits
 from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
-from mlflow_amlstore.workspace.token_renewal import RenewedToken
-from mlflow_amlstore.workspace.tracking_token import subject_of
+from mlflow_amlstore.workspace.tokens.choice import source_of
+from mlflow_amlstore.workspace.tokens.credentials import Credential, check_credential
+from mlflow_amlstore.workspace.tokens.renewal import RenewedToken
+from mlflow_amlstore.workspace.tokens.tracking_token import subject_of
 from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
 
 _lock = threading.Lock()
 _connections: dict[str, list["Connection"]] = {}  # of each workspace, the one that was asked for last at the end
 
 
-def connection_of(uri: str | TrackingUri, credential: Credential | None = None) -> "Connection":
+def connection_of(
+    uri: str | TrackingUri, credential: Credential | None = None, cloud: Cloud | None = None
+) -> "Connection":
     """Return the connection to the service that a tracking URI names, with the newer of the URI's token and its own.
 
     A URI without a token is of the connection that goes by a key, or else of the one that was asked for last.
-    `credential` is used from now on; without one, a key is looked for when the URI's token can't be renewed.
-    Raises TrackingUriInvalid for what names no service, InvalidValue for what is no address.
+    `credential` is used from now on; without one, `tokens.choice` says what is looked for. `cloud` is given where
+    Azure's resource manager named the URI's host.
+    Raises TrackingUriInvalid for what names no service, InvalidValue for what is no address or no credential.
     """
+    if credential is not None:
+        check_credential(credential)
     parsed = parse(uri) if isinstance(uri, str) else uri
     with _lock:
         of_workspace = _connections.setdefault(parsed.root, [])
         known = _find(of_workspace, parsed, credential)
         if known is None:
-            known = Connection(parsed, credential)
+            known = Connection(parsed, credential, cloud)
         else:
             known.take(parsed, credential)
             of_workspace.remove(known)
@@ -54,15 +62,21 @@ def _find(of_workspace: Sequence["Connection"], uri: TrackingUri, credential: Cr
 class Connection:
     """Calls of one workspace service. Get it from `connection_of`."""
 
-    def __init__(self, uri: TrackingUri, credential: Credential | None) -> None:
+    def __init__(self, uri: TrackingUri, credential: Credential | None, cloud: Cloud | None = None) -> None:
         self.root = uri.root
         """The workspace's tracking URI without its query."""
         self.service_url = uri.service_url
         """`scheme://host[:port]`."""
         self.mlflow_path = urlsplit(uri.root).path
         """What comes before `/api/2.0/mlflow/…` in a path of the service."""
+        self.limits: Limits | None = AZURE
+        """What the workspace takes; Azure ML's until an answer says that there are none."""
+        self.has_answered = False
+        """Whether `limits` is what the workspace said."""
+        self.has_logged_models: bool | None = None
+        """Whether it has the endpoints of MLflow 3's logged models; None before it was asked."""
         self._uri = uri
-        self._token = RenewedToken(uri, credential)
+        self._token = RenewedToken(uri, source_of(uri, credential, cloud))
 
     def __reduce__(self) -> tuple[Callable[..., "Connection"], tuple[str]]:
         return connection_of, (str(self._token.uri()),)
@@ -82,11 +96,14 @@ class Connection:
 
     def goes_by_key(self, credential: Credential | None = None) -> bool:
         """Whether it began with a key rather than with a token, and could use a credential besides."""
-        return self._token.goes_by_key and (credential is None or self._token.credential in (None, credential))
+        source = self._token.source
+        return source.goes_by_key and (credential is None or source.credential in (None, credential))
 
     def take(self, uri: TrackingUri, credential: Credential | None = None) -> None:
         """Use a newer token of another URI, and a credential, from now on."""
-        self._token.take(uri, credential)
+        if credential is not None:
+            self._token.source.use(credential)
+        self._token.take(uri)
 
     def request(self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
         """Call the service under a path of it and return the answer's JSON, `{}` for an empty one.
@@ -96,6 +113,18 @@ class Connection:
         had any more, LoginNeeded, ServiceUnreachable, InvalidValue for a body that isn't JSON.
         """
         call = ServiceCall(method, self.service_url, path, json, params)
+        answer = self._send(call)
+        self.has_answered = True
+        self.limits = None if call.has_no_limits else AZURE
+        return answer
+
+    def known_limits(self) -> Limits | None:
+        """What the workspace takes, by its own word: it is asked where it hasn't answered anything yet."""
+        if not self.has_answered:
+            self.request("POST", f"{self.mlflow_path}/api/2.0/mlflow/experiments/search", json={"max_results": 1})
+        return self.limits
+
+    def _send(self, call: ServiceCall) -> Any:
         token = self._token.current()
         try:
             return call.send(token)

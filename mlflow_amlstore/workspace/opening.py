@@ -2,13 +2,13 @@
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_amlstore.errors import ConfigInvalid, NotSupported, StorageFailed, WorkspaceNotFound
-from mlflow_amlstore.records.database import DATABASE_NAME, Database, storage_error
-from mlflow_amlstore.records.schema import create_database, upgrade_database
-from mlflow_amlstore.records.sql.record_store import SqlRecordStore
+from mlflow_amlstore.errors import ConfigInvalid, ExtraMissing, NotSupported, StorageFailed, WorkspaceNotFound
+from mlflow_amlstore.records.locations import DATABASE_NAME
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.workspace import config_json, tracking_uri
 
@@ -47,15 +47,11 @@ def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace
         known = config_json.read_config(config_file)
         if known.folder is None or known.folder.resolve() != folder:
             raise ConfigInvalid(str(config_file), "it means another workspace; choose an empty folder for the new one")
-    database = Database(folder)
-    try:
-        create_database(database)
-        if not config_file.exists():
-            config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    finally:
-        database.close()
+    with needs_embedded():
+        from mlflow_amlstore.records.folder import create_records
+    create_records(folder)
+    if not config_file.exists():
+        config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
     return open_folder(folder)
 
 
@@ -71,7 +67,10 @@ def open_workspace(uri: str) -> EmbeddedWorkspace:
 
 
 def open_folder(folder: Path) -> EmbeddedWorkspace:
-    """Open the embedded workspace in a folder, bringing its schema up to date."""
+    """Open the embedded workspace in a folder, bringing its schema up to date.
+
+    Raises WorkspaceNotFound, SchemaTooNew, WorkspaceCorrupt, StorageFailed, ExtraMissing.
+    """
     folder = folder.resolve()
     try:
         key = (folder, (folder / DATABASE_NAME).stat().st_ino)
@@ -82,16 +81,21 @@ def open_folder(folder: Path) -> EmbeddedWorkspace:
     with _lock:
         known = _open.get(key)
         if known is None:
-            database = Database(folder)
-            try:
-                upgrade_database(database)
-            except BaseException:
-                database.close()
-                raise
+            with needs_embedded():
+                from mlflow_amlstore.records.folder import open_records
             root_uri = tracking_uri.embedded_root(folder)
-            known = EmbeddedWorkspace(folder, root_uri, SqlRecordStore(database), tracking_uri.Issuer(root_uri))
+            known = EmbeddedWorkspace(folder, root_uri, open_records(folder), tracking_uri.Issuer(root_uri))
             _open[key] = known
     return known
+
+
+@contextmanager
+def needs_embedded() -> Iterator[None]:
+    """Imports inside it are of what a service's client does without. Raises ExtraMissing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("An embedded workspace", error.name or "sqlalchemy", "embedded") from error
 
 
 def _new_locks_in_child() -> None:

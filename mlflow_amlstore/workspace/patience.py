@@ -10,6 +10,9 @@ from mlflow_amlstore.workspace.transport import max_retries
 
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 DEFAULT_PATIENCE_S = 120.0
+THROTTLED = 429
+THROTTLED_PATIENCE_S = 600.0
+"""A service that asks for a slower pace is there, so it is waited for longer than one that may not be."""
 LONGEST_RETRY_AFTER_S = 30.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
@@ -19,12 +22,14 @@ _logger = logging.getLogger(__name__)
 
 
 class Patience:
-    """How long, and how often, one call is tried again: two minutes, and as often as MLflow's settings allow."""
+    """How long, and how often, one call is tried again: two minutes, ten where a service asks for a slower pace, and as
+    often as MLflow's settings allow."""
 
     def __init__(self, whom: str, total_s: float = DEFAULT_PATIENCE_S) -> None:
         """`whom` is what a warning says doesn't answer."""
         self._whom = whom
         self._total_s = total_s
+        self._throttled_s = THROTTLED_PATIENCE_S if total_s == DEFAULT_PATIENCE_S else total_s
         self._began_s = time.monotonic()
         self._retries = 0
         self._max_retries = max_retries()
@@ -35,10 +40,10 @@ class Patience:
         """How often the call was tried again so far."""
         return self._retries
 
-    def pause(self, problem: str, retry_after_s: float | None = None) -> bool:
+    def pause(self, problem: str, retry_after_s: float | None = None, *, is_throttled: bool = False) -> bool:
         """Sleep, then return True; or return False at once, when it has been tried long or often enough."""
         passed_s = time.monotonic() - self._began_s
-        left_s = self._total_s - passed_s
+        left_s = (self._throttled_s if is_throttled else self._total_s) - passed_s
         if left_s <= 0 or (self._max_retries is not None and self._retries >= self._max_retries):
             return False
         if retry_after_s is None:
@@ -52,6 +57,27 @@ class Patience:
         self._retries += 1
         time.sleep(min(pause_s, left_s))
         return True
+
+
+class Pace:
+    """When the next request may go to a service that asked its clients to be slower: one for all threads of a process,
+    each of which would learn it by a refusal of its own."""
+
+    def __init__(self) -> None:
+        self._resume_at_s: dict[str, float] = {}
+
+    def slow_down(self, origin: str, seconds: float) -> None:
+        """Let nobody ask `origin` for a while."""
+        self._resume_at_s[origin] = time.monotonic() + min(seconds, LONGEST_RETRY_AFTER_S)
+
+    def wait(self, origin: str) -> None:
+        """Sleep until `origin` may be asked."""
+        resume_at_s = self._resume_at_s.get(origin)
+        if resume_at_s is not None and (left_s := resume_at_s - time.monotonic()) > 0:
+            time.sleep(left_s + random.uniform(0, _FIRST_PAUSE_S))
+
+
+PACE = Pace()
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

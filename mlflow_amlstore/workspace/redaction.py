@@ -7,7 +7,8 @@ import re
 _SECRETS = re.compile(
     r"amlk_[\w-]+"
     r"|eyJ[\w-]{5,}(?:\.[\w-]*)*"
-    r"|(?P<name>\b(?:sig|signature|token|access_token)(?:=|%3D)|\b(?:bearer|basic)\s+)[^\s&\"'<>,;\\]+",
+    r"|(?P<name>\b(?:sig|signature|token|\w+_token|client_secret|password)(?:=|%3D|[\"']\s*:\s*[\"'])"
+    r"|\b(?:bearer|basic)\s+|://(?=[^\s/@]*@))[^\s&\"'<>,;\\@]+",
     re.IGNORECASE,
 )
 _SIGNS = ("amlk_", "eyJ", "sig=", "token=")

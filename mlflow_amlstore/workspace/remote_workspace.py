@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from mlflow_amlstore.errors import ServiceUnreachable
 from mlflow_amlstore.records.types import ExperimentRecord, ModelRecord, ModelVersionRecord
 from mlflow_amlstore.workspace.connection import Connection, connection_of
-from mlflow_amlstore.workspace.credentials import Credential
 from mlflow_amlstore.workspace.patience import Patience
 from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
 from mlflow_amlstore.workspace.service_url import service_url_of
+from mlflow_amlstore.workspace.tokens.credentials import Credential
 from mlflow_amlstore.workspace.tracking_uri import REMOTE, REMOTE_PLAIN
 
 _PAGE = 1000
@@ -96,6 +96,16 @@ def open_service(service_url: str, credential: Credential | None = None) -> Remo
         raise ServiceUnreachable(service_url, "what answers there is no workspace service") from error
     except BearerRefused as error:
         raise ServiceUnreachable(service_url, "what answers there wants a login to say what it is") from error
+
+
+def remote_workspace_of(uri: str) -> RemoteWorkspace:
+    """The workspace that a remote tracking URI names, without asking anybody: not all tokens may ask what it is.
+
+    Raises TrackingUriInvalid.
+    """
+    connection = connection_of(uri)
+    _, _, subscription, _, group, *_, name = unquote(connection.workspace_path).split("/")
+    return RemoteWorkspace(connection, name, "", subscription, group, "")
 
 
 def _root_at(service_url: str, told: str) -> str:

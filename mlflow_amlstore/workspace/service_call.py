@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mlflow_amlstore.errors import InvalidValue, ServiceError, ServiceUnreachable, TokenRefused
-from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, Patience, retry_after_s
+from mlflow_amlstore.workspace.azure import roles
+from mlflow_amlstore.workspace.azure.limits import LIMITS_HEADER, NO_LIMITS
+from mlflow_amlstore.workspace.patience import PACE, RETRIED_STATUSES, THROTTLED, Patience, retry_after_s
 from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.transport import USER_AGENT, Answer, NoAnswer, send
 
@@ -19,7 +21,6 @@ _BASE_HEADERS = {
     "User-Agent": USER_AGENT,
     "Accept": "application/json",
     "Accept-Encoding": "identity",
-    "Content-Type": "application/json",
 }
 ERROR_CODE_HEADER = "x-amlstore-error-code"  # MLflow's code, where an answer's own form has no field for it
 CODES_BY_STATUS = {
@@ -62,13 +63,17 @@ class ServiceCall:
         params: Mapping[str, Any] | None = None,
         patience: Patience | None = None,
     ) -> None:
-        """Raises InvalidValue for a body that JSON can't hold."""
+        """`json_body` is what JSON can hold, or already its bytes. Raises InvalidValue for what it can't."""
         self._method, self._service_url, self._path = method, service_url, path
         self._target = f"{path}?{_query(params)}" if params else path
-        self._body = None if json_body is None else _encoded(json_body)
+        self._body = json_body if json_body is None or isinstance(json_body, bytes) else _encoded(json_body)
         self._patience = patience
+        self.has_no_limits = False
+        """Whether the service said so in its answer (`azure.limits`)."""
         request_id = uuid.uuid4().hex
         self._headers = {**_BASE_HEADERS, "X-Request-Id": request_id}
+        if self._body is not None:
+            self._headers["Content-Type"] = "application/json"
         if method != "GET":
             self._headers["Idempotency-Key"] = request_id
 
@@ -79,8 +84,11 @@ class ServiceCall:
         """
         headers = self._headers
         if bearer is not None:
+            if not bearer or not bearer.isascii() or any(map(str.isspace, bearer)) or not bearer.isprintable():
+                raise TokenRefused("The token at hand is empty, or has characters that no token has")
             headers["Authorization"] = f"Bearer {bearer}"
         while True:
+            PACE.wait(self._service_url)
             try:
                 answer = send(self._method, self._service_url, self._target, headers, self._body)
             except NoAnswer as error:
@@ -88,16 +96,21 @@ class ServiceCall:
                     raise ServiceUnreachable(self._service_url, error.problem) from None
                 continue
             if answer.status == 200:
+                self.has_no_limits = answer.headers.get(LIMITS_HEADER) == NO_LIMITS
                 return self._parsed(answer)
             refusal = self._error_of(answer)
-            is_passing = self._is_worth_retrying(answer, refusal)
-            if not is_passing or not self._pause(f"it answered {answer.status}", retry_after_s(answer.headers)):
+            asked_s, is_throttled = retry_after_s(answer.headers), answer.status == THROTTLED
+            if is_throttled and asked_s:
+                PACE.slow_down(self._service_url, asked_s)
+            if not self._is_worth_retrying(answer, refusal) or not self._pause(
+                f"it answered {answer.status}", asked_s, is_throttled
+            ):
                 raise refusal
 
-    def _pause(self, problem: str, asked_s: float | None = None) -> bool:
+    def _pause(self, problem: str, asked_s: float | None = None, is_throttled: bool = False) -> bool:
         if self._patience is None:
             self._patience = Patience(f"The workspace service {self._service_url}")
-        return self._patience.pause(problem, asked_s)
+        return self._patience.pause(problem, asked_s, is_throttled=is_throttled)
 
     def _is_worth_retrying(self, answer: Answer, error: Exception) -> bool:
         if answer.status not in RETRIED_STATUSES:
@@ -119,8 +132,12 @@ class ServiceCall:
         code, message = _code_and_message(answer)
         if answer.status == 401:
             return BearerRefused(message.removesuffix(f". {TokenRefused.WAY_OUT}") or "it answered 401")
+        if not message and answer.status == 404 and not answer.body:
+            message = f"It has no endpoint {self._method} {redact(self._path)}"  # as Azure ML says it, without a word
         if not message or 300 <= answer.status < 400:
             return ServiceUnreachable(self._service_url, _not_ours(answer))
+        if answer.status == 403 and (role := roles.advice(message)):
+            message = f"{message.rstrip('.')}. {role}"
         code = code or answer.headers.get(ERROR_CODE_HEADER, "")
         return ServiceError(code or CODES_BY_STATUS.get(answer.status, "INTERNAL_ERROR"), message, answer.status)
 
@@ -144,11 +161,15 @@ def _encoded(body: Any) -> bytes:
 
 
 def _code_and_message(answer: Answer) -> tuple[str, str]:
-    """MLflow's `{error_code, message}`, or Azure ML's `{error: {code, message}}`; empty where it is neither."""
+    """MLflow's code, where it is given, and the sentence; empty where the answer is none of the three forms:
+    MLflow's `{error_code, message}`, Azure's `{error: {code, message}}`, and the one of Azure ML's MLflow endpoints,
+    `{Error: {Code, Message}, error_code}`."""
     try:
         body = json.loads(answer.body)
         if isinstance(body.get("error"), dict):
             return "", redact(str(body["error"]["message"]))
+        if isinstance(body.get("Error"), dict):
+            return str(body.get("error_code", "")), redact(str(body["Error"]["Message"]))
         return str(body["error_code"]), redact(str(body["message"]))
     except (ValueError, KeyError, AttributeError):
         return "", ""

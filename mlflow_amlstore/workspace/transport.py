@@ -6,9 +6,13 @@ than a service takes to record a metric. What users tell `requests` by environme
 holds here too. Both are imported when the first request is made: an embedded workspace needs none.
 """
 
+import math
 import os
+import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -21,8 +25,11 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_TIMEOUT_S = 120.0  # MLflow's
+_RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_LARGEST_NUMBER = 1e6
 _KEPT_CONNECTIONS = 32
 _CA_VARIABLES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_CLIENT_CERTIFICATE_VARIABLE = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
 USER_AGENT = f"mlflow-amlstore/{__version__}"
 
 Headers = dict[str, str]
@@ -90,10 +97,14 @@ def open_stream(method: str, origin: str, target: str, headers: Headers) -> "url
 
 def no_answer(error: Exception) -> NoAnswer:
     """What became of a request, in a few words without an address."""
-    from urllib3.exceptions import ProxyError, SSLError
+    from urllib3.exceptions import LocationValueError, ProxyError, SSLError
     from urllib3.exceptions import TimeoutError as TimedOut
     from urllib3.util.ssl_match_hostname import CertificateError
 
+    if isinstance(error, LocationValueError):
+        return NoAnswer("the address of its proxy (HTTPS_PROXY) can't be used", is_lasting=True)
+    if isinstance(error, ProxyError):
+        return NoAnswer("the proxy that HTTPS_PROXY names didn't answer, or didn't let it through")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError | CertificateError):
@@ -102,6 +113,9 @@ def no_answer(error: Exception) -> NoAnswer:
                 "MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE to the CA's file",
                 is_lasting=True,
             )
+        if isinstance(cause, socket.gaierror):
+            known = "that of a private link is known in its own network alone"
+            return NoAnswer(f"its name can't be resolved ({cause.strerror}); {known}")
         if isinstance(cause, ConnectionRefusedError):
             return NoAnswer("connection refused")
         if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError):
@@ -111,27 +125,26 @@ def no_answer(error: Exception) -> NoAnswer:
         return NoAnswer("no answer in time")
     if isinstance(error, SSLError | ssl.SSLError):
         return NoAnswer("no TLS connection could be made; the address may need http:// or https:// instead")
-    if isinstance(error, ProxyError):
-        return NoAnswer("the proxy didn't let it through")
     return NoAnswer("the connection broke off")
 
 
 def timeout_s() -> float:
     """How long one request may take to be answered: MLflow's MLFLOW_HTTP_REQUEST_TIMEOUT."""
-    return _number_in("MLFLOW_HTTP_REQUEST_TIMEOUT", _DEFAULT_TIMEOUT_S)
+    return _number_in("MLFLOW_HTTP_REQUEST_TIMEOUT", _DEFAULT_TIMEOUT_S, least=0.001)
 
 
 def max_retries() -> int | None:
     """How often a request is sent again, where MLFLOW_HTTP_REQUEST_MAX_RETRIES says so."""
-    text = os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-    return None if text is None else int(_number_in("MLFLOW_HTTP_REQUEST_MAX_RETRIES", 7))
+    return None if _RETRIES_VARIABLE not in os.environ else int(_number_in(_RETRIES_VARIABLE, 7, least=0))
 
 
-def _number_in(variable: str, default: float) -> float:
+def _number_in(variable: str, default: float, least: float) -> float:
+    """A number that the environment gives, from `least` to what every library takes; the default where it is none."""
     try:
-        return max(0.0, float(os.environ[variable]))
+        number = float(os.environ[variable])
     except (KeyError, ValueError):
         return default
+    return default if math.isnan(number) or number < least else min(number, _LARGEST_NUMBER)
 
 
 _lock = threading.Lock()
@@ -183,15 +196,27 @@ def _tls_context() -> ssl.SSLContext:
         context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
     else:
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        given = next(
-            (os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)), requests.utils.DEFAULT_CA_BUNDLE_PATH
-        )
+        variable = next((name for name in _CA_VARIABLES if os.environ.get(name)), "")
+        given = os.environ.get(variable) or requests.utils.DEFAULT_CA_BUNDLE_PATH
         is_folder = Path(given).is_dir()
-        context.load_verify_locations(cafile=None if is_folder else given, capath=given if is_folder else None)
-    client_certificate = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+        with _readable(variable, given):
+            context.load_verify_locations(cafile=None if is_folder else given, capath=given if is_folder else None)
+    client_certificate = os.environ.get(_CLIENT_CERTIFICATE_VARIABLE)
     if client_certificate:
-        context.load_cert_chain(client_certificate)
+        with _readable(_CLIENT_CERTIFICATE_VARIABLE, client_certificate):
+            context.load_cert_chain(client_certificate, password="")  # nobody is asked for one
     return context
+
+
+@contextmanager
+def _readable(variable: str, path: str) -> Iterator[None]:
+    """Say which variable names a file that can't be used; asking again can't help then."""
+    try:
+        yield
+    except OSError as error:
+        is_content = isinstance(error, ssl.SSLError) or error.strerror is None
+        why = "it has no certificate, or not the key to it" if is_content else error.strerror
+        raise NoAnswer(f"{path!r}, which {variable} names, can't be used: {why}", is_lasting=True) from None
 
 
 def _new_pools_in_child() -> None:

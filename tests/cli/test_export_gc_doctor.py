@@ -25,7 +25,7 @@ def run_id(workspace: EmbeddedWorkspace) -> str:
     records.runs.log(
         "run1", points=[("m", 1.5, 0, 10), ("m", math.nan, 1, 11), ("m", -math.inf, 2, 12), ("n", 0.1, 0, 0)]
     )
-    records.metrics.log_columns("run1", "table", MetricKind.TABLE, {"x": [1, 2], "y": ["a", "b"]}, timestamp_ms=13)
+    records.metrics.log_values("run1", [("table", MetricKind.TABLE, {"x": [1.0, 2.0], "y": ["a", "b"]}, None, 13)])
     records.runs.log_inputs("run1", datasets=[DatasetInput(Dataset("d", "1", "http", "here", schema="{}"), {"c": "x"})])
     model_id = records.logged_models.create("0", name="model", source_run_id="run1").model_id
     records.runs.log_inputs("run1", models=[RunModel(ModelDirection.OUTPUT, model_id)])
@@ -208,6 +208,13 @@ def test_a_workspace_named_by_option_is_that_one_or_none(workspace: EmbeddedWork
 
     assert result.exit_code == 2
     assert f"No config.json found. Searched:\n  {below}" in result.err
+
+
+def test_doctor_says_that_no_plugin_has_the_name_that_was_chosen(amlstore: Amlstore) -> None:
+    result = amlstore("doctor", environment={"AMLSTORE_AZUREML_PLUGIN": "nonsense"})
+
+    assert result.exit_code == 1
+    assert "'nonsense' for AMLSTORE_AZUREML_PLUGIN: must be mlflow-amlstore or azureml-mlflow" in result.out
 
 
 def test_doctor_misses_contents_that_are_gone(workspace: EmbeddedWorkspace, amlstore: Amlstore, run_id: str) -> None:

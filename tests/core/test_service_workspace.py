@@ -14,9 +14,9 @@ import pytest
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, LoginNeeded, ServiceUnreachable
 from mlflow_amlstore.pytest_plugin import AmlstoreService
-from mlflow_amlstore.workspace.credentials import KeyCredential
 from mlflow_amlstore.workspace.opening import open_folder
-from mlflow_amlstore.workspace.stored_keys import announce_service
+from mlflow_amlstore.workspace.tokens.credentials import KeyCredential
+from mlflow_amlstore.workspace.tokens.stored_keys import announce_service
 from mlflow_amlstore.workspace.tracking_uri import parse
 
 
@@ -129,14 +129,14 @@ class TestFacts:
             records.experiments.create(f"e{number}", tags={"k": "v"})
         records.experiments.create("elsewhere", artifact_location="s3://bucket/x")
         records.models.create("iris", description="a flower", tags={"k": "v"})
-        version = records.models.create_version("iris", "s3://bucket/model", tags={"t": "1"})
-        records.models.set_alias("iris", "best", version.version)
+        records.models.create_version("iris", "s3://bucket/model", tags={"t": "1"})
         embedded = Workspace.create(service.folder)
-        assert workspace.experiments == embedded.experiments
+        assert {name: (found.id, found.tags) for name, found in workspace.experiments.items()} == {
+            name: (found.id, found.tags) for name, found in embedded.experiments.items()
+        }
         assert workspace.models.keys() == embedded.models.keys()
         model = workspace.models["iris"]
-        assert (model.description, model.tags, model.aliases) == ("a flower", {"k": "v"}, {"best": 1})
-        assert [(v.version, v.source, v.tags) for v in model.latest_versions] == [(1, "s3://bucket/model", {"t": "1"})]
+        assert (model.id, model.url, model.tags) == ("iris:1", "s3://bucket/model", {"t": "1"})
         assert workspace.webservices == {}
 
     def test_they_come_all_however_many(self, service: AmlstoreService, workspace: Workspace) -> None:

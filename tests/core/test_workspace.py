@@ -9,7 +9,7 @@ import pytest
 
 from mlflow_amlstore import core
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, NotSupported, WorkspaceNotFound
+from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, WorkspaceNotFound
 from mlflow_amlstore.workspace.opening import open_folder
 from mlflow_amlstore.workspace.tracking_uri import Issuer, parse
 
@@ -21,7 +21,7 @@ def write_config(folder: Path, **values: object) -> Path:
 
 
 def test_core_promises_what_it_names() -> None:
-    assert core.__all__ == ["Workspace"]
+    assert core.__all__ == ["Experiment", "Model", "Run", "Workspace"]
 
 
 class TestFromConfig:
@@ -75,17 +75,6 @@ class TestFromConfig:
         with pytest.raises(WorkspaceNotFound, match=f"No workspace in {tmp_path}/gone. Make one with `amlstore init"):
             Workspace.from_config(tmp_path)
 
-    def test_workspaces_elsewhere_are_refused_by_name(self, tmp_path: Path) -> None:
-        write_config(tmp_path, subscription_id="s", resource_group="g", workspace_name="cloudy")
-        with pytest.raises(
-            NotSupported, match="The Azure ML workspace 'cloudy' is not supported by mlflow-amlstore yet"
-        ):
-            Workspace.from_config(tmp_path)
-        with pytest.raises(NotSupported, match="cloudy"):
-            Workspace.get("cloudy", "s", "g")
-        with pytest.raises(NotSupported, match="cloudy"):
-            Workspace("s", "g", "cloudy")
-
 
 class TestEmbedded:
     def test_a_new_workspace_is_one_folder_whose_config_names_no_path(self, tmp_path: Path) -> None:
@@ -119,6 +108,7 @@ class TestEmbedded:
         for index in range(1005):
             records.experiments.create(f"e{index}")
         records.models.create("iris")
+        records.models.create_version("iris", "s3://bucket/model")
         assert len(workspace.experiments) == 1006
         assert list(workspace.models) == ["iris"]
 

@@ -11,6 +11,8 @@ from mlflow_amlstore.records.locations import (
     logged_model_container,
     run_container,
     split_location,
+    upload_container,
+    upload_of,
 )
 
 CLIMBING = [
@@ -135,23 +137,43 @@ def test_a_location_is_split_into_container_and_path() -> None:
     assert split_location("1/abc/artifacts/") == ("1/abc/artifacts", "")
     assert split_location("1/abc/artifacts/a/b") == ("1/abc/artifacts", "a/b")
     assert split_location("1/models/m-abc/artifacts/MLmodel") == ("1/models/m-abc/artifacts", "MLmodel")
+    assert upload_container("261121T100000-0123abcd") == "uploads/261121T100000-0123abcd/artifacts"
+    assert split_location("uploads/261121T100000-0123abcd/artifacts/m/x") == (
+        "uploads/261121T100000-0123abcd/artifacts",
+        "m/x",
+    )
     assert split_location("1/models/artifacts/x") == ("1/models/artifacts", "x")  # a run whose id is "models"
 
 
 @pytest.mark.parametrize(
     "location",
     ["", "1", "1/abc", "1/abc/files/x", "x/abc/artifacts", "1/../artifacts", "1/a b/artifacts", "../1/abc/artifacts",
-     "1/%2e%2e/artifacts/x", "1/abc/artifactsx", "1/models/x/artifacts"],
+     "1/%2e%2e/artifacts/x", "1/abc/artifactsx", "1/models/x/artifacts", "uploads/artifacts", "uploads/../artifacts",
+     "uploads/a.b/artifacts", "uploads/%2e%2e/artifacts/x", "uploads/a/b/artifacts", "uploads//artifacts"],
 )  # fmt: skip
 def test_a_location_that_names_no_container_is_refused(location: str) -> None:
-    with pytest.raises(PathUnsafe, match="must be EXPERIMENT/RUN/artifacts/… or EXPERIMENT/models/MODEL/artifacts/…"):
+    with pytest.raises(PathUnsafe, match="must be EXPERIMENT/RUN/artifacts/…, EXPERIMENT/models/"):
         split_location(location)
 
 
 @pytest.mark.parametrize("path", [path for path in CLIMBING + ABSOLUTE if path.strip("/")])
 def test_a_location_whose_path_leaves_its_container_is_refused(path: str) -> None:
-    with pytest.raises(PathUnsafe):
-        split_location(f"1/abc/artifacts/{path}")
+    for container in ("1/abc/artifacts", "uploads/abc/artifacts"):
+        with pytest.raises(PathUnsafe):
+            split_location(f"{container}/{path}")
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a.b", "-rf", "a b", "%2e%2e", "a\0", "ü", "x" * 101])
+def test_an_uploads_name_is_a_plain_word(name: str) -> None:
+    with pytest.raises(PathUnsafe, match="for upload: must be letters, digits, '-' and '_'"):
+        upload_container(name)
+
+
+def test_an_upload_is_told_from_other_containers() -> None:
+    assert upload_of(upload_container("260101T000000-0a1b2c3d")) == "260101T000000-0a1b2c3d"
+    assert upload_of(run_container("1", "uploads")) is None
+    assert upload_of("uploads/x/artifacts/y") == "x"
+    assert upload_of("uploads/../artifacts") is None
 
 
 REFUSED_EVERYWHERE = [

@@ -12,6 +12,8 @@ from mlflow_amlstore.errors import SchemaTooNew, StorageFailed, WorkspaceCorrupt
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import CURRENT_REVISION, create_database, run_migrations, upgrade_database
+from mlflow_amlstore.records.sql.record_store import SqlRecordStore
+from mlflow_amlstore.records.types import MetricKind, MetricRecord
 
 
 def _execute(folder: Path, script: str) -> None:
@@ -57,6 +59,31 @@ def test_a_workspace_of_the_first_schema_is_brought_up_to_date_with_its_files(tm
     assert _query(tmp_path, "SELECT count(*) FROM keys") == [(0,)]
 
 
+def test_lists_of_the_second_schema_go_on_where_they_ended(tmp_path: Path) -> None:
+    _execute(tmp_path, "PRAGMA journal_mode = WAL")
+    database = Database(tmp_path)
+    with database.write() as connection:
+        run_migrations(connection, "0002")
+    _execute(
+        tmp_path,
+        """
+        INSERT INTO workspace VALUES ('w', 1);
+        INSERT INTO experiments (experiment_id, name, created_ms, updated_ms) VALUES (0, 'Default', 1, 1);
+        INSERT INTO runs (run_pk, run_id, experiment_id, name, status, user_id, created_ms)
+        VALUES (1, 'run', 0, 'run', 'Running', '', 1);
+        INSERT INTO series VALUES (1, 'l', 'l', '', 'list', 1, 5, 8.0, 0, 1);
+        INSERT INTO points VALUES (1, 0, 5, 7.0, 0, 1, NULL), (1, 1, 5, 8.0, 0, 2, NULL);
+        """,
+    )
+
+    upgrade_database(database)
+    records = SqlRecordStore(database)
+    records.metrics.log_values("run", [("l", MetricKind.LIST, {"": [9.0]}, None, 6)])
+
+    assert records.metrics.list_metrics("run") == [MetricRecord("l", MetricKind.LIST, {"": [7.0, 8.0, 9.0]})]
+    assert [point.step for point in records.metrics.history("run", "l").items] == [0, 1, 2]
+
+
 def test_creating_twice_changes_nothing(tmp_path: Path) -> None:
     create_database(Database(tmp_path))
     before = _query(tmp_path, "SELECT * FROM workspace")
@@ -97,7 +124,7 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
             "CREATE TABLE alembic_version (version_num); CREATE TABLE workspace (workspace_id);"
             "INSERT INTO alembic_version VALUES ('9999')",
             SchemaTooNew,
-            "has schema 9999, which is newer than the 0002 that this release knows",
+            "has schema 9999, which is newer than the 0003 that this release knows",
         ),
     ],
 )

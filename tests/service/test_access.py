@@ -17,13 +17,16 @@ from mlflow_amlstore.service.routing import Area, Route
 if TYPE_CHECKING:
     from tests.service.conftest import Service
 
-OPEN = {"/health", "/health/live", "/health/ready", "/discovery"}
+OPEN = {"/health", "/health/live", "/health/ready", "/discovery", "/metadata/endpoints"}
 PREFIX = {
     Area.ROOT: [""],
     Area.MLFLOW: ["", "/mlflow/v1.0{workspace}", "/mlflow/v2.0{workspace}"],
     Area.HISTORY: ["/history/v1.0{workspace}"],
     Area.ARTIFACT: ["/artifact/v2.0{workspace}"],
+    Area.METRIC: ["/metric/v2.0{workspace}"],
+    Area.CONTENT: ["/content/v1.0{workspace}", "/content/v2.0{workspace}"],
     Area.BLOB: [BLOB_PREFIX],
+    Area.ARM: [""],
 }
 FILL = {"location:path": "0/run/artifacts/x"}
 guarded = [route for route in ROUTES if route.access is not Access.PUBLIC]
@@ -58,7 +61,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_only_health_and_discovery_are_open() -> None:
+def test_only_health_and_what_finds_the_workspace_are_open() -> None:
     assert {route.path for route in ROUTES if route.access is Access.PUBLIC} == OPEN
 
 

@@ -191,7 +191,8 @@ def test_files_by_origin_and_container_are_the_runs(run: Run) -> None:
 @pytest.mark.parametrize(
     ("container", "status", "words"),
     [
-        ("LocalUpload/261121T100000-0123abcd", 501, "origin 'LocalUpload'"),
+        ("Dataset/261121T100000-0123abcd", 501, "origin 'Dataset'"),
+        ("LocalUpload/a.b", 400, "for upload: must be letters"),
         ("ExperimentRun/dcid.unknown", 404, "Run 'unknown' not found"),
         ("ExperimentRun/unknown", 404, "dcid.RUN_ID"),
     ],

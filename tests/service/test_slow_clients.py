@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -14,7 +15,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mlflow_amlstore import pytest_plugin
 from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 resource = pytest.importorskip("resource")
@@ -32,11 +32,15 @@ main()
 """
 
 
-@pytest.fixture
-def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmlstoreService]:
+class ImpatientService(AmlstoreService):
     """A service that waits half a second where others wait ten or sixty."""
-    monkeypatch.setattr(pytest_plugin, "_AMLSTORE", (*pytest_plugin._AMLSTORE[:2], IMPATIENT))
-    with AmlstoreService(tmp_path / "impatient") as running:
+
+    command = (sys.executable, "-c", IMPATIENT)
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[AmlstoreService]:
+    with ImpatientService(tmp_path / "impatient") as running:
         yield running
 
 

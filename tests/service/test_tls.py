@@ -179,6 +179,19 @@ class TestAService:
             done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
             assert "[1.0]" in done.stdout.splitlines(), done.stderr
 
+    def test_doesnt_wait_for_the_goodbye_of_idle_clients(self, start_service: Callable[..., AmlstoreService]) -> None:
+        running = start_service("--tls", "self-signed")
+        context = ssl.create_default_context(cafile=running.ca)
+        address = urlsplit(running.url)
+        with (
+            socket.create_connection((address.hostname or "", address.port or 0)) as plain,
+            context.wrap_socket(plain, server_hostname=address.hostname) as idle,
+        ):
+            idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert idle.recv(1000).startswith(b"HTTP/1.1 200")
+            running.stop()
+        assert "timeout graceful shutdown exceeded" not in running.log.read_text()
+
     def test_takes_the_users_own(self, start_service: Callable[..., AmlstoreService], folder: Path) -> None:
         made = tls.self_signed(["127.0.0.1"], folder)
         service = start_service("--tls-cert", str(made.chain))

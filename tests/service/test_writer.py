@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,10 +106,13 @@ def test_what_waits_when_the_writer_is_stopped_is_written_first(records: RecordS
 def test_what_arrives_together_is_one_transaction(records: RecordStore) -> None:
     run_id = records.runs.create("0").info.run_id
     committed: list[int] = []
+    own: list[int] = []
 
     def look_then_log(name: str) -> Callable[[], bytes]:
         def apply() -> bytes:
-            committed.append(len(records.runs.get(run_id).params))  # readers see what is committed, and no more
+            with ThreadPoolExecutor() as others:  # which see what is committed, and no more
+                committed.append(len(others.submit(records.runs.get, run_id).result().params))
+            own.append(len(records.runs.get(run_id).params))
             return log_param(records, run_id, name)()
 
         return apply
@@ -117,7 +121,7 @@ def test_what_arrives_together_is_one_transaction(records: RecordStore) -> None:
         return await asyncio.gather(*[writer.write(look_then_log(name)) for name in "abc"])
 
     assert run(records, use) == [b"a", b"b", b"c"]
-    assert committed == [0, 0, 0]
+    assert (committed, own) == ([0, 0, 0], [0, 1, 2])
     assert len(records.runs.get(run_id).params) == 3
 
 

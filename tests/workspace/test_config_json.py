@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, NotSupported, WorkspaceNotFound
+from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, WorkspaceNotFound
 from mlflow_amlstore.workspace.config_json import find_config, read_config, write_config
 
 AZURE = {"subscription_id": "sub", "resource_group": "group", "workspace_name": "azure"}
@@ -97,8 +97,6 @@ def test_the_portals_download_is_read(tmp_path: Path) -> None:
 
     assert (config.subscription_id, config.resource_group, config.workspace_name) == ("sub", "group", "azure")
     assert config.folder is None
-    with pytest.raises(NotSupported, match="The Azure ML workspace 'azure' is not supported by mlflow-amlstore yet"):
-        Workspace.from_config(tmp_path)
 
 
 # What Hugging Face's transformers keep under the same name, shortened.

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from mlflow_amlstore.errors import InvalidValue, LoginNeeded, NotAllowed, ServiceUnreachable, TokenRefused
-from mlflow_amlstore.workspace.credentials import AccessToken, Credential, KeyCredential, find_credential
 from mlflow_amlstore.workspace.service_url import same_machine_form, service_url_of
-from mlflow_amlstore.workspace.stored_keys import (
+from mlflow_amlstore.workspace.tokens.credentials import AccessToken, Credential, KeyCredential, find_credential
+from mlflow_amlstore.workspace.tokens.stored_keys import (
     announce_service,
     find_key,
     forget_key,
@@ -119,7 +119,7 @@ class TestFinding:
             "import importlib.util as util\n"
             "find = util.find_spec\n"
             "util.find_spec = lambda name, *more: None if name == 'keyring' else find(name, *more)\n"
-            "from mlflow_amlstore.workspace.stored_keys import find_key, save_key\n"
+            "from mlflow_amlstore.workspace.tokens.stored_keys import find_key, save_key\n"
             f"print(save_key({URL!r}, {SECRET!r})); print(find_key({URL!r}))"
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import pytest
 
 from mlflow_amlstore.errors import LoginNeeded, TokenRefused
 from mlflow_amlstore.workspace.connection import Connection
-from mlflow_amlstore.workspace.credentials import KeyCredential
+from mlflow_amlstore.workspace.tokens.credentials import KeyCredential
 from mlflow_amlstore.workspace.tracking_uri import parse
 
 Connect = Callable[..., Connection]
@@ -88,13 +88,13 @@ class TestBeforeItEnds:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system doesn't fork")
     def test_a_forked_child_renews_for_itself(self, service: Any, connect: Connect) -> None:
-        service.lifetime_s = 1.5
+        service.lifetime_s = 6  # so that a third of it is time enough for a renewal where much else runs
         connection = connect()
         connection.request("GET", "/api/a")
         pid = os.fork()
         if pid == 0:
             try:
-                time.sleep(3)
+                time.sleep(7)
                 connection.request("GET", "/api/child")
                 os._exit(0)
             finally:

@@ -22,10 +22,11 @@ from mlflow_amlstore.records.search.grammar import (
 )
 from mlflow_amlstore.records.search.lexer import Kind, Token, check_characters
 from mlflow_amlstore.records.search.named_values import NamedValues, compare_number, number_or_null, number_sort_terms
-from mlflow_amlstore.records.search.paging import SortTerm, check_max_results, fetch_page
+from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.search.parser import Comparison, parse_filter
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
 from mlflow_amlstore.records.types import OrderTerm, View
+from mlflow_amlstore.records.validation import check_max_results
 
 DEFAULT_MAX_LOGGED_MODELS = 100  # `mlflow.store.tracking.SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT`
 

@@ -19,10 +19,11 @@ from mlflow_amlstore.records.search.grammar import (
 )
 from mlflow_amlstore.records.search.named_values import NamedValues
 from mlflow_amlstore.records.search.ordering import parse_order_by
-from mlflow_amlstore.records.search.paging import SortTerm, check_max_results, fetch_page
+from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.search.parser import Comparison, parse_filter
 from mlflow_amlstore.records.search.sql import compare, in_view
 from mlflow_amlstore.records.types import View
+from mlflow_amlstore.records.validation import check_max_results
 
 MAX_MODELS = 1000  # `mlflow.store.model_registry.SEARCH_REGISTERED_MODEL_MAX_RESULTS_THRESHOLD`
 MAX_VERSIONS = 200_000  # `mlflow.store.model_registry.SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD`

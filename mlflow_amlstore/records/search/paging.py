@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, UnaryExpression, and_, false, or_
 
-from mlflow_amlstore.errors import InvalidValue, PageTokenInvalid
+from mlflow_amlstore.errors import PageTokenInvalid
 
 Key = tuple[str | int | float | None, ...]
 
@@ -130,12 +130,3 @@ def _is_key_value(value: object) -> bool:
     if isinstance(value, str):
         return not any("\ud800" <= character <= "\udfff" for character in value)
     return value is None
-
-
-def check_max_results(max_results: object, limit: int | None = None) -> int:
-    """A page's size: a positive integer, at most `limit` where there is one. Raises InvalidValue."""
-    if not isinstance(max_results, int) or isinstance(max_results, bool) or max_results < 1:
-        raise InvalidValue("max_results", max_results, "must be a positive integer")
-    if limit is not None and max_results > limit:
-        raise InvalidValue("max_results", max_results, f"must be at most {limit}; ask for more pages")
-    return max_results

@@ -6,55 +6,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, Text, case, cast, exists, literal, select
 
 from mlflow_amlstore.records import tables
-from mlflow_amlstore.records.search.grammar import (
-    NUMBER_RULE,
-    TEXT_OR_LIST_RULE,
-    TEXT_OR_NULL_RULE,
-    TEXT_RULE,
-    Entity,
-    Grammar,
-    Vocabulary,
-    same,
-)
+from mlflow_amlstore.records.search.grammar import Entity
 from mlflow_amlstore.records.search.named_values import NamedValues
 from mlflow_amlstore.records.search.ordering import Ordering, parse_order_by
-from mlflow_amlstore.records.search.paging import SortTerm, check_max_results, fetch_page
+from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.search.parser import Comparison, parse_filter
+from mlflow_amlstore.records.search.run_grammar import GRAMMAR, ORDER_VOCABULARY
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
 from mlflow_amlstore.records.status import MLFLOW_STATUS
 from mlflow_amlstore.records.types import View
+from mlflow_amlstore.records.validation import MAX_RUNS, check_max_results
 
-MAX_RUNS = 50_000  # `mlflow.store.tracking.SEARCH_MAX_RESULTS_THRESHOLD`
 DATASET_CONTEXT_TAG = "mlflow.data.context"
-
-_WORDS = {
-    **dict.fromkeys(("metric", "metrics"), Entity.METRIC),
-    **dict.fromkeys(("parameter", "parameters", "param", "params"), Entity.PARAM),
-    **dict.fromkeys(("tag", "tags"), Entity.TAG),
-    **dict.fromkeys(("attribute", "attributes", "attr", "run"), Entity.ATTRIBUTE),
-}
-_ATTRIBUTES = {
-    **same("run_id", "run_name", "user_id", "status", "start_time", "end_time", "artifact_uri"),
-    **dict.fromkeys(("created", "Created"), "start_time"),
-}
-_ORDER_VOCABULARY = Vocabulary(_WORDS, {Entity.ATTRIBUTE: _ATTRIBUTES})
-_GRAMMAR = Grammar(
-    Vocabulary(
-        {**_WORDS, **dict.fromkeys(("dataset", "datasets"), Entity.DATASET)},
-        {
-            Entity.ATTRIBUTE: {**_ATTRIBUTES, **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name")},
-            Entity.DATASET: same("name", "digest", "context"),
-        },
-    ),
-    {
-        Entity.METRIC: NUMBER_RULE,
-        Entity.PARAM: TEXT_OR_NULL_RULE,
-        Entity.TAG: TEXT_OR_NULL_RULE,
-        Entity.DATASET: TEXT_OR_LIST_RULE,
-        Entity.ATTRIBUTE: TEXT_RULE,
-    },
-    {"start_time": NUMBER_RULE, "end_time": NUMBER_RULE, "run_id": TEXT_OR_LIST_RULE},
-)
 
 _NAMED: dict[Entity, Table] = {
     Entity.METRIC: tables.series,
@@ -85,18 +48,18 @@ def page_of_runs(
     max_results: int | None,
     page_token: str | None,
 ) -> tuple[list[Row[Any]], str | None]:
-    """Return a page of `tables.runs` rows, by default the latest started first; all rows if `max_results` is None.
+    """Return a page of rows of `tables.RUN_FACTS`, by default the latest started first; all if `max_results` is None.
 
     Raises FilterInvalid, InvalidValue, PageTokenInvalid.
     """
     limit = None if max_results is None else check_max_results(max_results, MAX_RUNS)
-    comparisons = parse_filter(filter, _GRAMMAR)
-    orderings = parse_order_by(order_by, _ORDER_VOCABULARY)
+    comparisons = parse_filter(filter, GRAMMAR)
+    orderings = parse_order_by(order_by, ORDER_VOCABULARY)
     named = NamedValues(tables.runs, _NAMED)
     conditions = [_condition(comparison, named) for comparison in comparisons]
     terms = _sort_terms(orderings, named)
     statement = (
-        select(*_RUN)
+        select(*tables.RUN_FACTS)
         .select_from(named.add_to(tables.runs))
         .where(in_experiments(_RUN.experiment_id, experiment_keys), *in_view(tables.runs, view), *conditions)
     )

@@ -71,6 +71,13 @@ class BulkStatement:
         return known
 
 
+def numbered(columns: Sequence[str], count: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Bound values for `count` rows of a `BulkStatement`, and their names in order."""
+    names = [[f"{name}_{row}" for name in columns] for row in range(count)]
+    values: list[dict[str, Any]] = [dict(zip(columns, map(bindparam, row), strict=True)) for row in names]
+    return values, [name for row in names for name in row]
+
+
 def keys_in() -> Select[tuple[int]]:
     """A subquery of the integer keys given as one value named `keys` (see `key_list`): a list of any length."""
     return select(func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from mlflow_amlstore.errors import AlreadyExists, Deleted, InvalidState, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.locations import check_artifact_location
-from mlflow_amlstore.records.search import page_of_experiments
+from mlflow_amlstore.records.search.experiments import page_of_experiments
 from mlflow_amlstore.records.sql.driver_statement import key_list
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import experiment_tags, experiments, runs

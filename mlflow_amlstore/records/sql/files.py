@@ -8,6 +8,7 @@ Content may come from a stream, in chunks that somebody hands over, or in blocks
 
 import errno
 import hashlib
+import json
 import mimetypes
 import os
 import re
@@ -17,13 +18,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, bindparam, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import (
+    AlreadyExists,
     InvalidValue,
     NotFound,
     PathUnsafe,
@@ -31,10 +34,11 @@ from mlflow_amlstore.errors import (
     TransferBroken,
     WorkspaceCorrupt,
 )
-from mlflow_amlstore.records.database import Database, storage_error
+from mlflow_amlstore.records.database import Database, driver_connection, storage_error
 from mlflow_amlstore.records.folders import children_of
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
 from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks, write_whole
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.records.types import FileListing, FileRecord
 
@@ -232,6 +236,16 @@ class SqlFiles:
             check_path(record.path)  # the database may come from anywhere, and callers make local paths of these
         return records
 
+    def name_again(self, container: str, items: Sequence[tuple[str, str, str]]) -> None:
+        _check_container(container)
+        now = self._database.now_ms()
+        with self._database.write() as connection:
+            for path, source, source_path in items:
+                record = self._get(source, source_path)
+                replaced = _name_content(connection, container, replace(record, path=path, modified_ms=now))
+                if replaced:
+                    raise AlreadyExists("file", path)
+
     def delete(self, container: str, path: str = "") -> int:
         _check_container(container)
         chosen = files.c.container == container
@@ -371,7 +385,9 @@ def _is_link(what: str, path: Path) -> PathUnsafe:
 
 def _check_container(container: str) -> None:
     if split_location(container) != (container, ""):
-        raise PathUnsafe("container", container, "must name a run's or a logged model's files, without a path")
+        raise PathUnsafe(
+            "container", container, "must name the files of a run, a logged model or an upload, without a path"
+        )
 
 
 def _guess_type(path: str) -> str:
@@ -433,39 +449,49 @@ def _at_or_under(path: str) -> ColumnElement[bool]:
 
 def _name_content(connection: Connection, container: str, record: FileRecord) -> list[str]:
     """Give a file's name its content; return the hash of the content it had. A name is a file or a folder, not both."""
-    column = files.c
+    driver = driver_connection(connection)
     parts = record.path.split("/")
-    folders = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
-    clash = connection.execute(
-        select(column.path)
-        .where(
-            column.container == container,
-            or_(
-                column.path.in_(folders),
-                and_(column.path > f"{record.path}/", column.path < f"{record.path}0"),
-            ),
-        )
-        .limit(1)
-    ).scalar()
+    folders = json.dumps(["/".join(parts[:depth]) for depth in range(1, len(parts))])
+    clash = _SELECT_CLASH.run(driver, container, folders, f"{record.path}/", f"{record.path}0").fetchone()
     if clash is not None:
-        raise InvalidValue("artifact path", record.path, f"{clash!r} exists, and a path is either a file or a folder")
-    known = connection.execute(
-        select(column.sha256).where(column.container == container, column.path == record.path)
-    ).scalars()
-    replaced = list(known)
-    statement = upsert(files).values(
-        container=container,
-        path=record.path,
-        size_bytes=record.size_bytes,
-        sha256=record.sha256,
-        content_type=record.content_type,
-        modified_ms=record.modified_ms,
-        md5=record.md5,
-    )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["container", "path"],
-            set_={name: statement.excluded[name] for name in _CONTENT_COLUMNS},
+        raise InvalidValue(
+            "artifact path", record.path, f"{clash[0]!r} exists, and a path is either a file or a folder"
         )
+    replaced = [sha256 for (sha256,) in _SELECT_HASH.run(driver, container, record.path)]
+    _UPSERT.run(
+        driver,
+        container,
+        record.path,
+        record.size_bytes,
+        record.sha256,
+        record.content_type,
+        record.modified_ms,
+        record.md5,
     )
     return replaced
+
+
+def _select_clash() -> DriverStatement:
+    column = files.c
+    folders = select(func.json_each(bindparam("folders", type_=Text)).table_valued("value").c.value)
+    under = and_(column.path > bindparam("first"), column.path < bindparam("last"))
+    clash = select(column.path).where(column.container == bindparam("container"), or_(column.path.in_(folders), under))
+    return DriverStatement(clash, "container", "folders", "first", "last")
+
+
+def _upsert() -> DriverStatement:
+    names = ("container", "path", *_CONTENT_COLUMNS)
+    insert = upsert(files).values({name: bindparam(name) for name in names})
+    statement = insert.on_conflict_do_update(
+        index_elements=["container", "path"], set_={name: insert.excluded[name] for name in _CONTENT_COLUMNS}
+    )
+    return DriverStatement(statement, *names)
+
+
+_SELECT_CLASH = _select_clash()
+_SELECT_HASH = DriverStatement(
+    select(files.c.sha256).where(files.c.container == bindparam("container"), files.c.path == bindparam("path")),
+    "container",
+    "path",
+)
+_UPSERT = _upsert()

@@ -1,34 +1,63 @@
 """Metric histories in SQL: implements `records.store.Metrics`."""
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, tuple_
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
 
-from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.search.paging import (
     SortTerm,
     after_key,
-    check_max_results,
     decode_token,
     encode_token,
     query_fingerprint,
 )
-from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, run_query
-from mlflow_amlstore.records.sql.run_log import active_run
-from mlflow_amlstore.records.sql.series_ids import series_ids
-from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, runs, series
-from mlflow_amlstore.records.types import MetricKind, MetricPoint, MetricRecord, Page, PointColumns
-from mlflow_amlstore.records.validation import MAX_INT64, check_integer, check_name, check_number
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_list, keys_in, run_query
+from mlflow_amlstore.records.sql.logged_values import LoggedGroup, read_cell
+from mlflow_amlstore.records.tables import NUMBER, TEXT, points, runs, series
+from mlflow_amlstore.records.types import (
+    Cell,
+    LoggedTuple,
+    LoggedValues,
+    MetricKind,
+    MetricPoint,
+    MetricRecord,
+    Page,
+    PointColumns,
+)
+from mlflow_amlstore.records.validation import check_integer, check_max_results
 
 _NAN = float("nan")
+_KINDS = {kind.value: kind for kind in MetricKind}
 _BY_TIME = (points.c.timestamp_ms, points.c.step, points.c.value, points.c.value_type, points.c.seq)
 _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
+
+
+_CELL = (points.c.value, points.c.value_type, points.c.text, points.c.step, points.c.timestamp_ms, points.c.seq)
+_ORDERS = {
+    "by_time": (points.c.timestamp_ms, points.c.seq, points.c.step, points.c.value),  # of scalars
+    "by_seq": (points.c.seq, points.c.timestamp_ms, points.c.step, points.c.value),  # of all else
+}
+
+
+def _in_both_orders(*columns: ColumnElement[Any]) -> dict[str, DriverStatement]:
+    of_series = select(*columns).where(points.c.series_id == bindparam("series"))
+    return {name: DriverStatement(of_series.order_by(*order), "series") for name, order in _ORDERS.items()}
+
+
+_SELECT_CELLS = _in_both_orders(*_CELL)
+_SELECT_VALUES = _in_both_orders(points.c.value)
+_SELECT_SPECIAL = DriverStatement(
+    select(literal_column("1")).where(
+        points.c.series_id == bindparam("series"),
+        (points.c.value_type != literal_column(str(NUMBER))) | points.c.text.is_not(None),
+    ),
+    "series",
+)
 
 
 class SqlMetrics:
@@ -103,81 +132,90 @@ class SqlMetrics:
             sampled[max_results - 1 :] = ends
         return sampled
 
-    def log_columns(
-        self,
-        run_id: str,
-        name: str,
-        kind: MetricKind,
-        columns: Mapping[str, Iterable[float | str]],
-        *,
-        timestamp_ms: int | None = None,
-    ) -> None:
-        check_name("metric", name)
-        values = {column: list(cells) for column, cells in columns.items()}
-        _check_columns(name, kind, values)
-        now = self._database.now_ms() if timestamp_ms is None else check_integer("timestamp", timestamp_ms, minimum=0)
+    def log_values(self, run_id: str, logged: Iterable[LoggedValues | LoggedTuple]) -> None:
+        group = LoggedGroup(logged)
         with self._database.write() as connection:
-            run_key = active_run(driver_connection(connection), run_id)
-            _check_kind(connection, run_key, name, kind)
-            first = _next_position(connection, run_key, name)
-            for column, cells in values.items():
-                key = _series_key(connection, run_key, name, column, kind)
-                rows = [_cell_row(key, first + index, now, cell) for index, cell in enumerate(cells)]
-                if rows:
-                    connection.execute(insert(points), rows)
-                _set_latest(connection, key, rows)
+            group.write(connection, run_id)
 
-    def list_metrics(self, run_id: str) -> list[MetricRecord]:
-        column = series.c
-        by_time = case((column.kind == MetricKind.SCALAR.value, points.c.timestamp_ms), else_=0)
-        statement = (
-            select(
-                column.metric,
-                column.column_name,
-                column.kind,
-                points.c.seq,
-                points.c.value,
-                points.c.value_type,
-                points.c.text,
-            )
-            .select_from(runs.join(series, column.run_pk == runs.c.run_pk).outerjoin(points))
-            .where(runs.c.run_id == run_id)
-            .order_by(column.series_id, by_time, points.c.seq, points.c.timestamp_ms, points.c.step, points.c.value)
-        )
-        # MLflow may have logged a scalar under a table's name: those are two metrics.
-        kinds: dict[tuple[str, bool], MetricKind] = {}
-        found: dict[tuple[str, bool], dict[str, list[_Cell]]] = defaultdict(lambda: defaultdict(list))
+    def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         with self._database.read() as connection:
-            for metric, column_name, kind, seq, value, value_type, text in connection.execute(statement):
-                metric_key = (metric, column_name == "")
-                kinds.setdefault(metric_key, MetricKind(kind))
-                cells = found[metric_key][column_name]
-                if seq is not None:  # None: a column without cells
-                    cells.append((seq, text if value_type == TEXT else _NAN if value_type == NAN else value))
-        return [
-            MetricRecord(key[0], kind, _plain(found[key]) if key[1] else _aligned(found[key]))
-            for key, kind in kinds.items()
-        ]
+            found = _series_of_metrics(driver_connection(connection), run_id, None)
+        return [(name, columns[0].kind) for (name, _), columns in found.items()]
+
+    def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
+        vector = _timed_vector if with_times else _vector
+        with self._database.read() as connection:
+            driver = driver_connection(connection)
+            found = _series_of_metrics(driver, run_id, name)
+            return [
+                _grid(driver, metric, columns) if is_grid else vector(driver, metric, columns[0])
+                for (metric, is_grid), columns in found.items()
+            ]
 
 
-_Cell = tuple[int, float | str]  # its `seq`, and what is in it
+class _Column(NamedTuple):
+    """One series of a metric: a grid's has a name, a vector's none."""
+
+    name: str
+    kind: MetricKind
+    series_id: int
 
 
-def _plain(columns: Mapping[str, Sequence[_Cell]]) -> dict[str, list[float | str]]:
-    return {name: [value for _, value in cells] for name, cells in columns.items()}
+_Row = tuple[int, int]  # a row's `seq`, and which it is of those that have it
 
 
-def _aligned(columns: Mapping[str, Sequence[_Cell]]) -> dict[str, list[float | str]]:
+def _series_of_metrics(
+    driver: sqlite3.Connection, run_id: str, name: str | None
+) -> dict[tuple[str, bool], list[_Column]]:
+    """The series of each metric of a run, by its name and whether it is a grid: MLflow may have logged a scalar under a
+    table's name, and those are two metrics. In the order that they came."""
+    column = series.c
+    statement = (
+        select(column.metric, column.column_name, column.kind, column.series_id)
+        .join(runs, column.run_pk == runs.c.run_pk)
+        .where(runs.c.run_id == run_id)
+        .order_by(column.series_id)
+    )
+    if name is not None:
+        statement = statement.where(column.metric == name)
+    found: dict[tuple[str, bool], list[_Column]] = {}
+    for metric, column_name, kind, series_id in run_query(driver, statement):
+        found.setdefault((metric, column_name != ""), []).append(_Column(column_name, _KINDS[kind], series_id))
+    return found
+
+
+def _vector(driver: sqlite3.Connection, name: str, column: _Column) -> MetricRecord:
+    """Without times: most series are numbers alone, and of those only the values are fetched."""
+    if _SELECT_SPECIAL.run(driver, column.series_id).fetchone() is not None:
+        return _timed_vector(driver, name, column)
+    order = "by_time" if column.kind is MetricKind.SCALAR else "by_seq"
+    rows = _SELECT_VALUES[order].run(driver, column.series_id)
+    return MetricRecord(name, column.kind, {"": [value for (value,) in rows]})
+
+
+def _timed_vector(driver: sqlite3.Connection, name: str, column: _Column) -> MetricRecord:
+    order = "by_time" if column.kind is MetricKind.SCALAR else "by_seq"
+    rows = _SELECT_CELLS[order].run(driver, column.series_id).fetchall()
+    cells = [read_cell(*row[:3]) for row in rows]
+    return MetricRecord(name, column.kind, {"": cells}, [row[3] for row in rows], [row[4] for row in rows])
+
+
+def _grid(driver: sqlite3.Connection, name: str, columns: Sequence[_Column]) -> MetricRecord:
     """The columns of rows or a table, with NaN for a cell that a row lacks."""
-    by_row: dict[str, dict[tuple[int, int], float | str]] = {}
-    for name, cells in columns.items():
+    by_row: dict[str, dict[_Row, Cell]] = {}
+    times: dict[_Row, tuple[int, int]] = {}
+    for column in columns:
         seen: Counter[int] = Counter()
-        placed = by_row[name] = {}
-        for seq, value in cells:
-            placed[seq, seen[seq]] = value  # points that MLflow logged into a column all have seq 0
+        placed = by_row[column.name] = {}
+        for value, value_type, text, step, timestamp_ms, seq in _SELECT_CELLS["by_seq"].run(driver, column.series_id):
+            row = (seq, seen[seq])  # points that MLflow logged into a column all have seq 0
             seen[seq] += 1
-    rows = sorted({row for placed in by_row.values() for row in placed})
-    return {name: [placed.get(row, _NAN) for row in rows] for name, placed in by_row.items()}
+            placed[row] = read_cell(value, value_type, text)
+            times.setdefault(row, (step, timestamp_ms))
+    rows = sorted(times)
+    cells = {column: [placed.get(row, _NAN) for row in rows] for column, placed in by_row.items()}
+    steps, times_ms = [times[row][0] for row in rows], [times[row][1] for row in rows]
+    return MetricRecord(name, columns[0].kind, cells, steps, times_ms)
 
 
 def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]:
@@ -200,95 +238,3 @@ def _points(connection: Connection, statement: Select[Any], name: str) -> list[M
 
 def _to_points(name: str, rows: Sequence[tuple[Any, ...]]) -> list[MetricPoint]:
     return [MetricPoint(name, row[0] if row[3] == NUMBER else _NAN, row[1], row[2]) for row in rows]
-
-
-def _check_columns(name: str, kind: MetricKind, values: Mapping[str, Sequence[float | str]]) -> None:
-    if not values:
-        raise InvalidValue(f"metric {name!r}", values, "must have at least one column")
-    is_plain = kind in (MetricKind.SCALAR, MetricKind.LIST)
-    if is_plain != (list(values) == [""]):
-        raise InvalidValue(
-            f"metric {name!r}", list(values), 'a list has one column, ""; rows and tables have named ones'
-        )
-    lengths = {column: len(cells) for column, cells in values.items()}
-    if len(set(lengths.values())) > 1:
-        raise InvalidValue(f"metric {name!r}", lengths, "columns must be of equal length")
-    for column in values:
-        if column:
-            check_name(f"column of metric {name!r}", column)
-
-
-def _check_kind(connection: Connection, run_key: int, name: str, kind: MetricKind) -> None:
-    """A name stays what it was first logged as; only rows and tables are one."""
-    column = series.c
-    known = connection.execute(
-        select(column.kind).where(column.run_pk == run_key, column.metric == name).order_by(column.series_id).limit(1)
-    ).scalar()
-    grids = {MetricKind.ROW.value, MetricKind.TABLE.value}
-    if known is not None and known != kind.value and {known, kind.value} != grids:
-        raise InvalidValue("metric", name, f"is already logged as a {known}; choose another name for the {kind.value}")
-
-
-def _next_position(connection: Connection, run_key: int, name: str) -> int:
-    # The step of a cell is its position from 0. Only the last is looked at, because rows come one by one in a loop.
-    last_of_column = (
-        select(points.c.step)
-        .where(points.c.series_id == series.c.series_id, points.c.seq > 0)
-        .order_by(points.c.step.desc())
-        .limit(1)
-        .correlate(series)
-        .scalar_subquery()
-    )
-    last = select(func.max(last_of_column)).where(series.c.run_pk == run_key, series.c.metric == name)
-    step = connection.execute(last).scalar()
-    return 1 if step is None else step + 2
-
-
-def _series_key(connection: Connection, run_key: int, metric: str, column: str, kind: MetricKind) -> int:
-    name = f"{metric}.{column}" if column else metric
-    series_id = series_ids(driver_connection(connection), run_key, [name])[name]
-    connection.execute(
-        upsert(series)
-        .values(
-            run_pk=run_key, series_id=series_id, name=name, metric=metric, column_name=column, kind=kind.value,
-            last_step=-MAX_INT64 - 1, last_timestamp_ms=0, last_value=0.0, last_value_type=TEXT,
-        )
-        .on_conflict_do_nothing()
-    )  # fmt: skip
-    row = connection.execute(select(series).where(series.c.run_pk == run_key, series.c.name == name)).one()
-    if (row.metric, row.column_name) != (metric, column):
-        raise InvalidValue(
-            "metric",
-            metric,
-            f"MLflow would see it as {name!r}, which the {row.kind} {row.metric!r} is; choose another name",
-        )
-    return series_id
-
-
-def _cell_row(series_id: int, position: int, timestamp_ms: int, cell: float | str) -> dict[str, Any]:
-    row = {"series_id": series_id, "step": position - 1, "timestamp_ms": timestamp_ms, "seq": position, "text": None}
-    if isinstance(cell, str):
-        return {**row, "value": 0.0, "value_type": TEXT, "text": cell}
-    number = check_number("metric cell", cell)
-    if math.isnan(number):
-        return {**row, "value": 0.0, "value_type": NAN}
-    return {**row, "value": number, "value_type": NUMBER}
-
-
-def _set_latest(connection: Connection, key: int, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Move the series' latest point on to the last number of these rows, if it is later."""
-    numbers = [row for row in rows if row["value_type"] != TEXT]
-    if not numbers:
-        return
-    row, column = numbers[-1], series.c
-    known = tuple_(column.last_step, column.last_timestamp_ms, column.last_value)
-    connection.execute(
-        series.update()
-        .where(column.series_id == key, tuple_(row["step"], row["timestamp_ms"], row["value"]) > known)
-        .values(
-            last_step=row["step"],
-            last_timestamp_ms=row["timestamp_ms"],
-            last_value=row["value"],
-            last_value_type=row["value_type"],
-        )
-    )

@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, bindparam, column, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, Table, Text, bindparam, column, func, select, tuple_
 
 from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
+    model_version_properties,
     model_version_tags,
     model_versions,
     registered_model_aliases,
@@ -56,7 +57,9 @@ def model_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Mode
 
 def version_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[ModelVersionRecord]:
     """Return the records of rows that have the columns of `active_versions`, in their order."""
-    tags = _version_tags(connection, [(row.registered_pk, row.version) for row in rows])
+    keys = [(row.registered_pk, row.version) for row in rows]
+    tags = _version_values(connection, model_version_tags, keys)
+    properties = _version_values(connection, model_version_properties, keys)
     aliases = _aliases(connection, key_list(sorted({row.registered_pk for row in rows})))
     return [
         ModelVersionRecord(
@@ -76,6 +79,7 @@ def version_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[Mo
             model_id=row.model_id,
             tags=tags[row.registered_pk, row.version],
             aliases=[alias for alias, version in aliases[row.registered_pk].items() if version == row.version],
+            properties=properties[row.registered_pk, row.version],
         )
         for row in rows
     ]
@@ -90,13 +94,14 @@ def _aliases(connection: Connection, keys: str) -> dict[int, dict[str, int]]:
     return found
 
 
-def _version_tags(connection: Connection, keys: Sequence[_VersionKey]) -> dict[_VersionKey, dict[str, str]]:
+def _version_values(
+    connection: Connection, table: Table, keys: Sequence[_VersionKey]
+) -> dict[_VersionKey, dict[str, str]]:
     found: dict[_VersionKey, dict[str, str]] = defaultdict(dict)
-    tag = model_version_tags.c
     pair = func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value
     pairs = select(func.json_extract(pair, "$[0]"), func.json_extract(pair, "$[1]"))
-    tags = select(model_version_tags).where(tuple_(tag.registered_pk, tag.version).in_(pairs))
-    for key, version, name, value in connection.execute(tags, {"keys": json.dumps(keys)}):
+    values = select(table).where(tuple_(table.c.registered_pk, table.c.version).in_(pairs))
+    for key, version, name, value in connection.execute(values, {"keys": json.dumps(keys)}):
         found[key, version][name] = value
     return found
 

@@ -9,10 +9,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.locations import check_source
-from mlflow_amlstore.records.search import page_of_models, page_of_versions
-from mlflow_amlstore.records.search.models import PROMPT_TAG
+from mlflow_amlstore.records.search.models import PROMPT_TAG, page_of_models, page_of_versions
 from mlflow_amlstore.records.sql.model_records import active_versions, model_records, version_records
 from mlflow_amlstore.records.tables import (
+    model_version_properties,
     model_version_tags,
     model_versions,
     registered_model_aliases,
@@ -25,6 +25,7 @@ from mlflow_amlstore.records.validation import (
     check_integer,
     check_model_name,
     check_model_tags,
+    check_text_values,
     model_version_key,
 )
 
@@ -168,9 +169,11 @@ class SqlModels:
         user_id: str | None = None,
         model_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> ModelVersionRecord:
-        tags = dict(tags or {})
+        tags, properties = dict(tags or {}), dict(properties or {})
         check_model_tags(tags)
+        check_text_values("property", properties)
         source = _checked_source(source, is_prompt=PROMPT_TAG in tags)
         storage_location = source if storage_location is None else check_source(storage_location)
         now = self._database.now_ms()
@@ -196,12 +199,11 @@ class SqlModels:
                     updated_ms=now,
                 )
             )
-            if tags:
-                rows = [
-                    {"registered_pk": key, "version": version, "name": tag, "value": value}
-                    for tag, value in tags.items()
-                ]
-                connection.execute(insert(model_version_tags), rows)
+            for table, values in ((model_version_tags, tags), (model_version_properties, properties)):
+                of_version = {"registered_pk": key, "version": version}
+                rows = [{**of_version, "name": value_name, "value": value} for value_name, value in values.items()]
+                if rows:
+                    connection.execute(insert(table), rows)
             _change_model(connection, key, updated_ms=now)
             return _version_record(connection, name, version)
 
@@ -294,7 +296,7 @@ class SqlModels:
         now = self._database.now_ms()
         with self._database.write() as connection:
             row = _version_row(connection, name, version)
-            for table in (registered_model_aliases, model_version_tags):
+            for table in (registered_model_aliases, model_version_tags, model_version_properties):
                 connection.execute(delete(table).where(_of_version(table, row)))
             # The row stays, emptied, to keep its number from being given again.
             _change_version(

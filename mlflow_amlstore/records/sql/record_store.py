@@ -7,6 +7,7 @@ from functools import cached_property
 from sqlalchemy import select
 
 from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.snapshots import FileSnapshots
 from mlflow_amlstore.records.sql.applied_requests import SqlAppliedRequests
 from mlflow_amlstore.records.sql.experiments import SqlExperiments
 from mlflow_amlstore.records.sql.files import SqlFiles
@@ -31,6 +32,7 @@ class SqlRecordStore:
         self.files = SqlFiles(database)
         self.logged_models = SqlLoggedModels(database)
         self.models = SqlModels(database)
+        self.snapshots = FileSnapshots(self.files)
         self.trash = SqlTrash(database, self.files)
         self.keys = SqlKeys(database)
         self._applied_requests = SqlAppliedRequests(database)

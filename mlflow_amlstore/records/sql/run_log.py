@@ -14,7 +14,7 @@ from sqlalchemy.sql.expression import ClauseElement
 from mlflow_amlstore.errors import Changed, Deleted, NotFound
 from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.sql import logged_models
-from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement
+from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement, numbered
 from mlflow_amlstore.records.sql.series_ids import series_ids
 from mlflow_amlstore.records.tables import NAN, NUMBER, points, run_params, run_tags, runs, series
 from mlflow_amlstore.records.types import LoggedModelPoint, PointTuple
@@ -61,16 +61,9 @@ _SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type", "serie
 _POINT_COLUMNS = ("series_id", "step", "timestamp_ms", "value", "value_type")
 
 
-def _numbered(columns: Sequence[str], count: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Bound values for `count` rows, and their names in order."""
-    names = [[f"{name}_{row}" for name in columns] for row in range(count)]
-    values: list[dict[str, Any]] = [dict(zip(columns, map(bindparam, row), strict=True)) for row in names]
-    return values, [name for row in names for name in row]
-
-
 def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
     """Make the series that are new, and move the latest point of the others on, if this one is later."""
-    values, names = _numbered(_SERIES_COLUMNS, count)
+    values, names = numbered(_SERIES_COLUMNS, count)
     plain: dict[str, Any] = {"column_name": literal_column("''"), "kind": literal_column("'scalar'")}
     new = upsert(series).values([{**row, **plain} for row in values])
     statement = new.on_conflict_do_update(
@@ -82,7 +75,7 @@ def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
 
 
 def _insert_points(count: int) -> tuple[ClauseElement, Sequence[str]]:
-    values, names = _numbered(_POINT_COLUMNS, count)
+    values, names = numbered(_POINT_COLUMNS, count)
     rows = [{**row, "seq": literal_column("0")} for row in values]
     return upsert(points).values(rows).on_conflict_do_nothing(), names
 
@@ -129,7 +122,7 @@ class Batch:
         if self._points:
             self._points.write(driver, key)
         if self._tags:
-            _write_tags(driver, key, self._tags)
+            write_tags(driver, key, self._tags)
         if self._model_points:
             logged_models.insert_points(connection, self._model_points)
 
@@ -191,7 +184,8 @@ def _write_params(driver: sqlite3.Connection, run_id: str, key: int, params: Seq
             raise Changed("param", run_id, name, known[0], value)
 
 
-def _write_tags(driver: sqlite3.Connection, key: int, tags: Sequence[tuple[str, str]]) -> None:
+def write_tags(driver: sqlite3.Connection, key: int, tags: Sequence[tuple[str, str]]) -> None:
+    """Set tags of the run with this key, and what is a column too."""
     for name, value in tags:
         SET_TAG.run(driver, key, name, value)
         if name == NAME_TAG:

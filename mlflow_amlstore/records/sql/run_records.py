@@ -1,5 +1,6 @@
 """Reading runs: one by its id, or a page of them in a fixed number of queries, whatever its length."""
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_li
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
     NAN,
+    RUN_FACTS,
     TEXT,
     experiments,
     run_params,
@@ -22,13 +24,12 @@ from mlflow_amlstore.records.tables import (
     runs,
     series,
 )
-from mlflow_amlstore.records.types import MetricPoint, RunInfo, RunRecord, RunStatus
+from mlflow_amlstore.records.types import MetricPoint, RunError, RunInfo, RunRecord, RunStatus
 
 _NAN_VALUE = float("nan")
 _STATUSES = {status.value: status for status in RunStatus}
-_INFO_COLUMNS = list(runs.c)[: list(runs.c).index(runs.c.parent_run_id) + 1]  # what `_info` takes, in its order
 _SELECT_INFO = DriverStatement(
-    select(*_INFO_COLUMNS, experiments.c.artifact_location)
+    select(*RUN_FACTS, experiments.c.artifact_location)
     .join(experiments, runs.c.experiment_id == experiments.c.experiment_id)
     .where(runs.c.run_id == bindparam("run_id")),
     "run_id",
@@ -62,7 +63,7 @@ def run_location(experiment_location: str | None, run_id: str) -> str | None:
 def find_info(driver: sqlite3.Connection, run_id: str) -> tuple[int, RunInfo] | None:
     """Return a run's key and its facts, or None."""
     row = _SELECT_INFO.run(driver, run_id).fetchone()
-    return None if row is None else (row[0], _info(row[1:-1], row[-1]))
+    return None if row is None else (row[0], _info(row[:-1], row[-1]))
 
 
 def run_record(connection: Connection, run_id: str) -> RunRecord:
@@ -75,19 +76,21 @@ def run_record(connection: Connection, run_id: str) -> RunRecord:
 
 
 def run_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[RunRecord]:
-    """Return the runs of these rows, which begin with the columns of `runs`, in their order."""
+    """Return the runs of these rows, which begin with `tables.RUN_FACTS`, in their order."""
     driver = driver_connection(connection)
     experiment_keys = sorted({row.experiment_id for row in rows})
     locations = dict(_SELECT_LOCATIONS.run(driver, key_list(experiment_keys)).fetchall())
     infos = []
     for row in rows:
-        facts: Sequence[Any] = row[: len(_INFO_COLUMNS)]
-        infos.append((facts[0], _info(facts[1:], locations[row.experiment_id])))
+        facts: Sequence[Any] = row[: len(RUN_FACTS)]
+        infos.append((facts[0], _info(facts, locations[row.experiment_id])))
     return _with_details(driver, infos)
 
 
 def _info(facts: Sequence[Any], experiment_location: str | None) -> RunInfo:
-    run_id, experiment, name, status, user_id, created_ms, start_ms, end_ms, deleted_ms, parent_run_id = facts
+    key, run_id, experiment, name, status, user_id, created_ms, start_ms, end_ms, deleted_ms, parent_run_id, error = (
+        facts
+    )
     return RunInfo(
         run_id,
         str(experiment),
@@ -100,6 +103,8 @@ def _info(facts: Sequence[Any], experiment_location: str | None) -> RunInfo:
         deleted_ms,
         parent_run_id,
         run_location(experiment_location, run_id),
+        None if error is None else RunError(**json.loads(error)),
+        key,
     )
 
 

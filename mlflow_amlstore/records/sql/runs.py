@@ -1,9 +1,10 @@
 """Runs in SQL: implements `records.store.Runs`; writing points, params and tags is in `run_log`."""
 
+import json
 import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -11,9 +12,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.random_name import random_name
-from mlflow_amlstore.records.search import page_of_runs
+from mlflow_amlstore.records.search.runs import page_of_runs
 from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.sql.run_lists import page_of_list
 from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
 from mlflow_amlstore.records.tables import experiments, run_properties, run_tags, runs
 from mlflow_amlstore.records.types import (
@@ -22,6 +24,8 @@ from mlflow_amlstore.records.types import (
     LoggedModelPoint,
     Page,
     PointTuple,
+    RunError,
+    RunFilter,
     RunInfo,
     RunModel,
     RunRecord,
@@ -33,8 +37,8 @@ from mlflow_amlstore.records.validation import (
     MAX_TAG_VALUE_LENGTH,
     check_integer,
     check_length,
-    check_name,
     check_run_id,
+    check_text_values,
     experiment_key,
 )
 
@@ -58,8 +62,13 @@ _SELECT_EXPERIMENT = DriverStatement(
 _UPDATE_RUN = DriverStatement(
     update(runs)
     .where(runs.c.run_pk == bindparam("key"))
-    .values(status=bindparam("new_status"), end_ms=bindparam("new_end"), name=bindparam("new_name")),
-    "new_name", "new_status", "new_end", "key",
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("status", "start_ms", "end_ms", "name", "error")
+        }
+    ),
+    "new_name", "new_status", "new_start_ms", "new_end_ms", "new_error", "key",
 )  # fmt: skip
 
 
@@ -80,8 +89,10 @@ class SqlRuns:
         start_ms: int | None = None,
         parent_run_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> RunRecord:
-        tags = dict(tags or {})
+        tags, properties = dict(tags or {}), dict(properties or {})
+        check_text_values("property", properties)
         for tag, value in tags.items():  # of any characters, as MLflow takes them here (`SqlAlchemyStore.create_run`)
             check_length("tag", tag, MAX_NAME_LENGTH)
             check_length(f"tag {tag!r}", value, MAX_TAG_VALUE_LENGTH)
@@ -98,12 +109,16 @@ class SqlRuns:
             driver = driver_connection(connection)
             experiment_location = _active_experiment_location(driver, experiment_id, experiment)
             try:
-                key = _INSERT_RUN.run(
-                    driver, run_id, experiment, name, status.value, user_id, now, start_ms, parent_run_id
-                ).lastrowid
+                key = (
+                    _INSERT_RUN.run(
+                        driver, run_id, experiment, name, status.value, user_id, now, start_ms, parent_run_id
+                    ).lastrowid
+                    or 0
+                )
             except sqlite3.IntegrityError as error:
                 raise AlreadyExists("run", run_id) from error
             run_log.SET_TAG.run_many(driver, [(key, tag, value) for tag, value in tags.items()])
+            _add_properties(connection, key, properties)
         info = RunInfo(
             run_id=run_id,
             experiment_id=str(experiment),
@@ -116,8 +131,9 @@ class SqlRuns:
             deleted_ms=None,
             parent_run_id=parent_run_id,
             artifact_location=run_location(experiment_location, run_id),
+            number=key,
         )
-        return RunRecord(info, metrics=[], params={}, tags=tags, properties={}, datasets=[], models=[])
+        return RunRecord(info, metrics=[], params={}, tags=tags, properties=properties, datasets=[], models=[])
 
     def get(self, run_id: str) -> RunRecord:
         with self._database.read() as connection:
@@ -146,11 +162,33 @@ class SqlRuns:
             )
             return Page(run_records(connection, rows), token)
 
+    def find(
+        self,
+        filter: RunFilter,
+        *,
+        experiment_id: str | None = None,
+        max_results: int | None = None,
+        page_token: str | None = None,
+    ) -> Page[RunRecord]:
+        key = None if experiment_id is None else experiment_key(experiment_id)
+        with self._database.read() as connection:
+            rows, token = page_of_list(
+                connection, filter, experiment_key=key, max_results=max_results, page_token=page_token
+            )
+            return Page(run_records(connection, rows), token)
+
     def update(
-        self, run_id: str, *, status: RunStatus | None = None, end_ms: int | None = None, name: str | None = None
+        self,
+        run_id: str,
+        *,
+        status: RunStatus | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        name: str | None = None,
+        error: RunError | None = None,
     ) -> RunInfo:
-        if end_ms is not None:
-            end_ms = check_integer("end time", end_ms)
+        start_ms = None if start_ms is None else check_integer("start time", start_ms)
+        end_ms = None if end_ms is None else check_integer("end time", end_ms)
         if name:
             check_length("run name", name, MAX_TAG_VALUE_LENGTH)
         with self._database.write() as connection:
@@ -165,9 +203,12 @@ class SqlRuns:
                 info,
                 name=name or info.name,
                 status=status or info.status,
+                start_ms=info.start_ms if start_ms is None else start_ms,
                 end_ms=info.end_ms if end_ms is None else end_ms,
+                error=error or info.error,
             )
-            _UPDATE_RUN.run(driver, info.name, info.status.value, info.end_ms, key)
+            kept_error = None if info.error is None else json.dumps(asdict(info.error))
+            _UPDATE_RUN.run(driver, info.name, info.status.value, info.start_ms, info.end_ms, kept_error, key)
             if name:
                 run_log.SET_TAG.run(driver, key, run_log.NAME_TAG, name)
         return info
@@ -206,19 +247,21 @@ class SqlRuns:
             if name == run_log.PARENT_TAG:
                 connection.execute(update(runs).where(runs.c.run_pk == key).values(parent_run_id=None))
 
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        check_text_values("tag", tags)
+        with self._database.write() as connection:
+            driver = driver_connection(connection)
+            run_log.write_tags(driver, run_log.active_run(driver, run_id), list(tags.items()))
+
     def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
-        for name, value in properties.items():
-            check_name("property", name)
-            check_length(f"property {name!r}", value, MAX_TAG_VALUE_LENGTH)
+        check_text_values("property", properties)
         with self._database.write() as connection:
             key = run_log.active_run(driver_connection(connection), run_id)
             known = _properties(connection, key)
             for name, value in properties.items():
                 if known.get(name, value) != value:
                     raise Changed("property", run_id, name, known[name], value)
-            rows = [{"run_pk": key, "name": name, "value": value} for name, value in properties.items()]
-            if rows:
-                connection.execute(upsert(run_properties).on_conflict_do_nothing(), rows)
+            _add_properties(connection, key, properties)
 
     def log_inputs(
         self, run_id: str, *, datasets: Sequence[DatasetInput] = (), models: Sequence[RunModel] = ()
@@ -233,11 +276,6 @@ class SqlRuns:
         keys = [experiment_key(experiment_id) for experiment_id in experiment_ids]
         with self._database.read() as connection:
             return run_inputs.dataset_summaries(connection, keys)
-
-    def list_children(self, run_id: str) -> list[str]:
-        with self._database.read() as connection:
-            children = select(runs.c.run_id).where(runs.c.parent_run_id == run_id, runs.c.deleted_ms.is_(None))
-            return list(connection.execute(children.order_by(runs.c.start_ms, runs.c.run_pk)).scalars())
 
 
 def _active_experiment_location(driver: sqlite3.Connection, experiment_id: str, key: int) -> str | None:
@@ -261,6 +299,12 @@ def _name_and_tag(name: str | None, tags: dict[str, str]) -> str:
     check_length("run name", name, MAX_TAG_VALUE_LENGTH)
     tags[run_log.NAME_TAG] = name
     return name
+
+
+def _add_properties(connection: Connection, key: int, properties: Mapping[str, str]) -> None:
+    rows = [{"run_pk": key, "name": name, "value": value} for name, value in properties.items()]
+    if rows:
+        connection.execute(upsert(run_properties).on_conflict_do_nothing(), rows)
 
 
 def _properties(connection: Connection, key: int) -> dict[str, str]:

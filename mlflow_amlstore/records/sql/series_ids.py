@@ -32,6 +32,11 @@ def series_ids(driver: sqlite3.Connection, run_key: int, names: Collection[str])
         known = {name: row[0] for name, row in rows if row is not None}
     new = [name for name in names if name not in known]
     if new:
-        last = _SELECT_LAST.run(driver).fetchone()[0] or 0
+        last = highest_series_id(driver)
         known.update((name, last + number) for number, name in enumerate(new, start=1))
     return known
+
+
+def highest_series_id(driver: sqlite3.Connection) -> int:
+    """Return the highest id given out, 0 for none; the caller is in a write transaction and gives out the next."""
+    return _SELECT_LAST.run(driver).fetchone()[0] or 0

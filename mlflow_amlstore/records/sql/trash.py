@@ -3,16 +3,31 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, select
 
 from mlflow_amlstore.errors import DiskFull, WorkspaceBusy
 from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.locations import logged_model_container, run_container
+from mlflow_amlstore.records.locations import (
+    WORKSPACE_SCHEME,
+    logged_model_container,
+    run_container,
+    split_location,
+)
 from mlflow_amlstore.records.sql.files import SqlFiles
-from mlflow_amlstore.records.tables import experiments, files, logged_models, points, runs, series
-from mlflow_amlstore.records.types import TrashContents
+from mlflow_amlstore.records.tables import (
+    experiments,
+    files,
+    logged_models,
+    model_versions,
+    points,
+    run_properties,
+    runs,
+    series,
+)
+from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, TrashContents
 from mlflow_amlstore.records.validation import experiment_key
 
+_ABANDONED_AFTER_MS = 24 * 3600 * 1000
 # A run may have been restored by itself; its experiment is kept for it.
 _has_active_runs = exists().where(runs.c.experiment_id == experiments.c.experiment_id, runs.c.deleted_ms.is_(None))
 
@@ -46,10 +61,45 @@ class SqlTrash:
             freed += self._remove_logged_model(model_id)
         for experiment_id in contents.experiment_ids:
             freed += self._remove_experiment(experiment_key(experiment_id))
+        freed += self._remove_abandoned()
         if contents:
             with suppress(DiskFull, WorkspaceBusy):  # what is deleted stays so; only the file doesn't get smaller yet
                 self._database.execute_outside_transaction("VACUUM")
         return freed
+
+    def _remove_abandoned(self) -> int:
+        """Remove uploads that no model version is of, and snapshots that no run has, a day after their last file came
+        or later."""
+        with self._database.write() as connection:
+            hashes = _remove_names(connection, [*self._unregistered(connection), *self._unnamed(connection)])
+        return self._files.remove_unnamed(hashes)
+
+    def _unregistered(self, connection: Connection) -> list[str]:
+        sources = select(model_versions.c.storage_location).where(
+            model_versions.c.storage_location.startswith(f"{WORKSPACE_SCHEME}uploads/", autoescape=True)
+        )
+        registered = {
+            split_location(location.removeprefix(WORKSPACE_SCHEME))[0]
+            for location in connection.execute(sources).scalars()
+        }
+        return [upload for upload in self._old_containers(connection, "uploads") if upload not in registered]
+
+    def _unnamed(self, connection: Connection) -> list[str]:
+        column = run_properties.c
+        named = connection.execute(select(column.value).where(column.name == SNAPSHOT_PROPERTY).distinct())
+        kept = {f"snapshots/{snapshot_id}/artifacts" for snapshot_id in named.scalars()}
+        return [snapshot for snapshot in self._old_containers(connection, "snapshots") if snapshot not in kept]
+
+    def _old_containers(self, connection: Connection, kind: str) -> list[str]:
+        before = self._database.now_ms() - _ABANDONED_AFTER_MS
+        column = files.c
+        old = (
+            select(column.container)
+            .where(column.container > f"{kind}/", column.container < f"{kind}0")  # "0" follows "/"
+            .group_by(column.container)
+            .having(func.max(column.modified_ms) < before)
+        )
+        return list(connection.execute(old).scalars())
 
     def _remove_run(self, run_id: str) -> int:
         with self._database.write() as connection:

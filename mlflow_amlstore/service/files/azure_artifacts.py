@@ -8,18 +8,17 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound, NotSupported, PageTokenInvalid
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound, PageTokenInvalid
 from mlflow_amlstore.records.locations import check_new_path, check_path
 from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.addresses import workspace_path
 from mlflow_amlstore.service.files.content import etag_of
 from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.service.signed_urls import Direction
+from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN
 
 PAGE_FILES = 1000
 MAX_NEW_PATHS = 500
-ORIGIN = "ExperimentRun"
-_CONTAINER_PREFIX = "dcid."
 _DATASTORE = "workspaceartifactstore"
 
 
@@ -122,25 +121,17 @@ class PathQuery(msgspec.Struct, frozen=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """A run or logged model with the container of its files, and the address that a listing of it is under."""
+    """Whose files are meant: a container as Azure ML names it and as records do, and the address that lists it."""
 
-    owner_id: str
+    origin: str
+    azure_container: str
     container: str
     address: str
 
 
-def azure_container(owner_id: str) -> str:
-    """The container's name in Azure ML (RunDto.dataContainerId)."""
-    return _CONTAINER_PREFIX + owner_id
-
-
-def owner_of(origin: str, container: str) -> str:
-    """The run or logged model whose container this is in Azure ML. Raises NotSupported, NotFound."""
-    if origin != ORIGIN:  # `LocalUpload`: files that are uploaded to be registered as a model
-        raise NotSupported(f"The artifact origin {origin!r:.50}", f"Files of runs have the origin {ORIGIN!r}")
-    if not container.startswith(_CONTAINER_PREFIX):
-        raise NotFound("artifact container", container, f"A run's is {_CONTAINER_PREFIX}RUN_ID")
-    return container.removeprefix(_CONTAINER_PREFIX)
+def run_owner(run_or_model_id: str, container: str, address: str) -> Owner:
+    """A run or logged model; Azure ML's name of its container is what RunDto calls `dataContainerId`."""
+    return Owner(RUN_ORIGIN, RUN_CONTAINER_PREFIX + run_or_model_id, container, address)
 
 
 def create(call: Call, owner: Owner, body: NewArtifacts) -> CreatedArtifacts:
@@ -156,10 +147,14 @@ def create(call: Call, owner: Owner, body: NewArtifacts) -> CreatedArtifacts:
         except AmlStoreError as error:
             errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", str(error)))
             continue
-        tags = new.tags or {}
-        artifacts[new.path] = _artifact(owner, path, tags)
+        artifact = _artifact(owner, path, new.tags or {})
+        if call.given_once is not None and not call.given_once.take(call.records, owner.container, path):
+            conflict = f"Resource Conflict: ArtifactId {artifact.artifact_id} already exists."
+            errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", conflict))
+            continue
+        artifacts[new.path] = artifact
         url = call.signer.sign(call.base_url, f"{owner.container}/{path}", Direction.WRITE)
-        contents[new.path] = ContentInformation(url, ORIGIN, azure_container(owner.owner_id), path, new.tags)
+        contents[new.path] = ContentInformation(url, owner.origin, owner.azure_container, path, new.tags)
     return CreatedArtifacts(artifacts, contents, errors)
 
 
@@ -193,7 +188,7 @@ def address_of(call: Call, service: str, path: str) -> str:
 def _record(call: Call, owner: Owner, path: str) -> FileRecord:
     record = call.records.files.find(owner.container, path)
     if record is None:
-        raise NotFound("file", path, f"{owner.owner_id} has no such file")
+        raise NotFound("file", path, f"{owner.azure_container} has no such file")
     return record
 
 
@@ -220,9 +215,10 @@ def _read_token(token: str) -> str:
 
 
 def _artifact(owner: Owner, path: str, tags: dict[str, str]) -> Artifact:
-    container = azure_container(owner.owner_id)
-    artifact_id = f"{ORIGIN}/{container}/{path}"
-    return Artifact(artifact_id, ORIGIN, container, path, None, None, DataPath(_DATASTORE, artifact_id), tags)
+    artifact_id = f"{owner.origin}/{owner.azure_container}/{path}"
+    return Artifact(
+        artifact_id, owner.origin, owner.azure_container, path, None, None, DataPath(_DATASTORE, artifact_id), tags
+    )
 
 
 def _of_record(owner: Owner, record: FileRecord) -> Artifact:
@@ -237,5 +233,6 @@ def _of_record(owner: Owner, record: FileRecord) -> Artifact:
 
 def _content_of(call: Call, owner: Owner, record: FileRecord) -> ContentInformation:
     url = call.signer.sign(call.base_url, f"{owner.container}/{record.path}", Direction.READ)
-    container = azure_container(owner.owner_id)
-    return ContentInformation(url, ORIGIN, container, record.path, None, record.size_bytes, etag_of(record))
+    return ContentInformation(
+        url, owner.origin, owner.azure_container, record.path, None, record.size_bytes, etag_of(record)
+    )

@@ -1,16 +1,35 @@
 """Whose files a route is about: from a run or logged model, as each protocol names it, to its container."""
 
 from mlflow_amlstore.errors import NotFound
-from mlflow_amlstore.records.locations import container_of, logged_model_container, split_location
+from mlflow_amlstore.records.locations import container_of, logged_model_container, split_location, upload_of
 from mlflow_amlstore.records.store import RecordStore
 
 
 def container_in_experiment(records: RecordStore, experiment: str, run_or_model_id: str) -> str:
     """The container of what an experiment, named by its id or name, has. Raises NotFound."""
     experiment_id = _experiment_of(records, run_or_model_id)
-    if experiment != experiment_id and records.experiments.get(experiment_id).name != experiment:
-        raise NotFound("run", run_or_model_id, f"The experiment {experiment!r:.100} has no such run")
+    _check_is_in(records, experiment, experiment_id, run_or_model_id)
     return container_of(experiment_id, run_or_model_id)
+
+
+def container_of_uri(records: RecordStore, experiment: str, run_or_model_id: str) -> str:
+    """The container that an artifact URI names by an experiment's id or name ("" for any). Raises NotFound.
+
+    One by the experiment's id is taken as it is where nothing is found: what it named may be gone.
+    """
+    try:
+        if not experiment:
+            return container_of_owner(records, run_or_model_id)
+        return container_in_experiment(records, experiment, run_or_model_id)
+    except NotFound:
+        if experiment.isascii() and experiment.isdecimal():
+            return container_of(experiment, run_or_model_id)
+        raise
+
+
+def check_run_in_experiment(records: RecordStore, experiment: str, run_id: str) -> None:
+    """Raise NotFound where an experiment, named by its id or name, has no such run."""
+    _check_is_in(records, experiment, records.runs.get(run_id).info.experiment_id, run_id)
 
 
 def container_of_owner(records: RecordStore, run_or_model_id: str) -> str:
@@ -19,7 +38,9 @@ def container_of_owner(records: RecordStore, run_or_model_id: str) -> str:
 
 
 def check_writable(records: RecordStore, container: str) -> None:
-    """Refuse to write into a container whose run or logged model is not there."""
+    """Refuse to write into a container whose run or logged model is not there; an upload is made by writing to it."""
+    if upload_of(container) is not None:
+        return
     owner = container.split("/")[-2]
     if container_of_owner(records, owner) != container:
         raise NotFound("run", owner, f"{container!r:.200} doesn't name the experiment that it is in")
@@ -31,6 +52,11 @@ def file_location(location: str) -> tuple[str, str]:
     if not path:
         raise NotFound("file", location, "The address names a whole container; add the path of a file in it")
     return container, path
+
+
+def _check_is_in(records: RecordStore, experiment: str, experiment_id: str, run_or_model_id: str) -> None:
+    if experiment != experiment_id and records.experiments.get(experiment_id).name != experiment:
+        raise NotFound("run", run_or_model_id, f"The experiment {experiment!r:.100} has no such run")
 
 
 def _experiment_of(records: RecordStore, run_or_model_id: str) -> str:

@@ -1,9 +1,11 @@
 """Azure ML's routes to files by origin and container, in azureml-mlflow's layout of paths and in azureml-core's.
 
-The origin is ExperimentRun, and the container `dcid.RUN_ID`. Files uploaded to be registered as a model, of the origin
-LocalUpload, belong here too; `azure_artifacts.owner_of` refuses them so far.
+Of the origin ExperimentRun the container is `dcid.RUN_ID`. Of the origin LocalUpload are files that are uploaded to be
+registered as a model: there the client chooses a container's name, and it's made by the first file.
 """
 
+from mlflow_amlstore.errors import NotFound, NotSupported
+from mlflow_amlstore.records.locations import upload_container
 from mlflow_amlstore.service.files import azure_artifacts
 from mlflow_amlstore.service.files.azure_artifacts import (
     ArtifactPage,
@@ -17,6 +19,7 @@ from mlflow_amlstore.service.files.azure_artifacts import (
 )
 from mlflow_amlstore.service.files.containers import container_of_owner
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
 
 ROUTES = Routes(Area.ARTIFACT)
 
@@ -59,6 +62,12 @@ def list_artifacts(call: Call, body: PageQuery) -> ArtifactPage:
 
 def _owner(call: Call) -> Owner:
     origin, name = call.path["origin"], call.path["container"]
-    owner_id = azure_artifacts.owner_of(origin, name)
-    container = container_of_owner(call.records, owner_id)
-    return Owner(owner_id, container, azure_artifacts.address_of(call, _SERVICE, f"/artifacts/{origin}/{name}"))
+    address = azure_artifacts.address_of(call, _SERVICE, f"/artifacts/{origin}/{name}")
+    if origin == UPLOAD_ORIGIN:
+        return Owner(origin, name, upload_container(name), address)
+    if origin != RUN_ORIGIN:
+        raise NotSupported(f"The artifact origin {origin!r:.50}", f"There are {RUN_ORIGIN!r} and {UPLOAD_ORIGIN!r}")
+    if not name.startswith(RUN_CONTAINER_PREFIX):
+        raise NotFound("artifact container", name, f"A run's is {RUN_CONTAINER_PREFIX}RUN_ID")
+    run = name.removeprefix(RUN_CONTAINER_PREFIX)
+    return azure_artifacts.run_owner(run, container_of_owner(call.records, run), address)

@@ -65,4 +65,4 @@ def _owner(call: Call) -> Owner:
     container = container_in_experiment(call.records, experiment, run)
     # By the id, which is good in both forms; a name may have what a path can't.
     address = _BY_ID.format(experiment=container.partition("/")[0], run=run)
-    return Owner(run, container, azure_artifacts.address_of(call, _SERVICE, address))
+    return azure_artifacts.run_owner(run, container, azure_artifacts.address_of(call, _SERVICE, address))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mlflow_amlstore.errors import PathUnsafe
+from mlflow_amlstore.errors import NotFound, PathUnsafe
 from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, logged_model_container, run_container
 from mlflow_amlstore.service.uris import Uris
 from mlflow_amlstore.workspace.artifact_uri import stored_filter
@@ -34,7 +34,7 @@ def _stored(
     def to_stored(text: str) -> str:
         try:
             location = uris.location(text)
-        except PathUnsafe:  # no whole URI, but it may be a pattern of one
+        except (PathUnsafe, NotFound):  # no whole URI, but it may be a pattern of one
             location = _pattern(uris, text, container)
         return text if location is None else stored_root + location
 

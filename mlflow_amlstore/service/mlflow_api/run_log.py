@@ -1,6 +1,7 @@
 """What MLflow logs into a run: metrics, params, tags, inputs and outputs."""
 
 import json
+import uuid
 from collections.abc import Sequence
 
 import msgspec
@@ -77,6 +78,24 @@ class LogBatch(OfRun):
     tags: list[KeyValue] | None = None
 
 
+class BatchTracking(msgspec.Struct, frozen=True):
+    """By what a client asks for a batch."""
+
+    batch_tracking_id: str
+
+
+class RunDataStatusQuery(OfRun):
+    """A batch of a run."""
+
+    batch_tracking_id: str | None = None
+
+
+class RunDataStatus(msgspec.Struct, frozen=True):
+    """Whether a batch is written."""
+
+    is_complete: bool
+
+
 class LogInputs(OfRun):
     """Datasets and logged models that went into a run."""
 
@@ -132,6 +151,20 @@ def log_batch(call: Call, body: LogBatch) -> None:
         tags=cut(body.tags, MAX_TAG_VALUE_LENGTH),
         model_points=_model_points(run_id, metrics),
     )
+
+
+@routes.post("/api/2.0/preview/mlflow/runs/log-batch-async", Role.CONTRIBUTOR)
+def log_batch_async(call: Call, body: LogBatch) -> BatchTracking:
+    """Do as log-batch does, for clients of Azure ML, whose service may write a batch later: here it's written."""
+    log_batch(call, body)
+    return BatchTracking(uuid.uuid4().hex)
+
+
+@routes.get("/api/2.0/preview/mlflow/runs/get-run-data-status", Role.READER)
+def get_run_data_status(call: Call, body: RunDataStatusQuery) -> RunDataStatus:
+    """Tell whether a batch of log-batch-async is written, as all are that were answered."""
+    call.records.runs.get(check_run_id(body.run))
+    return RunDataStatus(is_complete=True)
 
 
 @routes.post("/api/2.0/mlflow/runs/log-inputs", Role.CONTRIBUTOR)

@@ -15,13 +15,14 @@ from mlflow.entities import Metric
 
 from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable, StorageFailed, TransferBroken
 from mlflow_amlstore.pytest_plugin import AmlstoreService
-from mlflow_amlstore.workspace import file_upload
 from mlflow_amlstore.workspace.connection import connection_of
-from mlflow_amlstore.workspace.content_url import Content, ContentUrl
-from mlflow_amlstore.workspace.file_download import download_file
-from mlflow_amlstore.workspace.file_upload import Upload, upload_files
+from mlflow_amlstore.workspace.files import upload as file_upload
+from mlflow_amlstore.workspace.files.artifact_place import RunPlace
+from mlflow_amlstore.workspace.files.content_url import Content, ContentUrl
+from mlflow_amlstore.workspace.files.download import download_file
+from mlflow_amlstore.workspace.files.remote_files import RemoteFiles
+from mlflow_amlstore.workspace.files.upload import Upload, upload_files
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
-from mlflow_amlstore.workspace.remote_files import RemoteFiles
 
 SIZE = 50_000_001
 
@@ -38,7 +39,7 @@ def far_client(service: AmlstoreService, network: Any) -> Iterator[MlflowClient]
 def files(service: AmlstoreService, network: Any, experiment_id: str, run_id: str) -> Iterator[RemoteFiles]:
     """The files of a run, by way of the network."""
     connection = connection_of(network.through(service.tracking_uri))
-    yield RemoteFiles(connection, experiment_id, run_id)
+    yield RemoteFiles(connection, RunPlace(experiment_id, run_id))
     connection.close()
 
 

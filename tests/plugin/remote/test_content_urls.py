@@ -14,10 +14,11 @@ from mlflow_amlstore.errors import ServiceUnreachable
 from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
 from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
 from mlflow_amlstore.workspace.connection import connection_of
-from mlflow_amlstore.workspace.content_url import ContentUrl
-from mlflow_amlstore.workspace.file_download import download_file
-from mlflow_amlstore.workspace.file_upload import upload_files
-from mlflow_amlstore.workspace.remote_files import RemoteFiles
+from mlflow_amlstore.workspace.files.artifact_place import RunPlace
+from mlflow_amlstore.workspace.files.content_url import ContentUrl
+from mlflow_amlstore.workspace.files.download import download_file
+from mlflow_amlstore.workspace.files.remote_files import RemoteFiles
+from mlflow_amlstore.workspace.files.upload import upload_files
 
 CONTENT = random.Random(1).randbytes(20_000_001)
 
@@ -39,7 +40,7 @@ def client(service: AmlstoreService) -> Iterator[MlflowClient]:
 def test_one_that_expired_is_asked_for_anew(
     client: MlflowClient, experiment_id: str, run_id: str, tmp_path: Path
 ) -> None:
-    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), experiment_id, run_id)
+    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), RunPlace(experiment_id, run_id))
     (tmp_path / "large").write_bytes(CONTENT)
     (upload,) = files._registered([("large", tmp_path / "large")])
     time.sleep(3.5)
@@ -64,7 +65,7 @@ def test_no_log_line_and_no_repr_has_the_signature(
 
 
 def test_one_over_plain_http_elsewhere_is_not_used(client: MlflowClient, experiment_id: str, run_id: str) -> None:
-    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), experiment_id, run_id)
+    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), RunPlace(experiment_id, run_id))
     for url in ("http://far.example/x?sig=s", "file:///etc/passwd", "ftp://127.0.0.1/x"):
         with pytest.raises(ServiceUnreachable, match="neither https nor loopback"):
             files._checked({"contentUri": url})

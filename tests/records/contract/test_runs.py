@@ -1,12 +1,12 @@
 """Runs of any record store: lifecycle, params, properties, tags and child runs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound, PageTokenInvalid
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import RunStatus, View
+from mlflow_amlstore.records.types import RunError, RunFilter, RunStatus, View
 
 if TYPE_CHECKING:
     from tests.records.contract.conftest import Clock
@@ -233,6 +233,10 @@ class TestPropertiesAndTags:
             records.runs.delete_tag(run_id, "a")
 
 
+def ids(records: RecordStore, **filter: Any) -> list[str]:
+    return [run.info.run_id for run in records.runs.find(RunFilter(**filter)).items]
+
+
 class TestChildRuns:
     def test_a_child_run_is_known_by_argument_and_by_tag(self, records: RecordStore, run_id: str) -> None:
         by_argument = records.runs.create("0", run_id="child-1", start_ms=2, parent_run_id=run_id)
@@ -243,15 +247,100 @@ class TestChildRuns:
         assert by_argument.tags[PARENT_TAG] == run_id
         assert records.runs.get("child-2").info.parent_run_id == run_id
         assert records.runs.get("child-3").info.parent_run_id == run_id
-        assert records.runs.list_children(run_id) == ["child-2", "child-1", "child-3"]
+        assert ids(records, of=run_id) == ["child-3", "child-1", "child-2"]
 
     def test_a_run_whose_parent_tag_is_deleted_is_a_child_no_longer(self, records: RecordStore, run_id: str) -> None:
         records.runs.create("0", run_id="child", parent_run_id=run_id)
         records.runs.delete_tag("child", PARENT_TAG)
-        assert records.runs.list_children(run_id) == []
+        assert ids(records, of=run_id) == []
         assert records.runs.get("child").info.parent_run_id is None
 
     def test_deleted_children_are_not_listed(self, records: RecordStore, run_id: str) -> None:
         records.runs.create("0", run_id="child", parent_run_id=run_id)
         records.runs.delete("child")
-        assert records.runs.list_children(run_id) == []
+        assert ids(records, of=run_id) == []
+
+    def test_grandchildren_are_found_too_where_asked_even_in_a_circle(self, records: RecordStore, run_id: str) -> None:
+        for number, parent in enumerate([run_id, "run-0", "run-1", "run-1"]):
+            records.runs.create("0", run_id=f"run-{number}", start_ms=number, parent_run_id=parent)
+        assert ids(records, of=run_id) == ["run-0"]
+        assert ids(records, of=run_id, recursive=True) == ["run-3", "run-2", "run-1", "run-0"]
+
+        records.runs.set_tags(run_id, {PARENT_TAG: "run-3"})
+        assert set(ids(records, of=run_id, recursive=True)) == {"run-0", "run-1", "run-2", "run-3", run_id}
+
+
+class TestFinding:
+    @pytest.fixture(autouse=True)
+    def some_runs(self, records: RecordStore) -> None:
+        other = records.experiments.create("other")
+        for number, (experiment, tags, properties, status, parent) in enumerate(
+            [
+                ("0", {"a": "1"}, {}, RunStatus.RUNNING, None),
+                ("0", {"a": "2", "b": ""}, {"azureml.runsource": "hyperdrive"}, RunStatus.COMPLETED, None),
+                ("0", {"a": "1"}, {"p": "x y"}, RunStatus.FAILED, "run-0"),
+                (other, {"a": "1", "ü (%)": "é"}, {"p": "x y"}, RunStatus.COMPLETED, None),
+            ]
+        ):
+            records.runs.create(
+                experiment, run_id=f"run-{number}", start_ms=number, tags=tags, properties=properties,
+                status=status, parent_run_id=parent,
+            )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("filter", "found"),
+        [
+            ({}, [3, 1, 0]),
+            ({"include_children": True}, [3, 2, 1, 0]),
+            ({"tags": {"a": "1"}, "include_children": True}, [3, 2, 0]),
+            ({"tags": {"a": None}}, [3, 1, 0]),
+            ({"tags": {"b": None}}, [1]),
+            ({"tags": {"b": ""}}, [1]),
+            ({"tags": {"a": "1", "b": ""}}, []),
+            ({"tags": {"ü (%)": "é"}}, [3]),
+            ({"properties": {"p": "x y"}, "include_children": True}, [3, 2]),
+            ({"run_type": "hyperdrive"}, [1]),
+            ({"status": RunStatus.COMPLETED}, [3, 1]),
+            ({"of": "run-0", "status": RunStatus.FAILED, "properties": {"p": None}}, [2]),
+            ({"tags": {"' OR 1=1 --": None}}, []),
+        ],
+    )
+    def test_runs_are_found_by_all_that_is_given(
+        self, records: RecordStore, filter: dict[str, Any], found: list[int]
+    ) -> None:
+        assert ids(records, **filter) == [f"run-{number}" for number in found]
+
+    def test_one_experiment_s_runs_come_in_pages(self, records: RecordStore) -> None:
+        filter = RunFilter(include_children=True)
+        first = records.runs.find(filter, experiment_id="0", max_results=2)
+        second = records.runs.find(filter, experiment_id="0", max_results=2, page_token=first.next_token)
+        assert [run.info.run_id for run in [*first.items, *second.items]] == ["run-2", "run-1", "run-0"]
+        assert second.next_token is None
+        with pytest.raises(PageTokenInvalid):
+            records.runs.find(RunFilter(), experiment_id="0", max_results=2, page_token=first.next_token)
+
+
+class TestRunVocabulary:
+    def test_tags_and_properties_may_have_any_name(self, records: RecordStore, run_id: str) -> None:
+        values = {"ü (%)": "é", "x" * 300: "long", "a/../b": ""}
+        records.runs.set_tags(run_id, values)
+        records.runs.add_properties(run_id, values)
+        found = records.runs.get(run_id)
+        assert (found.tags | values, found.properties) == (found.tags, values)
+
+    def test_a_run_has_properties_from_the_start_and_keeps_why_it_failed(self, records: RecordStore) -> None:
+        run_id = records.runs.create("0", properties={"p": "1"}).info.run_id
+        with pytest.raises(Changed, match="Property with key='p' was already logged"):
+            records.runs.add_properties(run_id, {"p": "2"})
+        records.runs.update(
+            run_id, status=RunStatus.FAILED, start_ms=5, end_ms=7, error=RunError("UserError", "it broke: é")
+        )
+        records.runs.update(run_id, name="renamed")
+        found = records.runs.get(run_id)
+        assert (found.info.error, found.info.start_ms, found.info.end_ms) == (
+            RunError("UserError", "it broke: é"),
+            5,
+            7,
+        )
+        assert found.properties == {"p": "1"}
+        assert records.runs.search(["0"]).items[0].info == found.info

@@ -1,12 +1,13 @@
 """Emptying the trash of any record store."""
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mlflow_amlstore.errors import NotFound
-from mlflow_amlstore.records.locations import logged_model_container, run_container
+from mlflow_amlstore.records.locations import logged_model_container, run_container, upload_container
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import TrashContents, View
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tests.records.contract.conftest import Clock
 
 NOTHING = TrashContents([], [], [])
+DAY_MS = 24 * 3600 * 1000
 
 
 def write(records: RecordStore, container: str, content: bytes) -> None:
@@ -150,3 +152,49 @@ def test_emptying_twice_or_what_is_unknown_does_nothing(records: RecordStore, ru
     records.trash.empty(contents)
     assert records.trash.empty(contents) == 0
     assert records.trash.empty(TrashContents(["99"], ["gone"], ["m-gone"])) == 0
+
+
+def test_an_upload_that_became_no_model_is_removed_after_a_day(records: RecordStore, clock: "Clock") -> None:
+    abandoned, registered, under_way = (upload_container(name) for name in ("abandoned", "registered", "under-way"))
+    write(records, abandoned, b"x" * 100)
+    write(records, registered, b"y" * 10)
+    records.models.create("model")
+    records.models.create_version("model", f"workspace:/{registered}/folder")
+    clock.advance(DAY_MS)
+    write(records, under_way, b"z")
+
+    assert records.trash.empty(NOTHING) == 0  # not a moment too early
+    clock.advance(1)
+    assert records.trash.empty(NOTHING) == 100
+
+    assert records.files.list_all(abandoned) == []
+    assert (read(records, registered), read(records, under_way)) == (b"y" * 10, b"z")
+
+
+def test_a_snapshot_that_no_run_has_is_removed_after_a_day(
+    records: RecordStore, clock: "Clock", tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").write_text("source")
+    kept, abandoned = (records.snapshots.store([("train.py", tmp_path / "train.py")]) for _ in range(2))
+    run_id = records.runs.create("0", properties={"ContentSnapshotId": kept}).info.run_id
+    clock.advance(DAY_MS + 1)
+
+    assert records.trash.empty(NOTHING) == 0  # its content is the other's, too
+    records.snapshots.write_zip(kept, tmp_path / "kept.zip")
+    with pytest.raises(NotFound, match="Snapshot"):
+        records.snapshots.write_zip(abandoned, tmp_path / "abandoned.zip")
+
+    records.runs.delete(run_id)
+    assert records.trash.empty(records.trash.list_deleted()) == len("source")
+
+
+def test_an_uploads_files_go_with_the_last_version_that_is_of_them(records: RecordStore, clock: "Clock") -> None:
+    upload = upload_container("once")
+    write(records, upload, b"x")
+    records.models.create("model")
+    for _ in range(2):
+        records.models.create_version("model", f"workspace:/{upload}")
+    clock.advance(DAY_MS + 1)
+    for version, freed in ((1, 0), (2, 1)):
+        records.models.delete_version("model", version)
+        assert records.trash.empty(NOTHING) == freed

@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 
-from mlflow_amlstore.records import search, tables
+from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import create_database
+from mlflow_amlstore.records.search.experiments import page_of_experiments
+from mlflow_amlstore.records.search.logged_models import page_of_logged_models
+from mlflow_amlstore.records.search.models import page_of_models, page_of_versions
+from mlflow_amlstore.records.search.runs import page_of_runs
 from mlflow_amlstore.records.types import OrderTerm, View
+
+PAGE_OF: dict[str, Any] = {
+    "experiments": page_of_experiments,
+    "logged_models": page_of_logged_models,
+    "models": page_of_models,
+    "runs": page_of_runs,
+    "versions": page_of_versions,
+}
 
 # The answers compared in `parity` are those of MLflow 3's own stores; MLflow 2's differ in places.
 collect_ignore = [] if version("mlflow-skinny").startswith("3.") else ["parity"]
@@ -142,7 +154,7 @@ class Records:
                 term if isinstance(term, OrderTerm) else OrderTerm(term) for term in arguments["order_by"]
             ]
         with self.database.read() as connection:
-            rows, token = getattr(search, f"page_of_{resource}")(connection, *keys, **arguments)
+            rows, token = PAGE_OF[resource](connection, *keys, **arguments)
         return [_id(resource, row) for row in rows], token
 
     def search(self, resource: str, filter: str | None = None, order_by: Sequence[Any] = (), **more: Any) -> list[Any]:

@@ -19,8 +19,8 @@ def test_a_status_is_asked_for_in_mlflows_words(records: Any) -> None:
     for status in RunStatus:
         records.add_run(status.value, status=status.value)
 
-    assert set(records.search("runs", "status = 'RUNNING'")) == {"Running", "Finalizing"}
-    assert set(records.search("runs", "status = 'SCHEDULED'")) == {"NotStarted", "Queued", "Preparing"}
+    assert set(records.search("runs", "status = 'RUNNING'")) == {"Running", "CancelRequested", "Finalizing"}
+    assert set(records.search("runs", "status = 'SCHEDULED'")) == {"NotStarted", "Queued", "Preparing", "Starting"}
     assert set(records.search("runs", "status LIKE 'F%'")) == {"Completed", "Failed"}
     assert records.search("runs", "status = 'KILLED'") == ["Canceled"]
     assert records.search("runs", "status = 'Canceled'") == []

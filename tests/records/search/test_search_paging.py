@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, literal_column, select, text
 
 from mlflow_amlstore.errors import PageTokenInvalid
-from mlflow_amlstore.records.search import SortTerm, after_key, decode_token, encode_token, sort_clauses
+from mlflow_amlstore.records.search.paging import SortTerm, after_key, decode_token, encode_token, sort_clauses
 from mlflow_amlstore.records.types import View
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import CacheStats
 
 from mlflow_amlstore.records import tables
-from mlflow_amlstore.records.search import SortTerm, sort_clauses
+from mlflow_amlstore.records.search.paging import SortTerm, sort_clauses
 
 
 @pytest.fixture

@@ -131,8 +131,11 @@ class Attacker:
             Area.MLFLOW: ["", f"/mlflow/v2.0{workspace}"] if _is_about_files(route) else [""],
             Area.HISTORY: [f"/history/v1.0{workspace}"],
             Area.ARTIFACT: [f"/artifact/v2.0{workspace}"],
+            Area.METRIC: [f"/metric/v2.0{workspace}"],
+            Area.CONTENT: [f"/content/v2.0{workspace}"],
             Area.BLOB: [BLOB_PREFIX],
             Area.ROOT: [""],
+            Area.ARM: [""],
         }[route.area]
 
     def filled(self, route: Route, attacked_name: str = "", form: str = "") -> str:

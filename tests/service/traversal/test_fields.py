@@ -23,7 +23,9 @@ STREAMED_JSON = {"complete_multipart": CompleteMultipart, "abort_multipart": Abo
 
 
 def body_of(route: Route) -> type[msgspec.Struct] | None:
-    return route.body or STREAMED_JSON.get(route.handler.__name__)
+    """The struct that a route takes; a list of texts, which one takes, has no fields."""
+    body = route.body or STREAMED_JSON.get(route.handler.__name__)
+    return None if get_origin(body) is list else body
 
 
 def name_of(route: Route) -> str:

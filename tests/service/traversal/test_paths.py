@@ -39,6 +39,18 @@ def test_no_path_parameter_leads_out(attacker: "Attacker", route: Route) -> None
                 assert answer.status >= 400 or not must_refuse or form not in attacker.leaving, (target, answer)
 
 
+@pytest.mark.parametrize("route", [route for route in with_parameters if "{origin}" in route.path], ids=name_of)
+def test_no_name_or_path_of_an_upload_leads_out(attacker: "Attacker", route: Route) -> None:
+    """Its container's name is the client's own choice."""
+    (prefix,) = attacker.prefixes_of(route)
+    for name in set(re.findall(r"{(\w+(?::path)?)}", route.path)) - {"origin"}:
+        attacker.fields.add((name_of(route), f"{{{name}}} of LocalUpload"))
+        for form, text in attacker.written_forms(route):
+            target = prefix + attacker.filled(route, name, text).replace("/ExperimentRun/", "/LocalUpload/")
+            answer = attacker.send(route.method, target.replace("/dcid.", "/"), {"paths": [{"path": "x"}]})
+            assert answer.status >= 400 or form not in attacker.leaving, (target, answer)
+
+
 @pytest.mark.parametrize("area", [Area.MLFLOW, Area.HISTORY, Area.ARTIFACT])
 def test_no_part_of_a_workspaces_address_leads_out(attacker: "Attacker", area: Area) -> None:
     route = next(

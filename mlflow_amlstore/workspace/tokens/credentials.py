@@ -15,10 +15,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from mlflow_amlstore.errors import TokenRefused
+from mlflow_amlstore.errors import InvalidValue, TokenRefused
 from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.stored_keys import find_key
+from mlflow_amlstore.workspace.tokens.stored_keys import find_key
 
 
 @runtime_checkable
@@ -40,6 +40,31 @@ class Credential(Protocol):
 
     def get_token(self, *scopes: str, **kwargs: Any) -> AccessToken:
         """Return a living token. Raises whatever says why there is none."""
+
+
+def check_credential(credential: object) -> None:
+    """Raise InvalidValue for what is no credential."""
+    if not callable(getattr(credential, "get_token", None)):
+        raise InvalidValue(
+            "credential",
+            type(credential).__name__,
+            "must have the method get_token(*scopes), as azure-identity's credentials have; a class must be called",
+        )
+
+
+def token_of(credential: Credential, *scopes: str) -> AccessToken:
+    """Ask a credential for a token. Raises what it does, and InvalidValue for what is no token."""
+    token: Any = credential.get_token(*scopes)
+    text, expires_on = getattr(token, "token", None), getattr(token, "expires_on", None)
+    if not isinstance(text, str) or not isinstance(expires_on, int | float):
+        raise InvalidValue(
+            "credential",
+            type(credential).__name__,
+            f"must give an AccessToken, with `token` (text) and `expires_on` (seconds); get_token returned "
+            f"{type(token).__name__}",
+        )
+    found: AccessToken = token
+    return found
 
 
 class _Token(NamedTuple):

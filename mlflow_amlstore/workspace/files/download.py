@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mlflow_amlstore.errors import ServiceUnreachable, StorageFailed, TransferBroken
-from mlflow_amlstore.workspace.arriving_file import CHUNK_BYTES, ArrivingFile, OrderedSha256
-from mlflow_amlstore.workspace.content_url import (
+from mlflow_amlstore.workspace.files.arriving_file import CHUNK_BYTES, ArrivingFile, OrderedSha256
+from mlflow_amlstore.workspace.files.content_url import (
     EXPIRED_STATUSES,
     MAX_NEW_URLS,
     Content,

@@ -1,49 +1,50 @@
-"""Keeps the token of one workspace service alive: one renewal however many threads ask, in the background before the
-token ends, and once when the service refuses it.
+"""Keeps one token of a workspace alive: one renewal however many threads ask, in the background before the token ends,
+and once when the service refuses it.
 
 The service alone decides whether a token is good. This side only chooses when to ask for the next one, by the monotonic
 clock, so that neither clock has to be right.
 """
 
 import logging
-import os
 import random
 import threading
 import time
-from collections.abc import Callable
 
-from mlflow_amlstore.errors import AmlStoreError, LoginNeeded, ServiceUnreachable, TokenRefused, TrackingUriInvalid
-from mlflow_amlstore.workspace.credentials import Credential, find_credential
+from mlflow_amlstore.errors import AmlStoreError, LoginNeeded, TokenRefused
 from mlflow_amlstore.workspace.patience import Patience
-from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
-from mlflow_amlstore.workspace.tracking_token import TrackingToken, subject_of, token_just_issued, token_of_uri
-from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
+from mlflow_amlstore.workspace.tokens.source import TokenSource
+from mlflow_amlstore.workspace.tokens.tracking_token import TrackingToken, subject_of, token_of_uri
+from mlflow_amlstore.workspace.tracking_uri import Issuer, TrackingUri
 
-_URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 _REFUSAL_HOLDS_S = 5.0  # how long threads that asked for the same renewal share its refusal
 _LONGEST_RETRY_PAUSE_S = 60.0
+_ASKED_FOR_AGAIN_WHEN_LEFT_S = 300.0
+_LIVES_ON_S = 60.0
 
 _logger = logging.getLogger(__name__)
 
 
 class RenewedToken:
-    """The living token of one workspace service, in this process. Safe across threads and fork."""
+    """The living token of one workspace, in this process. Safe across threads and fork."""
 
-    def __init__(self, uri: TrackingUri, credential: Credential | None) -> None:
-        """Takes no network. `credential` None: one is found when it is needed, if there is one."""
+    def __init__(self, uri: TrackingUri, source: TokenSource) -> None:
+        """Takes no network."""
         self._root, self._scheme, self._service_url = uri.root, uri.scheme, uri.service_url
-        self._credential = credential
+        self.source = source
+        """Where tokens come from."""
         self._token: TrackingToken | None = None
         self._issued: TrackingToken | None = None
+        self._issuer = Issuer(uri.root)
         self._refused: tuple[str, float, AmlStoreError] | None = None
-        self.goes_by_key = uri.token is None
-        """Whether this process began with a key rather than with a token."""
         self.subject: str | None = None
         """Whose the first token was; None before there is one."""
         self._is_closed = False
+        self._ask_again_at_s = 0.0
         self._thread: threading.Thread | None = None
         self._make_locks()
-        self.take(uri, credential)
+        first = source.first()
+        if first is not None:
+            self._adopt(first)
 
     def _make_locks(self) -> None:
         self._renewing = threading.RLock()  # held by whoever asks the service, while all others wait for the answer
@@ -51,10 +52,8 @@ class RenewedToken:
 
     # What callers need
 
-    def take(self, uri: TrackingUri, credential: Credential | None = None) -> None:
-        """Use another URI's token from now on if it is newer than ours, and a credential if one is given."""
-        if credential is not None:
-            self._credential = credential
+    def take(self, uri: TrackingUri) -> None:
+        """Use another URI's token from now on if it is newer than ours."""
         if uri.token is None:
             return
         given, ours = token_of_uri(uri.token, uri.expires), self._token
@@ -73,8 +72,11 @@ class RenewedToken:
         token = self._token
         if token is None:
             return self._renewed(None)
-        if self._is_closed:
-            self._start_thread()
+        if self.source.needs_keeping_alive:
+            if self._is_closed:
+                self._start_thread()
+        elif not _has_left(token, min(_ASKED_FOR_AGAIN_WHEN_LEFT_S, token.lifetime_s / 12)):
+            return self._asked_for_again(token)
         return token.text
 
     def after_refusal(self, refused: str, problem: str) -> str:
@@ -83,12 +85,17 @@ class RenewedToken:
 
     def uri(self) -> TrackingUri:
         """The tracking URI with the token as it is, or without one."""
-        token = self._token
+        token = self._token if self.source.is_for_uris else None
         return TrackingUri(self._scheme, self._root, *((token.expires, token.text) if token else ()))
 
     def issue(self) -> TrackingUri:
         """A tracking URI to hand out: the one of the last time while over a twelfth of its life is left, else a fresh
-        one with its whole life before it. Raises as `current`."""
+        one with its whole life before it. Raises as `current`.
+
+        Where no URI may have the token, it has an hour to live and none.
+        """
+        if not self.source.is_for_uris:
+            return self._issuer.issue()
         with self._renewing:
             issued = self._issued
             if issued is None or not _has_left(issued, issued.lifetime_s / 12):
@@ -109,6 +116,7 @@ class RenewedToken:
         ran = self._thread is not None
         self._thread = None
         self._make_locks()
+        self._issuer.start_anew_after_fork()
         if ran and self._token is not None:
             self._start_thread()
 
@@ -122,7 +130,7 @@ class RenewedToken:
                 assert self._refused is not None
                 raise self._refused[2]
             try:
-                self._ask(Patience(f"The workspace service {self._service_url}"), problem)
+                self._fetch(Patience(f"The workspace service {self._service_url}"), problem)
             except (TokenRefused, LoginNeeded) as error:
                 if instead_of is not None:
                     self._refused = (instead_of, time.monotonic() + _REFUSAL_HOLDS_S, error)
@@ -130,52 +138,27 @@ class RenewedToken:
             assert self._token is not None
             return self._token.text
 
+    def _asked_for_again(self, ending: TrackingToken) -> str:
+        """The next token of a credential; where it can't be had just now, the one that still lives a while."""
+        if not _has_left(ending, _LIVES_ON_S):
+            return self._renewed(ending.text)
+        with self._renewing:
+            if self._token is ending and time.monotonic() >= self._ask_again_at_s:
+                try:
+                    self._fetch(Patience("", total_s=0))
+                except AmlStoreError as error:
+                    _logger.debug("The token of %s is not renewed yet: %s", self._root, type(error).__name__)
+                    self._ask_again_at_s = time.monotonic() + _LIVES_ON_S / 2
+            return (self._token or ending).text
+
     def _is_refused(self, text: str) -> bool:
         refused = self._refused
         return refused is not None and refused[0] == text and time.monotonic() < refused[1]
 
-    def _ask(self, patience: Patience, problem: str = "") -> None:
-        """Get a new token by what this process has. `problem` is why the service refused the one we have, where it did.
-
-        Raises as `current`.
-        """
-        for bearer_of in self._bearers():
-            try:
-                bearer = bearer_of()
-                if bearer is not None:
-                    self._exchange(bearer, patience)
-                    return
-            except BearerRefused as refused:
-                problem = problem or refused.problem
-            except LoginNeeded as error:
-                if self._token is None:
-                    raise
-                problem = f"{problem}, and there is no key to renew it with ({error.searched})"
-        raise TokenRefused(problem)
-
-    def _bearers(self) -> list[Callable[[], str | None]]:
-        """What a token can be had for, in the order to try it: a process that came with a credential goes by that, as
-        its key may have got other rights; one that came with a URI renews that, and looks for a key when it can't."""
-        if self._credential is not None or self.goes_by_key:
-            return [self._key_bearer, self._token_bearer]
-        return [self._token_bearer, self._key_bearer]
-
-    def _token_bearer(self) -> str | None:
-        return self._token.text if self._token is not None else None
-
-    def _key_bearer(self) -> str:
-        credential = self._credential or find_credential(self._service_url)
-        return credential.get_token(f"{self._service_url}/.default").token
-
-    def _exchange(self, bearer: str, patience: Patience) -> None:
-        asked_at_s = time.monotonic()
-        answer = ServiceCall("POST", self._service_url, "/auth/tracking-token", patience=patience).send(bearer)
-        try:
-            token = token_just_issued(answer["token"], float(answer["expires_in"]), asked_at_s)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ServiceUnreachable(self._service_url, "it answered without a token") from error
+    def _fetch(self, patience: Patience, problem: str = "") -> None:
+        token = self.source.fetch(self._token, patience, problem)
         self._adopt(token)
-        self._tell_children_to_come(token)
+        self.source.tell_children(token)
 
     def _adopt(self, token: TrackingToken) -> None:
         with self._changed:
@@ -183,25 +166,8 @@ class RenewedToken:
             if self.subject is None:
                 self.subject = subject_of(token.text)
             self._changed.notify_all()
-        self._start_thread()
-
-    @property
-    def credential(self) -> Credential | None:
-        """The credential that was given, not one that was found."""
-        return self._credential
-
-    def _tell_children_to_come(self, token: TrackingToken) -> None:
-        """Processes started from now on inherit a living URI, where the environment has one of this workspace and
-        subject."""
-        fresh = TrackingUri(self._scheme, self._root, token.expires, token.text)
-        for variable in _URI_VARIABLES:
-            try:
-                inherited = os.environ.get(variable)
-                given = parse(inherited or "")
-            except TrackingUriInvalid:
-                continue  # it is MLflow's to complain about
-            if given.is_same_store(fresh) and (given.token is None or subject_of(given.token) == self.subject):
-                os.environ[variable] = str(fresh)
+        if self.source.needs_keeping_alive:
+            self._start_thread()
 
     # In the background
 
@@ -241,7 +207,7 @@ class RenewedToken:
         try:
             with self._renewing:
                 if self._token is due:
-                    self._ask(Patience("", total_s=0))
+                    self._fetch(Patience("", total_s=0))
             return 0.0
         except (TokenRefused, LoginNeeded) as error:
             if paused_s == 0.0:

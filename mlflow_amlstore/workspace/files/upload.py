@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
 from mlflow_amlstore.errors import ServiceError, StorageFailed, TransferBroken
-from mlflow_amlstore.workspace.content_url import ContentUrl, call
+from mlflow_amlstore.workspace.files.content_url import ContentUrl, call
 
-BLOCK_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
 THREADS = 4
 _MAX_WAITING = 4 * THREADS
 
@@ -131,6 +131,7 @@ class _Blocks:
         self._left = self.count
         self._lock = threading.Lock()
         self._there: frozenset[str] | None = None
+        self._place = _place_of(upload.content)
 
     def sender_of(self, index: int) -> Callable[[], None]:
         """What sends one block."""
@@ -175,15 +176,29 @@ class _Blocks:
         headers = {"Content-Type": "application/xml", "Content-MD5": _md5_of(body)}
         if self._digest is not None:
             headers["x-amlstore-sha256"] = self._digest.hexdigest()
+        if self._has_moved():
+            self._send_anew()
+            return
         try:
             call(self._upload.content, "PUT", "comp=blocklist", headers, body)
         except ServiceError as error:
-            took_old_blocks = bool(self._there)
+            took_old_blocks = bool(self._there) or self._has_moved()
             if error.http_status != 400 or not took_old_blocks or self._salt:
                 raise
-            anew = _Blocks(self._upload, self._buffers, lambda _: None, salt=uuid.uuid4().hex)
-            for index in range(anew.count):
-                anew._send(index)
+            self._send_anew()
+
+    def _has_moved(self) -> bool:
+        """Whether the URL has expired, and the one in its place is for another name: then blocks are at both."""
+        return _place_of(self._upload.content) != self._place
+
+    def _send_anew(self) -> None:
+        anew = _Blocks(self._upload, self._buffers, lambda _: None, salt=uuid.uuid4().hex)
+        for index in range(anew.count):
+            anew._send(index)
+
+
+def _place_of(content: ContentUrl) -> str:
+    return urlsplit(content.current().url).path
 
 
 class _OrderedDigest:
@@ -222,8 +237,10 @@ class _GivenUp(Exception):
 
 def uncommitted_blocks(content: ContentUrl) -> frozenset[str]:
     """The ids of the blocks that an upload of this file has left there without finishing."""
-    answer = call(content, "GET", "comp=blocklist&blocklisttype=uncommitted", accepted=(200, 404))
-    if answer.status == 404:
+    # Azure storage lists blocks to who may read; a URL that is for writing gets 403, and nothing is known.
+    accepted = (200, 404) if content.is_services_own else (200, 403, 404)
+    answer = call(content, "GET", "comp=blocklist&blocklisttype=uncommitted", accepted=accepted)
+    if answer.status != 200:
         return frozenset()
     names = ElementTree.fromstring(answer.body.lstrip(b"\xef\xbb\xbf")).iterfind("./UncommittedBlocks/Block/Name")
     return frozenset(name.text or "" for name in names)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable
-from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, Patience, retry_after_s
+from mlflow_amlstore.workspace.patience import RETRIED_STATUSES, THROTTLED, Patience, retry_after_s
 from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.service_call import CODES_BY_STATUS, ERROR_CODE_HEADER
 from mlflow_amlstore.workspace.transport import USER_AGENT, Answer, NoAnswer, send
@@ -83,7 +83,7 @@ def call(
             new_urls += 1
             known = content.another(known)
         elif answer.status not in RETRIED_STATUSES or not patience.pause(
-            f"it answered {answer.status}", retry_after_s(answer.headers)
+            f"it answered {answer.status}", retry_after_s(answer.headers), is_throttled=answer.status == THROTTLED
         ):
             raise error_of(content, answer.status, answer.headers, answer.body)
 

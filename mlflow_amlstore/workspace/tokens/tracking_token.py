@@ -71,6 +71,17 @@ def subject_of(token: str) -> str:
     return str(_claims(token).get("sub", ""))
 
 
+def role_of(token: str) -> str:
+    """The role that our service's token has; "" for another kind of token."""
+    return str(_claims(token).get("role", ""))
+
+
+def lifetime_of(token: str) -> float | None:
+    """How long a JWT lives from when it was issued, in seconds; None where it doesn't say."""
+    issued_s, expires_s = _issued_and_expires(token)
+    return expires_s - issued_s if issued_s and expires_s > issued_s else None
+
+
 def _issued_and_expires(token: str) -> tuple[float, float]:
     claims = _claims(token)
     try:

@@ -1,0 +1,224 @@
+"""`Experiment`: a named group of runs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from mlflow_amlstore.core.display import facts_table, time_of
+from mlflow_amlstore.core.run import Run, find_runs, start_run
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, View
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.core.workspace import Workspace
+
+_VIEWS = {"ActiveOnly": View.ACTIVE, "ArchivedOnly": View.DELETED, "All": View.ALL}
+_PAGE = 1000
+_ANY_RUN = RunFilter(include_children=True)
+
+
+class Experiment:
+    """A named group of runs of a workspace.
+
+    >>> experiment = Experiment(ws, "iris")
+    >>> with experiment.start_logging() as run:
+    ...     run.log("mse", 0.25)
+    >>> [found.get_metrics() for found in experiment.get_runs()]
+    [{'mse': 0.25}]
+    """
+
+    def __init__(self, workspace: "Workspace", name: str) -> None:
+        """Open the experiment of this name, making it where there is none; an archived one is opened as it is.
+
+        Raises InvalidValue for a name that is empty or over 500 characters.
+        """
+        records = workspace.records
+        found = records.experiments.find_by_name(name)
+        if found is None:
+            try:
+                found = records.experiments.get(records.experiments.create(name))
+            except AlreadyExists:  # by another process, since it was looked for
+                found = records.experiments.find_by_name(name)
+                if found is None:
+                    raise
+        self._workspace, self._record = workspace, found
+
+    @classmethod
+    def _of(cls, workspace: "Workspace", record: ExperimentRecord) -> "Experiment":
+        self = cls.__new__(cls)
+        self._workspace, self._record = workspace, record
+        return self
+
+    @property
+    def workspace(self) -> "Workspace":
+        """The workspace that it is in."""
+        return self._workspace
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._record.name
+
+    @property
+    def id(self) -> str:
+        """Its id, the one that MLflow knows it by."""
+        return self._record.experiment_id
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its tags, as of when it was opened, tagged or refreshed."""
+        return dict(self._record.tags)
+
+    @property
+    def archived_time(self) -> datetime | None:
+        """When it was archived (UTC); None for an active one."""
+        return time_of(self._record.deleted_ms)
+
+    @property
+    def _records(self) -> CommonStore:
+        return self._workspace.records
+
+    def start_logging(
+        self,
+        name: str | None = None,
+        run_id: str | None = None,
+        outputs: str | PathLike[str] | bool | None = None,
+        snapshot_directory: str | PathLike[str] | None = ".",
+        *,
+        display_name: str | None = None,
+        synchronous: bool = False,
+    ) -> Run:
+        """Start a run, as notebooks do; use it in a `with` block, or `complete` it.
+
+        The folder `outputs` (`./outputs` by default, False for none) is looked through when the run completes, and
+        what was written there meanwhile becomes files of the run. `snapshot_directory` is snapshotted with the run, but
+        for what `.amlignore`, else `.gitignore`, leaves out; None takes none. With `synchronous`, every value is
+        durable when its call returns.
+
+        >>> run = experiment.start_logging(snapshot_directory=None, display_name="first try")
+        >>> run.log("alpha", 0.03)
+        >>> run.complete()
+        """
+        return start_run(
+            self,
+            run_id=run_id,
+            name=display_name or name,
+            outputs="outputs" if outputs is None or outputs is True else outputs or None,
+            snapshot_directory=snapshot_directory,
+            synchronous=synchronous,
+        )
+
+    def submit(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> Run:
+        """Submit a script as a run: not yet."""
+        raise NotSupported("Submitting runs", "Run the script with MLFLOW_TRACKING_URI set, or start_logging in it")
+
+    def get_runs(
+        self,
+        type: str | None = None,
+        tags: str | Mapping[str, str | None] | None = None,
+        properties: str | Mapping[str, str | None] | None = None,
+        include_children: bool = False,
+    ) -> Iterator[Run]:
+        """Yield the experiment's runs, the latest started first: those that meet all that is given.
+
+        `tags` and `properties` are a dict of what they must be, or a name that must be there.
+
+        >>> [run.id for run in experiment.get_runs(tags={"stage": "candidate"})]
+        []
+        """
+        return find_runs(
+            self._workspace,
+            self,
+            run_type=type,
+            tags=tags,
+            properties=properties,
+            include_children=include_children,
+        )
+
+    @staticmethod
+    def list(
+        workspace: "Workspace",
+        experiment_name: str | None = None,
+        view_type: str = "ActiveOnly",
+        tags: str | Mapping[str, str] | None = None,
+    ) -> "list[Experiment]":
+        """Return the workspace's experiments: `view_type` is ActiveOnly, ArchivedOnly or All.
+
+        >>> [found.name for found in Experiment.list(ws, "diabetes")]
+        ['diabetes']
+        """
+        if view_type not in _VIEWS:
+            raise InvalidValue("view_type", view_type, f"must be one of {', '.join(_VIEWS)}")
+        wanted: Iterable[tuple[str, str | None]] = [(tags, None)] if isinstance(tags, str) else (tags or {}).items()
+        return [
+            Experiment._of(workspace, record)
+            for record in all_experiments(workspace.records, _VIEWS[view_type])
+            if experiment_name in (None, record.name)
+            and all(name in record.tags and value in (None, record.tags[name]) for name, value in wanted)
+        ]
+
+    @staticmethod
+    def delete(workspace: "Workspace", experiment_id: str) -> None:
+        """Delete an experiment that has no runs. Raises InvalidValue for one that has some, NotFound."""
+        if workspace.records.runs.find(_ANY_RUN, experiment_id=experiment_id, max_results=1).items:
+            raise InvalidValue("experiment", experiment_id, "has runs; archive it instead")
+        workspace.records.experiments.delete(experiment_id)
+
+    def archive(self) -> None:
+        """Archive it with its runs: it is listed no more and takes no writes until it is reactivated."""
+        self._records.experiments.delete(self.id)
+        self.refresh()
+
+    def reactivate(self, new_name: str | None = None) -> None:
+        """Make an archived experiment an active one again. `new_name` is refused, as Azure ML does."""
+        if new_name is not None:
+            raise InvalidValue("new_name", new_name, "an experiment can't be renamed while it is reactivated")
+        self._records.experiments.restore(self.id)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read its name, tags and whether it is archived again."""
+        self._record = self._records.experiments.get(self.id)
+
+    def tag(self, key: str, value: str | None = None) -> None:
+        """Set one tag; without a value it is the empty text."""
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Mapping[str, str | None]) -> None:
+        """Set several tags."""
+        for key, value in tags.items():
+            self._records.experiments.set_tag(self.id, key, "" if value is None else str(value))
+        self.refresh()
+
+    def remove_tags(self, tags: str | Iterable[str]) -> None:
+        """Delete tags; one that isn't there is passed over."""
+        for key in [tags] if isinstance(tags, str) else tags:
+            try:
+                self._records.experiments.delete_tag(self.id, key)
+            except NotFound as error:
+                if error.kind != "tag":
+                    raise
+        self.refresh()
+
+    def get_portal_url(self) -> str:
+        """The experiment's address."""
+        return self._workspace.portal_url(f"experiments/{self.id}")
+
+    def __repr__(self) -> str:
+        return f"Experiment(Name: {self.name},\nWorkspace: {self._workspace.name})"
+
+    def _repr_html_(self) -> str:
+        return facts_table({"Name": self.name, "Workspace": self._workspace.name, "Id": self.id})
+
+
+def all_experiments(records: CommonStore, view: View) -> Iterator[ExperimentRecord]:
+    """Yield the experiments of a view, the newest first, page by page."""
+    token = None
+    while True:
+        page = records.experiments.search(view=view, max_results=_PAGE, page_token=token)
+        yield from page.items
+        token = page.next_token
+        if token is None:
+            return

@@ -1,0 +1,49 @@
+"""Images that scripts log: a file, a stream, matplotlib's `pyplot` or a figure of it."""
+
+import io
+import mimetypes
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mlflow_amlstore.errors import InvalidValue
+
+_PNG = ".png"
+
+
+def image_of(field: str, path: object, plot: object) -> tuple[BinaryIO, str]:
+    """An image's content, to be closed, and the ending of its name. Raises InvalidValue; matplotlib draws a `plot`."""
+    if (path is None) == (plot is None):
+        raise InvalidValue(field, path, "give either path (a file or stream) or plot (matplotlib's plt or a figure)")
+    if plot is not None:
+        return _drawn(field, plot), _PNG
+    if isinstance(path, str | PathLike):
+        return _opened(field, Path(fspath(path)))
+    if hasattr(path, "read"):
+        content = path.read()
+        if not isinstance(content, bytes):
+            raise InvalidValue(field, path, "must be a stream of bytes: open it with mode 'rb'")
+        return io.BytesIO(content), _ending(getattr(path, "name", ""))
+    raise InvalidValue(field, path, "must be a path or a stream of bytes")
+
+
+def _opened(field: str, path: Path) -> tuple[BinaryIO, str]:
+    try:
+        return path.open("rb"), _ending(path.name)
+    except OSError as error:
+        raise InvalidValue(field, str(path), f"can't be read: {error.strerror}") from error
+
+
+def _ending(name: object) -> str:
+    ending = Path(str(name)).suffix.lower()
+    kind = mimetypes.types_map.get(ending, "")
+    return ending if kind.startswith("image/") else _PNG
+
+
+def _drawn(field: str, plot: Any) -> BinaryIO:
+    if not hasattr(plot, "savefig"):
+        raise InvalidValue(field, plot, "must be matplotlib's plt or a figure; an image file goes to path")
+    drawn = io.BytesIO()
+    plot.savefig(drawn, format="png")
+    drawn.seek(0)
+    return drawn

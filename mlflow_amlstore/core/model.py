@@ -1,0 +1,354 @@
+"""`Model`: a version of a registered model, as Azure ML's SDK has it."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_amlstore.core.display import facts_table, time_of
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
+from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.records.locations import (
+    WORKSPACE_SCHEME,
+    check_path,
+    run_container,
+    split_location,
+    upload_container,
+)
+from mlflow_amlstore.records.types import ModelVersionRecord, RunInfo
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.core.workspace import Workspace
+
+FRAMEWORK, FRAMEWORK_VERSION = "azureml.modelFramework", "azureml.modelFrameworkVersion"  # properties of a version
+
+
+class Model:
+    """A version of a registered model: the newest one of a name, unless a version is given.
+
+    >>> Model.register(ws, model_path="model.txt", model_name="classifier", tags={"kind": "text"}).id
+    'classifier:1'
+    >>> Model(ws, "classifier").tags
+    {'kind': 'text'}
+    """
+
+    class Framework:
+        """Names of frameworks that `model_framework` may have."""
+
+        CUSTOM = "Custom"
+        TENSORFLOW = "TensorFlow"
+        SCIKITLEARN = "ScikitLearn"
+        ONNX = "Onnx"
+        MULTI = "Multi"
+
+    def __init__(
+        self,
+        workspace: "Workspace",
+        name: str | None = None,
+        id: str | None = None,
+        tags: str | Mapping[str, str] | Iterable[str] | None = None,
+        properties: str | Mapping[str, str] | Iterable[str] | None = None,
+        version: int | None = None,
+        run_id: str | None = None,
+        model_framework: str | None = None,
+    ) -> None:
+        """Open a version by `id` (`name:version`), or the newest that meets all that is given. Raises NotFound."""
+        if id is not None:
+            name, _, number = id.rpartition(":")
+            version = _version_number(id, number)
+        if name is None:
+            raise InvalidValue("model name", name, "give a name, or an id such as 'NAME:1'")
+        found = Model.list(workspace, name, tags, properties, run_id, model_framework=model_framework)
+        found = [model for model in found if version in (None, model.version)]
+        if not found:
+            raise NotFound("model", name if version is None else f"{name}:{version}")
+        self._workspace = workspace
+        self._record: ModelVersionRecord = found[0]._record
+
+    @classmethod
+    def _of(cls, workspace: "Workspace", record: ModelVersionRecord) -> "Model":
+        self = cls.__new__(cls)
+        self._workspace, self._record = workspace, record
+        return self
+
+    @staticmethod
+    def register(
+        workspace: "Workspace",
+        model_path: str | PathLike[str],
+        model_name: str,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        description: str | None = None,
+        datasets: object = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        child_paths: Iterable[str] | None = None,
+        sample_input_dataset: object = None,
+        sample_output_dataset: object = None,
+        resource_configuration: object = None,
+    ) -> "Model":
+        """Upload a local file or folder and register it as the next version. Raises InvalidValue for a missing path."""
+        path = Path(model_path)
+        if not path.exists():
+            raise InvalidValue("model_path", str(path), "is neither a file nor a folder")
+        container = upload_container(uuid.uuid4().hex)
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        items = [(file.relative_to(path.parent).as_posix(), file) for file in files]
+        workspace.records.files.write_local(container, items)
+        return _register(
+            workspace,
+            model_name,
+            f"{WORKSPACE_SCHEME}{container}/{path.name}",
+            None,
+            tags,
+            properties,
+            model_framework,
+            model_framework_version,
+            description,
+        )
+
+    @staticmethod
+    def list(
+        workspace: "Workspace",
+        name: str | None = None,
+        tags: str | Mapping[str, str] | Iterable[str] | None = None,
+        properties: str | Mapping[str, str] | Iterable[str] | None = None,
+        run_id: str | None = None,
+        latest: bool = False,
+        dataset_id: str | None = None,
+        expand: bool = True,
+        page_count: int = 255,
+        model_framework: str | None = None,
+    ) -> "list[Model]":
+        """Return the versions that meet all that is given, the newest of each model first, or with `latest` only."""
+        wanted_tags, wanted_properties = _wanted(tags), _wanted(properties)
+        if model_framework is not None:
+            wanted_properties[FRAMEWORK] = model_framework
+        found: list[Model] = []
+        for record in _all_versions(workspace.records, name):
+            if latest and found and found[-1].name == record.name:
+                continue
+            if (
+                run_id in (None, record.run_id)
+                and _has(record.tags, wanted_tags)
+                and _has(record.properties, wanted_properties)
+            ):
+                found.append(Model._of(workspace, record))
+        return found
+
+    @property
+    def workspace(self) -> "Workspace":
+        """The workspace that it is in."""
+        return self._workspace
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._record.name
+
+    @property
+    def version(self) -> int:
+        """The version's number, from 1."""
+        return self._record.version
+
+    @property
+    def id(self) -> str:
+        """`name:version`."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def description(self) -> str | None:
+        """What it is."""
+        return self._record.description
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its tags."""
+        return dict(self._record.tags)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Its properties, which stay as they are."""
+        return {
+            name: value for name, value in self._record.properties.items() if name not in (FRAMEWORK, FRAMEWORK_VERSION)
+        }
+
+    @property
+    def model_framework(self) -> str | None:
+        """The framework that it is of, such as `ScikitLearn`."""
+        return self._record.properties.get(FRAMEWORK)
+
+    @property
+    def model_framework_version(self) -> str | None:
+        """The framework's version."""
+        return self._record.properties.get(FRAMEWORK_VERSION)
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that it came from."""
+        return self._record.run_id
+
+    @property
+    def created_time(self) -> datetime | None:
+        """When it was registered (UTC)."""
+        return time_of(self._record.created_ms)
+
+    @property
+    def url(self) -> str:
+        """Where its files are."""
+        location = self._record.storage_location
+        if not location.startswith(WORKSPACE_SCHEME):
+            return location
+        return self._workspace.file_uri(location.removeprefix(WORKSPACE_SCHEME))
+
+    def download(
+        self, target_dir: str | PathLike[str] = ".", exist_ok: bool = False, exists_ok: bool | None = None
+    ) -> str:
+        """Download the file or folder into a folder and return its path there.
+
+        Raises AlreadyExists where it is there, unless `exist_ok`; InvalidValue where it lies outside the workspace.
+        """
+        source = self._record.storage_location
+        if not source.startswith(WORKSPACE_SCHEME):
+            raise InvalidValue("model", self.id, f"is not in this workspace but at {source}")
+        container, path = split_location(source.removeprefix(WORKSPACE_SCHEME))
+        files = self._workspace.records.files
+        top = path.rpartition("/")[2]
+        target = Path(target_dir, top)
+        if target.exists() and not (exist_ok or exists_ok):
+            raise AlreadyExists("file", str(target), "Give exist_ok=True to write over it")
+        for file in files.list_all(container, path):
+            at = target if file.path == path else target / file.path.removeprefix(f"{path}/" if path else "")
+            at.parent.mkdir(parents=True, exist_ok=True)
+            files.download(container, file.path, at)
+        return str(target)
+
+    def add_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        for name, value in tags.items():
+            self._workspace.records.models.set_version_tag(self.name, self.version, name, str(value))
+        self._refresh()
+
+    def remove_tags(self, tags: str | Iterable[str]) -> None:
+        """Delete tags; one that isn't there is passed over."""
+        for name in [tags] if isinstance(tags, str) else tags:
+            self._workspace.records.models.delete_version_tag(self.name, self.version, name)
+        self._refresh()
+
+    def delete(self) -> None:
+        """Delete this version; its files stay."""
+        self._workspace.records.models.delete_version(self.name, self.version)
+
+    def _refresh(self) -> None:
+        self._record = self._workspace.records.models.get_version(self.name, self.version)
+
+    def serialize(self) -> dict[str, object]:
+        """Return its facts as a dictionary."""
+        return {
+            "createdTime": None if self.created_time is None else self.created_time.isoformat(),
+            "description": self.description,
+            "id": self.id,
+            "name": self.name,
+            "framework": self.model_framework,
+            "frameworkVersion": self.model_framework_version,
+            "tags": self.tags,
+            "properties": self.properties,
+            "runId": self.run_id,
+            "url": self.url,
+            "version": self.version,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Model(workspace={self._workspace.name}, name={self.name}, id={self.id}, version={self.version}, "
+            f"tags={self.tags}, properties={self.properties})"
+        )
+
+    def _repr_html_(self) -> str:
+        return facts_table({"Name": self.name, "Version": self.version, "Tags": self.tags, "Run": self.run_id})
+
+
+def register_run_model(
+    workspace: "Workspace",
+    run: RunInfo,
+    name: str,
+    path: str,
+    *,
+    tags: Mapping[str, str] | None,
+    properties: Mapping[str, str] | None,
+    framework: str | None,
+    framework_version: str | None,
+    description: str | None,
+) -> Model:
+    """Register a file or folder of a run as the next version of a model. Raises NotFound where there is none."""
+    container, path = run_container(run.experiment_id, run.run_id), check_path(path)
+    if not workspace.records.files.list_all(container, path, max_results=1):
+        raise NotFound("file", path, f"Run {run.run_id} has no such file or folder: upload it first")
+    source = f"{WORKSPACE_SCHEME}{container}/{path}"
+    return _register(workspace, name, source, run.run_id, tags, properties, framework, framework_version, description)
+
+
+def _register(
+    workspace: "Workspace",
+    name: str,
+    source: str,
+    run_id: str | None,
+    tags: Mapping[str, str] | None,
+    properties: Mapping[str, str] | None,
+    framework: str | None,
+    framework_version: str | None,
+    description: str | None,
+) -> Model:
+    models = workspace.records.models
+    with suppress(AlreadyExists):  # it gets the next version then
+        models.create(name)
+    known = {FRAMEWORK: framework, FRAMEWORK_VERSION: framework_version}
+    kept = {key: str(value) for key, value in (properties or {}).items()}
+    record = models.create_version(
+        name,
+        source,
+        run_id=run_id,
+        description=description,
+        tags={key: str(value) for key, value in (tags or {}).items()},
+        properties={**kept, **{key: value for key, value in known.items() if value is not None}},
+    )
+    return Model._of(workspace, record)
+
+
+_NEWEST_FIRST = ("name ASC", "version_number DESC")
+
+
+def _all_versions(records: CommonStore, name: str | None) -> Iterable[ModelVersionRecord]:
+    quote = next((mark for mark in "'\"" if name is not None and mark not in name), None)
+    filter = None if quote is None else f"name = {quote}{name}{quote}"  # in this grammar no quote can be escaped
+    token = None
+    while True:
+        page = records.models.search_versions(filter=filter, page_token=token, order_by=_NEWEST_FIRST)
+        yield from (record for record in page.items if name in (None, record.name))
+        token = page.next_token
+        if token is None:
+            return
+
+
+def _wanted(given: str | Mapping[str, str] | Iterable[str] | None) -> dict[str, str | None]:
+    """Names with the values that they must have, or None for any; also of lists like `["name", ["name", "value"]]`."""
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {given: None}
+    if isinstance(given, Mapping):
+        return dict(given)
+    return dict.fromkeys(given) if all(isinstance(item, str) for item in given) else dict(given)  # type: ignore[arg-type]
+
+
+def _has(values: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
+    return all(name in values and value in (None, values[name]) for name, value in wanted.items())
+
+
+def _version_number(model_id: str, text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidValue("model id", model_id, "must be NAME:VERSION")
+    return int(text)

@@ -1,0 +1,303 @@
+"""What the records of every workspace can be asked, embedded or behind a service: what `core` is written against.
+
+A part of `records.store`, which says what holds for all of it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from mlflow_amlstore.records.types import (
+    ExperimentRecord,
+    FileRecord,
+    LoggedTuple,
+    LoggedValues,
+    MetricKind,
+    MetricRecord,
+    ModelRecord,
+    ModelVersionRecord,
+    Page,
+    RunError,
+    RunFilter,
+    RunInfo,
+    RunRecord,
+    RunStatus,
+    View,
+)
+
+
+class CommonExperiments(Protocol):
+    """Named groups of runs."""
+
+    def create(self, name: str, *, artifact_location: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+        """Create an experiment and return its id. Raises AlreadyExists; PathUnsafe for a local `artifact_location`."""
+        ...
+
+    def get(self, experiment_id: str) -> ExperimentRecord:
+        """Return an experiment, deleted ones too."""
+        ...
+
+    def find_by_name(self, name: str) -> ExperimentRecord | None:
+        """Return the experiment of that name, deleted ones too, or None."""
+        ...
+
+    def search(
+        self,
+        *,
+        view: View = View.ACTIVE,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page[ExperimentRecord]:
+        """Return a page of experiments, the newest first unless `order_by` says otherwise."""
+        ...
+
+    def delete(self, experiment_id: str) -> None:
+        """Delete an experiment and its runs; `restore` undoes it, `gc` makes it final."""
+        ...
+
+    def restore(self, experiment_id: str) -> None:
+        """Bring a deleted experiment and its runs back."""
+        ...
+
+    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
+        """Set a tag. Raises Deleted."""
+        ...
+
+    def delete_tag(self, experiment_id: str, name: str) -> None:
+        """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
+        ...
+
+
+class CommonRuns(Protocol):
+    """Runs and what is logged into them, but for metric histories and files."""
+
+    def create(
+        self,
+        experiment_id: str,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+        user_id: str = "",
+        status: RunStatus = RunStatus.RUNNING,
+        start_ms: int | None = None,
+        parent_run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> RunRecord:
+        """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists."""
+        ...
+
+    def get(self, run_id: str) -> RunRecord:
+        """Return a run with its latest metrics, params, tags, properties, inputs and outputs; deleted ones too."""
+        ...
+
+    def find(
+        self,
+        filter: RunFilter,
+        *,
+        experiment_id: str | None = None,
+        max_results: int | None = None,
+        page_token: str | None = None,
+    ) -> Page[RunRecord]:
+        """Return a page of active runs, the latest started first; all of them when `max_results` is None."""
+        ...
+
+    def update(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        name: str | None = None,
+        error: RunError | None = None,
+    ) -> RunInfo:
+        """Change what is given and return the run's facts. Raises Deleted."""
+        ...
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
+        ...
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags, whose names may be any text. Raises Deleted."""
+        ...
+
+    def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
+        """Add write-once properties. Raises Deleted, Changed (property)."""
+        ...
+
+
+class CommonMetrics(Protocol):
+    """Histories of a run's metrics. A run without the metric has an empty history."""
+
+    def log_values(self, run_id: str, logged: Iterable[LoggedValues | LoggedTuple]) -> None:
+        """Append what calls of the `Run` vocabulary logged, in their order.
+
+        A name stays what it was first logged as: a vector (scalars and lists), a grid (rows and tables), or one of the
+        kinds that are files; InvalidValue is raised for another. MLflow sees each numeric column of a grid as the
+        history `name.column`. Raises Deleted.
+        """
+        ...
+
+    def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
+        """Return the names and kinds of all the run's metrics, in the order that they came."""
+        ...
+
+    def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
+        """Return all the run's metrics, or those of one name, with all values in the order they were logged.
+
+        Steps and times come `with_times`; a vector's values alone are read in half the time.
+        """
+        ...
+
+
+class CommonFiles(Protocol):
+    """Files of containers. A container is what `records.locations` names: a run's files, or a logged model's."""
+
+    def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
+        """Store a stream under `path`, replacing what was there; readers see the old file or the new one, whole."""
+        ...
+
+    def write_local(
+        self, container: str, items: Iterable[tuple[str, Path]], *, progress: Callable[[int], None] | None = None
+    ) -> list[FileRecord]:
+        """Store local files under their paths, all visible at once; `progress` is told of each chunk's bytes."""
+        ...
+
+    def open(self, container: str, path: str) -> BinaryIO:
+        """Open a file for reading. Raises NotFound."""
+        ...
+
+    def download(
+        self, container: str, path: str, target: Path, *, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Copy a file to `target`, whole or not at all, checking its SHA-256 on the way. Raises NotFound."""
+        ...
+
+    def find(self, container: str, path: str) -> FileRecord | None:
+        """Return the file's record, or None where there is no such file."""
+        ...
+
+    def list_all(
+        self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
+    ) -> list[FileRecord]:
+        """Return the files under the folder (or the file of that name) by path: those after `after`, and no more."""
+        ...
+
+
+class CommonModels(Protocol):
+    """Registered models and their versions. Prompts are models with MLflow's prompt tag."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deployment_job_id: str | None = None,
+    ) -> ModelRecord:
+        """Register a name. Raises AlreadyExists."""
+        ...
+
+    def get(self, name: str) -> ModelRecord:
+        """Return a registered model."""
+        ...
+
+    def search(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[ModelRecord]:
+        """Return a page of models by name; prompts only where the filter asks for the prompt tag."""
+        ...
+
+    def create_version(
+        self,
+        name: str,
+        source: str,
+        *,
+        storage_location: str | None = None,
+        run_id: str | None = None,
+        run_link: str | None = None,
+        description: str | None = None,
+        user_id: str | None = None,
+        model_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> ModelVersionRecord:
+        """Add the next version of a model. `storage_location` is where the files really are, `source` by default.
+
+        Raises PathUnsafe for a source that names this machine's files rather than a stored object.
+        """
+        ...
+
+    def get_version(self, name: str, version: int) -> ModelVersionRecord:
+        """Return a version."""
+        ...
+
+    def search_versions(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 10_000,
+        page_token: str | None = None,
+    ) -> Page[ModelVersionRecord]:
+        """Return a page of versions by model name, the newest first."""
+        ...
+
+    def set_version_tag(self, name: str, version: int, tag: str, value: str) -> None:
+        """Set a version's tag."""
+        ...
+
+    def delete_version_tag(self, name: str, version: int, tag: str) -> None:
+        """Delete a version's tag; nothing happens where there is none."""
+        ...
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a version with its aliases; its number is never given again while the model exists."""
+        ...
+
+
+class CommonSnapshots(Protocol):
+    """Source folders as they were; an id names each for good."""
+
+    def store(self, items: Sequence[tuple[str, Path]]) -> str:
+        """Keep local files under their paths, and return the snapshot's id."""
+        ...
+
+    def write_zip(self, snapshot_id: str, target: Path) -> None:
+        """Write a snapshot as a zip file, whole or not at all. Raises NotFound."""
+        ...
+
+
+class CommonStore(Protocol):
+    """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
+
+    @property
+    def experiments(self) -> CommonExperiments: ...
+
+    @property
+    def runs(self) -> CommonRuns: ...
+
+    @property
+    def metrics(self) -> CommonMetrics: ...
+
+    @property
+    def files(self) -> CommonFiles: ...
+
+    @property
+    def models(self) -> CommonModels: ...
+
+    @property
+    def snapshots(self) -> CommonSnapshots: ...
+
+    def close(self) -> None:
+        """Release connections; the store may not be used afterwards. Calling it again does nothing."""
+        ...

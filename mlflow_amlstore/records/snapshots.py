@@ -1,0 +1,41 @@
+"""Snapshots kept as files: implements `records.common_store.CommonSnapshots` over a store of files.
+
+A file that is the same in many snapshots is stored once, as every content in a workspace is.
+"""
+
+import shutil
+import uuid
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.records.common_store import CommonFiles
+from mlflow_amlstore.records.locations import snapshot_container
+
+
+class FileSnapshots:
+    """The snapshots of one workspace."""
+
+    def __init__(self, files: CommonFiles) -> None:
+        self._files = files
+
+    def store(self, items: Sequence[tuple[str, Path]]) -> str:
+        snapshot_id = str(uuid.uuid4())
+        self._files.write_local(snapshot_container(snapshot_id), items)
+        return snapshot_id
+
+    def write_zip(self, snapshot_id: str, target: Path) -> None:
+        container = snapshot_container(snapshot_id)
+        files = self._files.list_all(container)
+        if not files:
+            raise NotFound("snapshot", snapshot_id)
+        partial = target.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+                for file in files:
+                    with self._files.open(container, file.path) as source, archive.open(file.path, "w") as sink:
+                        shutil.copyfileobj(source, sink)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)

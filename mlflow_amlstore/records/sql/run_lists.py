@@ -1,0 +1,62 @@
+"""Listing runs as the `Run` vocabulary does: by experiment or parent, type, tags, properties and status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, literal, select
+
+from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
+from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunFilter
+
+_RUN = tables.runs.c
+_NEWEST_FIRST = [
+    SortTerm(_RUN.start_ms, is_descending=True, is_nullable=True),
+    SortTerm(_RUN.run_pk, is_descending=True),
+]
+
+
+def page_of_list(
+    connection: Connection,
+    filter: RunFilter,
+    *,
+    experiment_key: int | None,
+    max_results: int | None,
+    page_token: str | None,
+) -> tuple[list[Row[Any]], str | None]:
+    """Return a page of rows of `tables.RUN_FACTS` of active runs, the latest started first. Raises PageTokenInvalid."""
+    statement = select(*tables.RUN_FACTS).where(_RUN.deleted_ms.is_(None))
+    if experiment_key is not None:
+        statement = statement.where(_RUN.experiment_id == experiment_key)
+    statement = _among(statement, filter)
+    properties = dict(filter.properties)
+    if filter.run_type is not None:
+        properties[RUN_TYPE_PROPERTY] = filter.run_type
+    for table, wanted in ((tables.run_tags, filter.tags), (tables.run_properties, properties)):
+        statement = statement.where(*_have(table, wanted))
+    if filter.status is not None:
+        statement = statement.where(_RUN.status == filter.status.value)
+    query = ("run list", experiment_key, repr(filter))
+    return fetch_page(connection, statement, _NEWEST_FIRST, max_results=max_results, page_token=page_token, query=query)
+
+
+def _among(statement: Select[Any], filter: RunFilter) -> Select[Any]:
+    if filter.of is None:
+        return statement if filter.include_children else statement.where(_RUN.parent_run_id.is_(None))
+    if not filter.recursive:
+        return statement.where(_RUN.parent_run_id == filter.of)
+    below = select(_RUN.run_id).where(_RUN.parent_run_id == filter.of).cte("below", recursive=True)
+    child = tables.runs.alias("child")
+    # UNION, not UNION ALL: a run that is its own grandparent, which a tag can say, ends there.
+    below = below.union(select(child.c.run_id).where(child.c.parent_run_id == below.c.run_id))
+    return statement.where(_RUN.run_id.in_(select(below.c.run_id)))
+
+
+def _have(table: Table, wanted: Mapping[str, str | None]) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    for name, value in wanted.items():
+        of_run = [table.c.run_pk == _RUN.run_pk, table.c.name == name]
+        if value is not None:
+            of_run.append(table.c.value == value)
+        conditions.append(exists(literal(1)).where(*of_run))
+    return conditions

@@ -1,0 +1,155 @@
+"""Experiments, as Azure ML's SDK has them; in a path each is named by its name or its id."""
+
+from typing import Any
+
+import msgspec
+
+from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.types import ExperimentRecord, View
+from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.run_history.run_dto import iso_or_none
+
+ROUTES = Routes(Area.HISTORY)
+
+_VIEWS = {"ActiveOnly": View.ACTIVE, "ArchivedOnly": View.DELETED, "All": View.ALL}
+_PAGE = 1000
+
+
+class ExperimentDto(msgspec.Struct, frozen=True, rename="camel"):
+    """An experiment."""
+
+    experiment_id: str
+    name: str
+    description: str | None
+    created_utc: str | None
+    archived_time: str | None
+    tags: dict[str, str]
+
+
+class ExperimentQuery(msgspec.Struct, frozen=True, rename="camel"):
+    """Which experiments: active ones, archived ones, or all."""
+
+    view_type: str | None = None
+    filter: str | None = None
+    continuation_token: str | None = None
+    top: int | None = None
+
+
+class ExperimentPage(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of experiments."""
+
+    value: list[ExperimentDto]
+    continuation_token: str | None
+    next_link: str | None = None
+
+
+class ModifyExperiment(msgspec.Struct, frozen=True):
+    """What changes of an experiment; what isn't given stays."""
+
+    name: str | None = None
+    archive: bool | None = None
+    tags: dict[str, str | None] | None = None
+
+
+class DeleteTags(msgspec.Struct, frozen=True):
+    """Names of tags."""
+
+    tags: list[str]
+
+
+class DeletedTags(msgspec.Struct, frozen=True):
+    """Which tags are gone, and what could not be."""
+
+    tags: list[str]
+    errors: dict[str, Any]
+
+
+@ROUTES.get("/experiments/{experiment}", Role.READER)
+def get_by_name(call: Call) -> ExperimentDto:
+    """Tell of the experiment of that name."""
+    found = call.records.experiments.find_by_name(call.path["experiment"])
+    if found is None:
+        raise NotFound("experiment", call.path["experiment"])
+    return _dto(found)
+
+
+@ROUTES.post("/experiments/{experiment}", Role.CONTRIBUTOR)
+def create(call: Call) -> ExperimentDto:
+    """Make an experiment, or tell of the one that has the name."""
+    name = call.path["experiment"]
+    found = call.records.experiments.find_by_name(name)
+    return _dto(found or call.records.experiments.get(call.records.experiments.create(name)))
+
+
+@ROUTES.get("/experimentids/{experiment}", Role.READER)
+def get_by_id(call: Call) -> ExperimentDto:
+    """Tell of an experiment."""
+    return _dto(call.records.experiments.get(call.path["experiment"]))
+
+
+@ROUTES.patch("/experimentids/{experiment}", Role.CONTRIBUTOR)
+def modify(call: Call, body: ModifyExperiment) -> ExperimentDto:
+    """Rename, tag, archive or reactivate an experiment."""
+    experiments, experiment_id = call.records.experiments, call.path["experiment"]
+    if body.archive is False:
+        experiments.restore(experiment_id)
+    if body.name:
+        experiments.rename(experiment_id, body.name)
+    for name, value in (body.tags or {}).items():
+        experiments.set_tag(experiment_id, name, value or "")
+    if body.archive:
+        experiments.delete(experiment_id)
+    return _dto(experiments.get(experiment_id))
+
+
+@ROUTES.delete("/experimentids/{experiment}", Role.CONTRIBUTOR)
+def delete(call: Call) -> None:
+    """Delete an experiment without runs."""
+    experiment_id = call.path["experiment"]
+    if call.records.runs.search([experiment_id], max_results=1).items:
+        raise InvalidValue("experiment", experiment_id, "has runs; archive it instead")
+    call.records.experiments.delete(experiment_id)
+
+
+@ROUTES.post("/experimentids/{experiment}/tags:delete", Role.CONTRIBUTOR)
+def delete_tags(call: Call, body: DeleteTags) -> DeletedTags:
+    """Delete tags of an experiment; one that isn't there is passed over."""
+    known = call.records.experiments.get(call.path["experiment"]).tags
+    for name in body.tags:
+        if name in known:
+            call.records.experiments.delete_tag(call.path["experiment"], name)
+    return DeletedTags(body.tags, {})
+
+
+@ROUTES.post("/experiments:query", Role.READER)
+def query(call: Call, body: ExperimentQuery) -> ExperimentPage:
+    """List experiments, the newest first."""
+    view = _VIEWS.get(body.view_type or "ActiveOnly")
+    if view is None:
+        raise InvalidValue("viewType", body.view_type, f"must be one of {', '.join(_VIEWS)}")
+    if body.filter:
+        raise InvalidValue("filter", body.filter, "experiments are listed whole; choose among them")
+    page = call.records.experiments.search(view=view, max_results=body.top or _PAGE, page_token=body.continuation_token)
+    return ExperimentPage([_dto(record) for record in page.items], page.next_token)
+
+
+def experiment_of(records: RecordStore, name_or_id: str, *, by_id: bool) -> ExperimentRecord:
+    """The experiment that a path names. Raises NotFound."""
+    if by_id:
+        return records.experiments.get(name_or_id)
+    found = records.experiments.find_by_name(name_or_id)
+    if found is None:
+        raise NotFound("experiment", name_or_id)
+    return found
+
+
+def _dto(record: ExperimentRecord) -> ExperimentDto:
+    return ExperimentDto(
+        experiment_id=record.experiment_id,
+        name=record.name,
+        description=record.tags.get("mlflow.note.content"),
+        created_utc=iso_or_none(record.created_ms),
+        archived_time=iso_or_none(record.deleted_ms),
+        tags=record.tags,
+    )

@@ -1,0 +1,109 @@
+"""A run as Azure ML's SDK has it."""
+
+import msgspec
+
+from mlflow_amlstore.errors import BodyInvalid
+from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunInfo, RunRecord
+from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
+from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_ms
+
+TARGET = "local"
+
+
+class CreatedBy(msgspec.Struct, frozen=True, rename="camel"):
+    """Who made something."""
+
+    user_name: str
+    user_object_id: str | None = None
+    user_tenant_id: str | None = None
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """Why a run failed."""
+
+    code: str
+    message: str
+
+
+class ErrorOfRun(msgspec.Struct, frozen=True):
+    """The frame round it."""
+
+    error: ErrorDetail
+
+
+class RunDto(msgspec.Struct, frozen=True, rename="camel"):
+    """A run. `params` is ours: what MLflow logged as such."""
+
+    run_id: str
+    run_number: int
+    root_run_id: str
+    parent_run_id: str | None
+    experiment_id: str
+    status: str
+    name: str
+    display_name: str
+    description: str | None
+    data_container_id: str
+    created_utc: str | None
+    start_time_utc: str | None
+    end_time_utc: str | None
+    properties: dict[str, str]
+    tags: dict[str, str]
+    params: dict[str, str]
+    run_type: str | None
+    target: str
+    created_by: CreatedBy
+    error: ErrorOfRun | None
+    run_uuid: str
+    hidden: bool = False
+    heartbeat_enabled: bool = False
+
+
+MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")  # of the run's own facts, for MLflow's sake
+DESCRIPTION_TAG = "mlflow.note.content"
+
+
+def run_dto(record: RunRecord) -> RunDto:
+    """A record as the SDK reads it."""
+    info = record.info
+    return RunDto(
+        run_id=info.run_id,
+        run_number=info.number,
+        root_run_id=info.parent_run_id or info.run_id,
+        parent_run_id=info.parent_run_id,
+        experiment_id=info.experiment_id,
+        status=info.status.value,
+        name=info.name,
+        display_name=info.name,
+        description=record.tags.get(DESCRIPTION_TAG),
+        data_container_id=RUN_CONTAINER_PREFIX + info.run_id,
+        created_utc=iso_or_none(info.created_ms),
+        start_time_utc=iso_or_none(info.start_ms),
+        end_time_utc=iso_or_none(info.end_ms),
+        properties=record.properties,
+        tags={name: value for name, value in record.tags.items() if name not in MIRROR_TAGS},
+        params=record.params,
+        run_type=record.properties.get(RUN_TYPE_PROPERTY),
+        target=TARGET,
+        created_by=CreatedBy(info.user_id),
+        error=error_of(info),
+        run_uuid=info.run_id,
+    )
+
+
+def error_of(info: RunInfo) -> ErrorOfRun | None:
+    """Why a run failed, as the SDK reads it."""
+    return None if info.error is None else ErrorOfRun(ErrorDetail(info.error.code, info.error.message))
+
+
+def time_of(text: str) -> int:
+    """A time that a client sent, as the records have it. Raises BodyInvalid."""
+    try:
+        return moment_ms(text)
+    except ValueError as error:
+        raise BodyInvalid(f"{text!r:.50} is not a time such as 2026-11-22T10:15:30.123Z") from error
+
+
+def iso_or_none(moment: int | None) -> str | None:
+    """A time as clients read it; None for what isn't there."""
+    return None if moment is None else iso_time(moment)

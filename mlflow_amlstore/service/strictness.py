@@ -1,0 +1,263 @@
+"""As strict as Azure ML: a service that does no more than the cloud, so that tests find what the cloud would refuse.
+
+`Strictness` turns the route table into a stricter one; what stays is called through a check. A service that isn't
+strict has none of this on its way.
+"""
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mlflow_amlstore.errors import AmlStoreError, RouteNotFound
+from mlflow_amlstore.service.error_answers import error_answer
+from mlflow_amlstore.service.files.azure_artifacts import NewArtifacts
+from mlflow_amlstore.service.files.containers import file_location
+from mlflow_amlstore.service.files.refusals import BlobRefused
+from mlflow_amlstore.service.files.transfer import on_thread
+from mlflow_amlstore.service.routing import Area, Call, Route
+from mlflow_amlstore.workspace.azure.limits import Limits, over_limit_message
+from mlflow_amlstore.workspace.azure.search import refusal
+
+_ONLY_SINCE_3 = ("/api/2.0/mlflow/logged-models", "/api/2.0/mlflow/runs/outputs", "/api/3.0/")
+_KEPT_HEADERS = ("retry-after", "www-authenticate")
+_BATCHES = ("/api/2.0/mlflow/runs/log-batch", "/api/2.0/preview/mlflow/runs/log-batch-async")
+
+
+class OverLimit(AmlStoreError):
+    """Something is too long, or there is too much of it, in Azure's words."""
+
+    mlflow_code = "INVALID_PARAMETER_VALUE"
+    http_status = 400
+
+    def __init__(self, field: str, limit: int, size: int) -> None:
+        super().__init__(over_limit_message(field, limit, size))
+
+
+class BeyondAzure(AmlStoreError):
+    """Something that Azure ML can't do, such as a search."""
+
+    mlflow_code = "INVALID_PARAMETER_VALUE"
+    http_status = 400
+
+
+class Throttled(AmlStoreError):
+    """Too many requests in this second."""
+
+    mlflow_code = "RESOURCE_EXHAUSTED"
+    http_status = 429
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests. Try again after the seconds in Retry-After")
+
+
+class ErrorOfAzure(msgspec.Struct, frozen=True, rename="pascal"):
+    """What is wrong, as Azure ML's MLflow endpoints have it."""
+
+    code: str
+    message: str
+    severity: None = None
+    target: None = None
+    details: list[str] = []
+    inner_error: None = None
+
+
+class AzureMlflowError(msgspec.Struct, frozen=True):
+    """The whole answer, whose fields Azure spells in three ways."""
+
+    error: ErrorOfAzure = msgspec.field(name="Error")
+    correlation: dict[str, str] = msgspec.field(name="Correlation")
+    status: int = msgspec.field(name="statusCode")
+    error_code: str = ""
+    environment: str = msgspec.field(name="Environment", default="local")
+    location: str = msgspec.field(name="Location", default="local")
+    component: str = msgspec.field(name="ComponentName", default="mlflow")
+
+
+@dataclass
+class Strictness:
+    """What a service does not do although it could. Each part may be on its own."""
+
+    has_logged_models: bool = True
+    """False: the endpoints that came with MLflow 3 aren't there, and asking for them gets 404 without a word."""
+    limits: Limits | None = None
+    """Azure ML's figures; with them its search is narrower, and a run's files are written once."""
+    requests_per_s: float | None = None
+    """More are answered 429."""
+    _second: int = 0
+    _requests_in_it: int = 0
+
+    @property
+    def writes_files_once(self) -> bool:
+        """Whether a path of a run is given out for writing once."""
+        return self.limits is not None
+
+    def routes(self, routes: Iterable[Route]) -> Iterator[Route]:
+        """The route table of a service that is this strict."""
+        for route in routes:
+            if self.has_logged_models or not (route.area is Area.MLFLOW and route.path.startswith(_ONLY_SINCE_3)):
+                yield self._checked(route)
+
+    def _checked(self, route: Route) -> Route:
+        if self.limits is None:
+            return route
+        if route.area in (Area.HISTORY, Area.ARTIFACT) and route.body is NewArtifacts:
+            return replace(route, handler=_after(self._check_new_paths, route.handler))
+        if route.area is Area.BLOB and route.method == "PUT":
+            return replace(route, handler=_new_only(route.handler))
+        check = self._checks().get((route.method, route.path))
+        return route if check is None else replace(route, handler=_after(check, route.handler))
+
+    def check_pace(self) -> None:
+        """Raise Throttled when this second has had its requests."""
+        if self.requests_per_s is None:
+            return
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._requests_in_it = second, 0
+        self._requests_in_it += 1
+        if self._requests_in_it > self.requests_per_s:
+            raise Throttled
+
+    def error_answer(self, area: Area, error: AmlStoreError, request_id: str) -> Response:
+        """The answer that tells a client of an error, as Azure ML does."""
+        response = error_answer(area, error, request_id)
+        if isinstance(error, Throttled):
+            response.headers["Retry-After"] = "1"
+        if isinstance(error, RouteNotFound):
+            return Response(None, 404)  # as people saw it (azure-sdk-for-python issue 44896)
+        if area is not Area.MLFLOW:
+            return response
+        kind = "ServiceError" if error.http_status >= 500 else "UserError"
+        body = AzureMlflowError(
+            ErrorOfAzure("ValidationError" if isinstance(error, OverLimit) else kind, str(error)),
+            {"operation": request_id, "request": request_id},
+            error.http_status,
+            error.mlflow_code,
+        )
+        headers = {
+            name: value for name, value in response.headers.items() if name in ("retry-after", "www-authenticate")
+        }
+        return Response(msgspec.json.encode(body), error.http_status, headers, "application/json")
+
+    def _checks(self) -> dict[tuple[str, str], Callable[[Call, Any], None]]:
+        base = "/api/2.0/mlflow"
+        return {
+            **{("POST", path): self._check_batch for path in _BATCHES},
+            ("POST", f"{base}/runs/log-parameter"): lambda call, body: self._check_params(call, body.run, [body]),
+            ("POST", f"{base}/runs/set-tag"): lambda call, body: self._check_tags(call, body.run, [body]),
+            ("POST", f"{base}/runs/create"): self._check_new_run,
+            ("POST", f"{base}/runs/update"): lambda call, body: self._check_length(
+                "DisplayName", body.run_name or "", "run_name_length"
+            ),
+            ("POST", f"{base}/experiments/create"): lambda call, body: self._check_length(
+                "ExperimentName", body.name, "experiment_name_length"
+            ),
+            ("POST", f"{base}/runs/search"): self._check_run_search,
+            ("GET", f"{base}/metrics/get-history"): lambda call, body: self._check_max_results(body.max_results),
+            ("GET", f"{base}/registered-models/search"): _check_model_search,
+        }
+
+    def _figure(self, name: str) -> int:
+        assert self.limits is not None
+        return int(getattr(self.limits, name))
+
+    def _check_length(self, field: str, text: str, figure: str) -> None:
+        limit = self._figure(figure)
+        if len(text) > limit:
+            raise OverLimit(field, limit, len(text))
+
+    def _check_count(self, field: str, size: int, figure: str) -> None:
+        limit = self._figure(figure)
+        if size > limit:
+            raise OverLimit(field, limit, size)
+
+    def _check_batch(self, call: Call, body: Any) -> None:
+        metrics, params, tags = body.metrics or (), body.params or (), body.tags or ()
+        self._check_count("Metrics", len(metrics), "metrics_per_call")
+        most = max(Counter(metric.key for metric in metrics).values(), default=0)
+        self._check_count("MetricV2Dto.Value/Count", most, "points_per_metric_per_call")
+        self._check_count("Parameters", len(params), "params_per_call")
+        self._check_params(call, body.run, params)
+        self._check_tags(call, body.run, tags)
+
+    def _check_params(self, call: Call, run_id: str, params: Sequence[Any]) -> None:
+        for param in params:
+            self._check_length("Parameters.Value", param.value, "param_value_length")
+        if params:
+            names = call.records.runs.get(run_id).params.keys() | {param.key for param in params}
+            self._check_count("Parameters", len(names), "params_per_run")
+
+    def _check_tags(self, call: Call, run_id: str, tags: Sequence[Any]) -> None:
+        self._check_tag_texts(tags)
+        if tags:
+            names = call.records.runs.get(run_id).tags.keys() | {tag.key for tag in tags}
+            self._check_count("Tags", len(names), "tags_per_run")
+
+    def _check_tag_texts(self, tags: Sequence[Any]) -> None:
+        for tag in tags:
+            self._check_length("Tags.Key", tag.key, "tag_name_length")
+            self._check_length("Tags.Value", tag.value, "tag_value_length")
+
+    def _check_new_run(self, call: Call, body: Any) -> None:
+        self._check_length("DisplayName", body.run_name or "", "run_name_length")
+        self._check_tag_texts(body.tags or ())
+        self._check_count("Tags", len(body.tags or ()), "tags_per_run")
+
+    def _check_run_search(self, call: Call, body: Any) -> None:
+        self._check_max_results(body.max_results)
+        problem = refusal(body.filter, body.order_by)
+        if problem:
+            raise BeyondAzure(f"Currently unsupported: {problem}. Provided filter string: {body.filter or ''}")
+
+    def _check_max_results(self, asked: int | None) -> None:
+        limit = self._figure("max_results")
+        if asked is not None and asked > limit:
+            raise BeyondAzure(f"MaxResults = {asked} is invalid: MaxResults must be less than {limit}.")
+
+    def _check_new_paths(self, call: Call, body: NewArtifacts) -> None:
+        limit = self._figure("paths_per_call")
+        if len(body.paths) > limit:
+            raise BeyondAzure(f"Artifact batch size exceeded the limit of {limit}")
+        for new in body.paths:
+            self._check_length("ArtifactPath", new.path, "path_length")
+
+
+def _after(check: Callable[[Call, Any], None], handler: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(handler)
+    def checked(call: Call, body: Any) -> Any:
+        check(call, body)
+        return handler(call, body)
+
+    return checked
+
+
+def _new_only(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Let nothing be written over where the client asks for that, as every client of Azure's does."""
+
+    @functools.wraps(handler)
+    async def put(call: Call, request: Request) -> Response:
+        if request.headers.get("if-none-match") == "*" and "comp" not in request.query_params:
+            container, path = file_location(call.path["location"])
+            if await on_thread(call.records.files.find, container, path) is not None:
+                raise BlobRefused(409, "BlobAlreadyExists", "The specified blob already exists.")
+        response: Response = await handler(call, request)
+        return response
+
+    return put
+
+
+def _check_model_search(call: Call, body: Any) -> None:
+    text = (body.filter or "").strip()
+    simple = not text or (text.lower().startswith("name") and "!=" not in text and " and " not in text.lower())
+    if not simple:
+        raise BeyondAzure(
+            "Currently unsupported filter string format (we currently do not support OR). "
+            f"Provided filter string: {text}"
+        )

@@ -1,0 +1,87 @@
+"""Experiments of a workspace behind a service: implements `records.common_store.CommonExperiments`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlflow_amlstore.errors import NotFound, NotSupported
+from mlflow_amlstore.records.types import ExperimentRecord, Page, View
+from mlflow_amlstore.records.validation import check_experiment_name
+from mlflow_amlstore.workspace.run_history.moments import moment_or_none
+from mlflow_amlstore.workspace.run_history.routes import RunHistory, named, segment
+
+_VIEWS = {View.ACTIVE: "ActiveOnly", View.DELETED: "ArchivedOnly", View.ALL: "All"}
+
+
+class RemoteExperiments:
+    """Experiments of one workspace."""
+
+    def __init__(self, history: RunHistory) -> None:
+        self._history = history
+
+    def create(self, name: str, *, artifact_location: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+        if artifact_location is not None:
+            raise NotSupported("An artifact location for an experiment of a service", "Files are kept in the workspace")
+        name = check_experiment_name(name)
+        found = self._history.known(self._history.call("POST", f"experiments/{segment(name)}"))
+        experiment_id = str(found["experimentId"])
+        if tags:
+            self._modify(experiment_id, {"tags": dict(tags)})
+        return experiment_id
+
+    def get(self, experiment_id: str) -> ExperimentRecord:
+        return _record(self._history.get_experiment(experiment_id))
+
+    def find_by_name(self, name: str) -> ExperimentRecord | None:
+        try:
+            with named("experiment", name):
+                return _record(self._history.known(self._history.call("GET", f"experiments/{segment(name)}")))
+        except NotFound:
+            return None
+
+    def search(
+        self,
+        *,
+        view: View = View.ACTIVE,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page[ExperimentRecord]:
+        if filter or order_by:
+            raise NotSupported("Searching experiments with a filter", "MLflow's search_experiments does that")
+        body = {"viewType": _VIEWS[view], "top": max_results, "continuationToken": page_token}
+        answer = self._history.call("POST", "experiments:query", given=body)
+        records = [_record(self._history.known(found)) for found in answer.get("value") or ()]
+        return Page(records, answer.get("continuationToken") or None)
+
+    def delete(self, experiment_id: str) -> None:
+        self._modify(experiment_id, {"archive": True})
+
+    def restore(self, experiment_id: str) -> None:
+        self._modify(experiment_id, {"archive": False})
+
+    def set_tag(self, experiment_id: str, name: str, value: str) -> None:
+        self._modify(experiment_id, {"tags": {name: value}})
+
+    def delete_tag(self, experiment_id: str, name: str) -> None:
+        path = f"experimentids/{segment(experiment_id)}/tags:delete"
+        with named("experiment", experiment_id):
+            self._history.call("POST", path, given={"tags": [name]})
+
+    def _modify(self, experiment_id: str, changes: dict[str, Any]) -> None:
+        path = f"experimentids/{segment(experiment_id)}"
+        with named("experiment", experiment_id):
+            self._history.call("PATCH", path, given=changes)
+
+
+def _record(found: dict[str, Any]) -> ExperimentRecord:
+    created = moment_or_none(found.get("createdUtc")) or 0
+    return ExperimentRecord(
+        experiment_id=str(found["experimentId"]),
+        name=str(found["name"]),
+        created_ms=created,
+        updated_ms=created,
+        deleted_ms=moment_or_none(found.get("archivedTime")),
+        artifact_location=None,
+        tags=dict(found.get("tags") or {}),
+    )

@@ -1,0 +1,156 @@
+"""Metrics of a workspace behind a service, in version 2 of Azure ML's protocol: implements
+`records.common_store.CommonMetrics`."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.records.types import (
+    FILE_KINDS,
+    GRID_KINDS,
+    Cell,
+    LoggedTuple,
+    LoggedValues,
+    MetricKind,
+    MetricRecord,
+)
+from mlflow_amlstore.workspace.run_history.metric_kinds import (
+    ARTIFACT_TYPE,
+    FLOAT_TYPES,
+    KINDS,
+    UX_TYPES,
+    artifact_id,
+)
+from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_ms
+from mlflow_amlstore.workspace.run_history.routes import RunHistory, named
+
+_TYPES: dict[type, str] = {float: "double", int: "int", bool: "bool", str: "string", type(None): "none"}
+_VALUES_PER_REQUEST = 20_000
+_VALUES_PER_REQUEST_TO_AZURE = 50  # as many metrics as the SDK sends at once
+_NAN = float("nan")
+
+_Item = dict[str, Any]
+
+
+class RemoteMetrics:
+    """Metrics of one workspace's runs."""
+
+    def __init__(self, history: RunHistory) -> None:
+        self._history = history
+
+    def log_values(self, run_id: str, logged: Iterable[LoggedValues | LoggedTuple]) -> None:
+        is_azure = self._history.connection.limits is not None
+        at_once = _VALUES_PER_REQUEST_TO_AZURE if is_azure else _VALUES_PER_REQUEST
+        calls = list(logged)
+        for start in range(0, len(calls), at_once):
+            items = _items(run_id, calls[start : start + at_once], with_ids=is_azure)
+            with named("run", run_id):
+                self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items})
+
+    def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
+        return [(metric.name, metric.kind) for metric in self.list_metrics(run_id)]
+
+    def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
+        names = self._names(run_id) if name is None else [name]
+        return [metric for each in names if (metric := self._read(run_id, each)) is not None]
+
+    def _names(self, run_id: str) -> list[str]:
+        names: dict[str, None] = {}
+        body: dict[str, Any] = {}
+        while True:
+            with named("run", run_id):
+                answer = self._history.call_metrics(run_id, "list", body)
+            names.update((str(found["metricKey"]["name"]), None) for found in answer.get("value") or ())
+            if not answer.get("continuationToken"):
+                return list(names)
+            body = {"continuationToken": answer["continuationToken"]}
+
+    def _read(self, run_id: str, name: str) -> MetricRecord | None:
+        """One metric whole; None where the run has none of the name."""
+        body: dict[str, Any] = {"metricName": name}
+        rows: list[Mapping[str, Any]] = []
+        while True:
+            try:
+                with named("metric", name):
+                    answer = self._history.call_metrics(run_id, "full", body)
+            except NotFound:
+                return None
+            rows += answer.get("value") or ()
+            if not answer.get("continuationToken"):
+                return _record(run_id, name, answer, rows)
+            body = {"metricName": name, "continuationToken": answer["continuationToken"]}
+
+
+def _items(run_id: str, calls: Sequence[LoggedValues | LoggedTuple], *, with_ids: bool) -> list[_Item]:
+    """Values as Azure ML takes them: scalars of one name and type in one item, each other call in one of its own.
+
+    In what order items of different names are doesn't matter; those of one name are in the order of their calls.
+    """
+    items: list[_Item] = []
+    open_items: dict[str, tuple[type, list[Any]]] = {}
+    for name, kind, cells, step, timestamp_ms in calls:
+        moment = iso_time(timestamp_ms)
+        if kind is MetricKind.SCALAR:
+            known = open_items.get(name)
+            if known is None or known[0] is not type(cells):
+                known = open_items[name] = (type(cells), [])
+                items.append(_item(name, kind, {name: _TYPES[type(cells)]}, known[1]))
+            value: dict[str, Any] = {"createdUtc": moment, "data": {name: cells}}
+            if step is not None:
+                value["step"] = step
+            known[1].append(value)
+            continue
+        open_items.pop(name, None)
+        items += _items_of_columns(run_id, name, kind, cast(Mapping[str, Sequence[Cell]], cells), step, moment)
+    if with_ids:
+        for item in items:
+            for value in item["value"]:
+                value["metricId"] = str(uuid.uuid4())
+    return items
+
+
+def _items_of_columns(
+    run_id: str, name: str, kind: MetricKind, columns: Mapping[str, Sequence[Cell]], step: int | None, moment: str
+) -> Iterator[_Item]:
+    if kind in FILE_KINDS:
+        columns = {"": [artifact_id(run_id, str(path)) for path in columns[""]]}
+        types = {name: ARTIFACT_TYPE}
+    else:
+        types = {column or name: _type_of(cells) for column, cells in columns.items()}
+    rows = [
+        {"createdUtc": moment, "data": dict(zip(types, row, strict=True)), **({} if step is None else {"step": step})}
+        for row in zip(*columns.values(), strict=True)
+    ]
+    yield _item(name, kind, types, rows)
+
+
+def _item(name: str, kind: MetricKind, types: Mapping[str, str], values: list[Any]) -> _Item:
+    return {"name": name, "columns": types, "properties": {"uxMetricType": UX_TYPES[kind]}, "value": values}
+
+
+def _type_of(cells: Iterable[Cell]) -> str:
+    kinds = {type(cell) for cell in cells}
+    if len(kinds) == 1:
+        return _TYPES[kinds.pop()]
+    return "double" if kinds and kinds <= {int, float} else "string" if kinds else "none"
+
+
+def _record(run_id: str, name: str, answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> MetricRecord:
+    kind = KINDS.get(str((answer.get("properties") or {}).get("uxMetricType")), MetricKind.SCALAR)
+    types = answer.get("columns") or {}
+    columns: dict[str, list[Cell]] = {}
+    for column, kind_of_cell in types.items():
+        is_float = str(kind_of_cell).lower() in FLOAT_TYPES
+        cells = [_cell(row["data"].get(column, _NAN), is_float) for row in rows]
+        if kind in FILE_KINDS:
+            cells = [str(cell).removeprefix(artifact_id(run_id)) for cell in cells]
+        columns[column if kind in GRID_KINDS else ""] = cells
+    steps = [int(row.get("step") or 0) for row in rows]
+    times_ms = [moment_ms(row["createdUtc"]) if row.get("createdUtc") else 0 for row in rows]
+    return MetricRecord(name, kind, columns, steps, times_ms)
+
+
+def _cell(cell: Any, is_float: bool) -> Cell:
+    """A cell as it was logged: in a column of floats, a text is NaN or ±Inf."""
+    return float(cell) if is_float and isinstance(cell, str) else cast(Cell, cell)

@@ -1,0 +1,42 @@
+"""The records of a workspace behind a service: implements `records.common_store.CommonStore`."""
+
+from mlflow_amlstore.errors import NotSupported
+from mlflow_amlstore.records.common_store import CommonModels
+from mlflow_amlstore.workspace.connection import Connection
+from mlflow_amlstore.workspace.one_each import OneEach
+from mlflow_amlstore.workspace.run_history.experiments import RemoteExperiments
+from mlflow_amlstore.workspace.run_history.files import RemoteContainers
+from mlflow_amlstore.workspace.run_history.metrics import RemoteMetrics
+from mlflow_amlstore.workspace.run_history.routes import RunHistory
+from mlflow_amlstore.workspace.run_history.runs import RemoteRuns
+from mlflow_amlstore.workspace.run_history.snapshots import RemoteSnapshots
+
+
+class RemoteRecords:
+    """The run records of one workspace; takes no network before it is asked something."""
+
+    def __init__(self, connection: Connection) -> None:
+        history = RunHistory(connection)
+        self._connection = connection
+        self.experiments = RemoteExperiments(history)
+        self.runs = RemoteRuns(history)
+        self.metrics = RemoteMetrics(history)
+        self.files = RemoteContainers(connection)
+        self.snapshots = RemoteSnapshots(history)
+
+    @property
+    def models(self) -> CommonModels:
+        """Not yet: raises NotSupported."""
+        raise NotSupported("Registering models with Run over a service", "mlflow.register_model does that")
+
+    def close(self) -> None:
+        """End the background renewal of the connection's token, until it is used again."""
+        self._connection.close()
+
+
+_records: OneEach[None, RemoteRecords] = OneEach(lambda connection, _: RemoteRecords(connection))
+
+
+def records_of(connection: Connection) -> RemoteRecords:
+    """The records behind a connection: one object in this process."""
+    return _records.of(connection, None)

@@ -1,0 +1,72 @@
+"""Calls of one workspace's run history: where its parts are, and its answers as ours."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+from mlflow_amlstore.errors import NotFound, ServiceError
+from mlflow_amlstore.workspace.connection import Connection
+
+_PLAIN_NAME = re.compile(r"[\w.\- ]+")
+
+
+class RunHistory:
+    """The routes of a workspace; each call raises what `Connection.request` does."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._names: dict[str, str] = {}  # of experiments, by id; none is ever given another
+
+    def call(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
+        """Call a route of the run history."""
+        return self.connection.request(method, self._at("history/v1.0", path), json=given, params=params)
+
+    def call_content(self, method: str, path: str, given: Any = None) -> Any:
+        """Call a route of the snapshots."""
+        return self.connection.request(method, self._at("content/v2.0", path), json=given)
+
+    def call_metrics(self, run_id: str, what: str, given: Any) -> Any:
+        """Call a route of a run's metrics, with bare NaN and Infinity where they are, as the SDK does."""
+        body = json.dumps(given, separators=(",", ":")).encode()
+        return self.connection.request("POST", self._at("metric/v2.0", f"runs/{segment(run_id)}/{what}"), json=body)
+
+    def _at(self, service: str, path: str) -> str:
+        return f"/{service}{self.connection.workspace_path}/{path}"
+
+    def experiment_path(self, experiment_id: str) -> str:
+        """The part of a route that names an experiment: by its name, as the SDK does, where a path can have it."""
+        name = self._names.get(experiment_id)
+        if name is None:
+            name = str(self.get_experiment(experiment_id)["name"])
+        if _PLAIN_NAME.fullmatch(name):
+            return f"experiments/{segment(name)}"
+        return f"experimentids/{segment(experiment_id)}"
+
+    def get_experiment(self, experiment_id: str) -> dict[str, Any]:
+        """An experiment by its id. Raises NotFound."""
+        with named("experiment", experiment_id):
+            return self.known(self.call("GET", f"experimentids/{segment(experiment_id)}"))
+
+    def known(self, experiment: Any) -> dict[str, Any]:
+        """Remember an experiment's name."""
+        self._names[str(experiment["experimentId"])] = str(experiment["name"])
+        return dict(experiment)
+
+
+def segment(text: str) -> str:
+    """One segment of a path."""
+    return quote(text, safe="")
+
+
+@contextmanager
+def named(kind: str, key: str) -> Iterator[None]:
+    """Calls inside it are about one thing: a 404 is raised as NotFound of that."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.http_status == 404:
+            raise NotFound(kind, key) from error
+        raise

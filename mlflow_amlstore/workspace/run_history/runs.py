@@ -1,0 +1,287 @@
+"""Runs of a workspace behind a service: implements `records.common_store.CommonRuns`.
+
+A status changes by an event alone, and what changes of a run is sent without the rest, as the SDK does it.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from mlflow_amlstore.errors import Changed, InvalidValue, NotFound
+from mlflow_amlstore.records.random_name import random_name
+from mlflow_amlstore.records.status import status_from_azure
+from mlflow_amlstore.records.types import (
+    RUN_TYPE_PROPERTY,
+    Page,
+    RunError,
+    RunFilter,
+    RunInfo,
+    RunRecord,
+    RunStatus,
+)
+from mlflow_amlstore.records.validation import check_run_id, check_text_values
+from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_or_none
+from mlflow_amlstore.workspace.run_history.routes import RunHistory, named, segment
+
+_EVENTS = {
+    RunStatus.RUNNING: "Start",
+    RunStatus.COMPLETED: "Completed",
+    RunStatus.FAILED: "Failed",
+    RunStatus.CANCELED: "Canceled",
+    RunStatus.CANCEL_REQUESTED: "CancelRequested",
+    RunStatus.QUEUED: "Queued",
+}
+_PAGE = 500
+_ORDER = "StartTimeUtc desc"
+_Fetch = Callable[[int, "str | None"], "tuple[list[RunRecord], str | None]"]
+"""A page of runs of at most so many, after a token; and the next token."""
+
+
+class RemoteRuns:
+    """Runs of one workspace."""
+
+    def __init__(self, history: RunHistory) -> None:
+        self._history = history
+
+    def create(
+        self,
+        experiment_id: str,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+        user_id: str = "",
+        status: RunStatus = RunStatus.RUNNING,
+        start_ms: int | None = None,
+        parent_run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> RunRecord:
+        run_id = str(uuid.uuid4()) if run_id is None else check_run_id(run_id)
+        check_text_values("tag", tags or {})
+        check_text_values("property", properties or {})
+        body = {
+            "runId": run_id,
+            "displayName": name or random_name(),
+            "parentRunId": parent_run_id,
+            "status": RunStatus.NOT_STARTED.value,
+            "tags": dict(tags or {}),
+            "properties": dict(properties or {}),
+            "target": "local",
+            "runTypeV2": {"orchestrator": "External", "traits": ["unspecified"]},
+            "createdBy": {"userName": user_id},
+        }
+        path = f"{self._history.experiment_path(experiment_id)}/runs/{segment(run_id)}"
+        record = _record(self._history.call("PATCH", path, given=body))
+        if status is RunStatus.NOT_STARTED:
+            return record
+        moment = _now_ms() if start_ms is None else start_ms
+        self._tell(record.info, _EVENTS[status], moment)
+        return replace(record, info=replace(record.info, status=status, start_ms=moment))
+
+    def get(self, run_id: str) -> RunRecord:
+        with named("run", run_id):
+            return _record(self._history.call("GET", f"runs/{segment(run_id)}"))
+
+    def find(
+        self,
+        filter: RunFilter,
+        *,
+        experiment_id: str | None = None,
+        max_results: int | None = None,
+        page_token: str | None = None,
+    ) -> Page[RunRecord]:
+        if filter.of is not None and filter.recursive:
+            return Page([record for record in self._descendants(filter.of) if _meets(record, filter)], None)
+        fetch = self._children(filter) if filter.of is not None else self._of_experiment(filter, experiment_id)
+        records, token = fetch(max_results or _PAGE, page_token)
+        while max_results is None and token is not None:
+            more, token = fetch(_PAGE, token)
+            records += more
+        return Page([record for record in records if _meets(record, filter)], token)
+
+    def _of_experiment(self, filter: RunFilter, experiment_id: str | None) -> _Fetch:
+        if experiment_id is None:
+            raise InvalidValue("experiment", None, "runs of a service are listed by experiment, or below a run")
+        return self._query(experiment_id, _odata(filter))
+
+    def _query(self, experiment_id: str, odata: str | None) -> _Fetch:
+        path = f"{self._history.experiment_path(experiment_id)}/runs:query"
+
+        def fetch(top: int, token: str | None) -> tuple[list[RunRecord], str | None]:
+            body = {"filter": odata, "orderby": _ORDER, "top": top, "continuationToken": token}
+            return _page(self._history.call("POST", path, given=body))
+
+        return fetch
+
+    def _children(self, filter: RunFilter) -> _Fetch:
+        run_id = str(filter.of)
+        parent = self.get(run_id).info
+        path = f"{self._history.experiment_path(parent.experiment_id)}/runs/{segment(run_id)}/children"
+
+        def fetch(top: int, token: str | None) -> tuple[list[RunRecord], str | None]:
+            given = {"$filter": _odata(filter), "$orderby": _ORDER, "$top": top, "$continuationToken": token}
+            return _page(self._history.call("GET", path, params=given))
+
+        return fetch
+
+    def _descendants(self, run_id: str) -> list[RunRecord]:
+        """All below a run. The service knows runs by their root, so the tree is made here."""
+        root = self.get(run_id).info
+        while root.parent_run_id is not None:
+            try:
+                root = self.get(root.parent_run_id).info
+            except NotFound:
+                break
+        fetch = self._query(root.experiment_id, f"(RootRunId eq {root.run_id})")
+        tree, token = fetch(_PAGE, None)
+        while token is not None:
+            more, token = fetch(_PAGE, token)
+            tree += more
+        return _below(run_id, tree)
+
+    def update(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        name: str | None = None,
+        error: RunError | None = None,
+    ) -> RunInfo:
+        info = self.get(run_id).info
+        if name:
+            self._modify(info, {"displayName": name})
+            info = replace(info, name=name)
+        if error is not None:
+            response = {"error": {"code": error.code, "message": error.message}}
+            self._tell(info, "Error", _now_ms(), {"ErrorResponse": response})
+            info = replace(info, error=error)
+        if status is not None:
+            info = self._set_status(info, status, start_ms, end_ms)
+        return info
+
+    def _set_status(self, info: RunInfo, status: RunStatus, start_ms: int | None, end_ms: int | None) -> RunInfo:
+        if status not in _EVENTS:
+            words = ", ".join(each.value for each in _EVENTS)
+            raise InvalidValue("status", status.value, f"must be one of {words}")
+        if status is RunStatus.RUNNING:
+            began = start_ms or info.start_ms or _now_ms()
+            self._tell(info, _EVENTS[status], began)
+            return replace(info, status=status, start_ms=began)
+        ended = end_ms or _now_ms()
+        self._tell(info, _EVENTS[status], ended)
+        return replace(info, status=status, end_ms=ended)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        check_text_values("tag", tags)
+        self._modify(self.get(run_id).info, {"tags": dict(tags)})
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        info = self.get(run_id).info
+        path = f"{self._history.experiment_path(info.experiment_id)}/runs/{segment(run_id)}/tags"
+        self._history.call("DELETE", path, given=[name])
+
+    def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
+        check_text_values("property", properties)
+        record = self.get(run_id)
+        for name, value in properties.items():
+            known = record.properties.get(name, value)
+            if known != value:
+                raise Changed("property", run_id, name, known, value)
+        self._modify(record.info, {"properties": dict(properties)})
+
+    def _modify(self, info: RunInfo, changes: dict[str, Any]) -> None:
+        path = f"experimentids/{segment(info.experiment_id)}/runs/{segment(info.run_id)}"
+        self._history.call("PATCH", path, given={"runId": info.run_id, **changes})
+
+    def _tell(self, info: RunInfo, event: str, moment_ms: int, data: Mapping[str, Any] | None = None) -> None:
+        field = "StartTime" if event == "Start" else "EndTime"
+        times = {} if event in ("Error", "CancelRequested", "Queued") else {field: iso_time(moment_ms)}
+        body = {
+            "name": f"Microsoft.MachineLearning.Run.{event}",
+            "timestamp": iso_time(_now_ms()),
+            "data": {"RunId": info.run_id, **times, **(data or {})},
+        }
+        path = f"{self._history.experiment_path(info.experiment_id)}/runs/{segment(info.run_id)}/events"
+        self._history.call("POST", path, given=body)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _record(found: Mapping[str, Any]) -> RunRecord:
+    """A run as the SDK has it; its metrics, datasets and models are asked for elsewhere."""
+    error = (found.get("error") or {}).get("error") or None
+    tags = {name: value or "" for name, value in (found.get("tags") or {}).items()}
+    return RunRecord(
+        RunInfo(
+            run_id=str(found["runId"]),
+            experiment_id=str(found["experimentId"]),
+            name=str(found.get("displayName") or found.get("name") or ""),
+            status=status_from_azure(str(found["status"])),
+            user_id=str((found.get("createdBy") or {}).get("userName") or ""),
+            created_ms=moment_or_none(found.get("createdUtc")) or 0,
+            start_ms=moment_or_none(found.get("startTimeUtc")),
+            end_ms=moment_or_none(found.get("endTimeUtc")),
+            deleted_ms=None,
+            parent_run_id=found.get("parentRunId"),
+            artifact_location=None,
+            error=RunError(str(error.get("code") or ""), str(error.get("message") or "")) if error else None,
+            number=int(found.get("runNumber") or 0),
+        ),
+        metrics=[],
+        params=dict(found.get("params") or {}),
+        tags=tags,
+        properties={name: value or "" for name, value in (found.get("properties") or {}).items()},
+        datasets=[],
+        models=[],
+    )
+
+
+def _odata(filter: RunFilter) -> str | None:
+    """The filter in the SDK's words, which escape nothing: what comes is looked through again (`_meets`)."""
+    terms = []
+    if filter.of is None and not filter.include_children:
+        terms.append("ParentRunId eq null")
+    if filter.status is not None:
+        terms.append(f"Status eq {filter.status.value}")
+    if filter.run_type is not None:
+        terms.append(f"RunType eq {filter.run_type} or Properties/{RUN_TYPE_PROPERTY} eq {filter.run_type}")
+    for kind, wanted in (("Tags", filter.tags), ("Properties", filter.properties)):
+        for name, value in wanted.items():
+            exists = f"{kind}/{name} ne null or {kind}/{name} eq null"
+            terms.append(exists if value is None else f'{kind}/{name} eq "{value}"')
+    return " and ".join(f"({term})" for term in terms) or None
+
+
+def _page(answer: Mapping[str, Any]) -> tuple[list[RunRecord], str | None]:
+    return [_record(found) for found in answer.get("value") or ()], answer.get("continuationToken") or None
+
+
+def _meets(record: RunRecord, filter: RunFilter) -> bool:
+    properties = dict(filter.properties)
+    if filter.run_type is not None:
+        properties[RUN_TYPE_PROPERTY] = filter.run_type
+    wanted = ((record.tags, filter.tags), (record.properties, properties))
+    return filter.status in (None, record.info.status) and all(
+        name in values and value in (None, values[name]) for values, given in wanted for name, value in given.items()
+    )
+
+
+def _below(run_id: str, tree: Iterable[RunRecord]) -> list[RunRecord]:
+    """Those of the runs that descend from one, in their order."""
+    children: dict[str | None, list[RunRecord]] = {}
+    for record in tree:
+        children.setdefault(record.info.parent_run_id, []).append(record)
+    found: dict[str, RunRecord] = {}
+    waiting = [run_id]
+    while waiting:
+        for record in children.get(waiting.pop(), ()):
+            if record.info.run_id not in found:
+                found[record.info.run_id] = record
+                waiting.append(record.info.run_id)
+    return [record for record in tree if record.info.run_id in found]

@@ -1,0 +1,269 @@
+"""Values wait in memory for at most 0.2 s, and however the process ends but by `kill -9` they are written."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlflow_amlstore.core import Experiment, Run, Workspace
+from mlflow_amlstore.core.buffered_log import CAPACITY
+from mlflow_amlstore.errors import Deleted, DiskFull, InvalidValue
+from mlflow_amlstore.records.types import LoggedTuple, MetricKind
+
+BEGIN = """
+import os, signal, sys, threading, time
+from mlflow_amlstore.core import Experiment, Run, Workspace
+ws = Workspace.create(sys.argv[1])
+run = Run.get(ws, sys.argv[2])
+for n in range(1000):
+    run.log("m", n)
+"""
+
+Script = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def script(ws: Workspace, run: Run) -> Script:
+    """Runs a script that logged 1000 values into the run, in a process of its own, to its end."""
+
+    def run_script(rest: str = "", **more: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", BEGIN + rest, str(ws.path), run.id]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    return run_script
+
+
+@pytest.mark.parametrize(
+    ("ending", "exit_code"),
+    [
+        ("", 0),
+        ("run.flush(); os._exit(0)", 0),
+        ("run.complete(); os._exit(0)", 0),
+        ("with run: pass\nos._exit(0)", 0),
+        ("sys.exit(3)", 3),
+        ("raise RuntimeError", 1),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", 143),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", -signal.SIGINT),
+        ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); os.kill(os.getpid(), signal.SIGTERM)", 5),
+        ("threading.Thread(target=lambda: [time.sleep(0.3), run.log('m', 1000)]).start()", 0),
+    ],
+)
+def test_an_ending_process_writes_what_waits(script: Script, run: Run, ending: str, exit_code: int) -> None:
+    ended = script(ending)
+    assert ended.returncode == exit_code, ended.stderr
+    count = 1001 if "1000)" in ending else 1000
+    assert run.get_metrics() == {"m": list(range(count))}
+
+
+def test_a_value_is_written_within_a_fifth_of_a_second_by_itself(ws: Workspace, run: Run) -> None:
+    run.log("m", 1)
+    asked = time.monotonic()
+    while not ws.records.metrics.list_metrics(run.id):
+        assert time.monotonic() < asked + 10
+        time.sleep(0.01)
+
+
+def test_kill_9_loses_at_most_what_was_logged_last_and_nothing_flushed(script: Script, run: Run) -> None:
+    ended = script("run.flush()\nfor n in range(1000, 2000): run.log('m', n)\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert ended.returncode == -signal.SIGKILL
+    found = run.get_metrics()["m"]
+    assert found == list(range(len(found)))
+    assert len(found) >= 1000
+
+
+def test_kill_9_loses_nothing_when_synchronous(script: Script, run: Run) -> None:
+    script("run = Run(run.experiment, run.id, synchronous=True)\nrun.log('s', 1)\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert run.get_metrics("s") == {"s": 1}
+
+
+def test_what_was_logged_is_read_back_at_once_by_any_run_object_of_the_process(ws: Workspace, run: Run) -> None:
+    run.log("m", 1)
+    assert run.get_metrics() == {"m": 1}
+    run.log("m", 2)
+    assert Run.get(ws, run.id).get_metrics() == {"m": [1, 2]}
+
+
+def test_a_forked_child_leaves_the_parent_s_values_to_the_parent(script: Script, run: Run) -> None:
+    script(
+        """
+pid = os.fork()
+if pid == 0:
+    run.log("child", 1)
+    sys.exit()
+os.waitpid(pid, 0)
+run.log("parent", 1)
+"""
+    )
+    assert run.get_metrics() == {"m": list(range(1000)), "child": 1, "parent": 1}
+
+
+def test_a_forked_child_ends_by_sigterm_as_it_would_have(script: Script) -> None:
+    ended = script(
+        """
+ready, tell = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.write(tell, b".")
+    time.sleep(30)
+    os._exit(9)
+os.read(ready, 1)
+os.kill(pid, signal.SIGTERM)
+print(os.WTERMSIG(os.waitpid(pid, 0)[1]))
+"""
+    )
+    assert ended.stdout == f"{int(signal.SIGTERM)}\n"
+
+
+def test_threads_and_processes_log_into_one_run_each_in_its_own_order(ws: Workspace, run: Run) -> None:
+    code = """
+import sys, threading
+from mlflow_amlstore.core import Run, Workspace
+run = Run.get(Workspace.create(sys.argv[1]), sys.argv[2])
+def log(thread):
+    for n in range(2000):
+        run.log("m", f"{sys.argv[3]}.{thread}.{n}")
+threads = [threading.Thread(target=log, args=[thread]) for thread in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(ws.path), run.id, str(number)]) for number in range(4)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    found = [value.split(".") for value in run.get_metrics()["m"]]
+    assert len(found) == 4 * 2 * 2000
+    for process in range(4):
+        for thread in range(2):
+            of_thread = [int(n) for p, t, n in found if (p, t) == (str(process), str(thread))]
+            assert of_thread == list(range(2000))
+
+
+class FlakyMetrics:
+    """A workspace's metrics that refuse to be written as long as they are told to."""
+
+    def __init__(self, run: Run) -> None:
+        self._log_values = run.experiment.workspace.records.metrics.log_values
+        self.error: Exception | None = None
+        self.failing_name: str | None = None  # of the group's first value; any by default
+        self.sizes: list[int] = []
+        self.is_open = threading.Event()
+        self.is_open.set()
+
+    def log_values(self, run_id: str, logged: list[LoggedTuple]) -> None:
+        self.is_open.wait()
+        if self.error is not None and self.failing_name in (None, logged[0][0]):
+            raise self.error
+        self.sizes.append(len(logged))
+        self._log_values(run_id, logged)
+
+
+@pytest.fixture
+def flaky(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyMetrics]:
+    metrics = FlakyMetrics(run)
+    monkeypatch.setattr(run.experiment.workspace.records.metrics, "log_values", metrics.log_values)
+    yield metrics
+    metrics.is_open.set()
+
+
+def test_values_that_cannot_be_written_now_wait_and_flush_says_why(
+    run: Run, flaky: FlakyMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    flaky.error = DiskFull("workspace")
+    run.log("m", 1)
+    run.log("m", 2)
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            run.flush()
+    while not caplog.messages:
+        time.sleep(0.01)
+    assert caplog.messages == [f"Values logged into run {run.id} wait to be written: {flaky.error}"]
+    flaky.error = None
+    assert run.get_metrics() == {"m": [1, 2]}
+
+
+def test_they_are_written_later_by_themselves(ws: Workspace, run: Run, flaky: FlakyMetrics) -> None:
+    flaky.error = DiskFull("workspace")
+    run.log("m", 1)
+    with pytest.raises(DiskFull):
+        run.flush()
+    flaky.error = None
+    until = time.monotonic() + 20
+    while not ws.records.metrics.list_metrics(run.id):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_full_buffer_slows_the_caller_and_drops_nothing(run: Run, flaky: FlakyMetrics) -> None:
+    flaky.is_open.clear()
+    logged = threading.Thread(target=lambda: [run.log("m", 0.5) for _ in range(CAPACITY + 10)])
+    logged.start()
+    logged.join(timeout=3)
+    assert logged.is_alive()
+    flaky.is_open.set()
+    logged.join(timeout=60)
+    assert len(run.get_metrics()["m"]) == CAPACITY + 10
+
+
+def test_a_name_that_another_process_took_for_another_kind_loses_that_value_alone(ws: Workspace, run: Run) -> None:
+    ws.records.metrics.log_values(run.id, [("taken", MetricKind.ROW, {"x": [1.0]}, None, 0)])
+    for n in range(5):
+        run.log("m", n)
+        if n == 3:
+            run.log("taken", 1)
+    with pytest.raises(InvalidValue, match="'taken' for metric: is already logged as a row; choose another name"):
+        run.flush()
+    run.flush()
+    assert run.get_metrics() == {"taken": {"x": 1.0}, "m": [0, 1, 2, 3, 4]}
+
+
+def test_what_was_written_of_a_group_is_not_written_again(ws: Workspace, run: Run, flaky: FlakyMetrics) -> None:
+    ws.records.metrics.log_values(run.id, [("taken", MetricKind.ROW, {"x": [1.0]}, None, 0)])
+    flaky.error, flaky.failing_name = DiskFull("workspace"), "taken"
+    run.log("m", 1)
+    run.log("taken", 1)  # makes the group be written by halves: the first, and on a disk that is full now, not this
+    with pytest.raises(DiskFull):
+        run.flush()
+    flaky.error = None
+    with pytest.raises(InvalidValue, match="'taken'"):
+        run.flush()
+    assert run.get_metrics("m") == {"m": 1}
+
+
+def test_values_of_a_deleted_run_are_refused(ws: Workspace, run: Run) -> None:
+    ws.records.runs.delete(run.id)  # type: ignore[attr-defined]  # an embedded workspace's can be
+    run.log("m", 1)
+    with pytest.raises(Deleted):
+        run.flush()
+    run.flush()
+
+
+def test_a_completed_run_still_takes_values(experiment: Experiment) -> None:
+    with experiment.start_logging() as run:
+        run.log("m", 1)
+    run.log("m", 2)
+    assert (run.get_metrics(), run.get_status()) == ({"m": [1, 2]}, "Completed")
+
+
+def test_the_exit_says_what_could_not_be_written(script: Script, ws: Workspace) -> None:
+    ended = script("import shutil; time.sleep(0.5); run.log('m', 1); shutil.rmtree(sys.argv[1])")
+    assert "mlflow-amlstore: values logged into a run were not written: No workspace in" in ended.stderr
+
+
+def test_logging_starts_one_thread_however_many_runs_there_are(script: Script) -> None:
+    ended = script(
+        "for _ in range(5): run.child_run().log('m', 1)\nimport json; print([t.name for t in threading.enumerate()])"
+    )
+    assert json.loads(ended.stdout.replace("'", '"')) == ["MainThread", "mlflow-amlstore-log"]
+
+
+def test_this_folder_is_left_as_it_was(run: Run) -> None:
+    run.log("m", 1)
+    run.complete()
+    assert Path().resolve().name == "here"
+    assert list(Path().iterdir()) == []

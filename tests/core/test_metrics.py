@@ -1,0 +1,368 @@
+"""What `Run` logs, how it reads back, and what MLflow sees of it."""
+
+import decimal
+import enum
+import fractions
+import io
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_amlstore.core import Experiment, Run, Workspace
+from mlflow_amlstore.errors import InvalidValue
+
+mpl.use("agg")
+
+CONFUSION = {
+    "schema_type": "confusion_matrix",
+    "schema_version": "1.0.0",
+    "data": {"class_labels": ["a", "b"], "matrix": [[3, 1], [0, 2]]},
+}
+ACCURACY = {
+    "schema_type": "accuracy_table",
+    "schema_version": "1.0.1",
+    "data": {
+        "probability_tables": [[[4, 6, 0, 0], [0, 0, 6, 4]]],
+        "percentile_tables": [[[4, 6, 0, 0], [1, 0, 6, 3]]],
+        "probability_thresholds": [0.0, 1.0],
+        "percentile_thresholds": [0.0, 0.9],
+        "class_labels": ["a"],
+    },
+}
+RESIDUALS = {
+    "schema_type": "residuals",
+    "schema_version": "1.0.0",
+    "data": {"bin_edges": [50, 100, 200, 350], "bin_counts": [0.88, 20, 50.99]},
+}
+PREDICTIONS = {
+    "schema_type": "predictions",
+    "schema_version": "1.0.0",
+    "data": {
+        "bin_averages": [0.25, 0.75],
+        "bin_errors": [0.013, math.nan],
+        "bin_counts": [56, 34],
+        "bin_edges": [0.0, 0.5, 1.0],
+    },
+}
+DOCUMENTS = {
+    "log_confusion_matrix": CONFUSION,
+    "log_accuracy_table": ACCURACY,
+    "log_residuals": RESIDUALS,
+    "log_predictions": PREDICTIONS,
+}
+
+EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+
+
+@pytest.fixture
+def mlflow_client(ws: Workspace) -> MlflowClient:
+    return MlflowClient(ws.get_mlflow_tracking_uri())
+
+
+def history(client: MlflowClient, run: Run, name: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client.get_metric_history(run.id, name)]
+
+
+@EACH_KIND
+class TestScalars:
+    @pytest.mark.parametrize(
+        ("value", "kept"),
+        [
+            (0.5, 0.5),
+            (3, 3),
+            (True, True),
+            ("warm-up", "warm-up"),
+            ("NaN", "NaN"),
+            (None, None),
+            (2**60 + 1, 2**60 + 1),
+            (math.inf, math.inf),
+            (np.float32(0.5), 0.5),
+            (np.float64(0.5), 0.5),
+            (np.int64(3), 3),
+            (np.bool_(True), True),
+            (np.str_("text"), "text"),
+            (np.array(0.5), 0.5),
+            (np.array([0.5]), 0.5),
+            (pd.Series([7]).iloc[0], 7),
+            (pd.NA, None),
+            (decimal.Decimal("0.5"), 0.5),
+            (fractions.Fraction(1, 2), 0.5),
+            (Color.RED, "red"),
+        ],
+    )
+    def test_one_value_is_read_back_as_that_value(self, run: Run, value: object, kept: object) -> None:
+        run.log("m", value)
+        found = run.get_metrics()["m"]
+        assert (found, type(found)) == (kept, type(kept))
+
+    def test_values_logged_again_become_a_vector(self, run: Run) -> None:
+        for value in (1, 1, "three", 0.5):
+            run.log("m", value)
+        assert run.get_metrics("m") == {"m": [1, 1, "three", 0.5]}
+
+    def test_nan_is_kept(self, run: Run) -> None:
+        run.log("m", math.nan)
+        assert math.isnan(run.get_metrics()["m"])
+
+    def test_mlflow_sees_numbers_by_step_or_position(self, run: Run, mlflow_client: MlflowClient) -> None:
+        for value in (0.5, True, "no number", 2):
+            run.log("m", value)
+        run.log("at", 0.5, step=np.int64(10))  # type: ignore[arg-type]  # as loops over NumPy's ranges give it
+        run.flush()
+        assert history(mlflow_client, run, "m") == [(0, 0.5), (1, 1.0), (3, 2.0)]
+        assert history(mlflow_client, run, "at") == [(10, 0.5)]
+        assert mlflow_client.get_run(run.id).data.metrics == {"m": 2.0, "at": 0.5}
+
+    def test_what_mlflow_logged_is_in_the_run_too(self, run: Run, mlflow_client: MlflowClient) -> None:
+        for step, value in enumerate((0.5, 0.25)):
+            mlflow_client.log_metric(run.id, "mse", value, step=step)
+        mlflow_client.log_param(run.id, "alpha", 0.03)
+        run.log("mse", 0.1)
+        assert run.get_metrics() == {"mse": [0.5, 0.25, 0.1]}
+        assert run.get_details()["params"] == {"alpha": "0.03"}
+
+
+@EACH_KIND
+class TestLists:
+    @pytest.mark.parametrize(
+        ("value", "kept"),
+        [
+            ([1, 2.5, "x", None], [1, 2.5, "x", None]),
+            (lambda: (n * n for n in range(3)), [0, 1, 4]),
+            (range(3), [0, 1, 2]),
+            (np.array([1.5, 2.5]), [1.5, 2.5]),
+            (pd.Series([1, 2]), [1, 2]),
+            ([np.float32(0.5), np.int8(2)], [0.5, 2]),
+        ],
+    )
+    def test_any_iterable_of_values_is_a_list(self, run: Run, value: Any, kept: list[object]) -> None:
+        run.log_list("l", value() if callable(value) else value)
+        assert run.get_metrics() == {"l": kept}
+
+    def test_mlflow_sees_a_list_by_position(self, run: Run, mlflow_client: MlflowClient) -> None:
+        run.log_list("l", [5, "text", 7])
+        run.log_list("l", [8])
+        run.flush()
+        assert history(mlflow_client, run, "l") == [(0, 5.0), (2, 7.0), (3, 8.0)]
+
+
+@EACH_KIND
+class TestRowsAndTables:
+    def test_a_row_logged_once_is_a_tuple_and_in_a_loop_a_table(self, run: Run) -> None:
+        run.log_row("r", description="ignored", angle=1, error="x")
+        assert run.get_metrics() == {"r": {"angle": 1, "error": "x"}}
+        run.log_row("r", angle=np.float64(2.5), error="y")
+        assert run.get_metrics() == {"r": {"angle": [1, 2.5], "error": ["x", "y"]}}
+
+    def test_a_table_is_columns_of_a_dict_or_a_data_frame(self, run: Run) -> None:
+        run.log_table("t", {"x": [1, 2], "y": np.array([0.5, 0.25])})
+        run.log_table("f", pd.DataFrame({"x": [1, 2], 7: ["a", "b"]}))
+        assert run.get_metrics() == {"t": {"x": [1, 2], "y": [0.5, 0.25]}, "f": {"x": [1, 2], "7": ["a", "b"]}}
+
+    def test_mlflow_sees_one_history_for_each_numeric_column(self, run: Run, mlflow_client: MlflowClient) -> None:
+        for n in range(3):
+            run.log_row("r", x=n, note="text")
+        run.flush()
+        assert history(mlflow_client, run, "r.x") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+        assert mlflow_client.get_run(run.id).data.metrics == {"r.x": 2.0}
+
+
+@EACH_KIND
+class TestImages:
+    def test_an_image_file_is_a_file_of_the_run_and_its_address_the_value(
+        self, run: Run, tmp_path: Path, mlflow_client: MlflowClient
+    ) -> None:
+        (tmp_path / "plot.jpg").write_bytes(b"jpeg")
+        run.log_image("a / plot: é", path=str(tmp_path / "plot.jpg"))
+        [name] = run.get_file_names()
+        assert name.endswith(".jpg")
+        assert run.get_metrics() == {"a / plot: é": f"aml://artifactId/ExperimentRun/dcid.{run.id}/{name}"}
+        run.download_file(name, tmp_path / "back.jpg")
+        assert (tmp_path / "back.jpg").read_bytes() == b"jpeg"
+        assert [file.path for file in mlflow_client.list_artifacts(run.id)] == [name]
+
+    def test_a_plot_is_drawn_as_png(self, run: Run) -> None:
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots()
+        axes.plot([1, 2, 3])
+        run.log_image("figure", plot=figure)
+        run.log_image("plt", plot=plt)
+        plt.close("all")
+        for name in run.get_file_names():
+            run.download_file(name, "image.png")
+            assert Path("image.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_images_of_one_name_are_several(self, run: Run) -> None:
+        for content in (b"one", b"two"):
+            run.log_image("x" * 300, path=io.BytesIO(content))
+        addresses = run.get_metrics()["x" * 300]
+        assert [address.rpartition("/")[2] for address in addresses] == sorted(run.get_file_names())
+
+    @pytest.mark.parametrize(
+        ("given", "problem"),
+        [
+            ({}, "give either path .* or plot"),
+            ({"path": "a.png", "plot": object()}, "give either path .* or plot"),
+            ({"path": "not/there.png"}, "'not/there.png' for image 'i': can't be read: No such file"),
+            ({"path": "."}, "can't be read: Is a directory"),
+            ({"path": io.StringIO("text")}, "must be a stream of bytes"),
+            ({"path": 7}, "must be a path or a stream of bytes"),
+            ({"plot": "plot.png"}, "must be matplotlib's plt or a figure"),
+        ],
+    )
+    def test_what_is_no_image_is_refused_and_leaves_nothing(
+        self, run: Run, given: dict[str, Any], problem: str
+    ) -> None:
+        with pytest.raises(InvalidValue, match=problem):
+            run.log_image("i", **given)
+        assert (run.get_metrics(), run.get_file_names()) == ({}, [])
+
+
+class TestDocuments:
+    @pytest.mark.parametrize("call", DOCUMENTS)
+    def test_a_document_is_a_json_file_of_the_run(self, run: Run, call: str) -> None:
+        document = DOCUMENTS[call]
+        getattr(run, call)("as dict", document)
+        getattr(run, call)("as text", json.dumps(document))
+        assert list(run.get_metrics()) == ["as dict", "as text"]
+        for name in run.get_file_names():
+            run.download_file(name, "back.json")
+            assert repr(json.loads(Path("back.json").read_text())) == repr(document)
+
+    def test_numpy_s_arrays_are_lists(self, run: Run) -> None:
+        data = {"class_labels": np.array(["a", "b"]), "matrix": np.array([[3, 1], [0, 2]])}
+        run.log_confusion_matrix("cm", {**CONFUSION, "data": data})
+        [name] = run.get_file_names()
+        run.download_file(name, "back.json")
+        assert json.loads(Path("back.json").read_text()) == CONFUSION
+
+    @pytest.mark.parametrize(
+        ("call", "changes", "problem"),
+        [
+            ("log_confusion_matrix", "[1]", "must be a dict or a JSON object"),
+            ("log_confusion_matrix", "{", "must be JSON"),
+            ("log_confusion_matrix", {"schema_type": "residuals"}, "'residuals' for metric 'm', schema_type: must be"),
+            ("log_confusion_matrix", {"schema_version": "9"}, "must be one of 1.0.0"),
+            ("log_confusion_matrix", {"data": []}, "must be a dict with class_labels, matrix"),
+            ("log_confusion_matrix", {"data": {"class_labels": ["a"]}}, "must have a list 'matrix'"),
+            (
+                "log_confusion_matrix",
+                {"data": {"class_labels": ["a"], "matrix": [[1, 2]]}},
+                r"\[1, 2\] for metric 'm', matrix: must have one number for each of class_labels",
+            ),
+            ("log_confusion_matrix", {"data": {"class_labels": ["a"], "matrix": [["x"]]}}, "'x' .*must be a number"),
+            ("log_residuals", {"data": {"bin_edges": [1], "bin_counts": [1]}}, "one value for each bin: one less"),
+            (
+                "log_predictions",
+                {"data": {**PREDICTIONS["data"], "bin_errors": [1]}},
+                "bin_errors: must have",
+            ),
+            (
+                "log_accuracy_table",
+                {"data": {**ACCURACY["data"], "class_labels": []}},
+                "one table for each",
+            ),
+            (
+                "log_accuracy_table",
+                {"data": {**ACCURACY["data"], "percentile_tables": [[[1, 2], [3, 4]]]}},
+                "TP, FP, TN and FN in a row",
+            ),
+        ],
+    )
+    def test_what_breaks_the_schema_is_refused_and_leaves_nothing(
+        self, run: Run, call: str, changes: Any, problem: str
+    ) -> None:
+        value = {**DOCUMENTS[call], **changes} if isinstance(changes, dict) else changes
+        with pytest.raises(InvalidValue, match=problem):
+            getattr(run, call)("m", value)
+        assert (run.get_metrics(), run.get_file_names()) == ({}, [])
+
+
+class TestBadValues:
+    @pytest.mark.parametrize(
+        ("call", "given", "problem"),
+        [
+            ("log", ("m", {"a": 1}), r"\{'a': 1\} for metric 'm': must be one value; log_row or log_table"),
+            ("log", ("m", [1, 2]), r"\[1, 2\] for metric 'm': must be one value; log_list takes several"),
+            ("log", ("m", np.array([1, 2])), "must be one value.*; log_list takes several"),
+            ("log", ("m", object()), "must be a number, a boolean, a string or None"),
+            ("log", ("m", datetime(2026, 1, 1)), "must be a number, a boolean, a string or None"),
+            ("log", ("m", "\ud800"), "must be valid Unicode"),
+            ("log", ("", 1), "'' for metric: a name must be given"),
+            ("log", (None, 1), "None for metric: a name must be given"),
+            ("log", (["m"], 1), "for metric: a name must be given"),
+            ("log", ("a\nb", 1), "names may not contain control characters"),
+            ("log", ("x" * 1001, 1), "exceeds the maximum length of 1000 characters: it has 1001"),
+            ("log", ("m", 1, "", "last"), "'last' for step of metric 'm': must be a 64-bit integer"),
+            ("log", ("m", 1, "", 2**70), "must be a 64-bit integer"),
+            ("log_list", ("m", {"a": [1]}), "must be several values, such as a list; log_table"),
+            ("log_list", ("m", "abc"), "must be several values, such as a list; log takes one"),
+            ("log_list", ("m", 5), "must be several values, such as a list; log takes one"),
+            ("log_list", ("m", [1, [2]]), r"\[2\] for metric 'm', position 1: must be one value"),
+            ("log_list", ("m", np.eye(2)), "must have one dimension"),
+            ("log_row", ("m",), "must have at least one column"),
+            ("log_table", ("m", {}), "must have at least one column"),
+            ("log_table", ("m", {"x": [1, 2], "y": [1]}), r"\{'x': 2, 'y': 1\} .*columns must be of equal length"),
+            ("log_table", ("m", {"x": 1}), "1 for metric 'm', column 'x': must be several values"),
+            ("log_table", ("m", [1, 2]), "must be columns by name"),
+            ("log_table", ("m", {"1": [1], 1: [2]}), "'1' for metric 'm': two columns have this name"),
+        ],
+    )
+    def test_each_is_refused_at_the_call_with_name_and_value_and_leaves_nothing(
+        self, run: Run, call: str, given: tuple[Any, ...], problem: str
+    ) -> None:
+        with pytest.raises(InvalidValue, match=problem):
+            getattr(run, call)(*given)
+        assert run.get_metrics() == {}
+
+    def test_a_row_s_cell_that_is_a_list_is_refused(self, run: Run) -> None:
+        with pytest.raises(InvalidValue, match="column 'x': must be one value"):
+            run.log_row("m", x=[1, 2])
+
+    def test_any_text_is_a_name(self, run: Run, ws: Workspace) -> None:
+        names = ["Accuracy (%)", "µ/σ²", "x" * 300, " spaces ", "名前 🎉", "a.b", "../up"]
+        for name in names:
+            run.log(name, 1.5)
+        run.log_row("row", **dict.fromkeys(names, 2.5))
+        assert run.get_metrics() == {**dict.fromkeys(names, 1.5), "row": dict.fromkeys(names, 2.5)}
+        seen = MlflowClient(ws.get_mlflow_tracking_uri()).get_run(run.id).data.metrics
+        assert seen == {**dict.fromkeys(names, 1.5), **{f"row.{name}": 2.5 for name in names}}
+
+
+@EACH_KIND
+def test_metrics_of_all_descendants_come_by_run(run: Run) -> None:
+    with run.child_run("child") as child:
+        child.log("m", 1)
+        with child.child_run("grandchild") as grandchild:
+            grandchild.log("m", 2)
+    run.child_run("empty").complete()
+    run.log("own", 3)
+    assert run.get_metrics(recursive=True) == {run.id: {"own": 3}, child.id: {"m": 1}, grandchild.id: {"m": 2}}
+    assert run.get_metrics("m", recursive=True) == {child.id: {"m": 1}, grandchild.id: {"m": 2}}
+
+
+def test_a_metric_that_was_never_logged_is_not_there(run: Run) -> None:
+    run.log_list("empty", [])
+    assert run.get_metrics() == {}
+    assert run.get_metrics("never") == {}
+
+
+@EACH_KIND
+def test_two_runs_of_one_experiment_keep_their_own(experiment: Experiment) -> None:
+    first, second = experiment.start_logging(), experiment.start_logging()
+    first.log("m", 1)
+    second.log("m", 2)
+    assert (first.get_metrics(), second.get_metrics()) == ({"m": 1}, {"m": 2})

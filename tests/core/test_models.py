@@ -1,0 +1,108 @@
+"""Models: registered from a run's files or local ones, found, downloaded, and seen by MLflow."""
+
+import io
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_amlstore.core import Model, Run, Workspace
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
+
+
+def test_a_file_of_a_run_is_registered_with_all_that_is_said_of_it(ws: Workspace, run: Run) -> None:
+    run.upload_file("outputs/model.pkl", io.BytesIO(b"model"))
+    model = run.register_model(
+        "diabetes",
+        "outputs/model.pkl",
+        tags={"alpha": 0.03},
+        properties={"mse": "0.1"},
+        model_framework=Model.Framework.SCIKITLEARN,
+        model_framework_version="1.9",
+        description="ridge",
+    )
+    assert (model.id, model.name, model.version, model.run_id) == ("diabetes:1", "diabetes", 1, run.id)
+    again = Model(ws, "diabetes")
+    assert (again.tags, again.properties, again.description) == ({"alpha": "0.03"}, {"mse": "0.1"}, "ridge")
+    assert (again.model_framework, again.model_framework_version) == ("ScikitLearn", "1.9")
+    assert again.url.endswith(f"/{run.experiment.id}/{run.id}/artifacts/outputs/model.pkl")
+    assert again.serialize()["id"] == "diabetes:1"
+
+    assert Path(again.download("down")).read_bytes() == b"model"
+    with pytest.raises(AlreadyExists, match="Give exist_ok=True"):
+        again.download("down")
+    again.download("down", exist_ok=True)
+
+    seen = MlflowClient(ws.get_mlflow_tracking_uri()).get_model_version("diabetes", "1")
+    assert (seen.run_id, seen.tags, seen.description) == (run.id, {"alpha": "0.03"}, "ridge")
+
+
+def test_a_folder_of_a_run_keeps_its_files_names(run: Run) -> None:
+    for name in ("model/MLmodel", "model/data/weights"):
+        run.upload_file(name, io.BytesIO(name.encode()))
+    model = run.register_model("m", "model")
+    model.download("down")
+    assert Path("down/model/data/weights").read_text() == "model/data/weights"
+
+
+def test_the_model_s_name_is_its_path_where_none_is_given(run: Run) -> None:
+    run.upload_file("model.pkl", io.BytesIO(b"model"))
+    assert run.register_model("model.pkl").url.endswith("/artifacts/model.pkl")
+
+
+def test_a_path_that_the_run_doesnt_have_is_refused(ws: Workspace, run: Run) -> None:
+    with pytest.raises(NotFound, match=f"File 'model.pkl' not found. Run {run.id} has no such file or folder"):
+        run.register_model("m", "model.pkl")
+    with pytest.raises(NotFound, match="Model 'm' not found"):
+        Model(ws, "m")
+
+
+def test_local_files_are_registered_without_a_run(ws: Workspace) -> None:
+    Path("local/sub").mkdir(parents=True)
+    Path("local/sub/a.txt").write_text("a")
+    Path("one.txt").write_text("one")
+    folder = Model.register(ws, "local", "folder")
+    file = Model.register(ws, "one.txt", "file", tags={"t": "1"})
+    assert (folder.run_id, file.id) == (None, "file:1")
+    folder.download("down")
+    file.download("down")
+    assert (Path("down/local/sub/a.txt").read_text(), Path("down/one.txt").read_text()) == ("a", "one")
+    with pytest.raises(InvalidValue, match="'never' for model_path"):
+        Model.register(ws, "never", "m")
+
+
+def test_versions_are_found_by_what_is_said_of_them(ws: Workspace) -> None:
+    Path("one.txt").write_text("one")
+    for number in range(3):
+        Model.register(ws, "one.txt", "a", tags={"n": str(number)}, properties={"p": str(number)})
+    Model.register(ws, "one.txt", "it's", model_framework="Onnx")
+
+    def found(**filter: object) -> list[str]:
+        return [model.id for model in Model.list(ws, **filter)]  # type: ignore[arg-type]
+
+    assert found() == ["a:3", "a:2", "a:1", "it's:1"]
+    assert found(latest=True) == ["a:3", "it's:1"]
+    assert found(name="it's") == found(model_framework="Onnx") == ["it's:1"]
+    assert found(tags={"n": "1"}) == found(tags=[["n", "1"]]) == found(properties={"p": "1"}) == ["a:2"]
+    assert found(tags="n") == found(tags=["n"]) == ["a:3", "a:2", "a:1"]
+    assert Model(ws, "a").version == 3
+    assert Model(ws, "a", version=2).id == Model(ws, id="a:2").id == "a:2"
+    assert {name: model.id for name, model in ws.models.items()} == {"a": "a:3", "it's": "it's:1"}
+    for wrong in ({"id": "a"}, {"name": None}):
+        with pytest.raises(InvalidValue, match="model"):
+            Model(ws, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(NotFound, match="'a:9'"):
+        Model(ws, "a", version=9)
+
+
+def test_tags_can_be_changed_and_a_version_deleted(ws: Workspace) -> None:
+    Path("one.txt").write_text("one")
+    model = Model.register(ws, "one.txt", "a", tags={"x": "1"})
+    model.add_tags({"y": "2"})
+    model.remove_tags(["x", "never"])
+    assert model.tags == Model(ws, "a").tags == {"y": "2"}
+    model.add_tags({"kind": "tree", "k": "1"})
+    model.remove_tags("kind")
+    assert model.tags == {"y": "2", "k": "1"}
+    model.delete()
+    assert (Model.list(ws), ws.models) == ([], {})

@@ -1,0 +1,107 @@
+"""`Run.get_context()`: the run that the environment names, else an offline one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlflow_amlstore.core import Experiment, Run, Workspace
+from mlflow_amlstore.errors import InvalidState, NotFound
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZUREML_RUN_ID", "MLFLOW_RUN_ID", "MLFLOW_TRACKING_URI", "AZUREML_SERVICE_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_submitted_script_finds_its_run_and_leaves_its_status_to_who_submitted_it(
+    ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZUREML_RUN_ID", run.id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", "another")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ws.get_mlflow_tracking_uri())
+    with Run.get_context() as found:
+        found.log("m", 1)
+    found.complete()
+    assert (found.id, found.experiment.name, found.experiment.workspace.name) == (run.id, "diabetes", "workspace")
+    assert (run.get_metrics(), run.get_status()) == ({"m": 1}, "Running")
+    found.fail("why")
+    assert (run.get_status(), run.get_details()["error"]["error"]["message"]) == ("Running", "why")
+    found.child_run().complete()
+    assert [child.get_status() for child in run.get_children()] == ["Completed"]
+
+
+def test_mlflows_own_variables_are_enough(ws: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ws.get_mlflow_tracking_uri())
+    found = Run.get_context(allow_offline=False)
+    found.complete()
+    assert (found, run.get_status()) == (run, "Completed")
+
+
+def test_a_run_that_isnt_there_is_an_error_never_an_offline_run(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "never")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ws.get_mlflow_tracking_uri())
+    with pytest.raises(NotFound, match="'never'"):
+        Run.get_context()
+
+
+def test_elsewhere_it_is_an_offline_run_that_prints_and_keeps_what_is_logged(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = Run.get_context()
+    assert run.id.startswith("OfflineRun_")
+    assert Run.get_context() is run
+    (tmp_path / "a.txt").write_text("a")
+    run.log("loss", 0.5, step=3)
+    run.log_list("list", [1, 2])
+    run.log_row("row", x=1, y="b")
+    run.tag("stage", "warm-up")
+    run.upload_file("a.txt", tmp_path / "a.txt")
+    with run.child_run("child") as child:
+        child.log("m", 1)
+    assert capsys.readouterr().out == (
+        "[offline run] loss = 0.5 (step 3)\n[offline run] list = [1, 2] (list)\n"
+        "[offline run] row = {'x': [1], 'y': ['b']} (row)\n[offline run] tags {'stage': 'warm-up'}\n"
+        "[offline run] file a.txt\n"
+    )
+    assert run.get_metrics() == {"loss": 0.5, "list": [1, 2], "row": {"x": 1, "y": "b"}}
+    assert (run.get_tags(), run.get_file_names()) == ({"stage": "warm-up"}, ["a.txt"])
+    assert isinstance(run.experiment, Experiment)
+    assert run.get_details()["status"] == "Running"
+    assert [found.id for found in run.get_children()] == [child.id]
+    run.complete()
+    assert run.get_status() == "Completed"
+
+
+def test_where_offline_isnt_allowed_the_error_names_the_variables() -> None:
+    with pytest.raises(InvalidState, match="AZUREML_RUN_ID or MLFLOW_RUN_ID, and MLFLOW_TRACKING_URI"):
+        Run.get_context(allow_offline=False)
+
+
+def test_an_offline_run_s_folder_goes_with_its_process_and_not_with_a_forked_one(tmp_path: Path) -> None:
+    code = """
+import os, sys, tempfile
+from mlflow_amlstore.core import Run
+run = Run.get_context()
+run.log("m", 1)
+folder = run.experiment.workspace.path
+pid = os.fork()
+if pid == 0:
+    sys.exit()
+os.waitpid(pid, 0)
+run.log("m", 2)
+print(folder, run.get_metrics())
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "", "TMPDIR": str(tmp_path)},
+    ).stdout.splitlines()
+    assert printed[-1].endswith(" {'m': [1, 2]}")
+    assert Path(printed[-1].split()[0]).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []

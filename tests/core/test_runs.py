@@ -1,0 +1,378 @@
+"""Runs and experiments: their course, tags, properties, files, snapshots, children, and finding them."""
+
+import io
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_amlstore.core import Experiment, Run, Workspace
+from mlflow_amlstore.errors import (
+    AmlStoreError,
+    Changed,
+    InvalidState,
+    InvalidValue,
+    NotFound,
+    NotSupported,
+    PathUnsafe,
+)
+
+EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
+
+
+@EACH_KIND
+class TestCourse:
+    def test_a_run_is_running_until_it_is_completed(self, ws: Workspace, experiment: Experiment) -> None:
+        run = experiment.start_logging(display_name="first try")
+        assert (run.name, run.get_status(), run.type, run.parent) == ("first try", "Running", None, None)
+        assert Run.get(ws, run.id) == run
+        run.complete()
+        details = run.get_details()
+        assert (details["runId"], details["status"], details["submittedBy"] != "") == (run.id, "Completed", True)
+        assert details["startTimeUtc"] <= details["endTimeUtc"]
+        assert "error" not in details
+
+    def test_mlflow_sees_the_same_run(self, ws: Workspace, experiment: Experiment) -> None:
+        with experiment.start_logging(display_name="é") as run:
+            run.tag("a", "1")
+            run.description = "what it is about"
+        seen = MlflowClient(ws.get_mlflow_tracking_uri()).get_run(run.id)
+        assert (seen.info.status, seen.info.run_name, seen.info.experiment_id) == ("FINISHED", "é", experiment.id)
+        assert {"a": "1", "mlflow.note.content": "what it is about"}.items() <= seen.data.tags.items()
+
+    def test_an_exception_marks_it_failed_and_goes_on_up(self, experiment: Experiment) -> None:
+        with pytest.raises(ZeroDivisionError), experiment.start_logging() as run:
+            run.log("m", 1)
+            _ = 1 / 0
+        assert run.get_details()["error"] == {"error": {"code": "ZeroDivisionError", "message": "division by zero"}}
+        assert (run.get_status(), run.get_metrics()) == ("Failed", {"m": 1})
+
+    @pytest.mark.parametrize(("code", "status"), [(None, "Completed"), (0, "Completed"), (3, "Failed")])
+    def test_sys_exit_fails_it_by_its_code(self, experiment: Experiment, code: int | None, status: str) -> None:
+        with pytest.raises(SystemExit), experiment.start_logging() as run:
+            raise SystemExit(code)
+        assert run.get_status() == status
+
+    def test_it_can_be_failed_with_a_reason_and_cancelled(self, experiment: Experiment) -> None:
+        run = experiment.start_logging()
+        run.fail("the data is gone", error_code="DataError")
+        assert run.get_details()["error"] == {"error": {"code": "DataError", "message": "the data is gone"}}
+        other = experiment.start_logging()
+        other.cancel()
+        assert other.get_status() == "Canceled"
+        exception = experiment.start_logging()
+        exception.fail(ValueError("x"))
+        assert exception.get_details()["error"]["error"]["message"] == "ValueError('x')"
+
+    def test_waiting_for_an_ended_run_gives_its_details_or_its_error(self, experiment: Experiment) -> None:
+        run = experiment.start_logging()
+        run.complete()
+        assert run.wait_for_completion()["status"] == "Completed"
+        failed = experiment.start_logging()
+        failed.fail("why")
+        with pytest.raises(InvalidState, match=f"Run {failed.id} is Failed: why"):
+            failed.wait_for_completion()
+        assert failed.wait_for_completion(raise_on_error=False)["status"] == "Failed"
+
+    def test_outputs_written_meanwhile_become_files_when_it_completes(self, experiment: Experiment) -> None:
+        Path("outputs").mkdir()
+        Path("outputs/old.txt").write_text("from before")
+        import os
+
+        os.utime("outputs/old.txt", (1, 1))
+        with experiment.start_logging(snapshot_directory=None) as run:
+            Path("outputs/sub").mkdir()
+            Path("outputs/sub/model.txt").write_text("new")
+        assert run.get_file_names() == ["outputs/sub/model.txt"]
+        with experiment.start_logging(outputs=False, snapshot_directory=None) as run:
+            Path("outputs/more.txt").write_text("new")
+        assert run.get_file_names() == []
+
+    def test_it_shows_itself_in_a_terminal_and_a_notebook(self, experiment: Experiment) -> None:
+        run = experiment.start_logging(display_name="<b>bold</b>")
+        assert repr(run) == (
+            f"Run(Experiment: diabetes,\nId: {run.id},\nName: <b>bold</b>,\nType: None,\nStatus: Running)"
+        )
+        html = run._repr_html_()
+        assert html.startswith("<table>")
+        assert "&lt;b&gt;bold&lt;/b&gt;" in html
+        assert "<b>" not in html
+        assert repr(experiment) == "Experiment(Name: diabetes,\nWorkspace: workspace)"
+        assert "<td style='text-align:left'>diabetes</td>" in experiment._repr_html_()
+
+    def test_its_name_can_be_changed(self, ws: Workspace, run: Run) -> None:
+        run.display_name = "renamed"
+        assert Run.get(ws, run.id).name == "renamed"
+
+    def test_numbers_count_the_workspaces_runs(self, experiment: Experiment) -> None:
+        assert [experiment.start_logging().number for _ in range(3)] == [1, 2, 3]
+
+    def test_what_comes_later_says_so(self, experiment: Experiment, run: Run) -> None:
+        for call in (experiment.submit, run.submit_child):
+            with pytest.raises(NotSupported, match="Submitting runs is not supported"):
+                call(object())
+
+
+@EACH_KIND
+class TestTagsAndProperties:
+    def test_tags_are_set_over_and_removed(self, run: Run) -> None:
+        run.tag("stage")
+        run.set_tags({"stage": "candidate", "n": 5, "ü (%)" * 60: "é"})  # type: ignore[dict-item]
+        run.remove_tags(["n", "never"])
+        assert run.get_tags() == {"stage": "candidate", "ü (%)" * 60: "é"}
+        assert run.tags == run.get_tags()
+
+    def test_a_property_stays_as_it_is(self, experiment: Experiment) -> None:
+        run = experiment.start_logging(snapshot_directory=None)
+        run.add_properties({"build": "1", "x" * 300: "y"})
+        run.add_properties({"build": "1"})
+        with pytest.raises(Changed, match="Property with key='build' was already logged with value='1'"):
+            run.add_properties({"new": "1", "build": "2"})
+        assert run.get_properties() == run.properties == {"build": "1", "x" * 300: "y"}
+
+    def test_a_bad_tag_is_refused(self, run: Run) -> None:
+        for tags, problem in [({"": "x"}, "a name must be given"), ({"t": "x" * 8001}, "maximum length of 8000")]:
+            with pytest.raises(InvalidValue, match=problem):
+                run.set_tags({"fine": "1", **tags})
+        assert run.get_tags() == {}
+
+
+@EACH_KIND
+class TestFiles:
+    def test_files_are_uploaded_listed_and_downloaded(self, run: Run, tmp_path: Path) -> None:
+        Path("model.pkl").write_bytes(b"model")
+        Path("folder/sub").mkdir(parents=True)
+        Path("folder/sub/é x.txt").write_text("deep")
+        run.upload_file("outputs/model.pkl", "model.pkl")
+        run.upload_file("stream.bin", io.BytesIO(b"stream"))
+        run.upload_files(["a", "b/c"], ["model.pkl", "folder/sub/é x.txt"])
+        run.upload_folder("whole", "folder")
+        assert run.get_file_names() == ["a", "b/c", "outputs/model.pkl", "stream.bin", "whole/sub/é x.txt"]
+
+        run.download_file("outputs/model.pkl")
+        run.download_file("stream.bin", tmp_path)
+        run.download_file("b/c", "new/folder/name.txt")
+        assert (Path("model.pkl").read_bytes(), (tmp_path / "stream.bin").read_bytes()) == (b"model", b"stream")
+        assert Path("new/folder/name.txt").read_text() == "deep"
+
+        run.download_files("whole", output_directory="down")
+        run.download_files("whole", output_directory="without", append_prefix=False)
+        run.download_files("b", output_paths=["c.txt"], output_directory="named")
+        run.download_files(output_directory="all")
+        assert Path("down/whole/sub/é x.txt").read_text() == "deep"
+        assert Path("without/sub/é x.txt").read_text() == "deep"
+        assert Path("named/c.txt").read_text() == "deep"
+        assert sum(file.is_file() for file in Path("all").rglob("*")) == 5
+
+    @pytest.mark.parametrize(
+        ("call", "given", "error", "problem"),
+        [
+            ("upload_file", ("a", "not/there"), InvalidValue, "'not/there' for file 'a': is not a file"),
+            ("upload_file", ("../a", "there"), PathUnsafe, "must not climb out"),
+            ("upload_files", (["a"], ["there", "there"]), InvalidValue, "must be as many as paths"),
+            ("upload_files", (["a", "b"], ["there", "not"]), InvalidValue, "'not' for file 'b'"),
+            ("upload_folder", ("a", "there"), InvalidValue, "'there' for folder 'a': is not a folder"),
+            ("download_file", ("never",), NotFound, "'never' not found"),
+            ("download_files", ("never",), NotFound, "'never' not found"),
+        ],
+    )
+    def test_what_isnt_there_or_isnt_safe_is_refused_and_leaves_nothing(
+        self, run: Run, call: str, given: Any, error: type[Exception], problem: str
+    ) -> None:
+        Path("there").write_text("x")
+        with pytest.raises(error, match=problem):
+            getattr(run, call)(*given)
+        assert run.get_file_names() == []
+        assert [path.name for path in Path().iterdir()] == ["there"]
+
+    def test_logs_are_told_apart_read_and_downloaded(self, run: Run) -> None:
+        run.upload_file("user_logs/std_log.txt", io.BytesIO("line é\n".encode()))
+        run.upload_file("other.txt", io.BytesIO(b"no log"))
+        assert list(run.get_details()["logFiles"]) == ["user_logs/std_log.txt"]
+        assert run.get_details_with_logs()["logFiles"] == {"user_logs/std_log.txt": "line é\n"}
+        [path] = run.get_all_logs("logs")
+        assert Path(path).read_text(encoding="utf-8") == "line é\n"
+
+
+@EACH_KIND
+class TestSnapshots:
+    @pytest.fixture(autouse=True)
+    def source(self, ws: Workspace) -> None:
+        for path in (
+            "train.py",
+            "sub/util.py",
+            "data/big.csv",
+            "sub/data/kept.csv",
+            ".git/config",
+            "__pycache__/x.pyc",
+        ):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(path)
+
+    def _names(self, run: Run) -> list[str]:
+        with zipfile.ZipFile(run.restore_snapshot(path="../restored")) as archive:
+            return sorted(archive.namelist())
+
+    def test_starting_a_run_snapshots_the_current_folder(self, experiment: Experiment) -> None:
+        Path(".gitignore").write_text("/data\n")
+        run = experiment.start_logging()
+        assert self._names(run) == [".gitignore", "sub/data/kept.csv", "sub/util.py", "train.py"]
+        assert run.get_snapshot_id() == run.get_properties()["ContentSnapshotId"]
+
+    def test_amlignore_is_asked_first(self, experiment: Experiment) -> None:
+        Path(".gitignore").write_text("*.py\n")
+        Path(".amlignore").write_text("data/\n.*ignore\n!sub/data/\n")
+        assert self._names(experiment.start_logging()) == ["sub/data/kept.csv", "sub/util.py", "train.py"]
+
+    def test_an_embedded_workspace_in_the_folder_is_left_out(self) -> None:
+        for folder in (".", "inner"):
+            workspace = Workspace.create(folder)
+            run = Experiment(workspace, "e").start_logging(snapshot_directory=".")
+            with zipfile.ZipFile(run.restore_snapshot(path="restored")) as archive:
+                names = archive.namelist()
+            assert "train.py" in names
+            assert not [name for name in names if "records.db" in name or name.startswith(("files/", "inner/"))]
+
+    def test_one_can_be_taken_once_of_a_file_or_folder(self, experiment: Experiment) -> None:
+        run = experiment.start_logging(snapshot_directory=None)
+        with pytest.raises(InvalidState, match="has no snapshot"):
+            run.restore_snapshot()
+        snapshot_id = run.take_snapshot("train.py")
+        assert self._names(run) == ["train.py"]
+        assert snapshot_id == run.get_snapshot_id()
+        with pytest.raises(Changed):
+            run.take_snapshot("sub")
+        with pytest.raises(InvalidValue, match="'never' for snapshot: is neither a file nor a folder"):
+            run.take_snapshot("never")
+
+    def test_a_folder_that_is_too_large_is_no_obstacle_to_starting_but_to_taking_one(
+        self, experiment: Experiment, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Path("huge.bin").open("wb") as sparse:
+            sparse.truncate(301_000_000)
+        run = experiment.start_logging()
+        assert run.get_snapshot_id() is None
+        assert "has 301 MB, and 300 MB is the most; list what isn't source code" in caplog.text
+        with pytest.raises(InvalidValue, match="has 301 MB"):
+            run.take_snapshot(".")
+
+
+@EACH_KIND
+class TestChildren:
+    def test_children_are_found_to_any_depth(self, ws: Workspace, run: Run) -> None:
+        first = run.child_run("fold 1")
+        second = run.child_run("fold 2", run_id="my-id")
+        inner = second.child_run()
+        assert [child.id for child in run.get_children()] == [second.id, first.id]
+        assert {child.id for child in run.get_children(recursive=True)} == {first.id, second.id, inner.id}
+        assert second.id == "my-id"
+        assert inner.parent == second
+        assert Run.get(ws, inner.id).parent == second
+        assert MlflowClient(ws.get_mlflow_tracking_uri()).get_parent_run("my-id").info.run_id == run.id
+
+    def test_children_are_created_by_count_or_tag(self, run: Run) -> None:
+        by_count = run.create_children(3)
+        by_tag = run.create_children(tag_key="fold", tag_values=["a", 2])
+        assert [child.get_tags() for child in by_count] == [{"azureml.batch_child_number": str(n)} for n in range(3)]
+        assert [child.get_tags() for child in by_tag] == [{"fold": "a"}, {"fold": "2"}]
+        assert {child.get_status() for child in run.get_children()} == {"NotStarted"}
+        by_tag[0].start()
+        by_tag[0].complete()
+        assert [child.id for child in run.get_children(status="Completed")] == [by_tag[0].id]
+        assert [child.id for child in run.get_children(tags={"fold": "2"})] == [by_tag[1].id]
+        assert by_tag[0].get_details()["startTimeUtc"] is not None
+
+    @pytest.mark.parametrize("given", [{}, {"count": 1, "tag_key": "k", "tag_values": []}, {"tag_key": "k"}])
+    def test_neither_nor_both_is_refused(self, run: Run, given: dict[str, Any]) -> None:
+        with pytest.raises(InvalidValue, match="give either count, or tag_key and tag_values"):
+            run.create_children(**given)
+
+    def test_more_than_a_hundred_at_once_are_refused(self, run: Run) -> None:
+        with pytest.raises(InvalidValue, match="101 for number of children: at most 100 at once"):
+            run.create_children(101)
+
+
+@EACH_KIND
+class TestFinding:
+    def test_runs_are_found_by_tags_properties_type_and_status(self, experiment: Experiment) -> None:
+        plain = experiment.start_logging(snapshot_directory=None)
+        tagged = experiment.start_logging(snapshot_directory=None)
+        tagged.set_tags({"a": "1", "b": "2"})
+        tagged.add_properties({"azureml.runsource": "hyperdrive"})
+        child = tagged.child_run()
+        child.complete()
+
+        def found(**filter: Any) -> list[str]:
+            return [run.id for run in experiment.get_runs(**filter)]
+
+        assert found() == [tagged.id, plain.id]
+        assert found(include_children=True) == [child.id, tagged.id, plain.id]
+        assert found(tags="a") == found(tags={"a": "1"}) == found(properties="azureml.runsource") == [tagged.id]
+        assert found(type="hyperdrive") == [tagged.id]
+        assert found(tags={"a": "1", "b": "3"}) == []
+        assert [run.id for run in Run.list(experiment, status="Completed", include_children=True)] == [child.id]
+        assert next(experiment.get_runs(type="hyperdrive")).type == "hyperdrive"
+        with pytest.raises(InvalidValue, match="'Done' for status: must be one of NotStarted, Queued"):
+            next(Run.list(experiment, status="Done"))
+
+    def test_they_come_all_however_many(self, ws: Workspace, experiment: Experiment) -> None:
+        for number in range(1005):
+            ws.records.runs.create(experiment.id, start_ms=number)
+        assert len(list(experiment.get_runs())) == 1005
+
+    def test_a_run_is_opened_in_its_own_experiment_alone(self, ws: Workspace, run: Run) -> None:
+        assert Run(run.experiment, run.id) == run
+        with pytest.raises(NotFound, match="It is in another experiment than 'other'"):
+            Run(Experiment(ws, "other"), run.id)
+        with pytest.raises(NotFound, match="Run 'never' not found"):
+            Run.get(ws, "never")
+        assert ws.get_run(run.id) == run
+
+
+@EACH_KIND
+class TestExperiments:
+    def test_an_experiment_is_made_when_it_is_first_opened(self, ws: Workspace) -> None:
+        first = Experiment(ws, "é (%)")
+        assert Experiment(ws, "é (%)").id == first.id
+        assert set(ws.experiments) == {"Default", "é (%)"}
+        assert ws.experiments["é (%)"].id == first.id
+        with pytest.raises(InvalidValue, match="experiment name: must be a non-empty string"):
+            Experiment(ws, "")
+
+    def test_one_is_made_once_however_many_open_it_at_a_time(self, ws: Workspace) -> None:
+        for name in ("a", "b", "c"):
+            with ThreadPoolExecutor(8) as pool:
+                assert len({experiment.id for experiment in pool.map(Experiment, [ws] * 8, [name] * 8)}) == 1
+
+    def test_they_are_tagged_listed_archived_and_reactivated(self, ws: Workspace, experiment: Experiment) -> None:
+        experiment.set_tags({"a": "1", "b": "2"})
+        experiment.tag("c")
+        experiment.set_tags({"kind": "tree", "k": "1"})
+        experiment.remove_tags("kind")
+        experiment.remove_tags(["b", "k", "never"])
+        assert experiment.tags == {"a": "1", "c": ""}
+        assert [found.name for found in Experiment.list(ws, tags={"a": "1"})] == ["diabetes"]
+        assert [found.name for found in Experiment.list(ws, tags="never")] == []
+
+        experiment.archive()
+        assert experiment.archived_time is not None
+        assert [found.name for found in Experiment.list(ws)] == ["Default"]
+        assert [found.name for found in Experiment.list(ws, view_type="ArchivedOnly")] == ["diabetes"]
+        with pytest.raises(AmlStoreError, match="restore it first"):
+            Experiment(ws, "diabetes").start_logging(snapshot_directory=None)
+        experiment.reactivate()
+        assert experiment.archived_time is None
+        assert len(Experiment.list(ws, view_type="All")) == 2
+        with pytest.raises(InvalidValue, match="'Any' for view_type"):
+            Experiment.list(ws, view_type="Any")
+
+    def test_one_without_runs_can_be_deleted(self, ws: Workspace, experiment: Experiment) -> None:
+        run = experiment.start_logging()
+        with pytest.raises(InvalidValue, match="has runs; archive it instead"):
+            Experiment.delete(ws, experiment.id)
+        assert run.get_status() == "Running"
+        Experiment.delete(ws, Experiment(ws, "empty").id)
+        assert "empty" not in ws.experiments
