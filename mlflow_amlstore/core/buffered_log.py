@@ -1,9 +1,10 @@
 """Logged values on their way to a workspace: `Run.log` returns at once, and a thread for each workspace writes groups.
 
 A value is written within `GROUP_S` plus the time of a write. `kill -9` loses what was logged since; everything else
-drains the buffers: `flush`, the interpreter's exit, which an uncaught exception and `sys.exit` come to, and SIGTERM,
-which is turned into that exit where the program has no handler of its own. The thread alone writes, because signals
-interrupt the main thread only: nothing is written twice for a Ctrl-C that came between a write and its note.
+drains the buffers: `flush`, the interpreter's exit, which an uncaught exception and `sys.exit` come to, the end of a
+`multiprocessing` worker, and SIGTERM, which is turned into an exit where the program has no handler of its own. The
+thread alone writes, because signals interrupt the main thread only: nothing is written twice for a Ctrl-C that came
+between a write and its note.
 """
 
 import atexit
@@ -13,22 +14,34 @@ import signal
 import sys
 import threading
 import time
+import uuid
 import weakref
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import NamedTuple
 
-from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.errors import AmlStoreError, PayloadTooLarge, ReadOnly, WorkspaceNotFound
 from mlflow_amlstore.records.common_store import CommonMetrics
-from mlflow_amlstore.records.types import LoggedTuple
+from mlflow_amlstore.records.types import LoggedTuple, MetricKind
 
 GROUP_S = 0.1  # values gather for this long before they are written: half of what `kill -9` may lose
 CAPACITY = 100_000  # of one run; a full buffer makes the caller wait for a write
 _IDLE_S = 5.0  # a thread with nothing to write ends
 _RETRY_S = 1.0  # after a write that failed for a reason that may pass
 _SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
+_REFUSALS = (400, 403, 404, 413, 422)  # HTTP statuses of errors that stay as they are
+_MAY_PASS = (WorkspaceNotFound, ReadOnly, OSError, MemoryError)  # a share that isn't mounted, a full machine
 
 _logger = logging.getLogger(__name__)
+
+
+class _Group(NamedTuple):
+    """Values written as one. Tried again, they have the same id, by which a service applies them once."""
+
+    calls: list[LoggedTuple]
+    write_id: str
 
 
 class BufferedLog:
@@ -36,14 +49,17 @@ class BufferedLog:
 
     def __init__(self, writer: "_Writer", run_id: str) -> None:
         self._writer, self._run_id = writer, run_id
+        self.kinds: dict[str, MetricKind] = {}
+        """What each name was first logged as by this process."""
         self.start_anew()
 
     def start_anew(self) -> None:
         """Be empty: at first, and in a forked child, where what waits is the parent's to write."""
         self._waiting: list[LoggedTuple] = []  # appended to by any thread; what is written is cut off its beginning
+        self._groups: list[_Group] = []  # what `_waiting` begins with, the next group to write last
         self._is_scheduled = False
-        self._refused: AmlStoreError | None = None
-        self._has_warned = False
+        self._refused: Exception | None = None
+        self._fates_told: set[str] = set()
 
     def add(self, logged: LoggedTuple) -> None:
         """Take one call's values, checked before. A full buffer is written first, which raises what `flush` does."""
@@ -54,6 +70,12 @@ class BufferedLog:
             self._writer.schedule(self)
         if len(waiting) >= CAPACITY:
             self.flush()
+
+    def write_through(self, calls: Iterable[LoggedTuple]) -> None:
+        """Write values in the caller's thread: they are durable on return. Raises what the workspace raises."""
+        left = list(calls)
+        while left:
+            del left[: self._writer.metrics.log_values(self._run_id, left)]
 
     def flush(self) -> None:
         """Have everything written that was added before: it is durable on return.
@@ -70,10 +92,8 @@ class BufferedLog:
         return bool(self._waiting)
 
     def write(self) -> None:
-        """Write what waits; for the writing thread alone. Raises what `flush` does."""
-        self._is_scheduled = False
-        while self._waiting:
-            self._write(self._waiting[:CAPACITY])
+        """Write what waits, in the thread that writes. Raises what `flush` does."""
+        self._write_groups()
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
@@ -81,38 +101,81 @@ class BufferedLog:
     def write_in_background(self) -> bool:
         """As `write`, keeping what was refused for the next `flush`; return whether nothing is left to write."""
         try:
-            self.write()
-        except AmlStoreError as error:
-            self._refused = error if not self._waiting else None
-            self._warn(error)
+            self._write_groups()
         except Exception as error:  # the thread that writes for all runs must go on
-            self._warn(error)
+            self._warn("wait to be written", error)
+        if self._refused is not None:
+            self._warn("were refused", self._refused)
         return not self._waiting
 
-    def _write(self, group: list[LoggedTuple]) -> None:
-        """Write the group that `_waiting` begins with and cut it off; where it is refused for good, halve it until what
-        is refused stands alone. What one half has written doesn't wait for the other: it isn't written again."""
-        try:
-            self._writer.metrics.log_values(self._run_id, group)
-            del self._waiting[: len(group)]
-            return
-        except AmlStoreError as error:
-            if error.http_status not in (400, 404):
-                raise
-            refusal = error
-        if len(group) == 1:
-            self._refused = self._refused or refusal
-            del self._waiting[:1]
-            return
-        middle = len(group) // 2
-        self._write(group[:middle])
-        self._write(group[middle:])
+    def _write_groups(self) -> None:
+        """Write what waits. Raises what may pass; what is refused for good is dropped, and kept in `_refused`."""
+        self._is_scheduled = False
+        while self._waiting:
+            if not self._groups:
+                self._groups = [_group(self._waiting[:CAPACITY])]
+            group = self._groups[-1]
+            try:
+                count = self._writer.metrics.log_values(self._run_id, group.calls, write_id=group.write_id)
+            except Exception as error:
+                if _may_pass(error):
+                    raise
+                self._find_refused(group, error)
+                continue
+            self._groups.pop()
+            if count < len(group.calls):
+                self._groups.append(_group(group.calls[count:]))
+            del self._waiting[:count]
 
-    def _warn(self, error: Exception) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            fate = "wait to be written" if self._waiting else "were refused"
+    def _find_refused(self, group: _Group, refusal: Exception) -> None:
+        """Halve a group that was refused, until what is refused stands alone and is dropped, with all of its name."""
+        calls = group.calls
+        of_run = self._refusal_of_run() if len(self._groups) == 1 else None
+        if of_run is not None:
+            self._drop(of_run, lambda call: True)
+        elif len(calls) > 1:
+            middle = len(calls) // 2
+            self._groups[-1:] = [_group(calls[middle:]), _group(calls[:middle])]
+        elif _is_too_large(refusal):
+            self._drop(refusal, lambda call: call is calls[0])
+        else:
+            self._drop(refusal, lambda call: call[:2] == calls[0][:2])
+
+    def _refusal_of_run(self) -> Exception | None:
+        """Why the run takes no values at all, which writing none tells."""
+        try:
+            self._writer.metrics.log_values(self._run_id, [])
+        except Exception as error:
+            if _may_pass(error):
+                raise
+            return error
+        return None
+
+    def _drop(self, refusal: Exception, is_refused: Callable[[LoggedTuple], bool]) -> None:
+        self._refused = self._refused or refusal
+        count = len(self._waiting)  # others are appended meanwhile
+        self._waiting[:count] = [call for call in self._waiting[:count] if not is_refused(call)]
+        self._groups.clear()
+
+    def _warn(self, fate: str, error: Exception) -> None:
+        if fate not in self._fates_told:
+            self._fates_told.add(fate)
             _logger.warning("Values logged into run %s %s: %s", self._run_id, fate, error)
+
+
+def _group(calls: list[LoggedTuple]) -> _Group:
+    return _Group(calls, uuid.uuid4().hex)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same values may be taken later; an error of no known kind would stay, and hold up all others."""
+    if isinstance(error, _MAY_PASS):
+        return True
+    return isinstance(error, AmlStoreError) and error.http_status not in _REFUSALS
+
+
+def _is_too_large(error: Exception) -> bool:
+    return isinstance(error, AmlStoreError) and error.http_status == PayloadTooLarge.http_status
 
 
 class _Writer:
@@ -134,23 +197,31 @@ class _Writer:
     def schedule(self, log: BufferedLog) -> None:
         """See that the log is written soon."""
         self._asked.put((log, None))
-        self._need_thread()
+        self._has_thread()
 
     def write_now(self, log: BufferedLog) -> None:
         """Have the log written, and raise what that raises."""
         if threading.current_thread() is self._thread:  # from a finalizer that ran in it
             return
+        if not self._has_thread():
+            log.write()
+            return
         written: Future[None] = Future()
         self._asked.put((log, written))
-        self._need_thread()
         written.result()
 
-    def _need_thread(self) -> None:
+    def _has_thread(self) -> bool:
+        """Start the thread where there is none; False where none can be started any more, at the interpreter's end."""
         with self._starting:
-            if self._thread is None:
-                _drain_on_sigterm()
-                self._thread = threading.Thread(target=self._run, name="mlflow-amlstore-log", daemon=True)
+            if self._thread is not None and self._thread.is_alive():
+                return True
+            drain_on_sigterm()
+            self._thread = threading.Thread(target=self._run, name="mlflow-amlstore-log", daemon=True)
+            try:
                 self._thread.start()
+            except RuntimeError:
+                self._thread = None
+            return self._thread is not None
 
     def _run(self) -> None:
         while True:
@@ -175,8 +246,11 @@ class _Writer:
         gathered: dict[BufferedLog, None] = {}
         deadline = time.monotonic() + _IDLE_S
         while True:
+            left_s = deadline - time.monotonic()
+            if gathered and left_s <= 0:  # however many are waited for
+                return list(gathered)
             try:
-                log, written = self._asked.get(timeout=max(0.0, deadline - time.monotonic()))
+                log, written = self._asked.get(timeout=max(0.0, left_s))
             except Empty:
                 return list(gathered)
             if written is None:
@@ -214,20 +288,26 @@ def _say_lost(error: Exception) -> None:
     sys.stderr.write(f"mlflow-amlstore: values logged into a run were not written: {error}\n")
 
 
-def _drain_on_sigterm() -> None:
-    """Make SIGTERM an exit of the interpreter, which drains, where it would kill the process at once."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+_drains_on_sigterm: set[int] = set()  # processes; a forked child inherits the signal's handler
+
+
+def drain_on_sigterm() -> None:
+    """Make SIGTERM an exit of the interpreter, which drains, where it would kill the process at once.
+
+    Only the main thread can; a forked child, such as a data loader's worker, ends as it would have until it logs.
+    """
+    if threading.current_thread() is not threading.main_thread():
         return
-    owner = os.getpid()
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _exit_by_sigterm)
+    _drains_on_sigterm.add(os.getpid())
 
-    def exit_by_sigterm(signal_number: int, _: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked child, such as a data loader's worker, ends as it would have
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal_number)
-        else:
-            sys.exit(_SIGTERM_EXIT_CODE)
 
-    signal.signal(signal.SIGTERM, exit_by_sigterm)
+def _exit_by_sigterm(signal_number: int, _: FrameType | None) -> None:
+    if os.getpid() in _drains_on_sigterm:
+        sys.exit(_SIGTERM_EXIT_CODE)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal_number)
 
 
 _writers: "weakref.WeakValueDictionary[int, _Writer]" = weakref.WeakValueDictionary()  # a writer holds its `metrics`
@@ -236,6 +316,7 @@ _lock = threading.Lock()
 
 def buffered_log(metrics: CommonMetrics, run_id: str) -> BufferedLog:
     """The one buffer of a run in this process, whichever `Run` objects log into it."""
+    drain_on_sigterm()
     with _lock:
         writer = _writers.get(id(metrics))
         if writer is None:
@@ -254,7 +335,6 @@ def drain_logs(metrics: CommonMetrics) -> None:
         writer.drain()
 
 
-@atexit.register
 def _drain_all() -> None:
     for writer in list(_writers.values()):
         writer.drain()
@@ -266,6 +346,11 @@ def _start_anew_after_fork() -> None:
     for writer in list(_writers.values()):
         writer.start_anew()
 
+
+# The first is called in `multiprocessing`'s workers, too, which have no `atexit` (more in plugin/async_logging.py); the
+# second after threads that were still logging have ended.
+threading._register_atexit(_drain_all)  # type: ignore[attr-defined]
+atexit.register(_drain_all)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew_after_fork)

@@ -1,19 +1,7 @@
-"""How things of the SDK show themselves: times, and the small HTML table of a notebook."""
+"""How things of the SDK show themselves in a notebook: as a small HTML table."""
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from html import escape
-
-
-def time_of(moment_ms: int | None) -> datetime | None:
-    """A time of the records as a UTC datetime."""
-    return None if moment_ms is None else datetime.fromtimestamp(moment_ms / 1000, timezone.utc)
-
-
-def iso_time(moment_ms: int | None) -> str | None:
-    """A time of the records as Azure ML writes it, such as `2026-11-22T10:15:30.123000Z`."""
-    time = time_of(moment_ms)
-    return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def facts_table(facts: Mapping[str, object]) -> str:

@@ -5,11 +5,12 @@ from datetime import datetime
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from mlflow_amlstore.core.display import facts_table, time_of
+from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.run import Run, find_runs, start_run
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, View
+from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
@@ -74,7 +75,7 @@ class Experiment:
     @property
     def archived_time(self) -> datetime | None:
         """When it was archived (UTC); None for an active one."""
-        return time_of(self._record.deleted_ms)
+        return time_or_none(self._record.deleted_ms)
 
     @property
     def _records(self) -> CommonStore:

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_amlstore.core.display import facts_table, time_of
+from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import (
@@ -19,6 +19,7 @@ from mlflow_amlstore.records.locations import (
     upload_container,
 )
 from mlflow_amlstore.records.types import ModelVersionRecord, RunInfo
+from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
@@ -194,7 +195,7 @@ class Model:
     @property
     def created_time(self) -> datetime | None:
         """When it was registered (UTC)."""
-        return time_of(self._record.created_ms)
+        return time_or_none(self._record.created_ms)
 
     @property
     def url(self) -> str:

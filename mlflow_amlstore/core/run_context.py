@@ -15,7 +15,8 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 from mlflow_amlstore.core.experiment import Experiment
-from mlflow_amlstore.core.run import PathText, Run, start_run
+from mlflow_amlstore.core.open_run import PathText
+from mlflow_amlstore.core.run import Run, start_run
 from mlflow_amlstore.core.workspace import Workspace
 from mlflow_amlstore.errors import InvalidState
 from mlflow_amlstore.records.types import Cell, MetricKind, RunError, RunStatus

@@ -1,50 +1,75 @@
 """Snapshots: which files of a source folder are kept with a run."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.errors import InvalidValue, PathUnsafe
 from mlflow_amlstore.records.common_store import CommonStore
-from mlflow_amlstore.records.locations import DATABASE_NAME
+from mlflow_amlstore.records.locations import DATABASE_NAME, check_new_path
 
 MAX_BYTES = 300_000_000  # as Azure ML has it
+MAX_FILES = 10_000  # Azure ML has 2 000
 _IGNORE_FILES = (".amlignore", ".gitignore")
 _NEVER = {".git", ".ipynb_checkpoints", "__pycache__"}
 
+_logger = logging.getLogger(__name__)
 
-class SnapshotTooLarge(InvalidValue):
-    """A folder has more than a snapshot may."""
+
+class SnapshotEmpty(InvalidValue):
+    """A folder has nothing to keep."""
 
 
 def store_snapshot(records: CommonStore, path: Path) -> str:
     """Keep a file, or a folder but for what its `.amlignore`, else its `.gitignore`, leaves out; return the new id.
 
-    Left out, too, are `.git`, caches, and the folder of an embedded workspace. Raises InvalidValue for a path that
-    isn't there, SnapshotTooLarge for over 300 MB.
+    Left out, too, are `.git`, caches, the folder of an embedded workspace, and with a warning files that can't be read
+    and those with names that a workspace can't have. Raises InvalidValue for a path that isn't there, for over 300 MB
+    or 10 000 files; SnapshotEmpty for none.
     """
     if path.is_file():
         items = [(path.name, path)]
     elif path.is_dir():
-        items = list(_files_of(path.resolve()))
+        items = _items_of(path.resolve())
     else:
         raise InvalidValue("snapshot", str(path), "is neither a file nor a folder")
-    size = sum(file.stat().st_size for _, file in items)
-    if size > MAX_BYTES:
-        raise SnapshotTooLarge(
-            "snapshot",
-            str(path),
-            f"has {size / 1e6:.0f} MB, and {MAX_BYTES / 1e6:.0f} MB is the most; list what isn't source code in "
-            "a file .amlignore, or give another folder, or None for no snapshot",
-        )
     return records.snapshots.store(items)
+
+
+def _items_of(folder: Path) -> list[tuple[str, Path]]:
+    items, left_out, size = [], [], 0
+    for path, file in _files_of(folder):
+        try:
+            check_new_path(path)
+            file_size = file.stat().st_size
+        except (PathUnsafe, FileNotFoundError):
+            left_out.append(path)
+            continue
+        if not os.access(file, os.R_OK):
+            left_out.append(path)
+            continue
+        items.append((path, file))
+        size += file_size
+        if size > MAX_BYTES or len(items) > MAX_FILES:
+            raise InvalidValue(
+                "snapshot",
+                str(folder),
+                f"has over {MAX_BYTES / 1e6:.0f} MB or {MAX_FILES} files; list what isn't source code in a file "
+                ".amlignore, or give another folder, or None for no snapshot",
+            )
+    if left_out:
+        _logger.warning("The snapshot of %s leaves out what can't be kept: %s", folder, ", ".join(map(repr, left_out)))
+    if not items:
+        raise SnapshotEmpty("snapshot", str(folder), "has no files to keep")
+    return items
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
     from pathspec import GitIgnoreSpec  # needed here alone
 
     ignore_file = next((folder / name for name in _IGNORE_FILES if (folder / name).is_file()), None)
-    lines = ignore_file.read_text(encoding="utf-8").splitlines() if ignore_file else []
+    lines = ignore_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if ignore_file else []
     ignored = GitIgnoreSpec.from_lines(lines)
     for where, folders, names in os.walk(folder):
         at = Path(where)

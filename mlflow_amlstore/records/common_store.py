@@ -133,12 +133,16 @@ class CommonRuns(Protocol):
 class CommonMetrics(Protocol):
     """Histories of a run's metrics. A run without the metric has an empty history."""
 
-    def log_values(self, run_id: str, logged: Iterable[LoggedValues | LoggedTuple]) -> None:
-        """Append what calls of the `Run` vocabulary logged, in their order.
+    def log_values(
+        self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
+    ) -> int:
+        """Append what calls of the `Run` vocabulary logged, in their order: as many of the first calls as one write
+        takes, all or none of these; return how many. `write_id`, 32 hex digits, makes it a write that is applied once,
+        however often it is tried with the same calls.
 
         A name stays what it was first logged as: a vector (scalars and lists), a grid (rows and tables), or one of the
         kinds that are files; InvalidValue is raised for another. MLflow sees each numeric column of a grid as the
-        history `name.column`. Raises Deleted.
+        history `name.column`. Raises NotFound, Deleted, for no calls too.
         """
         ...
 

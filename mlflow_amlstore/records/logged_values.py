@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import check_new_path
-from mlflow_amlstore.records.types import FILE_KINDS, GRID_KINDS, Cell, LoggedValues, MetricKind
+from mlflow_amlstore.records.types import FILE_KINDS, GRID_KINDS, VECTOR_KINDS, Cell, LoggedValues, MetricKind
 from mlflow_amlstore.records.validation import check_integer, check_text_name, is_text_name
 
 _CELL_RULE = "must be a number, a boolean, a string or None"
@@ -65,6 +65,25 @@ def check_cell(field: str, cell: object) -> None:
             raise InvalidValue(field, cell, "must be valid Unicode") from error
     else:
         raise InvalidValue(field, cell, _CELL_RULE)
+
+
+def check_same_kind(name: str, known: MetricKind, kind: MetricKind) -> None:
+    """A name stays what it was first logged as: scalars and lists are one kind here, and so are rows and tables."""
+    if kind is known or any({kind, known} <= alike for alike in (VECTOR_KINDS, GRID_KINDS)):
+        return
+    raise other_kind(name, known, kind)
+
+
+def other_kind(name: str, known: MetricKind, wanted: MetricKind) -> InvalidValue:
+    """What is raised for a name that is another kind of metric."""
+    return InvalidValue(
+        "metric", name, f"is already logged as a {words(known)}; choose another name for the {words(wanted)}"
+    )
+
+
+def words(kind: MetricKind) -> str:
+    """A kind as messages name it, such as `confusion matrix`."""
+    return kind.name.lower().replace("_", " ")
 
 
 def is_number(cell: Cell) -> bool:

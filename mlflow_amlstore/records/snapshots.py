@@ -34,7 +34,9 @@ class FileSnapshots:
         try:
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
                 for file in files:
-                    with self._files.open(container, file.path) as source, archive.open(file.path, "w") as sink:
+                    entry = zipfile.ZipInfo(file.path)  # with one time for all: the same snapshot is the same content
+                    entry.compress_type = zipfile.ZIP_DEFLATED
+                    with self._files.open(container, file.path) as source, archive.open(entry, "w") as sink:
                         shutil.copyfileobj(source, sink)
             partial.replace(target)
         finally:

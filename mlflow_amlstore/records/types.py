@@ -17,6 +17,9 @@ SNAPSHOT_PROPERTY = "ContentSnapshotId"
 """The property of a run that names its snapshot."""
 RUN_TYPE_PROPERTY = "azureml.runsource"
 """The property of a run that says what made it: its type."""
+DESCRIPTION_TAG = "mlflow.note.content"
+"""The tag of a run or experiment that MLflow's UI shows as its description."""
+_MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")
 
 
 class View(str, Enum):
@@ -286,6 +289,11 @@ class RunRecord:
     properties: dict[str, str]
     datasets: list[DatasetInput]
     models: list[RunModel]
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """The tags but for those that repeat the run's own facts for MLflow's sake."""
+        return {name: value for name, value in self.tags.items() if name not in _MIRROR_TAGS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,14 +105,22 @@ class Connection:
             self._token.source.use(credential)
         self._token.take(uri)
 
-    def request(self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+    def request(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> Any:
         """Call the service under a path of it and return the answer's JSON, `{}` for an empty one.
 
         A call is tried for two minutes over broken connections, 429 and 5xx, always under one request id, by which the
-        service applies a write once. Raises ServiceError with what the service says, TokenRefused when no token can be
-        had any more, LoginNeeded, ServiceUnreachable, InvalidValue for a body that isn't JSON.
+        service applies a write once: a new one, unless it goes on with an earlier call's. Raises ServiceError with what
+        the service says, TokenRefused when no token can be had any more, LoginNeeded, ServiceUnreachable, InvalidValue
+        for a body that isn't JSON.
         """
-        call = ServiceCall(method, self.service_url, path, json, params)
+        call = ServiceCall(method, self.service_url, path, json, params, request_id=request_id)
         answer = self._send(call)
         self.has_answered = True
         self.limits = None if call.has_no_limits else AZURE

@@ -62,6 +62,7 @@ class ServiceCall:
         json_body: Any = None,
         params: Mapping[str, Any] | None = None,
         patience: Patience | None = None,
+        request_id: str | None = None,
     ) -> None:
         """`json_body` is what JSON can hold, or already its bytes. Raises InvalidValue for what it can't."""
         self._method, self._service_url, self._path = method, service_url, path
@@ -70,7 +71,7 @@ class ServiceCall:
         self._patience = patience
         self.has_no_limits = False
         """Whether the service said so in its answer (`azure.limits`)."""
-        request_id = uuid.uuid4().hex
+        request_id = request_id or uuid.uuid4().hex
         self._headers = {**_BASE_HEADERS, "X-Request-Id": request_id}
         if self._body is not None:
             self._headers["Content-Type"] = "application/json"

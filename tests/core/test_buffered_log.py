@@ -13,7 +13,7 @@ import pytest
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.core.buffered_log import CAPACITY
-from mlflow_amlstore.errors import Deleted, DiskFull, InvalidValue
+from mlflow_amlstore.errors import AmlStoreError, Deleted, DiskFull, InvalidValue, ServiceError, ServiceUnreachable
 from mlflow_amlstore.records.types import LoggedTuple, MetricKind
 
 BEGIN = """
@@ -25,6 +25,7 @@ for n in range(1000):
     run.log("m", n)
 """
 
+EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -120,6 +121,39 @@ print(os.WTERMSIG(os.waitpid(pid, 0)[1]))
     assert ended.stdout == f"{int(signal.SIGTERM)}\n"
 
 
+def test_the_workers_of_a_pool_write_what_waits_at_their_end(script: Script, run: Run) -> None:
+    ended = script(
+        """
+import multiprocessing
+def log(number): run.log("worker", number)
+context = multiprocessing.get_context("fork")
+workers = [context.Process(target=log, args=[number]) for number in range(3)]
+[worker.start() for worker in workers]
+[worker.join() for worker in workers]
+def log_and_wait(): run.log("terminated", 1); time.sleep(0.01); told.set(); time.sleep(30)
+told = context.Event()
+worker = context.Process(target=log_and_wait)
+worker.start(); told.wait(); worker.terminate(); worker.join()
+"""
+    )
+    assert ended.returncode == 0, ended.stderr
+    metrics = run.get_metrics()
+    assert (sorted(metrics["worker"]), metrics["terminated"]) == ([0, 1, 2], 1)
+
+
+def test_sigterm_drains_where_only_other_threads_have_logged(ws: Workspace, run: Run) -> None:
+    code = """
+import os, signal, sys, threading, time
+from mlflow_amlstore.core import Run, Workspace
+run = Run.get(Workspace.create(sys.argv[1]), sys.argv[2])
+thread = threading.Thread(target=lambda: [run.log("m", n) for n in range(1000)])
+thread.start(); thread.join()
+os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(ws.path), run.id], timeout=60, check=False)
+    assert (ended.returncode, run.get_metrics()) == (143, {"m": list(range(1000))})
+
+
 def test_threads_and_processes_log_into_one_run_each_in_its_own_order(ws: Workspace, run: Run) -> None:
     code = """
 import sys, threading
@@ -150,17 +184,19 @@ class FlakyMetrics:
     def __init__(self, run: Run) -> None:
         self._log_values = run.experiment.workspace.records.metrics.log_values
         self.error: Exception | None = None
+        self.is_written_first = False  # the error comes after the write, as when a service's answer is lost
         self.failing_name: str | None = None  # of the group's first value; any by default
-        self.sizes: list[int] = []
         self.is_open = threading.Event()
         self.is_open.set()
 
-    def log_values(self, run_id: str, logged: list[LoggedTuple]) -> None:
+    def log_values(self, run_id: str, logged: list[LoggedTuple], *, write_id: str | None = None) -> int:
         self.is_open.wait()
-        if self.error is not None and self.failing_name in (None, logged[0][0]):
+        fails = self.error is not None and bool(logged) and self.failing_name in (None, logged[0][0])
+        if fails and self.is_written_first:
+            self._log_values(run_id, logged, write_id=write_id)
+        if fails and self.error is not None:
             raise self.error
-        self.sizes.append(len(logged))
-        self._log_values(run_id, logged)
+        return self._log_values(run_id, logged, write_id=write_id)
 
 
 @pytest.fixture
@@ -233,6 +269,65 @@ def test_what_was_written_of_a_group_is_not_written_again(ws: Workspace, run: Ru
     with pytest.raises(InvalidValue, match="'taken'"):
         run.flush()
     assert run.get_metrics("m") == {"m": 1}
+
+
+@pytest.mark.parametrize("ws", ["served"], indirect=True)
+def test_a_service_applies_once_what_was_sent_again_for_a_lost_answer(run: Run, flaky: FlakyMetrics) -> None:
+    flaky.error, flaky.is_written_first = ServiceUnreachable("http://localhost", "the answer was lost"), True
+    for n in range(3):
+        run.log("m", n)
+    for _ in range(2):
+        with pytest.raises(ServiceUnreachable):
+            run.flush()
+    flaky.error = None
+    assert run.get_metrics() == {"m": [0, 1, 2]}
+
+
+def test_an_error_of_no_known_kind_loses_what_causes_it_alone(run: Run, flaky: FlakyMetrics) -> None:
+    flaky.error, flaky.failing_name = TypeError("odd"), "odd"
+    run.log("odd", 1)
+    run.log("m", 1)
+    with pytest.raises(TypeError, match="odd"):
+        run.flush()
+    flaky.error = None
+    assert run.get_metrics() == {"m": 1}
+
+
+@EACH_KIND
+def test_a_name_of_another_kind_is_refused_at_the_call(run: Run) -> None:
+    run.log("m", 1)
+    with pytest.raises(InvalidValue, match="'m' for metric: is already logged as a scalar; choose another name for"):
+        run.log_row("m", x=1)
+    assert run.get_metrics() == {"m": 1}
+
+
+@EACH_KIND
+def test_a_run_that_lost_a_value_is_completed_all_the_same(ws: Workspace, run: Run) -> None:
+    ws.records.metrics.log_values(run.id, [("taken", MetricKind.ROW, {"x": [1.0]}, None, 0)])
+    run.log("taken", 1)
+    with pytest.raises(AmlStoreError, match="'taken' for metric"):
+        run.complete()
+    assert run.get_status() == "Completed"
+
+
+@EACH_KIND
+def test_a_value_larger_than_a_request_may_be_is_lost_alone(ws: Workspace, run: Run) -> None:
+    run.log("text", "before")
+    run.log("text", "x" * 40_000_000)
+    run.log("text", "after")
+    if ws.path is None:
+        with pytest.raises(ServiceError, match="is over 33554432 bytes"):
+            run.flush()
+    texts = run.get_metrics()["text"]
+    assert [text for text in texts if len(text) < 10] == ["before", "after"]
+
+
+@EACH_KIND
+def test_a_list_may_be_longer_than_a_request(run: Run) -> None:
+    run.log_list("long", range(300_000))
+    run.log_table("wide", {f"column {n}": [n] * 3000 for n in range(20)})
+    assert run.get_metrics("long")["long"] == list(range(300_000))
+    assert run.get_metrics("wide")["wide"]["column 19"] == [19] * 3000
 
 
 def test_values_of_a_deleted_run_are_refused(ws: Workspace, run: Run) -> None:

@@ -171,6 +171,13 @@ class TestRowsAndTables:
         run.log_table("f", pd.DataFrame({"x": [1, 2], 7: ["a", "b"]}))
         assert run.get_metrics() == {"t": {"x": [1, 2], "y": [0.5, 0.25]}, "f": {"x": [1, 2], "7": ["a", "b"]}}
 
+    def test_a_cell_that_was_not_logged_is_nan_among_texts_too(self, run: Run) -> None:
+        run.log_row("epochs", note="first", score=0.5)
+        run.log_row("epochs", score=0.75)
+        epochs = run.get_metrics("epochs")["epochs"]
+        assert (epochs["score"], epochs["note"][0]) == ([0.5, 0.75], "first")
+        assert math.isnan(epochs["note"][1])
+
     def test_mlflow_sees_one_history_for_each_numeric_column(self, run: Run, mlflow_client: MlflowClient) -> None:
         for n in range(3):
             run.log_row("r", x=n, note="text")
@@ -358,6 +365,13 @@ def test_a_metric_that_was_never_logged_is_not_there(run: Run) -> None:
     run.log_list("empty", [])
     assert run.get_metrics() == {}
     assert run.get_metrics("never") == {}
+
+
+@EACH_KIND
+def test_times_that_no_calendar_has_are_no_obstacle(run: Run, mlflow_client: MlflowClient) -> None:
+    mlflow_client.log_metric(run.id, "m", 1.0, timestamp=2**62)
+    assert run.get_metrics() == {"m": 1.0}
+    run.get_details()
 
 
 @EACH_KIND

@@ -1,6 +1,8 @@
 """Runs and experiments: their course, tags, properties, files, snapshots, children, and finding them."""
 
 import io
+import os
+import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,7 @@ from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.errors import (
+    AlreadyExists,
     AmlStoreError,
     Changed,
     InvalidState,
@@ -80,8 +83,6 @@ class TestCourse:
     def test_outputs_written_meanwhile_become_files_when_it_completes(self, experiment: Experiment) -> None:
         Path("outputs").mkdir()
         Path("outputs/old.txt").write_text("from before")
-        import os
-
         os.utime("outputs/old.txt", (1, 1))
         with experiment.start_logging(snapshot_directory=None) as run:
             Path("outputs/sub").mkdir()
@@ -90,6 +91,21 @@ class TestCourse:
         with experiment.start_logging(outputs=False, snapshot_directory=None) as run:
             Path("outputs/more.txt").write_text("new")
         assert run.get_file_names() == []
+
+    def test_outputs_are_known_by_more_than_their_time_wherever_the_script_goes(self, experiment: Experiment) -> None:
+        Path("old.txt").write_text("older than the run")
+        os.utime("old.txt", (1, 1))
+        with experiment.start_logging(snapshot_directory=None) as run:
+            Path("outputs").mkdir()
+            shutil.copy2("old.txt", "outputs/copy.txt")
+            Path("elsewhere").mkdir()
+            os.chdir("elsewhere")
+        assert run.get_file_names() == ["outputs/copy.txt"]
+
+    def test_a_run_that_is_there_is_not_started_again(self, experiment: Experiment) -> None:
+        experiment.start_logging(run_id="mine")
+        with pytest.raises(AlreadyExists, match="mine"):
+            experiment.start_logging(run_id="mine")
 
     def test_it_shows_itself_in_a_terminal_and_a_notebook(self, experiment: Experiment) -> None:
         run = experiment.start_logging(display_name="<b>bold</b>")
@@ -255,9 +271,38 @@ class TestSnapshots:
             sparse.truncate(301_000_000)
         run = experiment.start_logging()
         assert run.get_snapshot_id() is None
-        assert "has 301 MB, and 300 MB is the most; list what isn't source code" in caplog.text
-        with pytest.raises(InvalidValue, match="has 301 MB"):
+        assert "has over 300 MB or 10000 files; list what isn't source code" in caplog.text
+        with pytest.raises(InvalidValue, match="has over 300 MB"):
             run.take_snapshot(".")
+
+    def test_what_cannot_be_kept_is_left_out_with_a_warning(
+        self, experiment: Experiment, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Path("train.py").write_text("pass")
+        Path("back\\slash.py").write_text("pass")
+        shutil.rmtree("sub")
+        shutil.rmtree("data")
+        Path(".gitignore").write_bytes(b"*.tmp\n# caf\xe9\n")
+        Path("left.tmp").write_text("out")
+        run = experiment.start_logging()
+        with zipfile.ZipFile(run.restore_snapshot(path="restored")) as archive:
+            assert set(archive.namelist()) == {"train.py", ".gitignore"}
+        assert "leaves out what can't be kept: 'back" in caplog.text
+
+    def test_an_empty_folder_is_no_snapshot(
+        self, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")
+        run = experiment.start_logging()
+        assert run.get_snapshot_id() is None
+        with pytest.raises(InvalidValue, match="has no files to keep"):
+            run.take_snapshot(".")
+
+    def test_a_folder_that_is_not_there_is_an_error(self, experiment: Experiment) -> None:
+        with pytest.raises(InvalidValue, match="'never' for snapshot_directory"):
+            experiment.start_logging(snapshot_directory="never")
+        assert list(experiment.get_runs()) == []
 
 
 @EACH_KIND

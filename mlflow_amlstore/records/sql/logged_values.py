@@ -14,12 +14,12 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import driver_connection
-from mlflow_amlstore.records.logged_values import check_logged_values, is_nan
+from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind, is_nan, other_kind, words
 from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement, numbered
 from mlflow_amlstore.records.sql.run_log import active_run
 from mlflow_amlstore.records.sql.series_ids import highest_series_id
 from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, series
-from mlflow_amlstore.records.types import GRID_KINDS, VECTOR_KINDS, Cell, LoggedValues, MetricKind
+from mlflow_amlstore.records.types import GRID_KINDS, Cell, LoggedValues, MetricKind
 from mlflow_amlstore.records.validation import MAX_INT64
 
 _SERIES_COLUMNS = (
@@ -81,9 +81,9 @@ class _Series:
 class LoggedGroup:
     """Values of one run, checked when made and written together in their order."""
 
-    def __init__(self, logged: Iterable[LoggedValues | tuple[Any, ...]]) -> None:
+    def __init__(self, logged: Sequence[LoggedValues | tuple[Any, ...]]) -> None:
         """Check everything. Raises InvalidValue; nothing has been written then."""
-        self._logged = list(logged)
+        self._logged = logged
         checked_names = set()
         for call in self._logged:
             name, kind, cells, step, _ = call
@@ -96,8 +96,9 @@ class LoggedGroup:
     def write(self, connection: Connection, run_id: str) -> None:
         """Write it inside the caller's transaction. Raises NotFound, Deleted, InvalidValue (a name of another kind)."""
         driver = driver_connection(connection)
+        writing = _Writing(driver, active_run(driver, run_id))
         if self._logged:
-            _Writing(driver, active_run(driver, run_id)).add_all(self._logged)
+            writing.add_all(self._logged)
 
 
 class _Writing:
@@ -161,14 +162,13 @@ class _Writing:
             if row is not None:
                 known = _Series(*row)
             elif grid := self._grid(name):
-                raise _other_kind(name, next(iter(grid.values())).kind, kind)
+                raise other_kind(name, MetricKind(next(iter(grid.values())).kind), kind)
             else:
                 known = self._new(name, name, "", kind)
             self._vectors[name] = known
         if known.column:
             raise _same_to_mlflow(name, name, known)
-        if MetricKind(known.kind) not in (VECTOR_KINDS if kind in VECTOR_KINDS else {kind}):
-            raise _other_kind(name, known.kind, kind)
+        check_same_kind(name, MetricKind(known.kind), kind)
         return known
 
     def _grid(self, name: str) -> dict[str, _Series]:
@@ -183,7 +183,7 @@ class _Writing:
         if not grid:
             plain = self._vectors.get(name) or self._find(name)
             if plain is not None and not plain.column:
-                raise _other_kind(name, plain.kind, kind)
+                raise other_kind(name, MetricKind(plain.kind), kind)
         known = grid.get(column)
         if known is None:
             to_mlflow = f"{name}.{column}"
@@ -228,16 +228,7 @@ def read_cell(value: float, value_type: int, text: str | None) -> Cell:
     return text == "true" if text in ("true", "false") else int(text)
 
 
-def _other_kind(name: str, known: str, wanted: MetricKind) -> InvalidValue:
-    a, the = _words(MetricKind(known)), _words(wanted)
-    return InvalidValue("metric", name, f"is already logged as a {a}; choose another name for the {the}")
-
-
 def _same_to_mlflow(name: str, to_mlflow: str, taken: _Series) -> InvalidValue:
-    kind = _words(MetricKind(taken.kind))
+    kind = words(MetricKind(taken.kind))
     rule = f"MLflow would see it as {to_mlflow!r}, which the {kind} {taken.metric!r} is; choose another name"
     return InvalidValue("metric", name, rule)
-
-
-def _words(kind: MetricKind) -> str:
-    return kind.name.lower().replace("_", " ")

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -132,10 +132,13 @@ class SqlMetrics:
             sampled[max_results - 1 :] = ends
         return sampled
 
-    def log_values(self, run_id: str, logged: Iterable[LoggedValues | LoggedTuple]) -> None:
+    def log_values(
+        self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
+    ) -> int:
         group = LoggedGroup(logged)
-        with self._database.write() as connection:
+        with self._database.write() as connection:  # which says for certain whether it was committed: no id is needed
             group.write(connection, run_id)
+        return len(logged)
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         with self._database.read() as connection:

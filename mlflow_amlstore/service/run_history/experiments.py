@@ -6,9 +6,9 @@ import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import ExperimentRecord, View
+from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, View
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
-from mlflow_amlstore.service.run_history.run_dto import iso_or_none
+from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.HISTORY)
 
@@ -148,7 +148,7 @@ def _dto(record: ExperimentRecord) -> ExperimentDto:
     return ExperimentDto(
         experiment_id=record.experiment_id,
         name=record.name,
-        description=record.tags.get("mlflow.note.content"),
+        description=record.tags.get(DESCRIPTION_TAG),
         created_utc=iso_or_none(record.created_ms),
         archived_time=iso_or_none(record.deleted_ms),
         tags=record.tags,

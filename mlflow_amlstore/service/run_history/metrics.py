@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound, PageTokenInvalid
+from mlflow_amlstore.records.logged_values import is_nan
 from mlflow_amlstore.records.types import (
     FILE_KINDS,
     GRID_KINDS,
@@ -197,14 +198,23 @@ def _rows(run_id: str, metric: MetricRecord, first: int, end: int) -> list[Metri
         _column(metric, column): _sent(run_id, metric, cells[first:end]) for column, cells in metric.columns.items()
     }
     steps, times_ms = metric.steps[first:end], metric.times_ms[first:end]
-    return [
-        MetricValue(
-            {column: cells[index] for column, cells in columns.items()},
-            iso_time(timestamp_ms),
-            step,
-        )
-        for index, (step, timestamp_ms) in enumerate(zip(steps, times_ms, strict=True))
+    rows = [
+        MetricValue(dict(zip(columns, row, strict=True)), iso_time(timestamp_ms), step)
+        for row, step, timestamp_ms in zip(zip(*columns.values(), strict=True), steps, times_ms, strict=True)
     ]
+    if metric.kind in GRID_KINDS:
+        for column, cells in metric.columns.items():
+            if _type_of(metric, cells) == "string":
+                _leave_out_nan(rows, column, cells[first:end])
+    return rows
+
+
+def _leave_out_nan(rows: Sequence[MetricValue], column: str, cells: Sequence[Cell]) -> None:
+    """NaN among texts, most often a cell that wasn't logged, would be read as the text "NaN"; what isn't there is NaN
+    to whoever reads."""
+    for row, cell in zip(rows, cells, strict=True):
+        if is_nan(cell):
+            del row.data[column]
 
 
 def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> list[Cell]:

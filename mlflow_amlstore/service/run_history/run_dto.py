@@ -3,9 +3,9 @@
 import msgspec
 
 from mlflow_amlstore.errors import BodyInvalid
-from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunInfo, RunRecord
+from mlflow_amlstore.records.types import DESCRIPTION_TAG, RUN_TYPE_PROPERTY, RunInfo, RunRecord
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
-from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_ms
+from mlflow_amlstore.workspace.run_history.moments import iso_or_none, moment_ms
 
 TARGET = "local"
 
@@ -59,10 +59,6 @@ class RunDto(msgspec.Struct, frozen=True, rename="camel"):
     heartbeat_enabled: bool = False
 
 
-MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")  # of the run's own facts, for MLflow's sake
-DESCRIPTION_TAG = "mlflow.note.content"
-
-
 def run_dto(record: RunRecord) -> RunDto:
     """A record as the SDK reads it."""
     info = record.info
@@ -81,7 +77,7 @@ def run_dto(record: RunRecord) -> RunDto:
         start_time_utc=iso_or_none(info.start_ms),
         end_time_utc=iso_or_none(info.end_ms),
         properties=record.properties,
-        tags={name: value for name, value in record.tags.items() if name not in MIRROR_TAGS},
+        tags=record.own_tags,
         params=record.params,
         run_type=record.properties.get(RUN_TYPE_PROPERTY),
         target=TARGET,
@@ -102,8 +98,3 @@ def time_of(text: str) -> int:
         return moment_ms(text)
     except ValueError as error:
         raise BodyInvalid(f"{text!r:.50} is not a time such as 2026-11-22T10:15:30.123Z") from error
-
-
-def iso_or_none(moment: int | None) -> str | None:
-    """A time as clients read it; None for what isn't there."""
-    return None if moment is None else iso_time(moment)

@@ -6,20 +6,19 @@ import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.status import status_from_azure
-from mlflow_amlstore.records.types import Page, RunRecord, RunStatus
+from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunStatus
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import experiment_of
 from mlflow_amlstore.service.run_history.run_dto import (
-    DESCRIPTION_TAG,
     TARGET,
     ErrorOfRun,
     RunDto,
     error_of,
-    iso_or_none,
     run_dto,
 )
 from mlflow_amlstore.service.run_history.run_filters import read_run_filter
+from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.HISTORY)
 

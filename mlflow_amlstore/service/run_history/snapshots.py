@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.locations import check_new_path, snapshot_container, split_location, upload_container
 from mlflow_amlstore.service.addresses import BLOB_PREFIX
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
@@ -109,7 +109,10 @@ def give_urls(call: Call, body: FileNames) -> FileNodes:
 @ROUTES.post("/snapshots/{snapshot}", Role.CONTRIBUTOR)
 def create(call: Call, body: NewSnapshot) -> None:
     """Make a snapshot of files that were sent, and of others that an earlier one has."""
-    container = snapshot_container(call.path["snapshot"])
+    snapshot_id = call.path["snapshot"]
+    container = snapshot_container(snapshot_id)
+    if call.records.files.list_all(container, max_results=1):
+        raise AlreadyExists("snapshot", snapshot_id, "Snapshots stay as they are; make another one")
     sent = {
         check_new_path(_path(file.full_name)): _location(file.blob_uri) for file in body.file_revision_list.file_nodes
     }
@@ -127,14 +130,13 @@ def create(call: Call, body: NewSnapshot) -> None:
 
 @ROUTES.post("/snapshots/{snapshot}/zip", Role.READER)
 def give_zip(call: Call) -> SnapshotZip:
-    """Make a zip file of a snapshot, and give the URL to read it from."""
+    """Make a zip file of a snapshot, in a place that no client could write to before, and give the URL to read it."""
     snapshot_id = call.path["snapshot"]
     name = f"{snapshot_id}.zip"
-    container = upload_container(f"zip-{snapshot_id}"[:100])
-    if call.records.files.find(container, name) is None:
-        with tempfile.TemporaryDirectory(prefix="amlstore-") as folder:
-            call.records.snapshots.write_zip(snapshot_id, Path(folder, name))
-            call.records.files.write_local(container, [(name, Path(folder, name))])
+    container = upload_container(f"zip-{uuid.uuid4().hex}")
+    with tempfile.TemporaryDirectory(prefix="amlstore-") as folder:
+        call.records.snapshots.write_zip(snapshot_id, Path(folder, name))
+        call.records.files.write_local(container, [(name, Path(folder, name))])
     return SnapshotZip(call.signer.sign(call.base_url, f"{container}/{name}", Direction.READ))
 
 

@@ -26,11 +26,12 @@ from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_ms
 from mlflow_amlstore.workspace.run_history.routes import RunHistory, named
 
 _TYPES: dict[type, str] = {float: "double", int: "int", bool: "bool", str: "string", type(None): "none"}
-_VALUES_PER_REQUEST = 20_000
-_VALUES_PER_REQUEST_TO_AZURE = 50  # as many metrics as the SDK sends at once
+_CELLS_PER_REQUEST = 20_000
+_CELLS_PER_REQUEST_TO_AZURE = 50  # as many metrics as the SDK sends at once
 _NAN = float("nan")
 
 _Item = dict[str, Any]
+_Columns = Mapping[str, Sequence[Cell]]
 
 
 class RemoteMetrics:
@@ -39,14 +40,18 @@ class RemoteMetrics:
     def __init__(self, history: RunHistory) -> None:
         self._history = history
 
-    def log_values(self, run_id: str, logged: Iterable[LoggedValues | LoggedTuple]) -> None:
+    def log_values(
+        self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
+    ) -> int:
         is_azure = self._history.connection.limits is not None
-        at_once = _VALUES_PER_REQUEST_TO_AZURE if is_azure else _VALUES_PER_REQUEST
-        calls = list(logged)
-        for start in range(0, len(calls), at_once):
-            items = _items(run_id, calls[start : start + at_once], with_ids=is_azure)
-            with named("run", run_id):
-                self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items})
+        calls = _first(logged, _CELLS_PER_REQUEST_TO_AZURE if is_azure else _CELLS_PER_REQUEST)
+        items = _items(run_id, calls)
+        write_id = write_id or uuid.uuid4().hex
+        if is_azure:
+            _add_ids(items, write_id)
+        with named("run", run_id):
+            self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items}, write_id)
+        return len(calls)
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         return [(metric.name, metric.kind) for metric in self.list_metrics(run_id)]
@@ -82,7 +87,24 @@ class RemoteMetrics:
             body = {"metricName": name, "continuationToken": answer["continuationToken"]}
 
 
-def _items(run_id: str, calls: Sequence[LoggedValues | LoggedTuple], *, with_ids: bool) -> list[_Item]:
+def _first(logged: Sequence[LoggedValues | LoggedTuple], cells: int) -> Sequence[LoggedValues | LoggedTuple]:
+    """The first calls that have no more cells than that, and one call at least."""
+    count = 0
+    for index, (_, kind, value, _, _) in enumerate(logged):
+        count += 1 if kind is MetricKind.SCALAR else sum(map(len, cast(_Columns, value).values()))
+        if count > cells and index:
+            return logged[:index]
+    return logged
+
+
+def _add_ids(items: Sequence[_Item], write_id: str) -> None:
+    """Give each value the id by which Azure ML knows it again: the same one in a write that is tried again."""
+    of_write = uuid.UUID(write_id)
+    for number, value in enumerate(value for item in items for value in item["value"]):
+        value["metricId"] = str(uuid.uuid5(of_write, str(number)))
+
+
+def _items(run_id: str, calls: Sequence[LoggedValues | LoggedTuple]) -> list[_Item]:
     """Values as Azure ML takes them: scalars of one name and type in one item, each other call in one of its own.
 
     In what order items of different names are doesn't matter; those of one name are in the order of their calls.
@@ -102,16 +124,12 @@ def _items(run_id: str, calls: Sequence[LoggedValues | LoggedTuple], *, with_ids
             known[1].append(value)
             continue
         open_items.pop(name, None)
-        items += _items_of_columns(run_id, name, kind, cast(Mapping[str, Sequence[Cell]], cells), step, moment)
-    if with_ids:
-        for item in items:
-            for value in item["value"]:
-                value["metricId"] = str(uuid.uuid4())
+        items += _items_of_columns(run_id, name, kind, cast(_Columns, cells), step, moment)
     return items
 
 
 def _items_of_columns(
-    run_id: str, name: str, kind: MetricKind, columns: Mapping[str, Sequence[Cell]], step: int | None, moment: str
+    run_id: str, name: str, kind: MetricKind, columns: _Columns, step: int | None, moment: str
 ) -> Iterator[_Item]:
     if kind in FILE_KINDS:
         columns = {"": [artifact_id(run_id, str(path)) for path in columns[""]]}

@@ -3,11 +3,18 @@
 from datetime import datetime, timezone
 from functools import lru_cache
 
+_FIRST_MS, _LAST_MS = 0, 253_402_300_799_999  # 1970 and the end of the year 9999; MLflow takes any 64-bit integer
+
 
 @lru_cache(maxsize=1024)
 def iso_time(moment_ms: int) -> str:
-    """A time of the records as ISO 8601 in UTC, to the millisecond."""
-    return f"{datetime.fromtimestamp(moment_ms / 1000, timezone.utc):%Y-%m-%dT%H:%M:%S}.{moment_ms % 1000:03d}Z"
+    """A time of the records as ISO 8601 in UTC, to the millisecond; the end of what that can say for one beyond it."""
+    moment_ms = _within(moment_ms)
+    return f"{datetime.fromtimestamp(moment_ms // 1000, timezone.utc):%Y-%m-%dT%H:%M:%S}.{moment_ms % 1000:03d}Z"
+
+
+def _within(moment_ms: int) -> int:
+    return min(max(moment_ms, _FIRST_MS), _LAST_MS)
 
 
 @lru_cache(maxsize=1024)
@@ -24,6 +31,16 @@ def moment_ms(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return round(moment.timestamp() * 1000)
+
+
+def iso_or_none(moment: int | None) -> str | None:
+    """As `iso_time`, None for what isn't there."""
+    return None if moment is None else iso_time(moment)
+
+
+def time_or_none(moment: int | None) -> datetime | None:
+    """A time of the records as a UTC datetime, within what that can be."""
+    return None if moment is None else datetime.fromtimestamp(_within(moment) / 1000, timezone.utc)
 
 
 def moment_or_none(text: object) -> int | None:

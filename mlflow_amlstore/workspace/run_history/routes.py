@@ -28,10 +28,11 @@ class RunHistory:
         """Call a route of the snapshots."""
         return self.connection.request(method, self._at("content/v2.0", path), json=given)
 
-    def call_metrics(self, run_id: str, what: str, given: Any) -> Any:
+    def call_metrics(self, run_id: str, what: str, given: Any, request_id: str | None = None) -> Any:
         """Call a route of a run's metrics, with bare NaN and Infinity where they are, as the SDK does."""
         body = json.dumps(given, separators=(",", ":")).encode()
-        return self.connection.request("POST", self._at("metric/v2.0", f"runs/{segment(run_id)}/{what}"), json=body)
+        path = self._at("metric/v2.0", f"runs/{segment(run_id)}/{what}")
+        return self.connection.request("POST", path, json=body, request_id=request_id)
 
     def _at(self, service: str, path: str) -> str:
         return f"/{service}{self.connection.workspace_path}/{path}"

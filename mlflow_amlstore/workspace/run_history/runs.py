@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mlflow_amlstore.errors import Changed, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import (
@@ -58,7 +58,10 @@ class RemoteRuns:
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> RunRecord:
-        run_id = str(uuid.uuid4()) if run_id is None else check_run_id(run_id)
+        if run_id is None:
+            run_id = str(uuid.uuid4())
+        else:
+            self._check_free(run_id)
         check_text_values("tag", tags or {})
         check_text_values("property", properties or {})
         body = {
@@ -79,6 +82,14 @@ class RemoteRuns:
         moment = _now_ms() if start_ms is None else start_ms
         self._tell(record.info, _EVENTS[status], moment)
         return replace(record, info=replace(record.info, status=status, start_ms=moment))
+
+    def _check_free(self, run_id: str) -> None:
+        """The service would change a run that is there."""
+        try:
+            self.get(check_run_id(run_id))
+        except NotFound:
+            return
+        raise AlreadyExists("run", run_id)
 
     def get(self, run_id: str) -> RunRecord:
         with named("run", run_id):

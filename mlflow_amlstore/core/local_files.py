@@ -1,0 +1,46 @@
+"""Files of local folders that become files of a run."""
+
+import os
+from pathlib import Path
+
+from mlflow_amlstore.core.open_run import PathText
+from mlflow_amlstore.errors import InvalidValue
+
+_Stamp = tuple[int, int, int]  # when it was written, its size, and which file it is: a copy may have an older time
+
+
+def files_under(folder: Path, name: str) -> list[tuple[str, Path]]:
+    """The files under a folder as `(NAME/PATH, file)`. Raises InvalidValue where it is none."""
+    if not folder.is_dir():
+        raise InvalidValue(f"folder {name!r}", str(folder), "is not a folder")
+    prefix = f"{name.strip('/')}/" if name.strip("/") else ""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [(prefix + file.relative_to(folder).as_posix(), file) for file in files]
+
+
+class OutputsFolder:
+    """A folder, which may not be there yet, and what is written into it from now on."""
+
+    def __init__(self, path: PathText) -> None:
+        self._folder = Path(path).absolute()  # the current folder may be another one by the end
+        self._known: dict[Path, _Stamp] = {}
+        self.take_changed()
+
+    def take_changed(self) -> list[tuple[str, Path]]:
+        """The files that are new or changed since this was last asked, as `(FOLDER/PATH, file)`."""
+        if not self._folder.is_dir():
+            return []
+        changed = []
+        for name, file in files_under(self._folder, self._folder.name or "outputs"):
+            try:
+                stamp = _stamp(file.stat())
+            except FileNotFoundError:  # written and removed meanwhile
+                continue
+            if self._known.get(file) != stamp:
+                self._known[file] = stamp
+                changed.append((name, file))
+        return changed
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,43 @@
+"""What every part of `Run` builds on: an opened run, its record, and where its files are."""
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.records.locations import run_container
+from mlflow_amlstore.records.types import RunInfo, RunRecord
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.core.experiment import Experiment
+
+PathText = str | PathLike[str]
+
+
+class OpenRun:
+    """A run that was opened; its parts are `run_metrics.RunMetrics`, `run_files.RunFiles` and `run.Run` itself."""
+
+    _experiment: "Experiment"
+    _info: RunInfo
+
+    @property
+    def experiment(self) -> "Experiment":
+        """The experiment that it is in."""
+        return self._experiment
+
+    @property
+    def id(self) -> str:
+        """Its id, the one that MLflow knows it by."""
+        return self._info.run_id
+
+    @property
+    def _records(self) -> CommonStore:
+        return self._experiment.workspace.records
+
+    @property
+    def _container(self) -> str:
+        return run_container(self._info.experiment_id, self._info.run_id)
+
+    def _now(self) -> RunRecord:
+        record = self._records.runs.get(self.id)
+        self._info = record.info
+        return record

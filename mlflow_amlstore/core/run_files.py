@@ -1,0 +1,179 @@
+"""The files of a run: uploads and downloads, its logs, its snapshot, and models made of its files."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+from mlflow_amlstore.core.local_files import OutputsFolder, files_under
+from mlflow_amlstore.core.model import Model, register_run_model
+from mlflow_amlstore.core.open_run import OpenRun, PathText
+from mlflow_amlstore.core.snapshots import store_snapshot
+from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
+from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
+
+_LOG_FOLDERS = ("user_logs", "logs", "azureml-logs", "system_logs")
+
+
+class RunFiles(OpenRun):
+    """A run's files."""
+
+    def _open_outputs(self, outputs: PathText | None) -> None:
+        self._outputs = None if outputs is None else OutputsFolder(outputs)
+
+    def _upload_outputs(self) -> None:
+        """What was written into the outputs folder since this object was made."""
+        changed = [] if self._outputs is None else self._outputs.take_changed()
+        if changed:
+            self._upload(changed)
+
+    def upload_file(self, name: str, path_or_stream: PathText | BinaryIO, datastore_name: str | None = None) -> None:
+        """Upload a file, or what is left of a stream of bytes, under a name with `/` between folders.
+
+        A name that is there is written again. Raises InvalidValue for a file that can't be read or a name that isn't
+        safe.
+        """
+        if isinstance(path_or_stream, str | PathLike):
+            self._upload([(name, Path(path_or_stream))])
+        else:
+            self._records.files.write(self._container, name, path_or_stream)
+
+    def upload_files(
+        self,
+        names: Sequence[str],
+        paths: Sequence[PathText],
+        return_artifacts: bool = False,
+        timeout_seconds: float | None = None,
+        datastore_name: str | None = None,
+    ) -> None:
+        """Upload files under names, one for each; all are there at once, or none."""
+        if len(names) != len(paths):
+            raise InvalidValue("names", len(names), f"must be as many as paths ({len(paths)})")
+        self._upload(list(zip(names, map(Path, paths), strict=True)))
+
+    def upload_folder(self, name: str, path: PathText, datastore_name: str | None = None) -> None:
+        """Upload all files under a folder, as `name/…`; all are there at once."""
+        self._upload(files_under(Path(path), name))
+
+    def _upload(self, items: Sequence[tuple[str, Path]]) -> None:
+        for name, path in items:
+            if not path.is_file():
+                raise InvalidValue(f"file {name!r}", str(path), "is not a file that can be read")
+        self._records.files.write_local(self._container, items)
+
+    def get_file_names(self) -> list[str]:
+        """Return the names of the run's files."""
+        return [file.path for file in self._records.files.list_all(self._container)]
+
+    def download_file(
+        self, name: str, output_file_path: PathText | None = None, _validate_checksum: bool = False
+    ) -> None:
+        """Download a file to a path, into a folder that is there, or by its own name into the current one.
+
+        It is checked on the way, and there whole or not at all. Raises NotFound.
+        """
+        target = Path() if output_file_path is None else Path(output_file_path)
+        self._download(name, target / name.rpartition("/")[2] if target.is_dir() else target)
+
+    def download_files(
+        self,
+        prefix: str | None = None,
+        output_directory: PathText | None = None,
+        output_paths: Sequence[PathText] | None = None,
+        batch_size: int = 100,
+        append_prefix: bool = True,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        """Download the files under a folder of the run (all by default) into `output_directory`, the current one by
+        default, under their whole names, or without the prefix.
+
+        `output_paths` names a path for each instead, in the files' order. Raises NotFound where there are none.
+        """
+        prefix = (prefix or "").replace("\\", "/").strip("/")
+        paths = [file.path for file in self._records.files.list_all(self._container, prefix)]
+        if not paths:
+            raise NotFound("file", prefix or "*", f"Run {self.id} has no files there")
+        targets = output_paths
+        if targets is None:
+            targets = [path if append_prefix else path.removeprefix(prefix).lstrip("/") for path in paths]
+        elif len(targets) != len(paths):
+            raise InvalidValue("output_paths", len(targets), f"must be as many as the files ({len(paths)})")
+        for path, target in zip(paths, targets, strict=True):
+            self._download(path, Path(output_directory or "", target))
+
+    def _download(self, path: str, target: Path) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._records.files.download(self._container, path, target)
+        return target
+
+    def _file_uri(self, path: str) -> str:
+        return self._experiment.workspace.file_uri(f"{self._container}/{path}")
+
+    def take_snapshot(self, file_or_folder_path: PathText) -> str:
+        """Snapshot a file or folder, but for what `.amlignore`, else `.gitignore`, leaves out; return its id.
+
+        Raises InvalidValue for a path that isn't there or a folder of over 300 MB; Changed where the run has one.
+        """
+        snapshot_id = store_snapshot(self._records, Path(file_or_folder_path))
+        self._records.runs.add_properties(self.id, {SNAPSHOT_PROPERTY: snapshot_id})
+        return snapshot_id
+
+    def restore_snapshot(self, snapshot_id: str | None = None, path: PathText | None = None) -> str:
+        """Write a snapshot, the run's own by default, as a zip file into a folder (the current one by default), and
+        return the file's path. Raises InvalidState where the run has none, NotFound."""
+        wanted = snapshot_id or self.get_snapshot_id()
+        if wanted is None:
+            raise InvalidState(f"Run {self.id} has no snapshot; take one with take_snapshot(path)")
+        target = Path("." if path is None else path, f"{wanted}.zip")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._records.snapshots.write_zip(wanted, target)
+        return str(target)
+
+    def get_snapshot_id(self) -> str | None:
+        """Return the id of the snapshot that the run has; None where it has none."""
+        return self._now().properties.get(SNAPSHOT_PROPERTY)
+
+    def register_model(
+        self,
+        model_name: str,
+        model_path: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        model_framework: str | None = None,
+        model_framework_version: str | None = None,
+        description: str | None = None,
+        datasets: object = None,
+        sample_input_dataset: object = None,
+        sample_output_dataset: object = None,
+        resource_configuration: object = None,
+        **kwargs: object,
+    ) -> Model:
+        """Register a file or folder of the run as the next version of a model (`model_name` is its path by default).
+
+        Raises NotFound where the run has no such file.
+        """
+        return register_run_model(
+            self._experiment.workspace,
+            self._info,
+            model_name,
+            model_path or model_name,
+            tags=tags,
+            properties=properties,
+            framework=model_framework,
+            framework_version=model_framework_version,
+            description=description,
+        )
+
+    def get_all_logs(self, destination: PathText | None = None) -> list[str]:
+        """Download the run's logs into a folder (`./assets/RUN_ID` by default) and return the files' paths."""
+        folder = Path("assets", self.id) if destination is None else Path(destination)
+        paths = self._log_files()
+        return [str(self._download(path, folder / path)) for path in paths]
+
+    def _log_files(self) -> list[str]:
+        files = self._records.files
+        return [file.path for folder in _LOG_FOLDERS for file in files.list_all(self._container, folder)]
+
+    def _log_text(self, path: str) -> str:
+        with self._records.files.open(self._container, path) as source:
+            return source.read().decode(errors="replace")
