@@ -154,30 +154,6 @@ os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)
     assert (ended.returncode, run.get_metrics()) == (143, {"m": list(range(1000))})
 
 
-def test_threads_and_processes_log_into_one_run_each_in_its_own_order(ws: Workspace, run: Run) -> None:
-    code = """
-import sys, threading
-from mlflow_amlstore.core import Run, Workspace
-run = Run.get(Workspace.create(sys.argv[1]), sys.argv[2])
-def log(thread):
-    for n in range(2000):
-        run.log("m", f"{sys.argv[3]}.{thread}.{n}")
-threads = [threading.Thread(target=log, args=[thread]) for thread in range(2)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-"""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(ws.path), run.id, str(number)]) for number in range(4)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0] * 4
-    found = [value.split(".") for value in run.get_metrics()["m"]]
-    assert len(found) == 4 * 2 * 2000
-    for process in range(4):
-        for thread in range(2):
-            of_thread = [int(n) for p, t, n in found if (p, t) == (str(process), str(thread))]
-            assert of_thread == list(range(2000))
-
-
 class FlakyMetrics:
     """A workspace's metrics that refuse to be written as long as they are told to."""
 
