@@ -29,7 +29,7 @@ from mlflow_amlstore.workspace.run_history.moments import iso_time
 
 ROUTES = Routes(Area.METRIC)
 
-PAGE_VALUES = 50_000
+PAGE_VALUES = 100_000
 
 
 class MetricProperties(msgspec.Struct, frozen=True, rename="camel", gc=False):
