@@ -1,13 +1,15 @@
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -37,3 +39,16 @@ def open_client(tmp_path: Path) -> Callable[[], MlflowClient]:
         return MlflowClient(uri, uri)
 
     return client
+
+
+@pytest.fixture(params=["embedded", "served"])
+def workspace_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """The folder of the workspace that examples log into: of the one that they make, then of a service, which the
+    config.json where they would make one names."""
+    if request.param == "embedded":
+        yield tmp_path / "amlstore-workspace"
+        return
+    with AmlstoreService(tmp_path) as service:
+        (tmp_path / "amlstore-workspace").mkdir()
+        (tmp_path / "amlstore-workspace" / "config.json").write_text(json.dumps({"service_url": service.url}))
+        yield service.folder
