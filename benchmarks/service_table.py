@@ -39,7 +39,8 @@ class Row:
     rounds: dict[str, list[float]] = field(default_factory=lambda: {column: [] for column in COLUMNS})
 
     def median(self, column: str) -> float | None:
-        return statistics.median(self.rounds[column]) if self.rounds[column] else None
+        rounds = self.rounds.get(column)
+        return statistics.median(rounds) if rounds else None
 
     def times(self, column: str) -> float | None:
         """How many times better we are than a column."""
