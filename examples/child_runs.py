@@ -2,7 +2,7 @@
 
     python examples/child_runs.py [--workspace DIR]
 
-The children are created first, each with its depth as a tag, and started one by one, as a queue of jobs would.
+The children are created first, each with its depth as a tag, and worked through one by one, as a queue of jobs would.
 """
 
 import argparse
@@ -31,9 +31,8 @@ def open_workspace(folder: Path) -> Workspace:
 
 
 def sweep(parent: Run) -> None:
-    """Create a child run for each depth, then work through them: a depth whose child is not started waits."""
+    """Create a child run for each depth, then work through them."""
     for child in parent.create_children(tag_key="depth", tag_values=DEPTHS):
-        child.start()
         with child:
             cross_validate(child, depth=int(child.get_tags()["depth"]))
 

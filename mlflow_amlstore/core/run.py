@@ -402,8 +402,10 @@ class Run(RunMetrics, RunFiles):
     def create_children(
         self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[object] | None = None
     ) -> _Runs:
-        """Create child runs that are not started: `count` of them, or one for each of `tag_values` under `tag_key`;
-        at most 100. Raises InvalidValue."""
+        """Start child runs: `count` of them, or one for each of `tag_values` under `tag_key`; at most 100.
+
+        Raises InvalidValue.
+        """
         if (count is None) == (tag_key is None or tag_values is None):
             raise InvalidValue("count", count, "give either count, or tag_key and tag_values")
         values = list(range(count) if count is not None else tag_values or ())
@@ -415,7 +417,6 @@ class Run(RunMetrics, RunFiles):
                 self._experiment,
                 parent_run_id=self.id,
                 tags={key: str(value)},
-                status=RunStatus.NOT_STARTED,
                 synchronous=self._synchronous,
             )
             for value in values
@@ -456,18 +457,17 @@ def start_run(
     snapshot_directory: PathText | None = None,
     parent_run_id: str | None = None,
     tags: Mapping[str, str] | None = None,
-    status: RunStatus = RunStatus.RUNNING,
     synchronous: bool = False,
 ) -> Run:
-    """Make a run, started now unless its `status` says otherwise."""
+    """Make a run that starts now."""
     properties = {} if snapshot_directory is None else _snapshot_property(experiment, Path(snapshot_directory))
     record = experiment.workspace.records.runs.create(
         experiment.id,
         run_id=run_id,
         name=name,
         user_id=_user(),
-        status=status,
-        start_ms=None if status is RunStatus.NOT_STARTED else time.time_ns() // 1_000_000,
+        status=RunStatus.RUNNING,
+        start_ms=time.time_ns() // 1_000_000,
         parent_run_id=parent_run_id,
         tags=tags,
         properties=properties,

@@ -323,8 +323,7 @@ class TestChildren:
         by_tag = run.create_children(tag_key="fold", tag_values=["a", 2])
         assert [child.get_tags() for child in by_count] == [{"azureml.batch_child_number": str(n)} for n in range(3)]
         assert [child.get_tags() for child in by_tag] == [{"fold": "a"}, {"fold": "2"}]
-        assert {child.get_status() for child in run.get_children()} == {"NotStarted"}
-        by_tag[0].start()
+        assert {child.get_status() for child in run.get_children()} == {"Running"}
         by_tag[0].complete()
         assert [child.id for child in run.get_children(status="Completed")] == [by_tag[0].id]
         assert [child.id for child in run.get_children(tags={"fold": "2"})] == [by_tag[1].id]

@@ -198,9 +198,13 @@ def _vector(driver: sqlite3.Connection, name: str, column: _Column) -> MetricRec
 
 def _timed_vector(driver: sqlite3.Connection, name: str, column: _Column) -> MetricRecord:
     order = "by_time" if column.kind is MetricKind.SCALAR else "by_seq"
-    rows = _SELECT_CELLS[order].run(driver, column.series_id).fetchall()
-    cells = [read_cell(*row[:3]) for row in rows]
-    return MetricRecord(name, column.kind, {"": cells}, [row[3] for row in rows], [row[4] for row in rows])
+    cells: list[Cell] = []
+    steps, times_ms = [], []
+    for value, value_type, text, step, timestamp_ms, _ in _SELECT_CELLS[order].run(driver, column.series_id):
+        cells.append(value if value_type == NUMBER and text is None else read_cell(value, value_type, text))
+        steps.append(step)
+        times_ms.append(timestamp_ms)
+    return MetricRecord(name, column.kind, {"": cells}, steps, times_ms)
 
 
 def _grid(driver: sqlite3.Connection, name: str, columns: Sequence[_Column]) -> MetricRecord:

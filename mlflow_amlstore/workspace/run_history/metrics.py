@@ -58,7 +58,7 @@ class RemoteMetrics:
 
     def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
         names = self._names(run_id) if name is None else [name]
-        return [metric for each in names if (metric := self._read(run_id, each)) is not None]
+        return [metric for each in names if (metric := self._read(run_id, each, with_times)) is not None]
 
     def _names(self, run_id: str) -> list[str]:
         names: dict[str, None] = {}
@@ -71,7 +71,7 @@ class RemoteMetrics:
                 return list(names)
             body = {"continuationToken": answer["continuationToken"]}
 
-    def _read(self, run_id: str, name: str) -> MetricRecord | None:
+    def _read(self, run_id: str, name: str, with_times: bool) -> MetricRecord | None:
         """One metric whole; None where the run has none of the name."""
         body: dict[str, Any] = {"metricName": name}
         rows: list[Mapping[str, Any]] = []
@@ -83,7 +83,7 @@ class RemoteMetrics:
                 return None
             rows += answer.get("value") or ()
             if not answer.get("continuationToken"):
-                return _record(run_id, name, answer, rows)
+                return _record(run_id, name, answer, rows, with_times)
             body = {"metricName": name, "continuationToken": answer["continuationToken"]}
 
 
@@ -154,21 +154,21 @@ def _type_of(cells: Iterable[Cell]) -> str:
     return "double" if kinds and kinds <= {int, float} else "string" if kinds else "none"
 
 
-def _record(run_id: str, name: str, answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> MetricRecord:
+def _record(
+    run_id: str, name: str, answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], with_times: bool
+) -> MetricRecord:
     kind = KINDS.get(str((answer.get("properties") or {}).get("uxMetricType")), MetricKind.SCALAR)
     types = answer.get("columns") or {}
     columns: dict[str, list[Cell]] = {}
     for column, kind_of_cell in types.items():
-        is_float = str(kind_of_cell).lower() in FLOAT_TYPES
-        cells = [_cell(row["data"].get(column, _NAN), is_float) for row in rows]
+        cells = [row["data"].get(column, _NAN) for row in rows]
+        if str(kind_of_cell).lower() in FLOAT_TYPES:
+            cells = [float(cell) if isinstance(cell, str) else cell for cell in cells]  # NaN and ±Inf are texts
         if kind in FILE_KINDS:
             cells = [str(cell).removeprefix(artifact_id(run_id)) for cell in cells]
         columns[column if kind in GRID_KINDS else ""] = cells
+    if not with_times:
+        return MetricRecord(name, kind, columns)
     steps = [int(row.get("step") or 0) for row in rows]
     times_ms = [moment_ms(row["createdUtc"]) if row.get("createdUtc") else 0 for row in rows]
     return MetricRecord(name, kind, columns, steps, times_ms)
-
-
-def _cell(cell: Any, is_float: bool) -> Cell:
-    """A cell as it was logged: in a column of floats, a text is NaN or ±Inf."""
-    return float(cell) if is_float and isinstance(cell, str) else cast(Cell, cell)
