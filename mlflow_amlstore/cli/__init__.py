@@ -1,6 +1,7 @@
 """The command line `amlstore`, one file per command, each loaded when it is called."""
 
 import importlib
+import io
 import sys
 
 import click
@@ -51,6 +52,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is one message on stderr and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where its encoding lacks a character, as stderr does
     try:
         cli()
     except AmlStoreError as error:
