@@ -29,11 +29,12 @@ def print_rows(
     A table too wide for the terminal has its cells cut: first those of the columns in `shorten`, in turn, down to the
     width given there, then the widest. Columns in `wrap` go on in more lines instead.
     """
-    texts = [[_one_line(text(cell)) for cell in row] for row in rows]
+    headings = [one_line(name) for name in columns]
+    texts = [[one_line(text(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_table(columns, texts, shorten or {}, wrap)
+        _print_table(headings, texts, shorten or {}, wrap)
         return
-    for line in (columns, *texts):
+    for line in (headings, *texts):
         click.echo("\t".join(line))
 
 
@@ -46,35 +47,53 @@ def _print_table(
     from rich.text import Text
 
     console = Console()
-    widths = {name: max(cell_len(cell) for cell in (name, *cells)) for name, *cells in zip(columns, *rows, strict=True)}
+    # By position, because two columns may have one name.
+    widths = {
+        index: max(cell_len(cell) for cell in cells)
+        for index, cells in enumerate(zip(columns, *rows, strict=True))
+        if columns[index] not in wrap
+    }
+    least = {index: shorten[name] for name in shorten for index in widths if columns[index] == name}
     available = console.width - _GAP * (len(columns) - 1)
-    kept = {name: width for name, width in widths.items() if name not in wrap}
-    widths |= _fitted(kept, available - _MIN_WRAPPED_WIDTH * len(wrap), shorten)
+    widths = _fitted(widths, available - _MIN_WRAPPED_WIDTH * len(wrap), least)
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
-    for name in columns:
+    for index, name in enumerate(columns):
         if name in wrap:
             table.add_column(Text(name), overflow="fold", min_width=_MIN_WRAPPED_WIDTH)
         else:
-            heading = _end(name, widths[name]) if "." in name else name  # of metrics.NAME, the name tells more
-            table.add_column(Text(heading), no_wrap=True, overflow="ellipsis", max_width=widths[name])
+            heading = _end(name, widths[index]) if "." in name else name  # of metrics.NAME, the name tells more
+            table.add_column(Text(heading), no_wrap=True, overflow="ellipsis", max_width=widths[index])
     for row in rows:
         # Text, because in a plain string rich would read [brackets] as markup.
         table.add_row(*[Text(_cut(cell, _MAX_WRAPPED_LENGTH)) for cell in row])
     console.print(table)
 
 
-def _fitted(widths: Mapping[str, int], available: int, shorten: Mapping[str, int]) -> dict[str, int]:
+def _fitted(widths: Mapping[int, int], available: int, shorten: Mapping[int, int]) -> dict[int, int]:
     fitted = dict(widths)
-    for name, least in shorten.items():
-        if name in fitted:
-            excess = sum(fitted.values()) - available
-            fitted[name] = min(fitted[name], max(least, fitted[name] - max(0, excess)))
+    for column, least in shorten.items():
+        excess = sum(fitted.values()) - available
+        fitted[column] = min(fitted[column], max(least, fitted[column] - max(0, excess)))
     while sum(fitted.values()) > available:
         widest = max(fitted, key=fitted.__getitem__)
         if fitted[widest] <= _MIN_WIDTH:
             break
         fitted[widest] -= 1
     return fitted
+
+
+def terminal_width() -> int | None:
+    """The characters in a line of the terminal; None where the output goes elsewhere."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
+
+    return Console().width
+
+
+def columns_that_fit(width: int) -> int:
+    """How many columns a table of this width has room for, however their cells are cut."""
+    return max(1, (width + _GAP) // (_MIN_WIDTH + _GAP))
 
 
 def print_json(value: object) -> None:
@@ -96,6 +115,11 @@ def text(cell: object) -> str:
     return str(cell)
 
 
+def one_line(cell: str) -> str:
+    """A text without what would break the line, or command the terminal."""
+    return cell.translate(_CONTROL_CHARACTERS)
+
+
 def time_text(moment_ms: int | None) -> str:
     """A time in UTC, to the second."""
     if moment_ms is None:
@@ -114,11 +138,6 @@ def size_text(size_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
-
-
-def _one_line(cell: str) -> str:
-    """A cell without what would break the line, or command the terminal."""
-    return cell.translate(_CONTROL_CHARACTERS)
 
 
 def _cut(cell: str, limit: int) -> str:

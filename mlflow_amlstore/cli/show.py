@@ -1,16 +1,44 @@
 """`amlstore show RUN`."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from mlflow_amlstore.cli.output import print_json, print_rows, size_text, text, time_text
+from mlflow_amlstore.cli.drawing import levels_for, numbers_of, sparkline
+from mlflow_amlstore.cli.metric_files import kind_text, latest_document, latest_file
+from mlflow_amlstore.cli.output import (
+    columns_that_fit,
+    one_line,
+    print_json,
+    print_rows,
+    size_text,
+    terminal_width,
+    text,
+    time_text,
+)
 from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import FileRecord, RunFilter, RunRecord
+from mlflow_amlstore.records.types import (
+    FILE_KINDS,
+    GRID_KINDS,
+    VECTOR_KINDS,
+    FileRecord,
+    MetricKind,
+    MetricRecord,
+    RunFilter,
+    RunRecord,
+)
+
+_DRAWING_WIDTHS = (20, 60)
+_SHORTENED = {"first": 8, "last": 8, "name": 12}
+_ROWS_AT_EACH_END = 5
+_MAX_CLASSES = 10
+_MAX_DOCUMENT_BYTES = 100_000
 
 
 @click.command("show")
@@ -34,6 +62,7 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
     if found.metrics:
         rows = [(point.name, text(point.value), point.step, time_text(point.timestamp_ms)) for point in found.metrics]
         _print_section("Metrics (latest)", ["name", "value", "step", "time"], rows)
+    _print_metrics(records, found, files)
     _print_named("Tags", found.tags)
     if found.datasets:
         used = [
@@ -71,11 +100,92 @@ def _print_facts(run: RunRecord, experiment: str, children: list[str]) -> None:
     _print_named("Run", {name: value for name, value in facts.items() if value})
 
 
+def _print_metrics(records: RecordStore, run: RunRecord, files: Mapping[str, FileRecord]) -> None:
+    """The run's metrics as they were logged: series drawn, tables, and the names of images and documents."""
+    metrics = [metric for metric in records.metrics.list_metrics(run.info.run_id) if any(metric.columns.values())]
+    latest = {point.name for point in run.metrics}
+    _print_series(
+        [
+            metric
+            for metric in metrics
+            if metric.kind in VECTOR_KINDS and (len(metric.columns[""]) > 1 or metric.name not in latest)
+        ]
+    )
+    for metric in metrics:
+        if metric.kind in GRID_KINDS:
+            _print_grid(metric)
+    with_files = [metric for metric in metrics if metric.kind in FILE_KINDS]
+    if with_files:
+        named = [(metric.name, kind_text(metric), path) for metric in with_files for path in metric.columns[""]]
+        _print_section("Images and documents", ["name", "kind", "file"], named)
+    for metric in with_files:
+        if metric.kind is MetricKind.CONFUSION_MATRIX:
+            _print_confusion_matrix(records, run, metric, files)
+
+
+def _print_series(series: Sequence[MetricRecord]) -> None:
+    """Series of several values, drawn on a terminal, and what is no number, which `Metrics (latest)` lacks."""
+    if not series:
+        return
+    columns = ["name", "count", "first", "min", "max", "last"]
+    rows = []
+    for metric in series:
+        values = metric.columns[""]
+        numbers = numbers_of(values)
+        ends = (min(numbers), max(numbers)) if numbers else (None, None)
+        rows.append([text(cell) for cell in (metric.name, len(values), values[0], *ends, values[-1])])
+    width = terminal_width()
+    if width is not None:
+        taken = sum(max(map(len, cells)) + 2 for cells in zip(columns, *rows, strict=True))
+        narrowest, widest = _DRAWING_WIDTHS
+        drawn_width, levels = min(widest, max(narrowest, width - taken)), levels_for(sys.stdout.encoding)
+        columns.insert(1, "drawn")
+        for row, metric in zip(rows, series, strict=True):
+            row.insert(1, sparkline(metric.columns[""], drawn_width, levels))
+    _print_section("Series", columns, rows, shorten=_SHORTENED)
+
+
+def _print_grid(metric: MetricRecord) -> None:
+    """A row, or the first and last rows of a table, and as many of its columns as the terminal has room for."""
+    width = terminal_width()
+    columns = list(metric.columns)
+    shown = columns if width is None else columns[: columns_that_fit(width)]
+    rows = list(zip(*[metric.columns[column] for column in shown], strict=True))
+    title = f"Table {metric.name}: {len(rows)} row{'s' if len(rows) > 1 else ''}"
+    if len(rows) > 2 * _ROWS_AT_EACH_END:
+        title += f", the first and last {_ROWS_AT_EACH_END}"
+        between = [] if width is None else [("...",) * len(shown)]
+        rows = [*rows[:_ROWS_AT_EACH_END], *between, *rows[-_ROWS_AT_EACH_END:]]
+    if len(shown) < len(columns):
+        title += f"; {len(columns)} columns, the first {len(shown)}"
+    _print_section(title, shown, rows)
+
+
+def _print_confusion_matrix(
+    records: RecordStore, run: RunRecord, metric: MetricRecord, files: Mapping[str, FileRecord]
+) -> None:
+    """A small matrix; of a larger one, and of a file that is none any more, the name must do."""
+    file = files.get(latest_file(metric))
+    if file is None or file.size_bytes > _MAX_DOCUMENT_BYTES:
+        return
+    try:
+        data = latest_document(records, run, metric)["data"]
+    except InvalidValue:
+        return
+    labels, width = data["class_labels"], terminal_width()
+    if not labels or len(labels) > _MAX_CLASSES or (width is not None and len(labels) >= columns_that_fit(width)):
+        return
+    rows = [(label, *counts) for label, counts in zip(labels, data["matrix"], strict=True)]
+    _print_section(f"Confusion matrix {metric.name}: a row for each true class", ["", *map(text, labels)], rows)
+
+
 def _print_named(title: str, values: Mapping[str, str]) -> None:
     if values:
         _print_section(title, ["name", "value"], list(values.items()))
 
 
-def _print_section(title: str, columns: list[str], rows: Sequence[Sequence[object]]) -> None:
-    click.echo(f"\n{title}")
-    print_rows(columns, rows, wrap=["value"] if columns == ["name", "value"] else ())
+def _print_section(
+    title: str, columns: list[str], rows: Sequence[Sequence[object]], *, shorten: Mapping[str, int] | None = None
+) -> None:
+    click.echo(f"\n{one_line(title)}")
+    print_rows(columns, rows, shorten=shorten, wrap=["value"] if columns == ["name", "value"] else ())
