@@ -32,6 +32,7 @@ LATE_IMPORTS = {
     "workspace/opening.py": "the extra `embedded` may be missing, and a service's client needs none of it",
     "workspace/diagnosis.py": "as above",
     "cli/serve.py": "the extra `service` may be missing, and `--help` needs none of it",
+    "cli/plot.py": "the extra `plot` may be missing, and `--help` needs none of it",
     "plugin/remote_tracking.py": "reading a filter's grammar is for workspaces whose search is Azure ML's",
     "plugin/remote_registry.py": "as above",
     "pytest_plugin.py": "pytest loads it in every session; the workspace is loaded by the first test that uses it",

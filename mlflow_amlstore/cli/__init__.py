@@ -15,6 +15,7 @@ _COMMANDS = {
     "experiments": "List experiments.",
     "runs": "List runs: filter, order, choose columns.",
     "show": "Show one run whole.",
+    "plot": "Save the chart of one of a run's metrics.",
     "export": "Copy a run into a folder of plain files.",
     "gc": "Delete for good what is deleted.",
     "serve": "Share a workspace: serve it to other processes and machines.",
