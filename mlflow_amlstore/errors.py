@@ -10,6 +10,7 @@ from collections.abc import Sequence
 __all__ = [
     "AlreadyExists",
     "AmlStoreError",
+    "AttributeNotSupported",
     "BadRequest",
     "BodyInvalid",
     "Changed",
@@ -19,9 +20,11 @@ __all__ = [
     "DiskFull",
     "ExtraMissing",
     "FilterInvalid",
+    "ImportNotSupported",
     "InvalidState",
     "InvalidValue",
     "LoginNeeded",
+    "ModuleNotSupported",
     "NotAllowed",
     "NotFound",
     "NotSupported",
@@ -181,8 +184,8 @@ class Changed(AmlStoreError):
         )
 
 
-class NotSupported(AmlStoreError):
-    """Something MLflow has that this workspace doesn't have yet."""
+class NotSupported(AmlStoreError, NotImplementedError):
+    """Something that MLflow or Azure ML's SDK has, and this package or this workspace doesn't have yet."""
 
     mlflow_code = "NOT_IMPLEMENTED"
     http_status = 501
@@ -190,6 +193,18 @@ class NotSupported(AmlStoreError):
     def __init__(self, what: str, instead: str = "") -> None:
         self.what = what
         super().__init__(f"{what} is not supported by mlflow-amlstore yet{'. ' + instead if instead else ''}")
+
+
+class AttributeNotSupported(NotSupported, AttributeError):
+    """An attribute that a class of Azure ML's SDK has, and ours doesn't have yet. To `hasattr` it isn't there."""
+
+
+class ImportNotSupported(NotSupported, ImportError):
+    """A name that a module of Azure ML's SDK has, and ours doesn't have yet."""
+
+
+class ModuleNotSupported(ImportNotSupported, ModuleNotFoundError):
+    """A module that Azure ML's SDK has, and this package doesn't have yet."""
 
 
 class TrackingUriInvalid(InvalidValue):

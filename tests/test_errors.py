@@ -19,6 +19,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.AlreadyExists("experiment", "iris", "Choose another name"),
         ["Experiment", "'iris'", "already exists", "Choose another name"],
     ),
+    "AttributeNotSupported": (
+        errors.AttributeNotSupported("Workspace.datastores", "Read the data by its path"),
+        ["Workspace.datastores", "not supported by mlflow-amlstore yet", "Read the data"],
+    ),
     "BadRequest": (errors.BadRequest("The request's body is not JSON"), ["The request's body is not JSON"]),
     "BodyInvalid": (
         errors.BodyInvalid("Expected `int`, got `str` - at `$.step`"),
@@ -43,6 +47,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.FilterInvalid("metrics.a ~ 1", 10, "~", "expected a comparison"),
         ["'~'", "position 10", "expected a comparison", "\n  metrics.a ~ 1\n            ^"],
     ),
+    "ImportNotSupported": (
+        errors.ImportNotSupported("azureml.core.Dataset", "Read the data by its path"),
+        ["azureml.core.Dataset", "not supported by mlflow-amlstore yet", "Read the data"],
+    ),
     "InvalidState": (errors.InvalidState("it is deleted; restore it first"), ["it is deleted; restore it first"]),
     "InvalidValue": (
         errors.InvalidValue("metric name", "a?", "must be short"),
@@ -51,6 +59,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "LoginNeeded": (
         errors.LoginNeeded("https://h", "AMLSTORE_KEY: none"),
         ["No credential for https://h", "AMLSTORE_KEY: none", "`amlstore login https://h`", "amlstore keys create"],
+    ),
+    "ModuleNotSupported": (
+        errors.ModuleNotSupported("azureml.core.compute", "Start the script there"),
+        ["azureml.core.compute", "not supported by mlflow-amlstore yet", "Start the script"],
     ),
     "NotAllowed": (errors.NotAllowed("This needs the role owner"), ["This needs the role owner"]),
     "NotFound": (errors.NotFound("run", "x", "`amlstore runs` lists them"), ["Run 'x' not found", "`amlstore runs`"]),
@@ -175,6 +187,13 @@ def test_a_value_too_long_is_cut_in_its_message() -> None:
     message = str(errors.InvalidValue("param", "x" * 10_000, "is too long"))
     assert len(message) < 200
     assert "… (10002 characters)" in message
+
+
+def test_what_isnt_there_yet_can_be_caught_as_pythons_own_errors() -> None:
+    assert issubclass(errors.NotSupported, NotImplementedError)
+    assert issubclass(errors.AttributeNotSupported, AttributeError)
+    assert issubclass(errors.ImportNotSupported, ImportError)
+    assert issubclass(errors.ModuleNotSupported, ModuleNotFoundError)
 
 
 def test_errors_import_nothing_of_ours() -> None:
