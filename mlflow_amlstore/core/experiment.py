@@ -6,6 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.run import Run, find_runs, start_run
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
@@ -20,6 +21,7 @@ _PAGE = 1000
 _ANY_RUN = RunFilter(include_children=True)
 
 
+@names_the_missing
 class Experiment:
     """A named group of runs of a workspace.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FRAMEWORK, FRAMEWORK_VERSION = "azureml.modelFramework", "azureml.modelFrameworkVersion"  # properties of a version
 
 
+@names_the_missing
 class Model:
     """A version of a registered model: the newest one of a name, unless a version is given.
 

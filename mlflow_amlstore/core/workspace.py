@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.buffered_log import drain_logs
+from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.place import Embedded, OnAzure, Place, Served
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue
 from mlflow_amlstore.records.common_store import CommonStore
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow_amlstore.core.run import Run
 
 
+@names_the_missing
 class Workspace:
     """A workspace, as Azure ML's SDK has it: a folder's, a service's, or Azure ML's own.
 
