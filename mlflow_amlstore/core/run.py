@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.open_run import PathText
 from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
@@ -45,6 +46,7 @@ _MAX_CHILDREN_AT_ONCE = 100
 _POLL_S = (0.2, 5.0)
 
 
+@names_the_missing
 class Run(RunMetrics, RunFiles):
     """One execution of training code, and its record.
 
