@@ -63,6 +63,11 @@ def test_azure_identity_stays_unloaded_by_an_embedded_workspace() -> None:
     assert "azure" not in loaded
 
 
+def test_mlflow_and_yaml_stay_unloaded_by_the_sdk() -> None:
+    loaded = {name.split(".")[0] for name in _modules_after("mlflow_amlstore.core")}
+    assert loaded & {"mlflow", "yaml"} == set()
+
+
 CLIENT_OF_A_SERVICE = (
     "mlflow_amlstore.core",
     "mlflow_amlstore.cli",

@@ -21,7 +21,7 @@ def write_config(folder: Path, **values: object) -> Path:
 
 
 def test_core_promises_what_it_names() -> None:
-    assert core.__all__ == ["Experiment", "Model", "Run", "Workspace"]
+    assert core.__all__ == ["Environment", "Experiment", "Model", "Run", "Workspace"]
 
 
 class TestFromConfig:

@@ -1,0 +1,164 @@
+"""`Environment` and `CondaDependencies`: described in a script, read from files, written to files."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlflow_amlstore.core import Environment, Workspace
+from mlflow_amlstore.core.conda_dependencies import CondaDependencies
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotSupported
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class TestCondaDependencies:
+    def test_a_new_one_has_the_python_that_it_is_made_with(self) -> None:
+        dependencies = CondaDependencies()
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        assert dependencies.get_python_version() == version
+        assert (dependencies.conda_packages, dependencies.pip_packages) == ([f"python={version}"], [])
+
+    def test_packages_channels_and_options_are_added_replaced_and_removed(self) -> None:
+        dependencies = CondaDependencies.create(
+            conda_packages=["numpy", "scikit-learn=1.5"],
+            pip_packages=["pandas", "azureml-defaults"],
+            python_version="3.11",
+        )
+        dependencies.add_channel("pytorch")
+        dependencies.add_channel("pytorch")
+        dependencies.add_conda_package("numpy=2.1")
+        dependencies.remove_conda_package("scikit-learn")
+        dependencies.add_pip_package("Pandas>=2")
+        dependencies.remove_pip_package("azureml_defaults==1.0")
+        dependencies.set_pip_index_url("https://first/simple")
+        dependencies.set_pip_index_url("https://packages.example/simple")
+        dependencies.set_pip_option("--pre")
+        assert dependencies.conda_channels == ["conda-forge", "pytorch"]
+        assert dependencies.conda_packages == ["python=3.11", "numpy=2.1", "pip"]
+        assert dependencies.pip_packages == ["Pandas>=2"]
+        assert dependencies.pip_options == ["--index-url https://packages.example/simple", "--pre"]
+
+        dependencies.remove_channel("pytorch")
+        dependencies.remove_pip_option("--index-url")
+        dependencies.remove_pip_package("never")
+        dependencies.set_python_version("3.12")
+        assert yaml.safe_load(dependencies.serialize_to_string()) == {
+            "name": "project_environment",
+            "channels": ["conda-forge"],
+            "dependencies": ["python=3.12", "numpy=2.1", "pip", {"pip": ["--pre", "Pandas>=2"]}],
+        }
+
+    def test_written_and_read_again_it_is_the_same(self) -> None:
+        dependencies = CondaDependencies.create(pip_packages=["pandas"])
+        assert dependencies.save_to_file(".", "env.yml") == "env.yml"
+        assert CondaDependencies("env.yml") == dependencies
+        assert CondaDependencies(dependencies.save()) == CondaDependencies(conda_dependencies_file_path="env.yml")
+        copied = dependencies.as_dict()
+        copied["dependencies"].clear()
+        assert dependencies.conda_packages
+
+    def test_what_else_a_conda_file_says_is_kept(self) -> None:
+        Path("env.yml").write_text("name: mine\ndependencies:\nvariables: {A: b}\n")
+        dependencies = CondaDependencies("env.yml")
+        dependencies.add_pip_package("pandas")
+        assert (dependencies.get_python_version(), dependencies.conda_channels) == (None, [])
+        assert yaml.safe_load(dependencies.serialize_to_string()) == {
+            "name": "mine",
+            "variables": {"A": "b"},
+            "dependencies": ["pip", {"pip": ["pandas"]}],
+        }
+
+    @pytest.mark.parametrize(
+        ("text", "rule"),
+        [("[1, 2", "is not YAML"), ("- a", "must have the lists"), ("dependencies: 5", "must have the lists")],
+    )
+    def test_a_file_that_is_none_is_refused(self, text: str, rule: str) -> None:
+        Path("env.yml").write_text(text)
+        with pytest.raises(InvalidValue, match=f"'env.yml' for conda file: {rule}"):
+            CondaDependencies("env.yml")
+
+    def test_so_are_a_file_that_isnt_there_a_folder_to_write_to_and_what_is_no_package(self) -> None:
+        with pytest.raises(InvalidValue, match=r"'never.yml' for conda file: can't be read: No such file"):
+            CondaDependencies("never.yml")
+        with pytest.raises(InvalidValue, match=r"must be a file in a folder that is there"):
+            CondaDependencies().save(Path.cwd())
+        with pytest.raises(InvalidValue, match="Invalid value 5 for package"):
+            CondaDependencies.create(pip_packages=[5])  # type: ignore[list-item]
+
+
+class TestEnvironment:
+    def test_it_takes_what_old_scripts_set(self) -> None:
+        environment = Environment(name="diabetes")
+        environment.python.user_managed_dependencies = True
+        environment.python.interpreter_path = sys.executable
+        environment.python.conda_dependencies = CondaDependencies.create(conda_packages=["numpy"])
+        environment.docker.enabled = True
+        environment.docker.base_image = "ubuntu:24.04"
+        environment.environment_variables["SEED"] = "1"
+        other = environment.clone("other")
+        other.environment_variables["SEED"] = "2"
+        assert (environment.environment_variables, other.docker.base_image) == ({"SEED": "1"}, "ubuntu:24.04")
+        assert (repr(environment), other.name) == ("Environment(Name: diabetes, Version: None)", "other")
+
+    def test_it_comes_from_a_conda_file_or_a_requirements_file(self) -> None:
+        CondaDependencies.create(conda_packages=["numpy"], python_version="3.11").save("env.yml")
+        by_conda = Environment.from_conda_specification("a", "env.yml")
+        assert by_conda.python.conda_dependencies.conda_packages == ["python=3.11", "numpy"]
+
+        Path("requirements.txt").write_text("# what it needs\n--pre\npandas>=2  # frames\n\nnumpy \\\n  ==2.1\n")
+        by_pip = Environment.from_pip_requirements("b", "requirements.txt", pip_version="25.0")
+        dependencies = by_pip.python.conda_dependencies
+        assert dependencies.pip_packages == ["pandas>=2", "numpy    ==2.1"]
+        assert (dependencies.pip_options, "pip=25.0" in dependencies.conda_packages) == (["--pre"], True)
+
+        Path("requirements.txt").write_text("-r other.txt")
+        with pytest.raises(InvalidValue, match=r"must list the packages itself, it has '-r other.txt'"):
+            Environment.from_pip_requirements("b", "requirements.txt")
+        with pytest.raises(InvalidValue, match="for requirements file: can't be read"):
+            Environment.from_pip_requirements("b", "never.txt")
+
+    def test_saved_and_loaded_it_is_the_same_but_for_the_registry_s_password(self) -> None:
+        environment = Environment("a")
+        environment.python.conda_dependencies.add_pip_package("pandas")
+        environment.environment_variables = {"SEED": "1"}
+        environment.docker.base_dockerfile = "FROM ubuntu:24.04\n"
+        environment.docker.base_image_registry.address = "registry.example"
+        environment.docker.base_image_registry.password = "hunter2"
+        environment.save_to_directory("saved")
+        loaded = Environment.load_from_directory("saved")
+        assert "hunter2" not in repr(environment.docker) + "".join(file.read_text() for file in Path("saved").iterdir())
+        environment.docker.base_image_registry.password = None
+        assert vars(loaded) == vars(environment)
+
+        with pytest.raises(AlreadyExists, match="Folder 'saved' already exists. Give overwrite=True"):
+            environment.save_to_directory("saved")
+        environment.save_to_directory("saved", overwrite=True)
+
+    def test_what_the_sdk_has_saved_is_loaded(self) -> None:
+        Path("saved").mkdir()
+        python = {"baseCondaEnvironment": None, "interpreterPath": "python3", "userManagedDependencies": True}
+        definition = {"name": "a", "version": "3", "python": python, "docker": None, "spark": {"packages": []}}
+        Path("saved/azureml_environment.json").write_text(json.dumps(definition))
+        loaded = Environment.load_from_directory("saved")
+        assert (loaded.name, loaded.version, loaded.python.interpreter_path) == ("a", "3", "python3")
+        assert loaded.docker.base_image is None
+
+    @pytest.mark.parametrize(("text", "rule"), [("{", "is not JSON"), ("[]", "must be a JSON object with a name")])
+    def test_a_definition_that_is_none_is_refused(self, text: str, rule: str) -> None:
+        Path("azureml_environment.json").write_text(text)
+        with pytest.raises(InvalidValue, match=f"'azureml_environment.json' for environment file: {rule}"):
+            Environment.load_from_directory(".")
+        with pytest.raises(InvalidValue, match="can't be read: No such file"):
+            Environment.load_from_directory("never")
+
+    def test_a_workspace_keeps_none_yet(self, tmp_path: Path) -> None:
+        with pytest.raises(NotSupported, match=r"Environment.get is not supported.* Make one with Environment\(name\)"):
+            Environment.get(Workspace.create(tmp_path / "ws"), "AzureML-Minimal")  # type: ignore[attr-defined]
+        with pytest.raises(InvalidValue, match="'' for environment name"):
+            Environment("")
