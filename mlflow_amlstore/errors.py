@@ -221,11 +221,11 @@ class ConfigNotFound(AmlStoreError):
     http_status = 404
     exit_code = 2
 
-    def __init__(self, searched: Sequence[str]) -> None:
+    def __init__(self, searched: Sequence[str], file_name: str = "config.json") -> None:
         self.searched = tuple(searched)
         folders = "\n  ".join(self.searched)
         super().__init__(
-            f"No config.json found. Searched:\n  {folders}\n"
+            f"No {file_name} found. Searched:\n  {folders}\n"
             "For a local workspace run `amlstore init`; for an Azure ML workspace download config.json from the "
             "portal (workspace overview, 'Download config.json') into one of these folders"
         )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from mlflow_amlstore.core.buffered_log import drain_logs
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.place import Embedded, OnAzure, Place, Served
-from mlflow_amlstore.errors import ConfigInvalid, InvalidValue
+from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace import config_json
 from mlflow_amlstore.workspace.azure.arm import open_azure_workspace
+from mlflow_amlstore.workspace.azure.cloud import CLOUD_VARIABLE, current_cloud
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder, open_workspace
 from mlflow_amlstore.workspace.remote_workspace import open_service, remote_workspace_of
 from mlflow_amlstore.workspace.tokens.credentials import Credential
@@ -34,42 +35,68 @@ class Workspace:
     """
 
     def __init__(
-        self, subscription_id: str, resource_group: str, workspace_name: str, credential: Credential | None = None
+        self,
+        subscription_id: str,
+        resource_group: str,
+        workspace_name: str,
+        credential: Credential | None = None,
+        *,
+        auth: Credential | None = None,
     ) -> None:
         """Open a workspace of Azure ML, in the cloud that AZUREML_CURRENT_CLOUD names (the public one by default).
 
-        `credential` is any of azure-identity's; without one, its default chain is used, and at a terminal whoever sits
-        there is asked to sign in, after all else. Raises NotFound, LoginNeeded, TokenRefused, ServiceUnreachable,
-        InvalidValue, and ServiceError with what Azure says (PERMISSION_DENIED names the role that is missing).
+        `credential` is any of azure-identity's, and `auth` the SDK's name for it; without one, the default chain is
+        used, and at a terminal whoever sits there is asked to sign in, after all else. Raises NotFound, LoginNeeded,
+        TokenRefused, ServiceUnreachable, InvalidValue, and ServiceError with what Azure says (PERMISSION_DENIED names
+        the role that is missing).
         """
+        if credential is not None and auth is not None:
+            raise InvalidValue("auth", type(auth).__name__, "means the same as credential: give one of them")
+        credential = auth if credential is None else credential
         self._place = OnAzure(open_azure_workspace(subscription_id, resource_group, workspace_name, credential))
 
     @classmethod
     def get(
         cls,
         name: str,
+        auth: Credential | None = None,
         subscription_id: str | None = None,
         resource_group: str | None = None,
-        *,
-        auth: Credential | None = None,
+        location: str | None = None,
+        cloud: str | None = None,
     ) -> "Workspace":
-        """Open a workspace of Azure ML by name, as the constructor does. `auth` is a credential."""
+        """Open a workspace of Azure ML by name, as the constructor does. `auth` is a credential.
+
+        `location` is taken for old scripts' sake: the other names are enough. Raises InvalidValue for a `cloud` that
+        isn't the one of AZUREML_CURRENT_CLOUD.
+        """
+        if cloud is not None and cloud != current_cloud().name:
+            raise InvalidValue("cloud", cloud, f"set {CLOUD_VARIABLE}={cloud} in the environment instead")
         return cls(subscription_id or "", resource_group or "", name, auth)
 
     @classmethod
-    def from_config(cls, path: str | os.PathLike[str] | None = None) -> "Workspace":
+    def from_config(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        auth: Credential | None = None,
+        _logger: object = None,
+        _file_name: str | None = None,
+    ) -> "Workspace":
         """Open the workspace that config.json names: in `path` (a file or folder), else the current folder, its
         `.azureml/` or `aml_config/`, then each parent's in turn. The file that Azure's portal offers is one, too.
+
+        `auth` is a credential for Azure ML; where config.json names a folder or a service it isn't used, so that the
+        same script runs there. `_file_name` is another name than config.json.
 
         Raises ConfigNotFound with the folders searched, ConfigInvalid, WorkspaceNotFound, and for a service what
         `from_url` does, for Azure ML what the constructor does.
         """
-        config = config_json.find_config(None if path is None else Path(path))
+        config = config_json.find_config(None if path is None else Path(path), _file_name or config_json.FILE_NAME)
         if config.folder is not None:
             return cls._of(Embedded(open_folder(config.folder), config.workspace_name or config.folder.resolve().name))
         if config.service_url is not None:
             return cls._of_service(config, config.service_url)
-        return cls(config.subscription_id or "", config.resource_group or "", config.workspace_name or "")
+        return cls(config.subscription_id or "", config.resource_group or "", config.workspace_name or "", auth)
 
     @classmethod
     def from_url(cls, service_url: str, credential: Credential | None = None) -> "Workspace":
@@ -94,11 +121,19 @@ class Workspace:
         return cls._of(Embedded(opened, _name_of(opened.folder)))
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], name: str | None = None) -> "Workspace":
+    def create(
+        cls, path: str | os.PathLike[str] | None = None, name: str | None = None, **of_azure: object
+    ) -> "Workspace":
         """Make an embedded workspace in a folder, with its config.json, or open the workspace that is there.
 
-        Where config.json in the folder names a service, that is the service's.
+        Where config.json in the folder names a service, that is the service's. Raises NotSupported for the SDK's other
+        arguments, which make a workspace in Azure.
         """
+        if path is None or of_azure:
+            raise NotSupported(
+                f"Workspace.create without a path or with {', '.join(of_azure) or 'a name alone'}",
+                "Make a workspace of Azure ML in the portal, or one in a folder with Workspace.create(PATH)",
+            )
         config_file = Path(path) / config_json.FILE_NAME
         if config_file.exists():
             config = config_json.read_config(config_file)
@@ -217,13 +252,13 @@ class Workspace:
         """
         return self._place.issue_uri()
 
-    def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str = config_json.FILE_NAME) -> Path:
+    def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str | None = None) -> Path:
         """Write `PATH/.azureml/config.json` (the current folder by default) for `from_config`; return the file.
 
         A service's key is never written there.
         """
         folder = Path.cwd() if path is None else Path(path)
-        file = folder.absolute() / ".azureml" / file_name
+        file = folder.absolute() / ".azureml" / (file_name or config_json.FILE_NAME)
         values = {"workspace_name": self.name, **self._place.config_values(file.parent.resolve())}
         config_json.write_config(file, values)
         return file

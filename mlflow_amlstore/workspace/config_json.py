@@ -27,9 +27,9 @@ class WorkspaceConfig:
     service_url: str | None = None
 
 
-def find_config(start: Path | None = None) -> WorkspaceConfig:
-    """Read the first config.json of: `start` (a file or a folder; the current folder by default), its `.azureml/` and
-    `aml_config/`, and each parent's in turn.
+def find_config(start: Path | None = None, file_name: str = FILE_NAME) -> WorkspaceConfig:
+    """Read the first config.json, or `file_name`, of: `start` (a file or a folder; the current folder by default), its
+    `.azureml/` and `aml_config/`, and each parent's in turn.
 
     Raises ConfigNotFound with the folders searched, or a `start` that doesn't exist: a slip of the pen mustn't log to
     another workspace. Raises ConfigInvalid for a file that is found but means no workspace.
@@ -38,13 +38,13 @@ def find_config(start: Path | None = None) -> WorkspaceConfig:
     if start.is_file():
         return read_config(start)
     if not start.exists():
-        raise ConfigNotFound([f"{start} (there is no such file or folder)"])
+        raise ConfigNotFound([f"{start} (there is no such file or folder)"], file_name)
     searched = []
     for folder in _folders(start):
         searched.append(str(folder))
-        if _is_file(folder / FILE_NAME):
-            return read_config(folder / FILE_NAME)
-    raise ConfigNotFound(searched)
+        if _is_file(folder / file_name):
+            return read_config(folder / file_name)
+    raise ConfigNotFound(searched, file_name)
 
 
 def config_of(place: Path) -> WorkspaceConfig:

@@ -45,7 +45,8 @@ def test_its_tracking_uri_ends_and_has_no_token(cloud: Cloud, pointed_at: Callab
 
 def test_get_and_from_config_open_the_same(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subscription, group, name = cloud.names
-    assert Workspace.get(name, subscription, group, auth=cloud.credential()).name == name
+    assert Workspace.get(name, cloud.credential(), subscription, group, location="westeurope").name == name
+    assert Workspace(subscription, group, name, auth=cloud.credential()).name == name
     (tmp_path / "config.json").write_text(
         json.dumps({"subscription_id": subscription, "resource_group": group, "workspace_name": name})
     )

@@ -136,7 +136,7 @@ class TestEnvironment:
         environment.docker.base_image_registry.password = None
         assert vars(loaded) == vars(environment)
 
-        with pytest.raises(AlreadyExists, match="Folder 'saved' already exists. Give overwrite=True"):
+        with pytest.raises(AlreadyExists, match=r"Folder 'saved' already exists. Give overwrite=True"):
             environment.save_to_directory("saved")
         environment.save_to_directory("saved", overwrite=True)
 

@@ -1,6 +1,8 @@
 """`Workspace`: making one, finding one by config.json, and its facts."""
 
+import copy
 import json
+import pickle
 import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -9,8 +11,9 @@ import pytest
 
 from mlflow_amlstore import core
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, WorkspaceNotFound
+from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, InvalidValue, NotSupported, WorkspaceNotFound
 from mlflow_amlstore.workspace.opening import open_folder
+from mlflow_amlstore.workspace.tokens.credentials import AccessToken
 from mlflow_amlstore.workspace.tracking_uri import Issuer, parse
 
 
@@ -74,6 +77,47 @@ class TestFromConfig:
         write_config(tmp_path, path="gone")
         with pytest.raises(WorkspaceNotFound, match=f"No workspace in {tmp_path}/gone. Make one with `amlstore init"):
             Workspace.from_config(tmp_path)
+
+    def test_the_sdk_s_other_arguments_are_taken(self, tmp_path: Path) -> None:
+        Workspace.create(tmp_path / "ws").write_config(tmp_path, "other.json")
+        found = Workspace.from_config(tmp_path, auth=object(), _logger=None, _file_name="other.json")  # type: ignore[arg-type]
+        assert found.path == tmp_path / "ws"
+        with pytest.raises(ConfigNotFound, match=r"No another.json found"):
+            Workspace.from_config(tmp_path, _file_name="another.json")
+
+
+class TestOnAzure:
+    def test_one_credential_is_enough(self) -> None:
+        with pytest.raises(InvalidValue, match="'Anything' for auth: means the same as credential"):
+            Workspace("s", "g", "w", Anything(), auth=Anything())
+
+    def test_the_cloud_is_chosen_by_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
+        with pytest.raises(InvalidValue, match="set AZUREML_CURRENT_CLOUD=AzureChinaCloud in the environment"):
+            Workspace.get("w", None, "s", "g", cloud="AzureChinaCloud")
+
+    def test_none_is_made(self) -> None:
+        arguments = {"name": "w", "subscription_id": "s", "resource_group": "g", "location": "westeurope"}
+        with pytest.raises(NotSupported, match=r"with subscription_id, resource_group, location .*in the portal"):
+            Workspace.create(**arguments)  # type: ignore[arg-type]
+        with pytest.raises(NotSupported, match="without a path or with a name alone"):
+            Workspace.create(name="w")
+
+    def test_what_only_azure_has_is_named_with_a_way_out_and_is_otherwise_not_there(self, tmp_path: Path) -> None:
+        workspace = Workspace.create(tmp_path / "ws")
+        with pytest.raises(NotImplementedError, match=r"Workspace.datastores is not supported.*Read the data by its"):
+            workspace.datastores  # type: ignore[attr-defined]  # noqa: B018
+        with pytest.raises(NotSupported, match=r"Workspace.list is not supported"):
+            Workspace.list("s")  # type: ignore[attr-defined]
+        assert not hasattr(workspace, "compute_targets")
+        with pytest.raises(AttributeError, match=r"^'Workspace' object has no attribute 'never'$"):
+            workspace.never  # type: ignore[attr-defined]  # noqa: B018
+        assert pickle.loads(pickle.dumps(workspace)).name == copy.copy(workspace).name == "ws"
+
+
+class Anything:
+    def get_token(self, *scopes: str, **kwargs: object) -> AccessToken:
+        raise AssertionError
 
 
 class TestEmbedded:
