@@ -57,8 +57,12 @@ class Model:
         version: int | None = None,
         run_id: str | None = None,
         model_framework: str | None = None,
+        expand: bool = True,
     ) -> None:
-        """Open a version by `id` (`name:version`), or the newest that meets all that is given. Raises NotFound."""
+        """Open a version by `id` (`name:version`), or the newest that meets all that is given. Raises NotFound.
+
+        `expand` is taken for old scripts' sake: a model is always read whole.
+        """
         if id is not None:
             name, _, number = id.rpartition(":")
             version = _version_number(id, number)

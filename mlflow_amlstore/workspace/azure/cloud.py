@@ -57,9 +57,11 @@ def current_cloud() -> Cloud:
 
     Raises ConfigInvalid for a name that is no cloud's, ServiceUnreachable where its document can't be had.
     """
-    name = os.environ.get(CLOUD_VARIABLE, "").strip()
-    if not name:
-        return CLOUDS[0]
+    return cloud_named(os.environ.get(CLOUD_VARIABLE, "").strip() or CLOUDS[0].name)
+
+
+def cloud_named(name: str) -> Cloud:
+    """The cloud of a name. Raises as `current_cloud`."""
     known = next((cloud for cloud in CLOUDS if cloud.name.lower() == name.lower()), None)
     return known or _cloud_of_document(name)
 

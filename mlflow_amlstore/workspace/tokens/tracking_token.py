@@ -82,6 +82,11 @@ def lifetime_of(token: str) -> float | None:
     return expires_s - issued_s if issued_s and expires_s > issued_s else None
 
 
+def expiry_of(token: str) -> float | None:
+    """When a JWT ends (UTC seconds since the epoch); None where it doesn't say."""
+    return _issued_and_expires(token)[1] or None
+
+
 def _issued_and_expires(token: str) -> tuple[float, float]:
     claims = _claims(token)
     try:

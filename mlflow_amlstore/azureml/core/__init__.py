@@ -1,0 +1,13 @@
+"""`azureml.core`: what scripts import first."""
+
+from mlflow_amlstore import __version__ as _version
+from mlflow_amlstore.azureml.core.run import get_run
+from mlflow_amlstore.azureml.finder import names_the_missing_of
+from mlflow_amlstore.core import Environment, Experiment, Model, Run, Workspace
+
+__all__ = ["VERSION", "Environment", "Experiment", "Model", "Run", "Workspace", "get_run"]
+
+# The release of the SDK whose names these are, which scripts compare; after the plus, what they really have.
+VERSION = __version__ = f"1.61.0+amlstore.{_version}"
+
+__getattr__ = names_the_missing_of(__name__)

@@ -1,0 +1,8 @@
+"""`azureml.core.environment`."""
+
+from mlflow_amlstore.azureml.finder import names_the_missing_of
+from mlflow_amlstore.core.environment import DockerSection, Environment, PythonSection
+
+__all__ = ["DockerSection", "Environment", "PythonSection"]
+
+__getattr__ = names_the_missing_of(__name__)
