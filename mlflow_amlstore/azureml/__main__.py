@@ -6,6 +6,7 @@
 Processes that the script starts anew import what is installed; those that it forks go on as it does.
 """
 
+import builtins
 import os
 import runpy
 import sys
@@ -45,7 +46,9 @@ def _run_script(script: str) -> None:
     if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
         sys.path[0] = str(Path(script).resolve().parent)
     main_module = ModuleType("__main__")
-    vars(main_module).update(__file__=loader.path, __loader__=loader, __cached__=None, __builtins__=__builtins__)
+    vars(main_module).update(
+        __file__=loader.path, __loader__=loader, __cached__=None, __builtins__=builtins, __annotations__={}
+    )
     sys.modules["__main__"] = main_module  # and it stays: threads and exit functions may outlive the script
     exec(loader.source_to_code(source, loader.path), vars(main_module))
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from typing import NoReturn
 from mlflow_amlstore.core.not_yet import way_out
 from mlflow_amlstore.core.sdk_names import MODULES, NAMES
 from mlflow_amlstore.errors import ImportNotSupported, InvalidState, ModuleNotSupported
-from mlflow_amlstore.workspace.azure.other_plugin import OURS, VARIABLE
+from mlflow_amlstore.workspace.azure.other_plugin import OURS, SCHEME, VARIABLE
 
 _SDK = "azureml"
 _HERE = "mlflow_amlstore"
@@ -36,7 +36,15 @@ def install() -> None:
         )
     sys.modules.pop(_SDK, None)  # at most an empty namespace of the real one
     sys.meta_path.insert(0, _Finder())
-    os.environ.setdefault(VARIABLE, OURS)  # or else MLflow would try to load Microsoft's plugin, and warn
+    _take_the_scheme()
+
+
+def _take_the_scheme() -> None:
+    """Let `azureml://` be ours too where Microsoft's plugin is installed: MLflow couldn't load that any more."""
+    os.environ.setdefault(VARIABLE, OURS)
+    for entry in metadata.entry_points(group="mlflow.tracking_store", name=SCHEME):
+        if entry.dist is not None and entry.dist.name == OURS:
+            entry.load()  # before MLflow loads theirs: ours then stands in for it
 
 
 def _is_real(name: str, module: ModuleType | None) -> bool:

@@ -40,6 +40,10 @@ _MODULES = {
     """,
 }
 _NAMES = {
+    "azureml": """
+        automl contrib core data datadrift dataprep exceptions explain fsspec interpret mlflow opendatasets pipeline
+        responsibleai tensorboard train widgets
+    """,
     "azureml.core": """
         ComputeTarget ContainerRegistry Dataset Datastore Environment Experiment Image Keyvault LinkedService Model
         PrivateEndPoint PrivateEndPointConfig Run RunConfiguration ScriptRun ScriptRunConfig
