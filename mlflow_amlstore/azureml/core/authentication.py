@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mlflow_amlstore.azureml.finder import names_the_missing_of
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.workspace.azure.cloud import Cloud, cloud_named, current_cloud
+from mlflow_amlstore.workspace.azure.cloud import CLOUDS, Cloud, cloud_named, current_cloud
 from mlflow_amlstore.workspace.tokens.credentials import AccessToken, Credential
 from mlflow_amlstore.workspace.tokens.tracking_token import expiry_of
 
@@ -75,7 +75,7 @@ class InteractiveLoginAuthentication(AbstractAuthentication):
             InteractiveBrowserCredential,
         )
 
-        asked: dict[str, Any] = {"authority": cloud.login, "timeout": _SIGN_IN_S}
+        asked = {**_authority_of(cloud), "timeout": _SIGN_IN_S}
         if self._tenant_id is not None:
             asked["tenant_id"] = self._tenant_id
         signed_in = [] if self._force else [AzureCliCredential(tenant_id=self._tenant_id or "")]
@@ -100,7 +100,7 @@ class ServicePrincipalAuthentication(AbstractAuthentication):
     def _make(self, cloud: Cloud) -> Any:
         from azure.identity import ClientSecretCredential
 
-        return ClientSecretCredential(self._tenant_id, self._client_id, self._secret, authority=cloud.login)
+        return ClientSecretCredential(self._tenant_id, self._client_id, self._secret, **_authority_of(cloud))
 
 
 class MsiAuthentication(AbstractAuthentication):
@@ -138,6 +138,11 @@ class TokenAuthentication(AbstractAuthentication):
 
     def _make(self, cloud: Cloud) -> Any:
         return _OfFunction(self._function)
+
+
+def _authority_of(cloud: Cloud) -> dict[str, Any]:
+    # azure-identity asks Microsoft whether it knows a cloud's authority, which it can't of a cloud of one's own.
+    return {"authority": cloud.login, "disable_instance_discovery": cloud not in CLOUDS}
 
 
 def _checked_function(function: object) -> Callable[[str], object]:
