@@ -92,7 +92,8 @@ def names_the_missing_of(module: str) -> Callable[[str], NoReturn]:
 
     def missing(name: str) -> NoReturn:
         full = f"{of_sdk}.{name}"
-        if name in NAMES[of_sdk] or (full in MODULES and find_spec(f"{_HERE}.{full}") is None):
+        is_here = full in MODULES and find_spec(f"{_HERE}.{full}") is not None  # and not loaded yet
+        if not is_here and (name in NAMES[of_sdk] or full in MODULES):
             raise ImportNotSupported(full, way_out(full))
         raise AttributeError(f"module {of_sdk!r} has no attribute {name!r}")
 

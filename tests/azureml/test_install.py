@@ -16,7 +16,7 @@ Installed = Callable[..., str]
 
 SAME = """
 import azureml.core, azureml.core.run, azureml.mlflow, azureml.widgets
-from azureml import core
+from azureml import core, exceptions, mlflow, widgets
 from azureml.core import Environment, Experiment, Model, Run, Workspace, get_run
 from azureml.core.authentication import InteractiveLoginAuthentication
 from azureml.core.conda_dependencies import CondaDependencies
