@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.display import facts_table
-from mlflow_amlstore.core.not_yet import names_the_missing
+from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import (
@@ -97,7 +97,18 @@ class Model:
         sample_output_dataset: object = None,
         resource_configuration: object = None,
     ) -> "Model":
-        """Upload a local file or folder and register it as the next version. Raises InvalidValue for a missing path."""
+        """Upload a local file or folder and register it as the next version.
+
+        Raises InvalidValue for a missing path; NotSupported for data sets, child paths and a resource configuration.
+        """
+        refuse_given(
+            "Model.register",
+            datasets=datasets,
+            child_paths=child_paths,
+            sample_input_dataset=sample_input_dataset,
+            sample_output_dataset=sample_output_dataset,
+            resource_configuration=resource_configuration,
+        )
         path = Path(model_path)
         if not path.exists():
             raise InvalidValue("model_path", str(path), "is neither a file nor a folder")
@@ -130,7 +141,11 @@ class Model:
         page_count: int = 255,
         model_framework: str | None = None,
     ) -> "list[Model]":
-        """Return the versions that meet all that is given, the newest of each model first, or with `latest` only."""
+        """Return the versions that meet all that is given, the newest of each model first, or with `latest` only.
+
+        `expand` and `page_count` are taken for old scripts' sake. Raises NotSupported for a `dataset_id`.
+        """
+        refuse_given("Model.list", dataset_id=dataset_id)
         wanted_tags, wanted_properties = _wanted(tags), _wanted(properties)
         if model_framework is not None:
             wanted_properties[FRAMEWORK] = model_framework

@@ -3,7 +3,7 @@
 from typing import NoReturn, TypeVar
 
 from mlflow_amlstore.core.sdk_names import ATTRIBUTES
-from mlflow_amlstore.errors import AttributeNotSupported
+from mlflow_amlstore.errors import AttributeNotSupported, NotSupported
 
 Class = TypeVar("Class", bound=type)
 
@@ -29,6 +29,13 @@ def way_out(name: str) -> str:
     """What to do without something of the SDK, such as `azureml.core.Dataset` or `Workspace.datastores`."""
     name = name.lower()
     return next((text for words, text in _WAYS_OUT if any(word in name for word in words)), _ANY_WAY_OUT)
+
+
+def refuse_given(call: str, **arguments: object) -> None:
+    """Raise NotSupported for an argument that the SDK's call takes and ours can't use, where it was given a value."""
+    for name, value in arguments.items():
+        if value:
+            raise NotSupported(f"{call} with {name}", way_out(name))
 
 
 class _NotYet:

@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Model, Run, Workspace
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
 
 
 def test_a_file_of_a_run_is_registered_with_all_that_is_said_of_it(ws: Workspace, run: Run) -> None:
@@ -106,3 +106,12 @@ def test_tags_can_be_changed_and_a_version_deleted(ws: Workspace) -> None:
     assert model.tags == {"y": "2", "k": "1"}
     model.delete()
     assert (Model.list(ws), ws.models) == ([], {})
+
+
+def test_what_a_model_keeps_nothing_of_is_refused_by_its_name(ws: Workspace) -> None:
+    Path("one.txt").write_text("one")
+    with pytest.raises(NotSupported, match=r"Model.register with datasets is not supported"):
+        Model.register(ws, "one.txt", "a", datasets=[("training", "data")], child_paths=[])
+    with pytest.raises(NotSupported, match=r"Model.list with dataset_id is not supported"):
+        Model.list(ws, dataset_id="d")
+    assert Model.list(ws) == []
