@@ -104,7 +104,9 @@ class Environment:
         except FileExistsError as error:
             raise AlreadyExists("folder", str(folder), "Give overwrite=True to write over what is in it") from error
         self.python.conda_dependencies.save(folder / _CONDA_FILE)
-        if self.docker.base_dockerfile is not None:
+        if self.docker.base_dockerfile is None:
+            (folder / _DOCKER_FILE).unlink(missing_ok=True)
+        else:
             (folder / _DOCKER_FILE).write_text(self.docker.base_dockerfile, encoding="utf-8")
         definition = json.dumps(_definition_of(self), indent=4)
         (folder / _DEFINITION_FILE).write_text(definition, encoding="utf-8")

@@ -138,7 +138,9 @@ class TestEnvironment:
 
         with pytest.raises(AlreadyExists, match=r"Folder 'saved' already exists. Give overwrite=True"):
             environment.save_to_directory("saved")
+        environment.docker.base_dockerfile = None
         environment.save_to_directory("saved", overwrite=True)
+        assert vars(Environment.load_from_directory("saved")) == vars(environment)
 
     def test_what_the_sdk_has_saved_is_loaded(self) -> None:
         Path("saved").mkdir()
