@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from mlflow_amlstore.core.local_files import OutputsFolder, files_under
 from mlflow_amlstore.core.model import Model, register_run_model
+from mlflow_amlstore.core.not_yet import refuse_given
 from mlflow_amlstore.core.open_run import OpenRun, PathText
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
@@ -33,6 +34,7 @@ class RunFiles(OpenRun):
         A name that is there is written again. Raises InvalidValue for a file that can't be read or a name that isn't
         safe.
         """
+        refuse_given("Run.upload_file", datastore_name=datastore_name)
         if isinstance(path_or_stream, str | PathLike):
             self._upload([(name, Path(path_or_stream))])
         else:
@@ -47,12 +49,14 @@ class RunFiles(OpenRun):
         datastore_name: str | None = None,
     ) -> None:
         """Upload files under names, one for each; all are there at once, or none."""
+        refuse_given("Run.upload_files", return_artifacts=return_artifacts, datastore_name=datastore_name)
         if len(names) != len(paths):
             raise InvalidValue("names", len(names), f"must be as many as paths ({len(paths)})")
         self._upload(list(zip(names, map(Path, paths), strict=True)))
 
     def upload_folder(self, name: str, path: PathText, datastore_name: str | None = None) -> None:
         """Upload all files under a folder, as `name/…`; all are there at once."""
+        refuse_given("Run.upload_folder", datastore_name=datastore_name)
         self._upload(files_under(Path(path), name))
 
     def _upload(self, items: Sequence[tuple[str, Path]]) -> None:
@@ -152,6 +156,14 @@ class RunFiles(OpenRun):
 
         Raises NotFound where the run has no such file.
         """
+        refuse_given(
+            "Run.register_model",
+            datasets=datasets,
+            sample_input_dataset=sample_input_dataset,
+            sample_output_dataset=sample_output_dataset,
+            resource_configuration=resource_configuration,
+            **kwargs,
+        )
         return register_run_model(
             self._experiment.workspace,
             self._info,
