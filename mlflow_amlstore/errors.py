@@ -176,11 +176,11 @@ class Changed(AmlStoreError):
     mlflow_code = "INVALID_PARAMETER_VALUE"
     http_status = 400
 
-    def __init__(self, kind: str, run_id: str, name: str, old: str, new: str) -> None:
+    def __init__(self, kind: str, run_id: str, name: str, old: str, new: str, *, owner: str = "run ID") -> None:
         self.kind, self.run_id, self.name, self.old, self.new = kind, run_id, name, old, new
         super().__init__(
             f"Changing {kind} values is not allowed. {kind.capitalize()} with key={name!r} was already logged with "
-            f"value={_shown(old)} for run ID={run_id!r}. Attempted logging new value {_shown(new)}"
+            f"value={_shown(old)} for {owner}={run_id!r}. Attempted logging new value {_shown(new)}"
         )
 
 

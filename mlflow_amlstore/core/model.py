@@ -1,8 +1,7 @@
 """`Model`: a version of a registered model, as Azure ML's SDK has it."""
 
 import uuid
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -19,13 +18,21 @@ from mlflow_amlstore.records.locations import (
     split_location,
     upload_container,
 )
-from mlflow_amlstore.records.types import ModelVersionRecord, RunInfo
+from mlflow_amlstore.records.types import (
+    FRAMEWORK_PROPERTY,
+    FRAMEWORK_VERSION_PROPERTY,
+    ModelFilter,
+    ModelVersionRecord,
+    RunInfo,
+)
 from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
 
-FRAMEWORK, FRAMEWORK_VERSION = "azureml.modelFramework", "azureml.modelFrameworkVersion"  # properties of a version
+_PAGE = 255  # Azure ML's largest
+_Wanted = str | Mapping[str, object] | Iterable[str | Iterable[object]] | None
+"""What tags or properties to look for: a name, `{name: value}`, or a list of names and of pairs `[name, value]`."""
 
 
 @names_the_missing
@@ -52,28 +59,28 @@ class Model:
         workspace: "Workspace",
         name: str | None = None,
         id: str | None = None,
-        tags: str | Mapping[str, str] | Iterable[str] | None = None,
-        properties: str | Mapping[str, str] | Iterable[str] | None = None,
+        tags: _Wanted = None,
+        properties: _Wanted = None,
         version: int | None = None,
         run_id: str | None = None,
         model_framework: str | None = None,
         expand: bool = True,
     ) -> None:
-        """Open a version by `id` (`name:version`), or the newest that meets all that is given. Raises NotFound.
+        """Open a version by `id` (`name:version`) or by name and number, else the newest that meets all that is given.
 
-        `expand` is taken for old scripts' sake: a model is always read whole.
+        `expand` is taken for old scripts' sake: a model is always read whole. Raises NotFound.
         """
         if id is not None:
             name, _, number = id.rpartition(":")
             version = _version_number(id, number)
         if name is None:
             raise InvalidValue("model name", name, "give a name, or an id such as 'NAME:1'")
-        found = Model.list(workspace, name, tags, properties, run_id, model_framework=model_framework)
-        found = [model for model in found if version in (None, model.version)]
-        if not found:
-            raise NotFound("model", name if version is None else f"{name}:{version}")
         self._workspace = workspace
-        self._record: ModelVersionRecord = found[0]._record
+        self._record: ModelVersionRecord = (
+            _newest(workspace.records, _filter(name, tags, properties, run_id, model_framework))
+            if version is None
+            else _version(workspace.records, name, version)
+        )
 
     @classmethod
     def _of(cls, workspace: "Workspace", record: ModelVersionRecord) -> "Model":
@@ -132,8 +139,8 @@ class Model:
     def list(
         workspace: "Workspace",
         name: str | None = None,
-        tags: str | Mapping[str, str] | Iterable[str] | None = None,
-        properties: str | Mapping[str, str] | Iterable[str] | None = None,
+        tags: _Wanted = None,
+        properties: _Wanted = None,
         run_id: str | None = None,
         latest: bool = False,
         dataset_id: str | None = None,
@@ -141,25 +148,18 @@ class Model:
         page_count: int = 255,
         model_framework: str | None = None,
     ) -> "list[Model]":
-        """Return the versions that meet all that is given, the newest of each model first, or with `latest` only.
+        """Return the versions that meet all that is given, by name: of each model the newest first, or `latest` alone.
 
-        `expand` and `page_count` are taken for old scripts' sake. Raises NotSupported for a `dataset_id`.
+        `tags` and `properties` are a name that must be there, a dict of what they must be, or a list of both: names,
+        and pairs of a name and a value. Values are compared as texts. `expand` and `page_count` are taken for old
+        scripts' sake. Raises NotSupported for a `dataset_id`.
+
+        >>> [model.id for model in Model.list(ws, tags=["kind", ["alpha", 0.03]])]
+        []
         """
         refuse_given("Model.list", dataset_id=dataset_id)
-        wanted_tags, wanted_properties = _wanted(tags), _wanted(properties)
-        if model_framework is not None:
-            wanted_properties[FRAMEWORK] = model_framework
-        found: list[Model] = []
-        for record in _all_versions(workspace.records, name):
-            if latest and found and found[-1].name == record.name:
-                continue
-            if (
-                run_id in (None, record.run_id)
-                and _has(record.tags, wanted_tags)
-                and _has(record.properties, wanted_properties)
-            ):
-                found.append(Model._of(workspace, record))
-        return found
+        filter = _filter(name, tags, properties, run_id, model_framework, latest_only=latest)
+        return [Model._of(workspace, record) for record in find_versions(workspace.records, filter)]
 
     @property
     def workspace(self) -> "Workspace":
@@ -194,19 +194,18 @@ class Model:
     @property
     def properties(self) -> dict[str, str]:
         """Its properties, which stay as they are."""
-        return {
-            name: value for name, value in self._record.properties.items() if name not in (FRAMEWORK, FRAMEWORK_VERSION)
-        }
+        own = (FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY)
+        return {name: value for name, value in self._record.properties.items() if name not in own}
 
     @property
     def model_framework(self) -> str | None:
         """The framework that it is of, such as `ScikitLearn`."""
-        return self._record.properties.get(FRAMEWORK)
+        return self._record.properties.get(FRAMEWORK_PROPERTY)
 
     @property
     def model_framework_version(self) -> str | None:
         """The framework's version."""
-        return self._record.properties.get(FRAMEWORK_VERSION)
+        return self._record.properties.get(FRAMEWORK_VERSION_PROPERTY)
 
     @property
     def run_id(self) -> str | None:
@@ -221,10 +220,8 @@ class Model:
     @property
     def url(self) -> str:
         """Where its files are."""
-        location = self._record.storage_location
-        if not location.startswith(WORKSPACE_SCHEME):
-            return location
-        return self._workspace.file_uri(location.removeprefix(WORKSPACE_SCHEME))
+        location = self._workspace.records.models.location_of(self._record)
+        return self._record.storage_location if location is None else self._workspace.file_uri(location)
 
     def download(
         self, target_dir: str | PathLike[str] = ".", exist_ok: bool = False, exists_ok: bool | None = None
@@ -233,10 +230,10 @@ class Model:
 
         Raises AlreadyExists where it is there, unless `exist_ok`; InvalidValue where it lies outside the workspace.
         """
-        source = self._record.storage_location
-        if not source.startswith(WORKSPACE_SCHEME):
-            raise InvalidValue("model", self.id, f"is not in this workspace but at {source}")
-        container, path = split_location(source.removeprefix(WORKSPACE_SCHEME))
+        location = self._workspace.records.models.location_of(self._record)
+        if location is None:
+            raise InvalidValue("model", self.id, f"is not in this workspace but at {self._record.storage_location}")
+        container, path = split_location(location)
         files = self._workspace.records.files
         top = path.rpartition("/")[2]
         target = Path(target_dir, top)
@@ -258,6 +255,12 @@ class Model:
         """Delete tags; one that isn't there is passed over."""
         for name in [tags] if isinstance(tags, str) else tags:
             self._workspace.records.models.delete_version_tag(self.name, self.version, name)
+        self._refresh()
+
+    def add_properties(self, properties: Mapping[str, str]) -> None:
+        """Add properties, which stay as they are. Raises Changed for one that is there with another value."""
+        given = {name: str(value) for name, value in properties.items()}
+        self._workspace.records.models.add_version_properties(self.name, self.version, given)
         self._refresh()
 
     def delete(self) -> None:
@@ -324,12 +327,9 @@ def _register(
     framework_version: str | None,
     description: str | None,
 ) -> Model:
-    models = workspace.records.models
-    with suppress(AlreadyExists):  # it gets the next version then
-        models.create(name)
-    known = {FRAMEWORK: framework, FRAMEWORK_VERSION: framework_version}
+    known = {FRAMEWORK_PROPERTY: framework, FRAMEWORK_VERSION_PROPERTY: framework_version}
     kept = {key: str(value) for key, value in (properties or {}).items()}
-    record = models.create_version(
+    record = workspace.records.models.register(
         name,
         source,
         run_id=run_id,
@@ -340,34 +340,62 @@ def _register(
     return Model._of(workspace, record)
 
 
-_NEWEST_FIRST = ("name ASC", "version_number DESC")
-
-
-def _all_versions(records: CommonStore, name: str | None) -> Iterable[ModelVersionRecord]:
-    quote = next((mark for mark in "'\"" if name is not None and mark not in name), None)
-    filter = None if quote is None else f"name = {quote}{name}{quote}"  # in this grammar no quote can be escaped
+def find_versions(records: CommonStore, filter: ModelFilter) -> Iterator[ModelVersionRecord]:
+    """Yield the versions that a filter is of, by name and the newest first, page by page."""
     token = None
     while True:
-        page = records.models.search_versions(filter=filter, page_token=token, order_by=_NEWEST_FIRST)
-        yield from (record for record in page.items if name in (None, record.name))
+        page = records.models.find_versions(filter, max_results=_PAGE, page_token=token)
+        yield from page.items
         token = page.next_token
         if token is None:
             return
 
 
-def _wanted(given: str | Mapping[str, str] | Iterable[str] | None) -> dict[str, str | None]:
-    """Names with the values that they must have, or None for any; also of lists like `["name", ["name", "value"]]`."""
+def _newest(records: CommonStore, filter: ModelFilter) -> ModelVersionRecord:
+    found = records.models.find_versions(filter, max_results=1).items
+    if not found:
+        raise NotFound("model", str(filter.name))
+    return found[0]
+
+
+def _version(records: CommonStore, name: str, version: int) -> ModelVersionRecord:
+    try:
+        return records.models.get_version(name, version)
+    except NotFound as error:
+        raise NotFound("model", f"{name}:{version}") from error
+
+
+def _filter(
+    name: str | None,
+    tags: _Wanted,
+    properties: _Wanted,
+    run_id: str | None,
+    framework: str | None,
+    *,
+    latest_only: bool = False,
+) -> ModelFilter:
+    wanted = _wanted("properties", properties)
+    if framework is not None:
+        wanted[FRAMEWORK_PROPERTY] = framework
+    return ModelFilter(name, run_id, _wanted("tags", tags), wanted, latest_only)
+
+
+def _wanted(field: str, given: _Wanted) -> dict[str, str | None]:
+    """Names with the values that they must have, or None for any."""
     if given is None:
         return {}
-    if isinstance(given, str):
-        return {given: None}
     if isinstance(given, Mapping):
-        return dict(given)
-    return dict.fromkeys(given) if all(isinstance(item, str) for item in given) else dict(given)  # type: ignore[arg-type]
-
-
-def _has(values: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
-    return all(name in values and value in (None, values[name]) for name, value in wanted.items())
+        return {name: str(value) for name, value in given.items()}
+    wanted: dict[str, str | None] = {}
+    for item in [given] if isinstance(given, str) else given:
+        if isinstance(item, str):
+            wanted[item] = None
+            continue
+        pair = list(item)
+        if len(pair) != 2:
+            raise InvalidValue(field, pair, "must be names, and pairs of a name and a value")
+        wanted[str(pair[0])] = str(pair[1])
+    return wanted
 
 
 def _version_number(model_id: str, text: str) -> int:

@@ -1,22 +1,17 @@
 """Where a workspace is: in a folder of this machine, or behind a service. `Workspace` can't tell which."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 from urllib.parse import unquote
 
 from mlflow_amlstore.records.common_store import CommonStore
-from mlflow_amlstore.records.types import ExperimentRecord, ModelRecord, Page
 from mlflow_amlstore.workspace.artifact_uri import artifact_uri
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 from mlflow_amlstore.workspace.remote_workspace import RemoteWorkspace
 from mlflow_amlstore.workspace.run_history.remote_records import records_of
-
-T = TypeVar("T")
-
-_PAGE = 1000
 
 
 class Place(Protocol):
@@ -37,12 +32,6 @@ class Place(Protocol):
     @property
     def records(self) -> CommonStore:
         """The workspace's run records."""
-
-    def experiments(self) -> Iterable[ExperimentRecord]:
-        """The active experiments."""
-
-    def models(self) -> Iterable[ModelRecord]:
-        """The registered models."""
 
     @property
     def portal(self) -> str:
@@ -88,12 +77,6 @@ class Embedded:
     @property
     def records(self) -> CommonStore:
         return self.opened.records
-
-    def experiments(self) -> Iterator[ExperimentRecord]:
-        return _all_pages(self.opened.records.experiments.search)
-
-    def models(self) -> Iterator[ModelRecord]:
-        return _all_pages(self.opened.records.models.search)
 
     @property
     def portal(self) -> str:
@@ -141,12 +124,6 @@ class Served:
     def records(self) -> CommonStore:
         return records_of(self.remote.connection)
 
-    def experiments(self) -> Iterator[ExperimentRecord]:
-        return self.remote.experiments()
-
-    def models(self) -> Iterator[ModelRecord]:
-        return self.remote.models()
-
     @property
     def portal(self) -> str:
         return self.remote.connection.service_url
@@ -183,13 +160,3 @@ class OnAzure(Served):
 
 def _embedded_again(folder: Path, name: str) -> Embedded:
     return Embedded(open_folder(folder), name)
-
-
-def _all_pages(search: Callable[..., Page[T]]) -> Iterator[T]:
-    token = None
-    while True:
-        page = search(max_results=_PAGE, page_token=token)
-        yield from page.items
-        token = page.next_token
-        if token is None:
-            return

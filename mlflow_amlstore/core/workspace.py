@@ -206,19 +206,14 @@ class Workspace:
         """The active experiments by name."""
         from mlflow_amlstore.core.experiment import Experiment
 
-        return {record.name: Experiment._of(self, record) for record in self._place.experiments()}
+        return {experiment.name: experiment for experiment in Experiment.list(self)}
 
     @property
     def models(self) -> "dict[str, Model]":
         """The newest version of each registered model by its name; a name without versions is left out."""
         from mlflow_amlstore.core.model import Model
 
-        newest = {
-            record.name: max(record.latest_versions, key=lambda version: version.version)
-            for record in self._place.models()
-            if record.latest_versions
-        }
-        return {name: Model._of(self, version) for name, version in newest.items()}
+        return {model.name: model for model in Model.list(self, latest=True)}
 
     @property
     def webservices(self) -> dict[str, object]:

@@ -14,7 +14,7 @@ from mlflow_amlstore.records.types import (
     LoggedValues,
     MetricKind,
     MetricRecord,
-    ModelRecord,
+    ModelFilter,
     ModelVersionRecord,
     Page,
     RunError,
@@ -193,51 +193,22 @@ class CommonFiles(Protocol):
 
 
 class CommonModels(Protocol):
-    """Registered models and their versions. Prompts are models with MLflow's prompt tag."""
+    """Versions of registered models."""
 
-    def create(
-        self,
-        name: str,
-        *,
-        description: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        deployment_job_id: str | None = None,
-    ) -> ModelRecord:
-        """Register a name. Raises AlreadyExists."""
-        ...
-
-    def get(self, name: str) -> ModelRecord:
-        """Return a registered model."""
-        ...
-
-    def search(
-        self,
-        *,
-        filter: str | None = None,
-        order_by: Sequence[str] = (),
-        max_results: int = 100,
-        page_token: str | None = None,
-    ) -> Page[ModelRecord]:
-        """Return a page of models by name; prompts only where the filter asks for the prompt tag."""
-        ...
-
-    def create_version(
+    def register(
         self,
         name: str,
         source: str,
         *,
-        storage_location: str | None = None,
         run_id: str | None = None,
-        run_link: str | None = None,
         description: str | None = None,
-        user_id: str | None = None,
-        model_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> ModelVersionRecord:
-        """Add the next version of a model. `storage_location` is where the files really are, `source` by default.
+        """Add the next version of a model, which is made where there is none of the name.
 
-        Raises PathUnsafe for a source that names this machine's files rather than a stored object.
+        `source` is `workspace:/CONTAINER/PATH`. Raises PathUnsafe for one that names this machine's files, and
+        AlreadyExists where a prompt has the name.
         """
         ...
 
@@ -245,15 +216,14 @@ class CommonModels(Protocol):
         """Return a version."""
         ...
 
-    def search_versions(
-        self,
-        *,
-        filter: str | None = None,
-        order_by: Sequence[str] = (),
-        max_results: int = 10_000,
-        page_token: str | None = None,
+    def find_versions(
+        self, filter: ModelFilter, *, max_results: int | None = None, page_token: str | None = None
     ) -> Page[ModelVersionRecord]:
-        """Return a page of versions by model name, the newest first."""
+        """Return a page of versions by model name, the newest first; all of them when `max_results` is None."""
+        ...
+
+    def location_of(self, version: ModelVersionRecord) -> str | None:
+        """Return `CONTAINER/PATH` of a version's file or folder; None where it isn't in this workspace."""
         ...
 
     def set_version_tag(self, name: str, version: int, tag: str, value: str) -> None:
@@ -262,6 +232,10 @@ class CommonModels(Protocol):
 
     def delete_version_tag(self, name: str, version: int, tag: str) -> None:
         """Delete a version's tag; nothing happens where there is none."""
+        ...
+
+    def add_version_properties(self, name: str, version: int, properties: Mapping[str, str]) -> None:
+        """Add write-once properties. Raises Changed."""
         ...
 
     def delete_version(self, name: str, version: int) -> None:

@@ -279,6 +279,63 @@ class LoggedModels(Protocol):
 class Models(CommonModels, Protocol):
     """Registered models and their versions. Prompts are models with MLflow's prompt tag."""
 
+    def create(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deployment_job_id: str | None = None,
+    ) -> ModelRecord:
+        """Register a name. Raises AlreadyExists."""
+        ...
+
+    def get(self, name: str) -> ModelRecord:
+        """Return a registered model."""
+        ...
+
+    def search(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[ModelRecord]:
+        """Return a page of models by name; prompts only where the filter asks for the prompt tag."""
+        ...
+
+    def create_version(
+        self,
+        name: str,
+        source: str,
+        *,
+        storage_location: str | None = None,
+        run_id: str | None = None,
+        run_link: str | None = None,
+        description: str | None = None,
+        user_id: str | None = None,
+        model_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> ModelVersionRecord:
+        """Add the next version of a model. `storage_location` is where the files really are, `source` by default.
+
+        Raises PathUnsafe for a source that names this machine's files rather than a stored object.
+        """
+        ...
+
+    def search_versions(
+        self,
+        *,
+        filter: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 10_000,
+        page_token: str | None = None,
+    ) -> Page[ModelVersionRecord]:
+        """Return a page of versions by model name, the newest first."""
+        ...
+
     def update(self, name: str, *, description: str | None, deployment_job_id: str | None = None) -> ModelRecord:
         """Set the description, and the deployment job where one is given."""
         ...

@@ -20,6 +20,8 @@ RUN_TYPE_PROPERTY = "azureml.runsource"
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag of a run or experiment that MLflow's UI shows as its description."""
 _MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")
+FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY = "azureml.modelFramework", "azureml.modelFrameworkVersion"
+"""The properties of a model's version that name the framework that it is of, and its version."""
 
 
 class View(str, Enum):
@@ -369,6 +371,21 @@ class ModelVersionRecord:
     tags: dict[str, str]
     aliases: list[str]
     properties: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFilter:
+    """Which versions of models a listing is of: those that meet all that is given.
+
+    A tag or property is given with its value, or with None for any value. `latest_only`: of those the newest of each
+    model.
+    """
+
+    name: str | None = None
+    run_id: str | None = None
+    tags: Mapping[str, str | None] = field(default_factory=dict)
+    properties: Mapping[str, str | None] = field(default_factory=dict)
+    latest_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

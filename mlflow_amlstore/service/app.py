@@ -53,7 +53,11 @@ from mlflow_amlstore.workspace.azure.limits import LIMITS_HEADER, NO_LIMITS
 _READING_THREADS = 8
 _FORGET_EVERY_S = 3600.0
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
-_REPEATED = (Area.MLFLOW, Area.METRIC)  # where a write may be sent again; others answer with what mustn't be kept
+_REPEATED = (
+    Area.MLFLOW,
+    Area.METRIC,
+    Area.MODEL_MANAGEMENT,
+)  # where a write may be sent again; others answer with what mustn't be kept
 _NAN_IN_JSON = (Area.METRIC, Area.HISTORY)  # Azure ML's SDK sends bare NaN and Infinity there
 _BODY_FROM_QUERY = ("GET", "HEAD")
 # Where two of these differ, whoever stands between (a proxy) may go by the other one.

@@ -1,6 +1,8 @@
-"""An error as each area's clients read it: MLflow's two fields, Azure ML's ErrorResponse, or storage's XML."""
+"""An error as each area's clients read it: MLflow's two fields, Azure ML's ErrorResponse, model management's own form,
+or storage's XML."""
 
 from datetime import datetime, timezone
+from http import HTTPStatus
 
 import msgspec
 from starlette.responses import Response
@@ -9,7 +11,7 @@ from mlflow_amlstore.errors import AmlStoreError, NotAllowed, NotFound, RequestT
 from mlflow_amlstore.service.files.blobs import blob_error
 from mlflow_amlstore.service.routing import Area
 
-ERROR_CODE_HEADER = "x-amlstore-error-code"  # MLflow's code, for which the other two forms have no field
+ERROR_CODE_HEADER = "x-amlstore-error-code"  # MLflow's code, for which the other forms have no field
 _AZURE_AREAS = (Area.HISTORY, Area.ARTIFACT, Area.METRIC, Area.CONTENT)
 _ARM_CODES: tuple[tuple[type[AmlStoreError], str], ...] = (
     (TokenRefused, "AuthenticationFailed"),
@@ -47,6 +49,16 @@ class AzureError(msgspec.Struct, frozen=True):
     time: str
 
 
+class ModelError(msgspec.Struct, frozen=True, rename="camel"):
+    """An error as Azure ML's model management tells it."""
+
+    code: str
+    status_code: int
+    message: str
+    details: list[AzureErrorDetail]
+    correlation: dict[str, str]
+
+
 class ArmError(msgspec.Struct, frozen=True):
     """An error as clients of the Azure Resource Manager read it."""
 
@@ -66,11 +78,16 @@ def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
         headers["Retry-After"] = "1"
     if isinstance(error, RequestTimedOut):
         headers["Connection"] = "close"
-    body: MlflowError | AzureError | ArmError = MlflowError(error.mlflow_code, str(error))
+    body: MlflowError | AzureError | ModelError | ArmError = MlflowError(error.mlflow_code, str(error))
     if area in _AZURE_AREAS:
         detail = AzureErrorDetail("ServiceError" if error.http_status >= 500 else "UserError", str(error))
         headers[ERROR_CODE_HEADER] = error.mlflow_code
         body = AzureError(detail, {"request": request_id}, datetime.now(timezone.utc).isoformat())
+    elif area is Area.MODEL_MANAGEMENT:
+        code, message = HTTPStatus(error.http_status).phrase.replace(" ", ""), str(error)
+        detail = AzureErrorDetail(error.mlflow_code, message)
+        headers[ERROR_CODE_HEADER] = error.mlflow_code
+        body = ModelError(code, error.http_status, message, [detail], {"RequestId": request_id})
     elif area is Area.ARM:
         body = ArmError(AzureErrorDetail(_arm_code(error), str(error)))
         headers[ERROR_CODE_HEADER] = error.mlflow_code

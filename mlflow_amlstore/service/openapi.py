@@ -8,7 +8,7 @@ import msgspec
 
 import mlflow_amlstore
 from mlflow_amlstore.service.addresses import BLOB_PREFIX
-from mlflow_amlstore.service.error_answers import ArmError, AzureError, MlflowError
+from mlflow_amlstore.service.error_answers import ArmError, AzureError, MlflowError, ModelError
 from mlflow_amlstore.service.routing import Access, Area, Call, Role, Route, Routes
 
 ROUTES = Routes(Area.ROOT)
@@ -22,6 +22,7 @@ _PREFIXES = {
     Area.ARTIFACT: [f"/artifact/v2.0{_WORKSPACE}"],
     Area.METRIC: [f"/metric/v2.0{_WORKSPACE}"],
     Area.CONTENT: [f"/content/v1.0{_WORKSPACE}", f"/content/v2.0{_WORKSPACE}"],
+    Area.MODEL_MANAGEMENT: [f"/modelmanagement/v1.0{_WORKSPACE}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
 }
@@ -33,6 +34,7 @@ _ERRORS: dict[Area, type[msgspec.Struct]] = {
     Area.ARTIFACT: AzureError,
     Area.METRIC: AzureError,
     Area.CONTENT: AzureError,
+    Area.MODEL_MANAGEMENT: ModelError,
     Area.ARM: ArmError,
 }
 
@@ -94,8 +96,11 @@ def _operation(route: Route, prefix: str, template: str, schema_of: dict[Any, An
 def _request_body(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     if route.body not in schema_of:  # a list of texts
         return {"required": True, "content": {"application/json": {"schema": msgspec.json.schema(route.body)}}}
+    is_list = get_origin(route.body) is list
     # A DELETE may have its fields in the query instead.
-    is_needed = route.method != "DELETE" and any(field.required for field in msgspec.structs.fields(route.body))
+    is_needed = is_list or (
+        route.method != "DELETE" and any(field.required for field in msgspec.structs.fields(route.body))
+    )
     return {"required": is_needed, "content": {"application/json": {"schema": schema_of[route.body]}}}
 
 

@@ -12,8 +12,8 @@ from mlflow_amlstore.service.routing import Area, Route
 
 # What Azure ML's data plane puts before the path of an area (azureml-wire.md, sections 1 to 4).
 _PREFIX = re.compile(
-    r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0|metric/v2\.0|content/v[12]\.0)(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+"
-    r"/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)(?P<rest>/.*)?",
+    r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0|metric/v2\.0|content/v[12]\.0|modelmanagement/v1\.0)"
+    r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)(?P<rest>/.*)?",
     re.DOTALL,
 )
 _AREAS = {
@@ -24,6 +24,7 @@ _AREAS = {
     "metric/v2.0": Area.METRIC,
     "content/v1.0": Area.CONTENT,
     "content/v2.0": Area.CONTENT,
+    "modelmanagement/v1.0": Area.MODEL_MANAGEMENT,
 }
 
 

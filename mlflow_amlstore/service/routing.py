@@ -36,6 +36,7 @@ class Area(Enum):
     BLOB = "blob"
     METRIC = "metric"
     CONTENT = "content"
+    MODEL_MANAGEMENT = "modelmanagement"
     ARM = "arm"
 
 

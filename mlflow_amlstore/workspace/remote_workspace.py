@@ -1,12 +1,9 @@
-"""A workspace that a service has: its facts, its connection, and what a list of experiments and models needs."""
+"""A workspace that a service has: its facts and its connection."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow_amlstore.errors import ServiceUnreachable
-from mlflow_amlstore.records.types import ExperimentRecord, ModelRecord, ModelVersionRecord
 from mlflow_amlstore.workspace.connection import Connection, connection_of
 from mlflow_amlstore.workspace.patience import Patience
 from mlflow_amlstore.workspace.service_call import BearerRefused, ServiceCall
@@ -14,8 +11,6 @@ from mlflow_amlstore.workspace.service_url import service_url_of
 from mlflow_amlstore.workspace.tokens.credentials import Credential
 from mlflow_amlstore.workspace.tracking_uri import REMOTE, REMOTE_PLAIN
 
-_PAGE = 1000
-_API = "/api/2.0/mlflow"
 _PATIENCE_S = 30.0  # nothing is lost yet, and it may be a slip of the pen
 
 
@@ -29,49 +24,6 @@ class RemoteWorkspace:
     subscription_id: str
     resource_group: str
     location: str
-
-    def experiments(self) -> Iterator[ExperimentRecord]:
-        """The active experiments. Raises what `Connection.request` does."""
-        for message in self._all_pages("POST", "experiments/search", "experiments"):
-            yield ExperimentRecord(
-                experiment_id=message["experiment_id"],
-                name=message["name"],
-                created_ms=message["creation_time"],
-                updated_ms=message["last_update_time"],
-                deleted_ms=None,
-                artifact_location=self._elsewhere(message.get("artifact_location", "")),
-                tags=_by_key(message.get("tags")),
-            )
-
-    def models(self) -> Iterator[ModelRecord]:
-        """The registered models. Raises what `Connection.request` does."""
-        for message in self._all_pages("GET", "registered-models/search", "registered_models"):
-            yield ModelRecord(
-                name=message["name"],
-                created_ms=message["creation_timestamp"],
-                updated_ms=message["last_updated_timestamp"],
-                description=message.get("description"),
-                deployment_job_id=message.get("deployment_job_id"),
-                tags=_by_key(message.get("tags")),
-                aliases={item["alias"]: int(item["version"]) for item in message.get("aliases") or ()},
-                latest_versions=[_version(item) for item in message.get("latest_versions") or ()],
-            )
-
-    def _all_pages(self, method: str, route: str, field: str) -> Iterator[dict[str, Any]]:
-        path, token = f"{self.connection.mlflow_path}{_API}/{route}", None
-        while True:
-            given = {"max_results": _PAGE, "page_token": token}
-            if method == "GET":
-                answer = self.connection.request(method, path, params=given)
-            else:
-                answer = self.connection.request(method, path, json=given)
-            yield from answer.get(field) or ()
-            token = answer.get("next_page_token")
-            if not token:
-                return
-
-    def _elsewhere(self, location: str) -> str | None:
-        return None if location.startswith(f"{self.connection.root}/") else location or None
 
 
 def open_service(service_url: str, credential: Credential | None = None) -> RemoteWorkspace:
@@ -112,28 +64,3 @@ def _root_at(service_url: str, told: str) -> str:
     """The workspace's root at the address that was asked: whatever host the answer names, no token goes there."""
     scheme, _, host = service_url.partition("://")
     return f"{REMOTE if scheme == 'https' else REMOTE_PLAIN}://{host}{urlsplit(told).path}"
-
-
-def _by_key(items: list[dict[str, str]] | None) -> dict[str, str]:
-    return {item["key"]: item.get("value", "") for item in items or ()}
-
-
-def _version(message: dict[str, Any]) -> ModelVersionRecord:
-    return ModelVersionRecord(
-        name=message["name"],
-        version=int(message["version"]),
-        created_ms=message["creation_timestamp"],
-        updated_ms=message["last_updated_timestamp"],
-        description=message.get("description"),
-        user_id=message.get("user_id"),
-        stage=message["current_stage"],
-        source=message["source"],
-        storage_location=message["source"],
-        run_id=message.get("run_id"),
-        run_link=message.get("run_link"),
-        status=message["status"],
-        status_message=message.get("status_message"),
-        model_id=message.get("model_id"),
-        tags=_by_key(message.get("tags")),
-        aliases=list(message.get("aliases") or ()),
-    )

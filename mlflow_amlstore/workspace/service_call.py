@@ -162,16 +162,18 @@ def _encoded(body: Any) -> bytes:
 
 
 def _code_and_message(answer: Answer) -> tuple[str, str]:
-    """MLflow's code, where it is given, and the sentence; empty where the answer is none of the three forms:
-    MLflow's `{error_code, message}`, Azure's `{error: {code, message}}`, and the one of Azure ML's MLflow endpoints,
-    `{Error: {Code, Message}, error_code}`."""
+    """MLflow's code, where it is given, and the sentence; empty where the answer is none of the four forms:
+    MLflow's `{error_code, message}`, Azure's `{error: {code, message}}`, the one of Azure ML's MLflow endpoints,
+    `{Error: {Code, Message}, error_code}`, and model management's
+    `{code, statusCode, message}`."""
     try:
         body = json.loads(answer.body)
         if isinstance(body.get("error"), dict):
             return "", redact(str(body["error"]["message"]))
         if isinstance(body.get("Error"), dict):
             return str(body.get("error_code", "")), redact(str(body["Error"]["Message"]))
-        return str(body["error_code"]), redact(str(body["message"]))
+        code = "" if "statusCode" in body else str(body["error_code"])
+        return code, redact(str(body["message"]))
     except (ValueError, KeyError, AttributeError):
         return "", ""
 

@@ -7,9 +7,12 @@ import pytest
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Model, Run, Workspace
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, NotSupported, ServiceError
+
+EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 
 
+@EACH_KIND
 def test_a_file_of_a_run_is_registered_with_all_that_is_said_of_it(ws: Workspace, run: Run) -> None:
     run.upload_file("outputs/model.pkl", io.BytesIO(b"model"))
     model = run.register_model(
@@ -25,7 +28,7 @@ def test_a_file_of_a_run_is_registered_with_all_that_is_said_of_it(ws: Workspace
     again = Model(ws, "diabetes")
     assert (again.tags, again.properties, again.description) == ({"alpha": "0.03"}, {"mse": "0.1"}, "ridge")
     assert (again.model_framework, again.model_framework_version) == ("ScikitLearn", "1.9")
-    assert again.url.endswith(f"/{run.experiment.id}/{run.id}/artifacts/outputs/model.pkl")
+    assert again.url == ws.file_uri(f"{run.experiment.id}/{run.id}/artifacts/outputs/model.pkl")
     assert again.serialize()["id"] == "diabetes:1"
 
     assert Path(again.download("down")).read_bytes() == b"model"
@@ -37,6 +40,7 @@ def test_a_file_of_a_run_is_registered_with_all_that_is_said_of_it(ws: Workspace
     assert (seen.run_id, seen.tags, seen.description) == (run.id, {"alpha": "0.03"}, "ridge")
 
 
+@EACH_KIND
 def test_a_folder_of_a_run_keeps_its_files_names(run: Run) -> None:
     for name in ("model/MLmodel", "model/data/weights"):
         run.upload_file(name, io.BytesIO(name.encode()))
@@ -45,11 +49,13 @@ def test_a_folder_of_a_run_keeps_its_files_names(run: Run) -> None:
     assert Path("down/model/data/weights").read_text() == "model/data/weights"
 
 
+@EACH_KIND
 def test_the_model_s_name_is_its_path_where_none_is_given(run: Run) -> None:
     run.upload_file("model.pkl", io.BytesIO(b"model"))
     assert run.register_model("model.pkl").url.endswith("/artifacts/model.pkl")
 
 
+@EACH_KIND
 def test_a_path_that_the_run_doesnt_have_is_refused(ws: Workspace, run: Run) -> None:
     with pytest.raises(NotFound, match=f"File 'model.pkl' not found. Run {run.id} has no such file or folder"):
         run.register_model("m", "model.pkl")
@@ -57,6 +63,7 @@ def test_a_path_that_the_run_doesnt_have_is_refused(ws: Workspace, run: Run) -> 
         Model(ws, "m")
 
 
+@EACH_KIND
 def test_local_files_are_registered_without_a_run(ws: Workspace) -> None:
     Path("local/sub").mkdir(parents=True)
     Path("local/sub/a.txt").write_text("a")
@@ -71,6 +78,7 @@ def test_local_files_are_registered_without_a_run(ws: Workspace) -> None:
         Model.register(ws, "never", "m")
 
 
+@EACH_KIND
 def test_versions_are_found_by_what_is_said_of_them(ws: Workspace) -> None:
     Path("one.txt").write_text("one")
     for number in range(3):
@@ -84,6 +92,9 @@ def test_versions_are_found_by_what_is_said_of_them(ws: Workspace) -> None:
     assert found(latest=True) == ["a:3", "it's:1"]
     assert found(name="it's") == found(model_framework="Onnx") == ["it's:1"]
     assert found(tags={"n": "1"}) == found(tags=[["n", "1"]]) == found(properties={"p": "1"}) == ["a:2"]
+    assert found(tags={"n": 1}) == found(tags=["n", ["n", 1]]) == found(tags=[("n", 1)]) == ["a:2"]
+    assert found(tags={"n": 1}, latest=True) == ["a:2"]
+    assert found(tags=["n", ["n", 1], "never"]) == []
     assert found(tags="n") == found(tags=["n"]) == ["a:3", "a:2", "a:1"]
     assert Model(ws, "a").version == 3
     assert Model(ws, "a", version=2).id == Model(ws, id="a:2").id == "a:2"
@@ -95,6 +106,7 @@ def test_versions_are_found_by_what_is_said_of_them(ws: Workspace) -> None:
         Model(ws, "a", version=9)
 
 
+@EACH_KIND
 def test_tags_can_be_changed_and_a_version_deleted(ws: Workspace) -> None:
     Path("one.txt").write_text("one")
     model = Model.register(ws, "one.txt", "a", tags={"x": "1"})
@@ -115,3 +127,62 @@ def test_what_a_model_keeps_nothing_of_is_refused_by_its_name(ws: Workspace) -> 
     with pytest.raises(NotSupported, match=r"Model.list with dataset_id is not supported"):
         Model.list(ws, dataset_id="d")
     assert Model.list(ws) == []
+
+
+@EACH_KIND
+def test_what_is_looked_for_may_be_any_text(ws: Workspace) -> None:
+    Path("one.txt").write_text("one")
+    tags = {"e/f: g.h": "3", "list": "x,y=z", "equal": "a=b", "empty": "", "text": 'ü & "more"'}
+    properties = {"a,b": "1", "c=d": "2", "e/f~g": "3"}
+    for kept, written_once in (({}, {}), (tags, properties), ({"list": "x"}, {"a": "1"})):
+        Model.register(ws, "one.txt", "m", tags=kept, properties=written_once)
+    for what, values in (("tags", tags), ("properties", properties)):
+        for name, value in values.items():
+            wanted = {what: {name: value}}
+            assert [model.id for model in Model.list(ws, **wanted)] == ["m:2"]  # type: ignore[arg-type]
+            assert [model.id for model in Model.list(ws, latest=True, **wanted)] == ["m:2"]  # type: ignore[arg-type]
+    first = Model(ws, "m", version=1)
+    first.add_tags(tags)
+    assert first.tags == Model(ws, "m", version=1).tags == tags
+    first.remove_tags(["e/f: g.h", "text", "never"])
+    assert first.tags == {"list": "x,y=z", "equal": "a=b", "empty": ""}
+    with pytest.raises(InvalidValue, match="pairs of a name and a value"):
+        Model.list(ws, tags=[["a", "b", "c"]])
+
+
+@EACH_KIND
+def test_properties_are_written_once_and_added_to(ws: Workspace) -> None:
+    Path("one.txt").write_text("one")
+    model = Model.register(ws, "one.txt", "m", properties={"p": 1}, model_framework=Model.Framework.ONNX)
+    model.add_properties({"q": 2, "p": 1})
+    assert model.properties == Model(ws, "m").properties == {"p": "1", "q": "2"}
+    with pytest.raises(Changed, match="for model version='m:1'"):
+        model.add_properties({"r": "3", "p": "9"})
+    assert (Model(ws, "m").properties, Model(ws, "m").model_framework) == ({"p": "1", "q": "2"}, "Onnx")
+
+
+@EACH_KIND
+def test_models_that_mlflow_registered_are_there_and_its_prompts_are_not(ws: Workspace, run: Run) -> None:
+    client = MlflowClient(ws.get_mlflow_tracking_uri())
+    run.upload_file("model/MLmodel", io.BytesIO(b"flavors: {}"))
+    client.create_registered_model("by mlflow")
+    source = f"{client.get_run(run.id).info.artifact_uri}/model"
+    client.create_model_version("by mlflow", source, run.id, tags={"t": "1"}, description="d")
+    client.register_prompt("prompt", "Say {{ what }}")
+
+    (found,) = Model.list(ws)
+
+    assert (found.id, found.run_id, found.tags, found.description) == ("by mlflow:1", run.id, {"t": "1"}, "d")
+    assert Path(found.download("down")) == Path("down/model")
+    assert Path("down/model/MLmodel").read_bytes() == b"flavors: {}"
+    with pytest.raises((AlreadyExists, ServiceError), match="prompt"):
+        run.register_model("prompt", "model")
+
+
+@EACH_KIND
+def test_a_long_list_comes_page_by_page(ws: Workspace, run: Run) -> None:
+    run.upload_file("model", io.BytesIO(b"model"))
+    for _ in range(257):
+        run.register_model("m", "model")
+    assert [model.version for model in Model.list(ws, "m")] == list(range(257, 0, -1))
+    assert [model.version for model in Model.list(ws, run_id=run.id, latest=True)] == [257]

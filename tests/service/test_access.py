@@ -25,6 +25,7 @@ PREFIX = {
     Area.ARTIFACT: ["/artifact/v2.0{workspace}"],
     Area.METRIC: ["/metric/v2.0{workspace}"],
     Area.CONTENT: ["/content/v1.0{workspace}", "/content/v2.0{workspace}"],
+    Area.MODEL_MANAGEMENT: ["/modelmanagement/v1.0{workspace}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
 }

@@ -134,7 +134,7 @@ def _conditions(
     conditions = []
     if not asks_for_prompts:
         comparisons = [comparison for comparison in comparisons if not _is_on_prompt_tag(comparison)]
-        conditions.append(~_is_prompt(tags))
+        conditions.append(~is_prompt(tags))
     for comparison in comparisons:
         if comparison.entity is Entity.ATTRIBUTE:
             conditions.append(compare(columns[comparison.name], comparison.comparator, comparison.value))
@@ -143,7 +143,7 @@ def _conditions(
     return conditions
 
 
-def _is_prompt(tags: Table) -> ColumnElement[bool]:
+def is_prompt(tags: Table) -> ColumnElement[bool]:
     """Whether the model, or any version of the version's model, is tagged as a prompt."""
     tag = tags.alias("prompt_tag").c
     owner = _MODEL.registered_pk if tags is tables.registered_model_tags else _VERSION.registered_pk

@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.locations import check_source
+from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, check_source
 from mlflow_amlstore.records.search.models import PROMPT_TAG, page_of_models, page_of_versions
+from mlflow_amlstore.records.sql.model_lists import page_of_version_list
 from mlflow_amlstore.records.sql.model_records import active_versions, model_records, version_records
 from mlflow_amlstore.records.tables import (
     model_version_properties,
@@ -19,7 +20,7 @@ from mlflow_amlstore.records.tables import (
     registered_model_tags,
     registered_models,
 )
-from mlflow_amlstore.records.types import ModelRecord, ModelVersionRecord, Page
+from mlflow_amlstore.records.types import ModelFilter, ModelRecord, ModelVersionRecord, Page
 from mlflow_amlstore.records.validation import (
     check_alias,
     check_integer,
@@ -207,6 +208,26 @@ class SqlModels:
             _change_model(connection, key, updated_ms=now)
             return _version_record(connection, name, version)
 
+    def register(
+        self,
+        name: str,
+        source: str,
+        *,
+        run_id: str | None = None,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> ModelVersionRecord:
+        with self._database.write() as connection:
+            row = _find_model(connection, check_model_name(name))
+            if row is None:
+                self.create(name)
+            elif PROMPT_TAG in model_records(connection, [row])[0].tags:
+                raise AlreadyExists("prompt", name, "A prompt and a model can't have the same name; choose another")
+            return self.create_version(
+                name, source, run_id=run_id, description=description, tags=tags, properties=properties
+            )
+
     def get_version(self, name: str, version: int) -> ModelVersionRecord:
         with self._database.read() as connection:
             return _version_record(connection, name, version)
@@ -242,6 +263,17 @@ class SqlModels:
                 connection, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
             )
             return Page(version_records(connection, rows), token)
+
+    def find_versions(
+        self, filter: ModelFilter, *, max_results: int | None = None, page_token: str | None = None
+    ) -> Page[ModelVersionRecord]:
+        with self._database.read() as connection:
+            rows, token = page_of_version_list(connection, filter, max_results=max_results, page_token=page_token)
+            return Page(version_records(connection, rows), token)
+
+    def location_of(self, version: ModelVersionRecord) -> str | None:
+        location = version.storage_location
+        return location.removeprefix(WORKSPACE_SCHEME) if location.startswith(WORKSPACE_SCHEME) else None
 
     def update_version(self, name: str, version: int, *, description: str | None) -> ModelVersionRecord:
         with self._database.write() as connection:
@@ -291,6 +323,19 @@ class SqlModels:
             row = _version_row(connection, name, version)
             named = model_version_tags.c.name == tag
             connection.execute(delete(model_version_tags).where(_of_version(model_version_tags, row), named))
+
+    def add_version_properties(self, name: str, version: int, properties: Mapping[str, str]) -> None:
+        check_text_values("property", properties)
+        with self._database.write() as connection:
+            row = _version_row(connection, name, version)
+            known = version_records(connection, [row])[0].properties
+            for key, value in properties.items():
+                if known.get(key, value) != value:
+                    raise Changed("property", f"{name}:{version}", key, known[key], value, owner="model version")
+            of_version = {"registered_pk": row.registered_pk, "version": row.version}
+            new = [{**of_version, "name": key, "value": properties[key]} for key in properties.keys() - known.keys()]
+            if new:
+                connection.execute(insert(model_version_properties), new)
 
     def delete_version(self, name: str, version: int) -> None:
         now = self._database.now_ms()

@@ -1,12 +1,11 @@
 """The records of a workspace behind a service: implements `records.common_store.CommonStore`."""
 
-from mlflow_amlstore.errors import NotSupported
-from mlflow_amlstore.records.common_store import CommonModels
 from mlflow_amlstore.workspace.connection import Connection
 from mlflow_amlstore.workspace.one_each import OneEach
 from mlflow_amlstore.workspace.run_history.experiments import RemoteExperiments
 from mlflow_amlstore.workspace.run_history.files import RemoteContainers
 from mlflow_amlstore.workspace.run_history.metrics import RemoteMetrics
+from mlflow_amlstore.workspace.run_history.models import RemoteModels
 from mlflow_amlstore.workspace.run_history.routes import RunHistory
 from mlflow_amlstore.workspace.run_history.runs import RemoteRuns
 from mlflow_amlstore.workspace.run_history.snapshots import RemoteSnapshots
@@ -22,12 +21,8 @@ class RemoteRecords:
         self.runs = RemoteRuns(history)
         self.metrics = RemoteMetrics(history)
         self.files = RemoteContainers(connection)
+        self.models = RemoteModels(history)
         self.snapshots = RemoteSnapshots(history)
-
-    @property
-    def models(self) -> CommonModels:
-        """Not yet: raises NotSupported."""
-        raise NotSupported("Registering models with Run over a service", "mlflow.register_model does that")
 
     def close(self) -> None:
         """End the background renewal of the connection's token, until it is used again."""

@@ -28,6 +28,10 @@ class RunHistory:
         """Call a route of the snapshots."""
         return self.connection.request(method, self._at("content/v2.0", path), json=given)
 
+    def call_models(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
+        """Call a route of the model management."""
+        return self.connection.request(method, self._at("modelmanagement/v1.0", path), json=given, params=params)
+
     def call_metrics(self, run_id: str, what: str, given: Any, request_id: str | None = None) -> Any:
         """Call a route of a run's metrics, with bare NaN and Infinity where they are, as the SDK does."""
         body = json.dumps(given, separators=(",", ":")).encode()
@@ -50,6 +54,17 @@ class RunHistory:
         """An experiment by its id. Raises NotFound."""
         with named("experiment", experiment_id):
             return self.known(self.call("GET", f"experimentids/{segment(experiment_id)}"))
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """A run by its id. Raises NotFound."""
+        with named("run", run_id):
+            return dict(self.call("GET", f"runs/{segment(run_id)}"))
+
+    def get_logged_model(self, model_id: str) -> dict[str, Any]:
+        """What MLflow's API tells of a logged model. Raises NotFound."""
+        with named("logged model", model_id):
+            path = f"{self.connection.mlflow_path}/api/2.0/mlflow/logged-models/{segment(model_id)}"
+            return dict(self.connection.request("GET", path)["model"]["info"])
 
     def known(self, experiment: Any) -> dict[str, Any]:
         """Remember an experiment's name."""
