@@ -69,6 +69,10 @@ class Runs(CommonRuns, Protocol):
         """
         ...
 
+    def roots_of(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Return the topmost run above each run, which is itself where it has no parent or the parent isn't there."""
+        ...
+
     def delete(self, run_id: str) -> None:
         """Delete a run; `restore` undoes it."""
         ...

@@ -1,9 +1,23 @@
 """Listing runs as the `Run` vocabulary does: by experiment or parent, type, tags, properties and status."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, exists, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    column,
+    exists,
+    func,
+    literal,
+    select,
+)
 
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
@@ -49,7 +63,23 @@ def _among(statement: Select[Any], filter: RunFilter) -> Select[Any]:
     child = tables.runs.alias("child")
     # UNION, not UNION ALL: a run that is its own grandparent, which a tag can say, ends there.
     below = below.union(select(child.c.run_id).where(child.c.parent_run_id == below.c.run_id))
-    return statement.where(_RUN.run_id.in_(select(below.c.run_id)))
+    is_below, is_itself = _RUN.run_id.in_(select(below.c.run_id)), _RUN.run_id == filter.of
+    return statement.where(is_below | is_itself if filter.with_itself else is_below & ~is_itself)
+
+
+def roots(connection: Connection, run_ids: Sequence[str]) -> dict[str, str]:
+    """Return the topmost run above each run, or itself where it has no parent or is its own grandparent."""
+    keys = {"keys": json.dumps(list(run_ids))}
+    wanted = select(func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value)
+    path = select(_RUN.run_id.label("start"), _RUN.run_id, _RUN.parent_run_id).where(_RUN.run_id.in_(wanted))
+    climbed = path.cte("climbed", recursive=True)
+    parent = tables.runs.alias("parent").c
+    above = select(climbed.c.start, parent.run_id, parent.parent_run_id).where(parent.run_id == climbed.c.parent_run_id)
+    climbed = climbed.union(above)  # not UNION ALL, so that a circle ends
+    known = tables.runs.alias("known").c
+    is_top = ~exists(literal(1)).where(known.run_id == climbed.c.parent_run_id)
+    found = dict(connection.execute(select(climbed.c.start, climbed.c.run_id).where(is_top), keys).tuples().all())
+    return {run_id: found.get(run_id, run_id) for run_id in run_ids}
 
 
 def _have(table: Table, wanted: Mapping[str, str | None]) -> list[ColumnElement[bool]]:

@@ -15,7 +15,7 @@ from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.runs import page_of_runs
 from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
-from mlflow_amlstore.records.sql.run_lists import page_of_list
+from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
 from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
 from mlflow_amlstore.records.tables import experiments, run_properties, run_tags, runs
 from mlflow_amlstore.records.types import (
@@ -176,6 +176,10 @@ class SqlRuns:
                 connection, filter, experiment_key=key, max_results=max_results, page_token=page_token
             )
             return Page(run_records(connection, rows), token)
+
+    def roots_of(self, run_ids: Sequence[str]) -> dict[str, str]:
+        with self._database.read() as connection:
+            return roots(connection, run_ids)
 
     def update(
         self,

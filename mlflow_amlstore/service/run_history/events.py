@@ -7,8 +7,8 @@ import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.types import RunError, RunStatus
-from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.run_history.experiments import run_of
 from mlflow_amlstore.service.run_history.run_dto import time_of
 
 ROUTES = Routes(Area.HISTORY)
@@ -48,13 +48,16 @@ class BatchOfEventsResult(msgspec.Struct, frozen=True):
 
 
 @ROUTES.post("/experiments/{experiment}/runs/{run}/events", Role.CONTRIBUTOR)
-@ROUTES.post("/experimentids/{experiment}/runs/{run}/events", Role.CONTRIBUTOR)
+@ROUTES.post("/experimentids/{experiment_id}/runs/{run}/events", Role.CONTRIBUTOR)
+@ROUTES.post("/runs/{run}/events", Role.CONTRIBUTOR)
 def post(call: Call, body: Event) -> None:
     """Take note of what happened to a run."""
     _take(call, call.path["run"], body)
 
 
 @ROUTES.post("/experiments/{experiment}/batch/events", Role.CONTRIBUTOR)
+@ROUTES.post("/experimentids/{experiment_id}/batch/events", Role.CONTRIBUTOR)
+@ROUTES.post("/batch/events", Role.CONTRIBUTOR)
 def post_many(call: Call, body: BatchOfEvents) -> BatchOfEventsResult:
     """Take note of what happened to several runs: all of it, or none."""
     for event in body.events:
@@ -63,7 +66,7 @@ def post_many(call: Call, body: BatchOfEvents) -> BatchOfEventsResult:
 
 
 def _take(call: Call, run_id: str, event: Event) -> None:
-    check_run_in_experiment(call.records, call.path["experiment"], run_id)
+    run_of(call, run_id)
     kind = event.name.removeprefix(_PREFIX)
     if kind in _WITHOUT_EFFECT:
         return

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
-from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, View
+from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, RunRecord, View
+from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.run_history.filters import read_experiment_filter
 from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.HISTORY)
@@ -28,7 +29,7 @@ class ExperimentDto(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ExperimentQuery(msgspec.Struct, frozen=True, rename="camel"):
-    """Which experiments: active ones, archived ones, or all."""
+    """Which experiments: active ones, archived ones, or all, of a name or with tags."""
 
     view_type: str | None = None
     filter: str | None = None
@@ -66,12 +67,10 @@ class DeletedTags(msgspec.Struct, frozen=True):
 
 
 @ROUTES.get("/experiments/{experiment}", Role.READER)
-def get_by_name(call: Call) -> ExperimentDto:
-    """Tell of the experiment of that name."""
-    found = call.records.experiments.find_by_name(call.path["experiment"])
-    if found is None:
-        raise NotFound("experiment", call.path["experiment"])
-    return _dto(found)
+@ROUTES.get("/experimentids/{experiment_id}", Role.READER)
+def get(call: Call) -> ExperimentDto:
+    """Tell of an experiment."""
+    return _dto(experiment_of(call))
 
 
 @ROUTES.post("/experiments/{experiment}", Role.CONTRIBUTOR)
@@ -82,16 +81,10 @@ def create(call: Call) -> ExperimentDto:
     return _dto(found or call.records.experiments.get(call.records.experiments.create(name)))
 
 
-@ROUTES.get("/experimentids/{experiment}", Role.READER)
-def get_by_id(call: Call) -> ExperimentDto:
-    """Tell of an experiment."""
-    return _dto(call.records.experiments.get(call.path["experiment"]))
-
-
-@ROUTES.patch("/experimentids/{experiment}", Role.CONTRIBUTOR)
+@ROUTES.patch("/experimentids/{experiment_id}", Role.CONTRIBUTOR)
 def modify(call: Call, body: ModifyExperiment) -> ExperimentDto:
     """Rename, tag, archive or reactivate an experiment."""
-    experiments, experiment_id = call.records.experiments, call.path["experiment"]
+    experiments, experiment_id = call.records.experiments, call.path["experiment_id"]
     if body.archive is False:
         experiments.restore(experiment_id)
     if body.name:
@@ -103,22 +96,22 @@ def modify(call: Call, body: ModifyExperiment) -> ExperimentDto:
     return _dto(experiments.get(experiment_id))
 
 
-@ROUTES.delete("/experimentids/{experiment}", Role.CONTRIBUTOR)
+@ROUTES.delete("/experimentids/{experiment_id}", Role.CONTRIBUTOR)
 def delete(call: Call) -> None:
     """Delete an experiment without runs."""
-    experiment_id = call.path["experiment"]
+    experiment_id = call.path["experiment_id"]
     if call.records.runs.search([experiment_id], max_results=1).items:
         raise InvalidValue("experiment", experiment_id, "has runs; archive it instead")
     call.records.experiments.delete(experiment_id)
 
 
-@ROUTES.post("/experimentids/{experiment}/tags:delete", Role.CONTRIBUTOR)
+@ROUTES.post("/experimentids/{experiment_id}/tags:delete", Role.CONTRIBUTOR)
 def delete_tags(call: Call, body: DeleteTags) -> DeletedTags:
     """Delete tags of an experiment; one that isn't there is passed over."""
-    known = call.records.experiments.get(call.path["experiment"]).tags
+    experiment = experiment_of(call)
     for name in body.tags:
-        if name in known:
-            call.records.experiments.delete_tag(call.path["experiment"], name)
+        if name in experiment.tags:
+            call.records.experiments.delete_tag(experiment.experiment_id, name)
     return DeletedTags(body.tags, {})
 
 
@@ -128,20 +121,34 @@ def query(call: Call, body: ExperimentQuery) -> ExperimentPage:
     view = _VIEWS.get(body.view_type or "ActiveOnly")
     if view is None:
         raise InvalidValue("viewType", body.view_type, f"must be one of {', '.join(_VIEWS)}")
-    if body.filter:
-        raise InvalidValue("filter", body.filter, "experiments are listed whole; choose among them")
+    name, tags = read_experiment_filter(body.filter)
     page = call.records.experiments.search(view=view, max_results=body.top or _PAGE, page_token=body.continuation_token)
-    return ExperimentPage([_dto(record) for record in page.items], page.next_token)
+    found = [
+        _dto(record)
+        for record in page.items
+        if name in (None, record.name)
+        and all(tag in record.tags and value in (None, record.tags[tag]) for tag, value in tags.items())
+    ]
+    return ExperimentPage(found, page.next_token)
 
 
-def experiment_of(records: RecordStore, name_or_id: str, *, by_id: bool) -> ExperimentRecord:
-    """The experiment that a path names. Raises NotFound."""
-    if by_id:
-        return records.experiments.get(name_or_id)
-    found = records.experiments.find_by_name(name_or_id)
+def experiment_of(call: Call) -> ExperimentRecord:
+    """The experiment that a path names: its `experiment` is a name, its `experiment_id` an id. Raises NotFound."""
+    if "experiment_id" in call.path:
+        return call.records.experiments.get(call.path["experiment_id"])
+    found = call.records.experiments.find_by_name(call.path["experiment"])
     if found is None:
-        raise NotFound("experiment", name_or_id)
+        raise NotFound("experiment", call.path["experiment"])
     return found
+
+
+def run_of(call: Call, run_id: str | None = None) -> RunRecord:
+    """The run that is given or that a path names, in the experiment that it names, if it does. Raises NotFound."""
+    run_id = call.path["run"] if run_id is None else run_id
+    experiment = call.path.get("experiment_id") or call.path.get("experiment")
+    if experiment is not None:
+        check_run_in_experiment(call.records, experiment, run_id)
+    return call.records.runs.get(run_id)
 
 
 def _dto(record: ExperimentRecord) -> ExperimentDto:

@@ -22,8 +22,9 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.service.files.azure_artifacts import address_of
 from mlflow_amlstore.service.files.containers import container_of_owner
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
-from mlflow_amlstore.service.run_history.run_dto import CreatedBy, iso_or_none
+from mlflow_amlstore.service.run_history.run_dto import CreatedBy
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
+from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.MODEL_MANAGEMENT)
 

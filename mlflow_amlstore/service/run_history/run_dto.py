@@ -1,8 +1,11 @@
 """A run as Azure ML's SDK has it."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from mlflow_amlstore.errors import BodyInvalid
+from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, RUN_TYPE_PROPERTY, RunInfo, RunRecord
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.workspace.run_history.moments import iso_or_none, moment_ms
@@ -59,13 +62,23 @@ class RunDto(msgspec.Struct, frozen=True, rename="camel"):
     heartbeat_enabled: bool = False
 
 
-def run_dto(record: RunRecord) -> RunDto:
-    """A record as the SDK reads it."""
+def run_dtos(records: RecordStore, runs: Sequence[RunRecord]) -> list[RunDto]:
+    """Runs as the SDK reads them, each with the root of its tree."""
+    roots = records.runs.roots_of([run.info.run_id for run in runs if run.info.parent_run_id is not None])
+    return [_run_dto(run, roots.get(run.info.run_id, run.info.run_id)) for run in runs]
+
+
+def run_dto(records: RecordStore, run: RunRecord) -> RunDto:
+    """One run as the SDK reads it."""
+    return run_dtos(records, [run])[0]
+
+
+def _run_dto(record: RunRecord, root_run_id: str) -> RunDto:
     info = record.info
     return RunDto(
         run_id=info.run_id,
         run_number=info.number,
-        root_run_id=info.parent_run_id or info.run_id,
+        root_run_id=root_run_id,
         parent_run_id=info.parent_run_id,
         experiment_id=info.experiment_id,
         status=info.status.value,

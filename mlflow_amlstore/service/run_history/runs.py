@@ -1,5 +1,6 @@
 """Runs, as Azure ML's SDK has them: made and changed by one call, read, listed with their children, and detailed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -7,22 +8,22 @@ import msgspec
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunStatus
-from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
-from mlflow_amlstore.service.run_history.experiments import experiment_of
+from mlflow_amlstore.service.run_history.experiments import experiment_of, run_of
+from mlflow_amlstore.service.run_history.filters import read_run_filter
 from mlflow_amlstore.service.run_history.run_dto import (
     TARGET,
     ErrorOfRun,
     RunDto,
     error_of,
     run_dto,
+    run_dtos,
 )
-from mlflow_amlstore.service.run_history.run_filters import read_run_filter
 from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.HISTORY)
 
-_BY_NAME, _BY_ID = "/experiments/{experiment}", "/experimentids/{experiment}"
+_BY_NAME, _BY_ID = "/experiments/{experiment}", "/experimentids/{experiment_id}"
 _PAGE = 500
 
 
@@ -99,68 +100,72 @@ class RunDetails(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @ROUTES.patch(f"{_BY_NAME}/runs/{{run}}", Role.CONTRIBUTOR)
+@ROUTES.patch(f"{_BY_ID}/runs/{{run}}", Role.CONTRIBUTOR)
 def create_or_modify(call: Call, body: CreateOrModifyRun) -> RunDto:
     """Make a run, or change it."""
-    return run_dto(_put(call, experiment_of(call.records, call.path["experiment"], by_id=False).experiment_id, body))
+    return run_dto(call.records, _put(call, experiment_of(call).experiment_id, call.path["run"], body))
 
 
-@ROUTES.patch(f"{_BY_ID}/runs/{{run}}", Role.CONTRIBUTOR)
-def create_or_modify_by_id(call: Call, body: CreateOrModifyRun) -> RunDto:
-    """Make a run, or change it, in an experiment that is named by its id."""
-    return run_dto(_put(call, call.path["experiment"], body))
+@ROUTES.patch("/runs/{run}", Role.CONTRIBUTOR)
+def modify(call: Call, body: CreateOrModifyRun) -> RunDto:
+    """Change a run, whichever experiment it is in."""
+    return run_dto(call.records, _change(call, call.records.runs.get(call.path["run"]), body))
 
 
 @ROUTES.patch(f"{_BY_NAME}/batch/runs", Role.CONTRIBUTOR)
+@ROUTES.patch(f"{_BY_ID}/batch/runs", Role.CONTRIBUTOR)
 def create_or_modify_many(call: Call, body: BatchOfRuns) -> BatchOfRunsResult:
     """Make or change several runs."""
-    experiment_id = experiment_of(call.records, call.path["experiment"], by_id=False).experiment_id
-    done: dict[str, RunDto] = {}
+    experiment_id = experiment_of(call).experiment_id
+    done = []
     for wanted in body.runs:
         if not wanted.run_id:
             raise InvalidValue("runId", wanted.run_id, "must be given for each run of a batch")
-        done[wanted.run_id] = run_dto(_put(call, experiment_id, wanted, wanted.run_id))
-    return BatchOfRunsResult(done, {})
-
-
-@ROUTES.get("/runs/{run}", Role.READER)
-def get_of_workspace(call: Call) -> RunDto:
-    """Tell of a run, whichever experiment it is in."""
-    return run_dto(call.records.runs.get(call.path["run"]))
+        done.append(_put(call, experiment_id, wanted.run_id, wanted))
+    return BatchOfRunsResult({run.run_id: run for run in run_dtos(call.records, done)}, {})
 
 
 @ROUTES.get(f"{_BY_NAME}/runs/{{run}}", Role.READER)
 @ROUTES.get(f"{_BY_ID}/runs/{{run}}", Role.READER)
+@ROUTES.get("/runs/{run}", Role.READER)
 def get(call: Call) -> RunDto:
     """Tell of a run."""
-    return run_dto(_run(call))
+    return run_dto(call.records, run_of(call))
 
 
 @ROUTES.post(f"{_BY_NAME}/runs:query", Role.READER)
+@ROUTES.post(f"{_BY_ID}/runs:query", Role.READER)
 def query(call: Call, body: RunQuery) -> RunPage:
     """List runs of an experiment, the latest started first."""
-    experiment_id = experiment_of(call.records, call.path["experiment"], by_id=False).experiment_id
+    experiment_id = experiment_of(call).experiment_id
     filter = read_run_filter(body.filter)
     return _page(
+        call,
         call.records.runs.find(
             filter,
             experiment_id=experiment_id,
             max_results=body.top or _PAGE,
             page_token=body.continuation_token,
-        )
+        ),
     )
 
 
 @ROUTES.get(f"{_BY_NAME}/runs/{{run}}/children", Role.READER)
+@ROUTES.get(f"{_BY_ID}/runs/{{run}}/children", Role.READER)
+@ROUTES.get("/runs/{run}/children", Role.READER)
 def children(call: Call, body: ChildrenQuery) -> RunPage:
     """List the children of a run, the latest started first."""
-    filter = read_run_filter(body.filter, of=_run(call).info.run_id)
-    return _page(call.records.runs.find(filter, max_results=body.top or _PAGE, page_token=body.continuationToken))
+    filter = read_run_filter(body.filter, of=run_of(call).info.run_id)
+    found = call.records.runs.find(filter, max_results=body.top or _PAGE, page_token=body.continuationToken)
+    return _page(call, found)
 
 
 @ROUTES.get(f"{_BY_NAME}/runs/{{run}}/details", Role.READER)
+@ROUTES.get(f"{_BY_ID}/runs/{{run}}/details", Role.READER)
+@ROUTES.get("/runs/{run}/details", Role.READER)
 def details(call: Call) -> RunDetails:
     """Tell all that is known of a run."""
-    record = _run(call)
+    record = run_of(call)
     info = record.info
     return RunDetails(
         run_id=info.run_id,
@@ -181,54 +186,59 @@ def details(call: Call) -> RunDetails:
 
 
 @ROUTES.delete(f"{_BY_NAME}/runs/{{run}}/tags", Role.CONTRIBUTOR)
+@ROUTES.delete(f"{_BY_ID}/runs/{{run}}/tags", Role.CONTRIBUTOR)
+@ROUTES.delete("/runs/{run}/tags", Role.CONTRIBUTOR)
 def delete_tags(call: Call, body: list[str]) -> RunDto:
     """Delete tags of a run; one that isn't there is passed over."""
-    record = _run(call)
+    record = run_of(call)
     for name in body:
         if name in record.tags:
             call.records.runs.delete_tag(record.info.run_id, name)
-    return run_dto(call.records.runs.get(record.info.run_id))
+    return run_dto(call.records, call.records.runs.get(record.info.run_id))
 
 
-def _run(call: Call) -> RunRecord:
-    check_run_in_experiment(call.records, call.path["experiment"], call.path["run"])
-    return call.records.runs.get(call.path["run"])
+def _page(call: Call, page: Page[RunRecord]) -> RunPage:
+    return RunPage(run_dtos(call.records, page.items), page.next_token)
 
 
-def _page(page: Page[RunRecord]) -> RunPage:
-    return RunPage([run_dto(record) for record in page.items], page.next_token)
-
-
-def _put(call: Call, experiment_id: str, body: CreateOrModifyRun, run_id: str = "") -> RunRecord:
-    runs, run_id = call.records.runs, run_id or call.path["run"]
-    tags = {name: value or "" for name, value in (body.tags or {}).items()}
-    if body.description is not None:
-        tags[DESCRIPTION_TAG] = body.description
-    properties = {name: value or "" for name, value in (body.properties or {}).items()}
+def _put(call: Call, experiment_id: str, run_id: str, body: CreateOrModifyRun) -> RunRecord:
     try:
-        known = runs.get(run_id)
+        known = call.records.runs.get(run_id)
     except NotFound:
-        user = (body.created_by or {}).get("userName") or ""
-        return runs.create(
+        return call.records.runs.create(
             experiment_id,
             run_id=run_id,
             name=_name(body, run_id),
-            user_id=str(user),
+            user_id=str((body.created_by or {}).get("userName") or ""),
             status=RunStatus.NOT_STARTED if body.status is None else status_from_azure(body.status),
             parent_run_id=body.parent_run_id,
-            tags=tags,
-            properties=properties,
+            tags=_tags(body),
+            properties=_texts(body.properties),
         )
     if known.info.experiment_id != experiment_id:
         raise NotFound("run", run_id, "It is in another experiment")
+    return _change(call, known, body)
+
+
+def _change(call: Call, known: RunRecord, body: CreateOrModifyRun) -> RunRecord:
+    runs, run_id = call.records.runs, known.info.run_id
     if body.display_name or body.status:
         status = None if body.status is None else status_from_azure(body.status)
         runs.update(run_id, name=body.display_name, status=status)
-    if tags:
+    if tags := _tags(body):
         runs.set_tags(run_id, tags)
-    if properties:
-        runs.add_properties(run_id, properties)
+    if body.properties:
+        runs.add_properties(run_id, _texts(body.properties))
     return runs.get(run_id)
+
+
+def _tags(body: CreateOrModifyRun) -> dict[str, str]:
+    description = {} if body.description is None else {DESCRIPTION_TAG: body.description}
+    return {**_texts(body.tags), **description}
+
+
+def _texts(values: Mapping[str, str | None] | None) -> dict[str, str]:
+    return {name: value or "" for name, value in (values or {}).items()}
 
 
 def _name(body: CreateOrModifyRun, run_id: str) -> str | None:

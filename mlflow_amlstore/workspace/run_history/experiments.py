@@ -22,7 +22,7 @@ class RemoteExperiments:
         if artifact_location is not None:
             raise NotSupported("An artifact location for an experiment of a service", "Files are kept in the workspace")
         name = check_experiment_name(name)
-        found = self._history.known(self._history.call("POST", f"experiments/{segment(name)}"))
+        found = self._history.call("POST", f"experiments/{segment(name)}")
         experiment_id = str(found["experimentId"])
         if tags:
             self._modify(experiment_id, {"tags": dict(tags)})
@@ -34,7 +34,7 @@ class RemoteExperiments:
     def find_by_name(self, name: str) -> ExperimentRecord | None:
         try:
             with named("experiment", name):
-                return _record(self._history.known(self._history.call("GET", f"experiments/{segment(name)}")))
+                return _record(self._history.call("GET", f"experiments/{segment(name)}"))
         except NotFound:
             return None
 
@@ -51,7 +51,7 @@ class RemoteExperiments:
             raise NotSupported("Searching experiments with a filter", "MLflow's search_experiments does that")
         body = {"viewType": _VIEWS[view], "top": max_results, "continuationToken": page_token}
         answer = self._history.call("POST", "experiments:query", given=body)
-        records = [_record(self._history.known(found)) for found in answer.get("value") or ()]
+        records = [_record(found) for found in answer.get("value") or ()]
         return Page(records, answer.get("continuationToken") or None)
 
     def delete(self, experiment_id: str) -> None:

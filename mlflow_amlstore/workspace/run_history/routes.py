@@ -1,7 +1,9 @@
-"""Calls of one workspace's run history: where its parts are, and its answers as ours."""
+"""Calls of one workspace's run history: where its parts are, and its answers as ours.
+
+Experiments are named by their ids, which stay when a name changes; a run by its own alone.
+"""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,15 +12,12 @@ from urllib.parse import quote
 from mlflow_amlstore.errors import NotFound, ServiceError
 from mlflow_amlstore.workspace.connection import Connection
 
-_PLAIN_NAME = re.compile(r"[\w.\- ]+")
-
 
 class RunHistory:
     """The routes of a workspace; each call raises what `Connection.request` does."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._names: dict[str, str] = {}  # of experiments, by id; none is ever given another
 
     def call(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
         """Call a route of the run history."""
@@ -41,19 +40,10 @@ class RunHistory:
     def _at(self, service: str, path: str) -> str:
         return f"/{service}{self.connection.workspace_path}/{path}"
 
-    def experiment_path(self, experiment_id: str) -> str:
-        """The part of a route that names an experiment: by its name, as the SDK does, where a path can have it."""
-        name = self._names.get(experiment_id)
-        if name is None:
-            name = str(self.get_experiment(experiment_id)["name"])
-        if _PLAIN_NAME.fullmatch(name):
-            return f"experiments/{segment(name)}"
-        return f"experimentids/{segment(experiment_id)}"
-
     def get_experiment(self, experiment_id: str) -> dict[str, Any]:
         """An experiment by its id. Raises NotFound."""
         with named("experiment", experiment_id):
-            return self.known(self.call("GET", f"experimentids/{segment(experiment_id)}"))
+            return dict(self.call("GET", f"experimentids/{segment(experiment_id)}"))
 
     def get_run(self, run_id: str) -> dict[str, Any]:
         """A run by its id. Raises NotFound."""
@@ -65,11 +55,6 @@ class RunHistory:
         with named("logged model", model_id):
             path = f"{self.connection.mlflow_path}/api/2.0/mlflow/logged-models/{segment(model_id)}"
             return dict(self.connection.request("GET", path)["model"]["info"])
-
-    def known(self, experiment: Any) -> dict[str, Any]:
-        """Remember an experiment's name."""
-        self._names[str(experiment["experimentId"])] = str(experiment["name"])
-        return dict(experiment)
 
 
 def segment(text: str) -> str:

@@ -75,7 +75,7 @@ class RemoteRuns:
             "runTypeV2": {"orchestrator": "External", "traits": ["unspecified"]},
             "createdBy": {"userName": user_id},
         }
-        path = f"{self._history.experiment_path(experiment_id)}/runs/{segment(run_id)}"
+        path = f"experimentids/{segment(experiment_id)}/runs/{segment(run_id)}"
         record = _record(self._history.call("PATCH", path, given=body))
         if status is RunStatus.NOT_STARTED:
             return record
@@ -92,8 +92,7 @@ class RemoteRuns:
         raise AlreadyExists("run", run_id)
 
     def get(self, run_id: str) -> RunRecord:
-        with named("run", run_id):
-            return _record(self._history.call("GET", f"runs/{segment(run_id)}"))
+        return _record(self._history.get_run(run_id))
 
     def find(
         self,
@@ -118,7 +117,7 @@ class RemoteRuns:
         return self._query(experiment_id, _odata(filter))
 
     def _query(self, experiment_id: str, odata: str | None) -> _Fetch:
-        path = f"{self._history.experiment_path(experiment_id)}/runs:query"
+        path = f"experimentids/{segment(experiment_id)}/runs:query"
 
         def fetch(top: int, token: str | None) -> tuple[list[RunRecord], str | None]:
             body = {"filter": odata, "orderby": _ORDER, "top": top, "continuationToken": token}
@@ -127,25 +126,19 @@ class RemoteRuns:
         return fetch
 
     def _children(self, filter: RunFilter) -> _Fetch:
-        run_id = str(filter.of)
-        parent = self.get(run_id).info
-        path = f"{self._history.experiment_path(parent.experiment_id)}/runs/{segment(run_id)}/children"
+        path = f"{_route(str(filter.of))}/children"
 
         def fetch(top: int, token: str | None) -> tuple[list[RunRecord], str | None]:
             given = {"$filter": _odata(filter), "$orderby": _ORDER, "$top": top, "$continuationToken": token}
-            return _page(self._history.call("GET", path, params=given))
+            with named("run", str(filter.of)):
+                return _page(self._history.call("GET", path, params=given))
 
         return fetch
 
     def _descendants(self, run_id: str) -> list[RunRecord]:
         """All below a run. The service knows runs by their root, so the tree is made here."""
-        root = self.get(run_id).info
-        while root.parent_run_id is not None:
-            try:
-                root = self.get(root.parent_run_id).info
-            except NotFound:
-                break
-        fetch = self._query(root.experiment_id, f"(RootRunId eq {root.run_id})")
+        run = self._history.get_run(run_id)
+        fetch = self._query(str(run["experimentId"]), f"(RootRunId eq {run.get('rootRunId') or run_id})")
         tree, token = fetch(_PAGE, None)
         while token is not None:
             more, token = fetch(_PAGE, token)
@@ -164,7 +157,7 @@ class RemoteRuns:
     ) -> RunInfo:
         info = self.get(run_id).info
         if name:
-            self._modify(info, {"displayName": name})
+            self._modify(run_id, {"displayName": name})
             info = replace(info, name=name)
         if error is not None:
             response = {"error": {"code": error.code, "message": error.message}}
@@ -188,12 +181,11 @@ class RemoteRuns:
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         check_text_values("tag", tags)
-        self._modify(self.get(run_id).info, {"tags": dict(tags)})
+        self._modify(run_id, {"tags": dict(tags)})
 
     def delete_tag(self, run_id: str, name: str) -> None:
-        info = self.get(run_id).info
-        path = f"{self._history.experiment_path(info.experiment_id)}/runs/{segment(run_id)}/tags"
-        self._history.call("DELETE", path, given=[name])
+        with named("run", run_id):
+            self._history.call("DELETE", f"{_route(run_id)}/tags", given=[name])
 
     def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
         check_text_values("property", properties)
@@ -202,11 +194,11 @@ class RemoteRuns:
             known = record.properties.get(name, value)
             if known != value:
                 raise Changed("property", run_id, name, known, value)
-        self._modify(record.info, {"properties": dict(properties)})
+        self._modify(run_id, {"properties": dict(properties)})
 
-    def _modify(self, info: RunInfo, changes: dict[str, Any]) -> None:
-        path = f"experimentids/{segment(info.experiment_id)}/runs/{segment(info.run_id)}"
-        self._history.call("PATCH", path, given={"runId": info.run_id, **changes})
+    def _modify(self, run_id: str, changes: dict[str, Any]) -> None:
+        with named("run", run_id):
+            self._history.call("PATCH", _route(run_id), given={"runId": run_id, **changes})
 
     def _tell(self, info: RunInfo, event: str, moment_ms: int, data: Mapping[str, Any] | None = None) -> None:
         field = "StartTime" if event == "Start" else "EndTime"
@@ -216,8 +208,11 @@ class RemoteRuns:
             "timestamp": iso_time(_now_ms()),
             "data": {"RunId": info.run_id, **times, **(data or {})},
         }
-        path = f"{self._history.experiment_path(info.experiment_id)}/runs/{segment(info.run_id)}/events"
-        self._history.call("POST", path, given=body)
+        self._history.call("POST", f"{_route(info.run_id)}/events", given=body)
+
+
+def _route(run_id: str) -> str:
+    return f"runs/{segment(run_id)}"
 
 
 def _now_ms() -> int:
