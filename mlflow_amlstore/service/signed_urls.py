@@ -49,17 +49,21 @@ class UrlSigner:
 
     def verify(self, location: str, query: Mapping[str, str], needed: Direction | None = None) -> None:
         """Check a URL's query; `needed` None takes either direction. Raises TokenRefused, NotAllowed."""
-        version, granted, expires, signature = (query.get(name, "") for name in ("sv", "sp", "se", "sig"))
-        if not signature:
+        version, granted, expires = (query.get(name, "") for name in ("sv", "sp", "se"))
+        if not query.get("sig"):
             raise TokenRefused("A content URL needs its signature, the field sig of its query", _WAY_OUT)
-        good = self._signature(version, granted, expires, location)
-        if version != _VERSION or not hmac.compare_digest(signature.encode(), good.encode()):
+        if version != _VERSION or not self.is_of(location, query):
             raise TokenRefused("The content URL's signature is not for this file, direction and time", _WAY_OUT)
         if not _TIME_FORM.fullmatch(expires) or self._now() >= _seconds(expires):
             raise TokenRefused(f"The content URL expired at {expires}", _WAY_OUT)
         if needed is not None and granted != needed.value:
             verb = "reading" if needed is Direction.READ else "writing"
             raise NotAllowed(f"This content URL is not for {verb}: its sp is {granted!r:.20}, not {needed.value!r}")
+
+    def is_of(self, location: str, query: Mapping[str, str]) -> bool:
+        """Whether the query was signed for this file, for whatever direction and time."""
+        good = self._signature(*(query.get(name, "") for name in ("sv", "sp", "se")), location)
+        return hmac.compare_digest(query.get("sig", "").encode(), good.encode())
 
     def _signature(self, *parts: str) -> str:
         signed = hmac.digest(self._key, "\0".join(parts).encode("utf-8", "surrogatepass"), hashlib.sha256)

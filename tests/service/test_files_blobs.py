@@ -575,3 +575,27 @@ def test_azures_own_client_uploads_and_downloads(storage: Storage, tmp_path: Pat
         assert reading.get_blob_properties().size == size
     assert storage.listed() == {f"sub dir/{name}": size for name, size in sorted(sizes.items())}
     assert storage.incoming() == []
+
+
+@pytest.mark.parametrize("path", ["a b/ü%41.txt", "100%.txt", "plain.txt", "a%20b.txt", "a%2520b.txt", "x#y&z=1?.txt"])
+def test_a_url_whose_path_is_encoded_once_more_means_the_same_file(storage: Storage, path: str) -> None:
+    """azureml-core encodes the path of the URL that it was given, to write and to read."""
+
+    def encoded_again(url: str) -> str:
+        parts = urlsplit(url)
+        return parts._replace(path=quote(parts.path)).geturl()
+
+    assert storage.call("PUT", encoded_again(storage.write_url(path)), BLOB, b"content").status == 201
+    assert path in storage.listed()
+    assert storage.call("HEAD", encoded_again(storage.read_url(path))).headers["content-length"] == "7"
+    for url in (storage.read_url(path), encoded_again(storage.read_url(path))):
+        assert storage.call("GET", url).body == b"content"
+
+
+def test_a_url_of_one_file_is_not_good_for_the_file_that_its_name_decodes_to(storage: Storage) -> None:
+    storage.put("a b.txt", b"another")
+    url = storage.write_url("a%20b.txt")
+    other = url.replace("a%2520b.txt", "a%20b.txt")
+    assert other != url
+    assert storage.call("PUT", other, BLOB, b"content").status == 403
+    assert storage.call("GET", storage.read_url("a b.txt")).body == b"another"

@@ -164,3 +164,27 @@ class TestFilters:
         assert read_experiment_filter("((name eq a b) and (Tags/t ne null or Tags/t eq null))") == ("a b", {"t": None})
         with pytest.raises(InvalidValue):
             read_experiment_filter("(Status eq Completed)")
+
+
+class TestMetricsOfVersion1:
+    def test_the_metrics_of_several_runs_are_asked_at_once(self, call: Call, experiment: Any, tree: list[str]) -> None:
+        at = f"experiments/{experiment['name']}"
+        for number, run_id in enumerate(tree):
+            values = [
+                {"name": name, "metricType": "azureml.v1.scalar", "createdUtc": "2026-08-01T10:00:00Z",
+                 "cells": [{name: number}]}
+                for name in ("m", "n or and")
+            ]  # fmt: skip
+            call("POST", f"{at}/runs/{run_id}/batch/metrics", {"values": values})
+
+        def found(filter: str) -> list[tuple[str, str, Any]]:
+            listed = call("POST", f"{at}/metrics:query", {"filter": filter})["value"]
+            return [(one["runId"], one["name"], one["cells"][0][one["name"]]) for one in listed]
+
+        one, other = f"RunId eq {tree[1]}", f"RunId eq {tree[2]}"
+        assert found(one) == found(f"({one})") == [(tree[1], "m", 1), (tree[1], "n or and", 1)]
+        assert found(f"({one} or {other} and name eq m)") == [(tree[1], "m", 1), (tree[2], "m", 2)]
+        assert found(f"({other} and name eq n or and)") == [(tree[2], "n or and", 2)]
+        assert found(f"({other} and name eq never)") == []
+        for wrong in ("", "name eq m", f"{one} or Status eq Completed"):
+            assert refused(call, "POST", f"{at}/metrics:query", {"filter": wrong}) == 400

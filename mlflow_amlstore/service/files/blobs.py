@@ -9,6 +9,7 @@ Block says where in the file the block will be, which makes blocks in any order 
 import hashlib
 import re
 from functools import partial
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -162,9 +163,15 @@ async def _get_block_list(call: Call, request: Request, container: str, path: st
 
 
 def _opened_by_url(call: Call, request: Request, direction: Direction | None) -> tuple[str, str]:
-    """The container and path that a URL is of, after its signature is checked."""
-    container, path = file_location(call.path["location"])
-    call.signer.verify(f"{container}/{path}", request.query_params, direction)
+    """The container and path that a URL is of, after its signature is checked.
+
+    azureml-core percent-encodes a URL's path once more before it uses it. Which name is meant, the signature tells.
+    """
+    location, query = call.path["location"], request.query_params
+    container, path = file_location(location)
+    if (once_more := unquote(location)) != location and not call.signer.is_of(f"{container}/{path}", query):
+        container, path = file_location(once_more)
+    call.signer.verify(f"{container}/{path}", query, direction)
     return container, path
 
 

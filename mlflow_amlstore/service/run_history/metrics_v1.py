@@ -1,7 +1,6 @@
 """Metrics in version 1 of Azure ML's SDK, which it speaks where AZUREML_METRICS_V2 is empty, without steps."""
 
 import math
-import re
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from mlflow_amlstore.workspace.run_history.moments import iso_time
 
 ROUTES = Routes(Area.HISTORY)
 
-_FILTER = re.compile(r"\(?RunId eq (?P<run>\S+?)(?: and name eq (?P<name>.+?))?\)?", re.DOTALL)
+_RUN, _NAMED = "RunId eq ", " and name eq "
 _TYPES = ((bool, "bool"), (int, "int"), (float, "float"), (str, "string"))
 
 
@@ -60,7 +59,7 @@ class BatchOfRunMetrics(msgspec.Struct, frozen=True):
 
 
 class MetricQuery(msgspec.Struct, frozen=True, rename="camel"):
-    """Whose metrics, and perhaps which."""
+    """Which runs' metrics, and perhaps of what name."""
 
     filter: str | None = None
     continuation_token: str | None = None
@@ -96,14 +95,24 @@ def wait_for_ingest(call: Call) -> None:
 
 @ROUTES.post("/experiments/{experiment}/metrics:query", Role.READER)
 def query(call: Call, body: MetricQuery) -> RunMetricPage:
-    """Give the metrics of a run with their values."""
-    found = _FILTER.fullmatch(body.filter or "")
-    if found is None:
-        raise InvalidValue("filter", body.filter, "must be (RunId eq ID) or (RunId eq ID and name eq NAME)")
-    run_id = found["run"]
-    check_run_in_experiment(call.records, call.path["experiment"], run_id)
-    listed = call.records.metrics.list_metrics(run_id, found["name"], with_times=True)
-    return RunMetricPage([_sent(run_id, metric) for metric in listed if metric.times_ms])
+    """Give the metrics of runs with their values."""
+    run_ids, name = _read_filter(body.filter or "")
+    found = []
+    for run_id in run_ids:
+        check_run_in_experiment(call.records, call.path["experiment"], run_id)
+        listed = call.records.metrics.list_metrics(run_id, name, with_times=True)
+        found += [_sent(run_id, metric) for metric in listed if metric.times_ms]
+    return RunMetricPage(found)
+
+
+def _read_filter(text: str) -> tuple[list[str], str | None]:
+    """The runs, and the metric's name where only those are meant: `(RunId eq A or RunId eq B and name eq N)`."""
+    inner = text[1:-1] if text.startswith("(") and text.endswith(")") else text
+    runs, is_named, name = inner.partition(_NAMED)
+    terms = runs.split(" or ")
+    if not all(term.startswith(_RUN) for term in terms):
+        raise InvalidValue("filter", text, "must be RunId eq ID or RunId eq ID …, perhaps with `and name eq NAME`")
+    return [term.removeprefix(_RUN) for term in terms], name if is_named else None
 
 
 def _logged(run_id: str, metric: RunMetric) -> LoggedTuple:
