@@ -378,11 +378,17 @@ class TestFinding:
 
 @EACH_KIND
 class TestExperiments:
-    def test_an_experiment_is_made_when_it_is_first_opened(self, ws: Workspace) -> None:
-        first = Experiment(ws, "é (%)")
-        assert Experiment(ws, "é (%)").id == first.id
-        assert set(ws.experiments) == {"Default", "é (%)"}
-        assert ws.experiments["é (%)"].id == first.id
+    @pytest.mark.parametrize("name", ["é (%)", "/Users/me/a b", "a%2Fb", "..", "a\\b?c#d", "日" * 300])
+    def test_an_experiment_is_made_when_it_is_first_opened(self, ws: Workspace, name: str) -> None:
+        first = Experiment(ws, name)
+        assert Experiment(ws, name).id == first.id
+        assert set(ws.experiments) == {"Default", name}
+        assert ws.experiments[name].id == first.id
+        with first.start_logging(snapshot_directory=None) as run:
+            run.child_run().complete()
+        assert [found.id for found in Experiment(ws, name).get_runs()] == [run.id]
+
+    def test_one_without_a_name_is_refused(self, ws: Workspace) -> None:
         with pytest.raises(InvalidValue, match="experiment name: must be a non-empty string"):
             Experiment(ws, "")
 

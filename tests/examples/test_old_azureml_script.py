@@ -35,10 +35,7 @@ def served(tmp_path: Path) -> Iterator[Path]:
         yield service.folder
 
 
-MODELS_LATER = pytest.mark.xfail(reason="models can't be registered over a service yet")
-
-
-@pytest.mark.parametrize("kind", ["embedded", pytest.param("served", marks=MODELS_LATER)])
+@pytest.mark.parametrize("kind", ["embedded", "served"])
 def test_it_runs_and_mlflow_reads_what_it_logged(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(kind)
     command = [sys.executable, "-m", "mlflow_amlstore.azureml", str(EXAMPLE), "--alphas", "0.1", "0.5"]

@@ -12,6 +12,11 @@ from mlflow_amlstore.workspace.run_history.routes import RunHistory, named, segm
 _VIEWS = {View.ACTIVE: "ActiveOnly", View.DELETED: "ArchivedOnly", View.ALL: "All"}
 
 
+def _fits_a_path(name: str) -> bool:
+    """Whether a service can tell the name in a path from the path's parts, whoever decodes it on the way."""
+    return not any(character in name for character in "/\\%") and name not in (".", "..")
+
+
 class RemoteExperiments:
     """Experiments of one workspace."""
 
@@ -22,8 +27,12 @@ class RemoteExperiments:
         if artifact_location is not None:
             raise NotSupported("An artifact location for an experiment of a service", "Files are kept in the workspace")
         name = check_experiment_name(name)
-        found = self._history.call("POST", f"experiments/{segment(name)}")
-        experiment_id = str(found["experimentId"])
+        if _fits_a_path(name):
+            experiment_id = str(self._history.call("POST", f"experiments/{segment(name)}")["experimentId"])
+        else:
+            experiment_id = str(
+                self._history.call_mlflow("POST", "experiments/create", {"name": name})["experiment_id"]
+            )
         if tags:
             self._modify(experiment_id, {"tags": dict(tags)})
         return experiment_id
@@ -34,7 +43,10 @@ class RemoteExperiments:
     def find_by_name(self, name: str) -> ExperimentRecord | None:
         try:
             with named("experiment", name):
-                return _record(self._history.call("GET", f"experiments/{segment(name)}"))
+                if _fits_a_path(name):
+                    return _record(self._history.call("GET", f"experiments/{segment(name)}"))
+                found = self._history.call_mlflow("GET", "experiments/get-by-name", params={"experiment_name": name})
+                return self.get(str(found["experiment"]["experiment_id"]))
         except NotFound:
             return None
 

@@ -27,6 +27,11 @@ class RunHistory:
         """Call a route of the snapshots."""
         return self.connection.request(method, self._at("content/v2.0", path), json=given)
 
+    def call_mlflow(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
+        """Call a route of MLflow's."""
+        path = f"{self.connection.mlflow_path}/api/2.0/mlflow/{path}"
+        return self.connection.request(method, path, json=given, params=params)
+
     def call_models(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
         """Call a route of the model management."""
         return self.connection.request(method, self._at("modelmanagement/v1.0", path), json=given, params=params)

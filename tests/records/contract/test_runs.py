@@ -267,7 +267,7 @@ class TestChildRuns:
         assert ids(records, of=run_id, recursive=True) == ["run-3", "run-2", "run-1", "run-0"]
 
         records.runs.set_tags(run_id, {PARENT_TAG: "run-3"})
-        assert set(ids(records, of=run_id, recursive=True)) == {"run-0", "run-1", "run-2", "run-3", run_id}
+        assert set(ids(records, of=run_id, recursive=True)) == {"run-0", "run-1", "run-2", "run-3"}
 
 
 class TestFinding:
