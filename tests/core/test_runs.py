@@ -393,7 +393,7 @@ class TestExperiments:
             Experiment(ws, "")
 
     def test_one_is_made_once_however_many_open_it_at_a_time(self, ws: Workspace) -> None:
-        for name in ("a", "b", "c"):
+        for name in ("a", "b", "c/d", "e/f"):
             with ThreadPoolExecutor(8) as pool:
                 assert len({experiment.id for experiment in pool.map(Experiment, [ws] * 8, [name] * 8)}) == 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlflow_amlstore.errors import NotFound, NotSupported
+from mlflow_amlstore.errors import AlreadyExists, NotFound, NotSupported, ServiceError
 from mlflow_amlstore.records.types import ExperimentRecord, Page, View
 from mlflow_amlstore.records.validation import check_experiment_name
 from mlflow_amlstore.workspace.run_history.moments import moment_or_none
@@ -36,6 +36,14 @@ class RemoteExperiments:
         if tags:
             self._modify(experiment_id, {"tags": dict(tags)})
         return experiment_id
+
+    def _create_by_mlflow(self, name: str) -> str:
+        try:
+            return str(self._history.call_mlflow("POST", "experiments/create", {"name": name})["experiment_id"])
+        except ServiceError as error:
+            if error.error_code == AlreadyExists.mlflow_code:
+                raise AlreadyExists("experiment", name) from error
+            raise
 
     def get(self, experiment_id: str) -> ExperimentRecord:
         return _record(self._history.get_experiment(experiment_id))
