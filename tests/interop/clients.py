@@ -110,6 +110,28 @@ class Place(AmlstoreService):
         }
 
 
+class SdkPlace(Place):
+    """A service over TLS under a name of the form `LABEL.blob.SUFFIX`, as azureml-core makes of a storage host."""
+
+    host = "amlstore.blob.localhost"
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        super().__init__(folder, "--allowed-host", self.host, *options)
+
+    def for_sdk(self) -> dict[str, str]:
+        """The environment of `sdk_script.py`: where the service is, a token for the SDK, and a key for this package."""
+        url = f"https://{self.host}:{self.url.rpartition(':')[2]}"
+        return {
+            "SERVICE_URL": url,
+            "TOKEN": self.token,
+            "AMLSTORE_KEY": self.key,
+            "REQUESTS_CA_BUNDLE": str(self.ca),
+            "SSL_CERT_FILE": str(self.ca),
+            "ARM_CLOUD_METADATA_URL": f"{url}/metadata/endpoints?api-version=2019-05-01",
+            "AZUREML_CURRENT_CLOUD": "AmlStore",
+        }
+
+
 class RecordedService(Place):
     """A service over TLS, what arrives at which is in `recording`."""
 

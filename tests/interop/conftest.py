@@ -1,7 +1,8 @@
-"""Two clients, each in an environment of its own, and services over TLS for them.
+"""Clients, each in an environment of its own, and services over TLS for them.
 
-One is `azureml-mlflow`, Microsoft's, with the newest MLflow that it allows; its Python is named by
-AMLSTORE_INTEROP_PYTHON, which `tox -e interop` sets after making that environment. The other one is this package.
+Microsoft's are `azureml-mlflow`, with the newest MLflow that it allows, and `azureml-core`, the SDK; their Pythons are
+named by AMLSTORE_INTEROP_PYTHON and AMLSTORE_SDK_PYTHON, which `tox -e interop` sets after making these environments.
+The other one is this package.
 """
 
 import os
@@ -13,19 +14,28 @@ from pathlib import Path
 import pytest
 from clients import Client, Place
 
-PYTHON_VARIABLE = "AMLSTORE_INTEROP_PYTHON"
+PYTHON_VARIABLES = {"azureml-mlflow": "AMLSTORE_INTEROP_PYTHON", "azureml-core": "AMLSTORE_SDK_PYTHON"}
 
 
 @pytest.fixture(scope="module")
 def real_client(tmp_path_factory: pytest.TempPathFactory) -> Client:
-    """Microsoft's client."""
-    python = os.environ.get(PYTHON_VARIABLE)
+    """Microsoft's plugin for MLflow."""
+    return _client("azureml-mlflow", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def sdk_client(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """Microsoft's SDK."""
+    return _client("azureml-core", tmp_path_factory)
+
+
+def _client(name: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    variable = PYTHON_VARIABLES[name]
+    python = os.environ.get(variable)
     if not python:
-        pytest.skip(
-            f"needs azureml-mlflow in an environment of its own, whose Python {PYTHON_VARIABLE} names: tox -e interop"
-        )
-    assert Path(python).exists(), f"{PYTHON_VARIABLE} names {python}, which isn't there"
-    return Client("azureml-mlflow", python, tmp_path_factory.mktemp("azureml-mlflow") / "home")
+        pytest.skip(f"needs {name} in an environment of its own, whose Python {variable} names: tox -e interop")
+    assert Path(python).exists(), f"{variable} names {python}, which isn't there"
+    return Client(name, python, tmp_path_factory.mktemp(name) / "home")
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ Microsoft's client is let in by a token in its environment, as in a run's proces
 in a cloud that is this service when it reads; ours by the same token, and by a key.
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from clients import Client, Place
+from comparison import check, differences, items
 
 # What differs, and why: patterns of paths in the compared documents. One that no longer matches any is to be taken out.
 KNOWN = {
@@ -19,14 +19,6 @@ KNOWN = {
         "MLflow writes ids, times, and releases of its environment into these"
     ),
 }
-
-
-class Difference(NamedTuple):
-    """Where two documents differ, and what each has there."""
-
-    path: str
-    real: Any
-    own: Any
 
 
 class Done(NamedTuple):
@@ -37,36 +29,6 @@ class Done(NamedTuple):
     readings: dict[str, Any]
     real: str
     own: str
-
-
-MISSING = "nothing"
-
-
-def differences(real: Any, own: Any, path: str) -> Iterator[Difference]:
-    """Where two documents differ."""
-    if isinstance(real, dict) and isinstance(own, dict):
-        for key in sorted({*real, *own}):
-            yield from differences(real.get(key, MISSING), own.get(key, MISSING), f"{path}/{key}")
-    elif isinstance(real, list) and isinstance(own, list) and len(real) == len(own):
-        for number, (one, other) in enumerate(zip(real, own, strict=True)):
-            yield from differences(one, other, f"{path}/{number}")
-    elif real != own:
-        yield Difference(path, real, own)
-
-
-def items(document: Any) -> int:
-    """How many values a document has."""
-    if isinstance(document, dict | list):
-        return sum(map(items, document.values() if isinstance(document, dict) else document))
-    return 1
-
-
-def check(found: list[Difference], part: str) -> None:
-    """Fail for a difference that isn't known, and for a known one that is none any more."""
-    unknown = [one for one in found if not any(re.fullmatch(pattern, one.path) for pattern in KNOWN)]
-    of_part = [pattern for pattern in KNOWN if pattern.startswith(f"{part}/")]
-    unused = [pattern for pattern in of_part if not any(re.fullmatch(pattern, one.path) for one in found)]
-    assert (unknown, unused) == ([], [])
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +64,7 @@ def done(
 def test_both_wrote_the_same_records(done: Done) -> None:
     real, own = done.records[done.real], done.records[done.own]
 
-    check(list(differences(real, own, "records")), "records")
+    check(list(differences(real, own, "records")), "records", KNOWN)
 
     counts = {part: (len(content), items(content)) for part, content in real.items()}
     points = sum(len(history) for run in real["runs"].values() for history in run["histories"].values())
@@ -113,7 +75,7 @@ def test_both_wrote_the_same_records(done: Done) -> None:
 
 
 def test_both_were_told_the_same(done: Done) -> None:
-    check(list(differences(done.told[done.real], done.told[done.own], "told")), "told")
+    check(list(differences(done.told[done.real], done.told[done.own], "told")), "told", KNOWN)
 
     print(f"\ncompared answers to a client: {items(done.told[done.real])}")
 
@@ -127,7 +89,7 @@ def test_each_reads_what_the_other_wrote(done: Done) -> None:
         if name != reference_name:
             found += differences(reference, reading, f"readings/{name}")
 
-    check(found, "readings")
+    check(found, "readings", KNOWN)
 
     counts = {part: items(content) for part, content in reference.items()}
     print(f"\ncompared values of each of 4 readings: {counts}, {sum(counts.values()) * len(done.readings)} in all")

@@ -37,13 +37,13 @@ class Workspace:
         models = self._all("POST", "logged-models/search", "models", experiment_ids=ids)
         registered = self._all("GET", "registered-models/search", "registered_models")
         versions = self._all("GET", "model-versions/search", "model_versions")
-        self._names |= {run["info"]["run_id"]: f"run {run['info']['run_name']}" for run in runs}
+        self._names |= {run["info"]["run_id"]: f"run {_name_of(run)}" for run in runs}
         self._names |= {model["info"]["model_id"]: f"model {model['info']['name']}" for model in models}
         experiment_names = {one["experiment_id"]: one["name"] for one in experiments}
         return {
             "experiments": {one["name"]: self._same(one) for one in experiments},
             "runs": {
-                f"{experiment_names[run['info']['experiment_id']]}/{run['info']['run_name']}": self._run(run)
+                f"{experiment_names[run['info']['experiment_id']]}/{_name_of(run)}": self._run(run)
                 for run in runs
                 if run["info"]["run_name"] != "given"
             },
@@ -141,6 +141,12 @@ class Workspace:
         request = urllib.request.Request(self._url + path, content, headers)
         with urllib.request.urlopen(request, context=self._trusting, timeout=60) as answer:
             return bytes(answer.read())
+
+
+def _name_of(run: Any) -> str:
+    """What a run is called in the document: its tag `case` where it has one, as its name may be anything."""
+    tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", ())}
+    return str(tags.get("case") or run["info"]["run_name"])
 
 
 def _key_of(item: Any) -> str:
