@@ -30,9 +30,7 @@ class RemoteExperiments:
         if _fits_a_path(name):
             experiment_id = str(self._history.call("POST", f"experiments/{segment(name)}")["experimentId"])
         else:
-            experiment_id = str(
-                self._history.call_mlflow("POST", "experiments/create", {"name": name})["experiment_id"]
-            )
+            experiment_id = self._create_by_mlflow(name)
         if tags:
             self._modify(experiment_id, {"tags": dict(tags)})
         return experiment_id
