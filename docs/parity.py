@@ -84,17 +84,18 @@ _AZURE_AREAS = {  # in the order of a client's calls, with the tests that show t
     Area.ARM: ("The cloud and the workspace", "tests/service/test_arm.py, tests/azure, tests/interop"),
     Area.HISTORY: (
         "Run history: experiments, runs, events, metrics of version 1, files and tokens of a run",
-        "tests/core (`served`), tests/service/test_files_run_artifacts.py, test_azure_runs.py",
+        "tests/core (`served`), tests/interop/test_sdk.py, tests/service/test_files_run_artifacts.py, test_azure_runs.py",
     ),
-    Area.METRIC: ("Metrics of version 2", "tests/core (`served`)"),
-    Area.CONTENT: ("Snapshots", "tests/core (`served`)"),
+    Area.METRIC: ("Metrics of version 2", "tests/core (`served`), tests/interop/test_sdk.py"),
+    Area.CONTENT: ("Snapshots", "tests/core (`served`), tests/interop/test_sdk.py"),
+    Area.MODEL_MANAGEMENT: ("Model management", "tests/core/test_models.py (`served`), tests/interop/test_sdk.py"),
     Area.ARTIFACT: ("Files by container", "tests/service/test_files_uploads.py, tests/interop"),
     Area.BLOB: ("Content URLs: the storage protocol", "tests/service/test_files_blobs.py, tests/interop"),
 }
 _AZURE_ROUTES_INTRODUCTION = (
-    "What comes before each: `/history/v1.0`, `/metric/v2.0`, `/content/v2.0` or `/artifact/v2.0` and the workspace's "
-    "path, a storage account's name for content URLs. Missing, and answered 404: model management and execution, as "
-    "`azureml-core` calls them."
+    "What comes before each: `/history/v1.0`, `/metric/v2.0`, `/content/v2.0`, `/modelmanagement/v1.0` or "
+    "`/artifact/v2.0` and the workspace's path, a storage account's name for content URLs. Missing, and answered 404: "
+    "execution, as `azureml-core` calls it, and what it asks of datasets, datastores, environments and compute."
 )
 _CALLS_INTRODUCTION = """## What the two clients send
 
