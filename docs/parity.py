@@ -84,7 +84,7 @@ _AZURE_AREAS = {  # in the order of a client's calls, with the tests that show t
     Area.ARM: ("The cloud and the workspace", "tests/service/test_arm.py, tests/azure, tests/interop"),
     Area.HISTORY: (
         "Run history: experiments, runs, events, metrics of version 1, files and tokens of a run",
-        "tests/core (`served`), tests/interop/test_sdk.py, tests/service/test_files_run_artifacts.py, test_azure_runs.py",
+        "tests/core (`served`), tests/interop/test_sdk.py, tests/service",
     ),
     Area.METRIC: ("Metrics of version 2", "tests/core (`served`), tests/interop/test_sdk.py"),
     Area.CONTENT: ("Snapshots", "tests/core (`served`), tests/interop/test_sdk.py"),
