@@ -84,11 +84,14 @@ _AZURE_AREAS = {  # in the order of a client's calls, with the tests that show t
     Area.ARM: ("The cloud and the workspace", "tests/service/test_arm.py, tests/azure, tests/interop"),
     Area.HISTORY: (
         "Run history: experiments, runs, events, metrics of version 1, files and tokens of a run",
-        "tests/core (`served`), tests/interop/test_sdk.py, tests/service",
+        "tests/core (`served`), tests/interop/test_sdk.py, tests/service/test_run_history.py, test_azure_runs.py",
     ),
     Area.METRIC: ("Metrics of version 2", "tests/core (`served`), tests/interop/test_sdk.py"),
     Area.CONTENT: ("Snapshots", "tests/core (`served`), tests/interop/test_sdk.py"),
-    Area.MODEL_MANAGEMENT: ("Model management", "tests/core/test_models.py (`served`), tests/interop/test_sdk.py"),
+    Area.MODEL_MANAGEMENT: (
+        "Model management: assets and models",
+        "tests/service/test_model_management.py, tests/core/test_models.py (`served`), tests/interop/test_sdk.py",
+    ),
     Area.ARTIFACT: ("Files by container", "tests/service/test_files_uploads.py, tests/interop"),
     Area.BLOB: ("Content URLs: the storage protocol", "tests/service/test_files_blobs.py, tests/interop"),
 }

@@ -67,12 +67,18 @@ def as_cells(field: str, values: object) -> list[Cell]:
     return [as_cell(f"{field}, position {position}", cell) for position, cell in enumerate(cells)]
 
 
+def _is_one_value(cell: object) -> bool:
+    return cell is None or isinstance(cell, str | bool | int | float) or getattr(cell, "ndim", None) == 0
+
+
 def as_columns(field: str, values: object) -> Mapping[str, Sequence[Cell]]:
-    """Columns by name: of a dict of lists, or a data frame. Raises InvalidValue."""
+    """Columns by name: of a dict of lists, of a dict of values (one row), or a data frame. Raises InvalidValue."""
     if not isinstance(values, Mapping) and hasattr(values, "columns") and hasattr(values, "items"):
         values = dict(values.items())
     if not isinstance(values, Mapping):
         raise InvalidValue(field, values, "must be columns by name, such as {'x': [1, 2], 'y': [3, 4]}")
+    if values and all(map(_is_one_value, values.values())):
+        values = {name: [cell] for name, cell in values.items()}
     columns: dict[str, Sequence[Cell]] = {}
     for name, cells in values.items():
         if str(name) in columns:

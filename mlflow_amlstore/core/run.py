@@ -525,7 +525,9 @@ def find_runs(
 
 
 def _wanted(values: str | Mapping[str, str | None] | None) -> dict[str, str | None]:
-    return {values: None} if isinstance(values, str) else dict(values or {})
+    if isinstance(values, str):
+        return {values: None}
+    return {name: None if value is None else str(value) for name, value in (values or {}).items()}
 
 
 def _run_of(workspace: "Workspace", record: RunRecord) -> Run:

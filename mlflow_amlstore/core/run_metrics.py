@@ -93,7 +93,9 @@ class RunMetrics(OpenRun):
         self._add(name, MetricKind.ROW, cells)
 
     def log_table(self, name: str, value: Mapping[str, Iterable[object]], description: str = "") -> None:
-        """Log columns of equal length by name, of a dict or a data frame. Logged again, the table goes on.
+        """Log columns of equal length by name, of a dict or a data frame; or one row, of a dict of values.
+
+        Logged again, the table goes on.
 
         >>> run.log_table("squares", {"x": [1, 2, 3], "y": [1, 4, 9]})
         >>> run.get_metrics("squares")

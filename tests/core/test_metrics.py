@@ -171,6 +171,10 @@ class TestRowsAndTables:
         run.log_table("f", pd.DataFrame({"x": [1, 2], 7: ["a", "b"]}))
         assert run.get_metrics() == {"t": {"x": [1, 2], "y": [0.5, 0.25]}, "f": {"x": [1, 2], "7": ["a", "b"]}}
 
+    def test_a_table_of_values_is_one_row(self, run: Run) -> None:
+        run.log_table("t", {"x": np.float32(0.5), "y": "a"})
+        assert run.get_metrics() == {"t": {"x": 0.5, "y": "a"}}
+
     def test_a_cell_that_was_not_logged_is_nan_among_texts_too(self, run: Run) -> None:
         run.log_row("epochs", note="first", score=0.5)
         run.log_row("epochs", score=0.75)
@@ -323,7 +327,7 @@ class TestBadValues:
             ("log_row", ("m",), "must have at least one column"),
             ("log_table", ("m", {}), "must have at least one column"),
             ("log_table", ("m", {"x": [1, 2], "y": [1]}), r"\{'x': 2, 'y': 1\} .*columns must be of equal length"),
-            ("log_table", ("m", {"x": 1}), "1 for metric 'm', column 'x': must be several values"),
+            ("log_table", ("m", {"x": 1, "y": [1]}), "1 for metric 'm', column 'x': must be several values"),
             ("log_table", ("m", [1, 2]), "must be columns by name"),
             ("log_table", ("m", {"1": [1], 1: [2]}), "'1' for metric 'm': two columns have this name"),
         ],
