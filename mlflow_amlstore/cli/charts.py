@@ -95,9 +95,10 @@ def _draw_series(figure: Figure, metric: MetricRecord) -> None:
 def _draw_grid(figure: Figure, metric: MetricRecord) -> None:
     """Bars by category where a column is text; else lines over the first column, or over the row where it is alone.
 
-    A long table with text (notes, say) has no room for bars.
+    A long table with text (notes, say) has no room for bars. What MLflow logged under the table's name (column "") has
+    nothing to lie over.
     """
-    numeric = {name: _numbers(cells) for name, cells in metric.columns.items()}
+    numeric = {name: _numbers(cells) for name, cells in metric.columns.items() if name}
     numeric = {name: numbers for name, numbers in numeric.items() if not np.isnan(numbers).all()}
     if not numeric:
         raise _no_chart(metric, "none of its columns has a finite number")

@@ -177,7 +177,8 @@ class RunMetrics(OpenRun):
         """Return the run's metrics by name, or the one named: everything that `Run` and MLflow logged into it.
 
         One value is the value, several are a list; a row or table is `{column: value}`, or `{column: [values]}` for
-        several rows, where a cell that was not logged is NaN; an image or a document is its file's address. With
+        several rows, where a cell that was not logged is NaN; an image or a document is its file's address. What MLflow
+        logged under a table's own name, before or after it, are rows at the table's end, in a column "". With
         `recursive`, `{run_id: metrics}` of the run and all its descendants (those of a `run_type`) that have any.
         `populate` is taken for old scripts' sake: contents are downloaded with `download_file`.
         """

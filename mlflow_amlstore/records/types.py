@@ -173,7 +173,8 @@ LoggedTuple = tuple[str, MetricKind, Union[Cell, Mapping[str, Sequence[Cell]]], 
 @dataclass(frozen=True, slots=True)
 class MetricRecord:
     """A metric as the `Run` vocabulary sees it, in the order it was logged: "" is the only column of what is no grid,
-    and in a grid a cell that was not logged is NaN. `steps` and `times_ms`, where asked for, are those of each row."""
+    and in a grid a cell that was not logged is NaN. What MLflow logged under a grid's own name are rows at its end, in
+    a column "". `steps` and `times_ms`, where asked for, are those of each row."""
 
     name: str
     kind: MetricKind

@@ -17,7 +17,8 @@ import pytest
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
-from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.core.buffered_log import buffered_log
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue
 
 mpl.use("agg")
 
@@ -73,6 +74,11 @@ def mlflow_client(ws: Workspace) -> MlflowClient:
 
 def history(client: MlflowClient, run: Run, name: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in client.get_metric_history(run.id, name)]
+
+
+def assert_same(found: object, expected: object) -> None:
+    """Equal, NaN to NaN too."""
+    assert repr(found) == repr(expected)
 
 
 @EACH_KIND
@@ -188,6 +194,41 @@ class TestRowsAndTables:
         run.flush()
         assert history(mlflow_client, run, "r.x") == [(0, 0.0), (1, 1.0), (2, 2.0)]
         assert mlflow_client.get_run(run.id).data.metrics == {"r.x": 2.0}
+
+    @pytest.mark.parametrize("mlflow_is_first", [True, False])
+    def test_what_mlflow_logs_under_a_tables_name_is_a_row_at_its_end(
+        self, run: Run, mlflow_client: MlflowClient, mlflow_is_first: bool
+    ) -> None:
+        if mlflow_is_first:
+            mlflow_client.log_metric(run.id, "t", 5)
+        run.log_row("t", t=1, word="a")  # a column may have the table's name
+        run.flush()
+        if not mlflow_is_first:
+            mlflow_client.log_metric(run.id, "t", 5)
+        assert_same(run.get_metrics("t"), {"t": {"t": [1, math.nan], "word": ["a", math.nan], "": [math.nan, 5.0]}})
+        run.log_row("t", t=2, word="b")
+        mlflow_client.log_metric(run.id, "t", 6, step=1)
+        table = {
+            "t": [1, 2, math.nan, math.nan],
+            "word": ["a", "b", math.nan, math.nan],
+            "": [math.nan, math.nan, 5.0, 6.0],
+        }
+        assert_same(run.get_metrics(), {"t": table})
+        assert history(mlflow_client, run, "t") == [(0, 5.0), (1, 6.0)]
+        assert history(mlflow_client, run, "t.t") == [(0, 1.0), (1, 2.0)]
+
+    def test_a_scalar_of_the_run_s_own_is_refused_under_a_tables_name_although_mlflow_has_one(
+        self, run: Run, experiment: Experiment, mlflow_client: MlflowClient
+    ) -> None:
+        mlflow_client.log_metric(run.id, "t", 5)
+        run.log_row("t", n=1)
+        run.flush()
+        other_process = buffered_log(run.experiment.workspace.records.metrics, run.id)
+        other_process.kinds.clear()  # which knows nothing of the row
+        run.log("t", 6)
+        with pytest.raises(AmlStoreError, match="is already logged as a row; choose another name for the scalar"):
+            run.flush()
+        assert_same(run.get_metrics(), {"t": {"n": [1, math.nan], "": [math.nan, 5.0]}})
 
 
 @EACH_KIND

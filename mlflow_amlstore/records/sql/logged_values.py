@@ -73,6 +73,11 @@ class _Series:
         self.latest, self.latest_type = (step, timestamp_ms, value), value_type
         self.series_id, self.seq = series_id, seq
 
+    @property
+    def is_mlflows(self) -> bool:
+        """Whether only MLflow has logged into it, which knows no kinds: a row or table may have its name, too."""
+        return self.seq == 0
+
     def values(self, run_key: int) -> tuple[Any, ...]:
         names = (self.name, self.metric, self.column, self.kind)
         return (run_key, *names, *self.latest, self.latest_type, self.series_id, self.seq)
@@ -159,13 +164,10 @@ class _Writing:
         known = self._vectors.get(name)
         if known is None:
             row = _SELECT_ONE.run(self._driver, self._run_key, name).fetchone()
-            if row is not None:
-                known = _Series(*row)
-            elif grid := self._grid(name):
+            known = None if row is None else _Series(*row)
+            if (known is None or known.is_mlflows) and (grid := self._grid(name)):
                 raise other_kind(name, MetricKind(next(iter(grid.values())).kind), kind)
-            else:
-                known = self._new(name, name, "", kind)
-            self._vectors[name] = known
+            known = self._vectors[name] = known or self._new(name, name, "", kind)
         if known.column:
             raise _same_to_mlflow(name, name, known)
         check_same_kind(name, MetricKind(known.kind), kind)
@@ -182,7 +184,7 @@ class _Writing:
     def _column(self, grid: dict[str, _Series], name: str, column: str, kind: MetricKind) -> _Series:
         if not grid:
             plain = self._vectors.get(name) or self._find(name)
-            if plain is not None and not plain.column:
+            if plain is not None and not plain.column and not plain.is_mlflows:
                 raise other_kind(name, MetricKind(plain.kind), kind)
         known = grid.get(column)
         if known is None:

@@ -20,6 +20,7 @@ from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_li
 from mlflow_amlstore.records.sql.logged_values import LoggedGroup, read_cell
 from mlflow_amlstore.records.tables import NUMBER, TEXT, points, runs, series
 from mlflow_amlstore.records.types import (
+    GRID_KINDS,
     Cell,
     LoggedTuple,
     LoggedValues,
@@ -143,7 +144,7 @@ class SqlMetrics:
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         with self._database.read() as connection:
             found = _series_of_metrics(driver_connection(connection), run_id, None)
-        return [(name, columns[0].kind) for (name, _), columns in found.items()]
+        return [(name, _kind_of(columns)) for name, columns in found.items()]
 
     def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
         vector = _timed_vector if with_times else _vector
@@ -151,27 +152,26 @@ class SqlMetrics:
             driver = driver_connection(connection)
             found = _series_of_metrics(driver, run_id, name)
             return [
-                _grid(driver, metric, columns) if is_grid else vector(driver, metric, columns[0])
-                for (metric, is_grid), columns in found.items()
+                _grid(driver, metric, columns)
+                if _kind_of(columns) in GRID_KINDS
+                else vector(driver, metric, columns[0])
+                for metric, columns in found.items()
             ]
 
 
 class _Column(NamedTuple):
-    """One series of a metric: a grid's has a name, a vector's none."""
+    """One series of a metric: a grid's has a name; a vector's none, nor has that of MLflow's values in a grid."""
 
     name: str
     kind: MetricKind
     series_id: int
 
 
-_Row = tuple[int, int]  # a row's `seq`, and which it is of those that have it
+_Row = tuple[bool, int, int]  # whether it has no column's name, its `seq`, and which it is of those that have this
 
 
-def _series_of_metrics(
-    driver: sqlite3.Connection, run_id: str, name: str | None
-) -> dict[tuple[str, bool], list[_Column]]:
-    """The series of each metric of a run, by its name and whether it is a grid: MLflow may have logged a scalar under a
-    table's name, and those are two metrics. In the order that they came."""
+def _series_of_metrics(driver: sqlite3.Connection, run_id: str, name: str | None) -> dict[str, list[_Column]]:
+    """The series of each metric of a run by its name, in the order that they came."""
     column = series.c
     statement = (
         select(column.metric, column.column_name, column.kind, column.series_id)
@@ -181,10 +181,15 @@ def _series_of_metrics(
     )
     if name is not None:
         statement = statement.where(column.metric == name)
-    found: dict[tuple[str, bool], list[_Column]] = {}
+    found: dict[str, list[_Column]] = {}
     for metric, column_name, kind, series_id in run_query(driver, statement):
-        found.setdefault((metric, column_name != ""), []).append(_Column(column_name, _KINDS[kind], series_id))
+        found.setdefault(metric, []).append(_Column(column_name, _KINDS[kind], series_id))
     return found
+
+
+def _kind_of(columns: Sequence[_Column]) -> MetricKind:
+    """A metric's kind: that of a grid, where MLflow has logged values under the grid's name, too."""
+    return next((column.kind for column in columns if column.name), columns[0].kind)
 
 
 def _vector(driver: sqlite3.Connection, name: str, column: _Column) -> MetricRecord:
@@ -208,21 +213,22 @@ def _timed_vector(driver: sqlite3.Connection, name: str, column: _Column) -> Met
 
 
 def _grid(driver: sqlite3.Connection, name: str, columns: Sequence[_Column]) -> MetricRecord:
-    """The columns of rows or a table, with NaN for a cell that a row lacks."""
+    """The columns of rows or a table, with NaN for a cell that a row lacks; last the values that MLflow logged under
+    the grid's own name, as rows that have the column "" alone."""
     by_row: dict[str, dict[_Row, Cell]] = {}
     times: dict[_Row, tuple[int, int]] = {}
-    for column in columns:
+    for column in sorted(columns, key=lambda column: not column.name):
         seen: Counter[int] = Counter()
         placed = by_row[column.name] = {}
         for value, value_type, text, step, timestamp_ms, seq in _SELECT_CELLS["by_seq"].run(driver, column.series_id):
-            row = (seq, seen[seq])  # points that MLflow logged into a column all have seq 0
+            row = (not column.name, seq, seen[seq])  # points that MLflow logged into a column all have seq 0
             seen[seq] += 1
             placed[row] = read_cell(value, value_type, text)
             times.setdefault(row, (step, timestamp_ms))
     rows = sorted(times)
     cells = {column: [placed.get(row, _NAN) for row in rows] for column, placed in by_row.items()}
     steps, times_ms = [times[row][0] for row in rows], [times[row][1] for row in rows]
-    return MetricRecord(name, columns[0].kind, cells, steps, times_ms)
+    return MetricRecord(name, _kind_of(columns), cells, steps, times_ms)
 
 
 def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]:

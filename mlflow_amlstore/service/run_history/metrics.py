@@ -229,7 +229,7 @@ def _text(number: float) -> str:
 
 
 def _column(metric: MetricRecord, column: str) -> str:
-    return column or metric.name
+    return column if metric.kind in GRID_KINDS else metric.name
 
 
 def _type_of(metric: MetricRecord, cells: Sequence[Cell]) -> str:

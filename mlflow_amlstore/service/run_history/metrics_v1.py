@@ -137,7 +137,8 @@ def _logged(run_id: str, metric: RunMetric) -> LoggedTuple:
 
 def _sent(run_id: str, metric: MetricRecord) -> RunMetric:
     is_file = metric.kind in FILE_KINDS
-    columns = {column or metric.name: cells for column, cells in metric.columns.items()}
+    is_grid = metric.kind in GRID_KINDS
+    columns = {column if is_grid else metric.name: cells for column, cells in metric.columns.items()}
     cells: list[dict[str, Any]] = [
         {column: None if is_file else _finite(cell)} for column, cells in columns.items() for cell in cells
     ]
