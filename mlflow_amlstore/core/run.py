@@ -355,14 +355,18 @@ class Run(RunMetrics, RunFiles):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Complete the run; for an exception, mark it Failed with that. `sys.exit()` without a code is no failure."""
+        """Complete the run; one that the block has ended itself, with `complete`, `fail` or `cancel`, stays as it is.
+
+        Where an exception leaves the block, whatever it did, the run is Failed with that; `sys.exit()` without a code
+        is no failure. What goes wrong while the run is marked so is a warning: the block's exception goes on up.
+        """
         if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.complete()
+            self.complete(_set_status=self._info.status not in _ENDED)
             return
         try:
             self._end(RunStatus.FAILED, RunError(type(error).__name__, str(error)))
-        except AmlStoreError as while_failing:
-            error.__context__ = while_failing
+        except Exception as while_failing:
+            _logger.warning("Run %s could not be ended as it should be: %s", self.id, while_failing)
 
     def wait_for_completion(
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True

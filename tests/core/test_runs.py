@@ -59,6 +59,37 @@ class TestCourse:
             raise SystemExit(code)
         assert run.get_status() == status
 
+    @pytest.mark.parametrize(("end", "status"), [("complete", "Completed"), ("fail", "Failed"), ("cancel", "Canceled")])
+    def test_a_run_that_its_block_has_ended_stays_so_and_takes_late_values(
+        self, ws: Workspace, experiment: Experiment, end: str, status: str
+    ) -> None:
+        with experiment.start_logging() as run:
+            getattr(run, end)()
+            ended = run.get_details()["endTimeUtc"]
+            run.log("late", 1)
+        assert (run.get_status(), run.get_details()["endTimeUtc"]) == (status, ended)
+        assert Run.get(ws, run.id).get_metrics() == {"late": 1}
+
+    def test_an_exception_fails_a_run_that_its_block_has_cancelled(self, experiment: Experiment) -> None:
+        with pytest.raises(ZeroDivisionError), experiment.start_logging() as run:
+            run.cancel()
+            _ = 1 / 0
+        assert run.get_status() == "Failed"
+
+    def test_what_fails_while_it_is_ended_hides_nothing_of_the_exception(
+        self, ws: Workspace, experiment: Experiment, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with pytest.raises(ZeroDivisionError) as raised, experiment.start_logging() as run:  # noqa: PT012
+            Path("outputs").mkdir()
+            Path("outputs/back\\slash").write_text("a name that no workspace takes")
+            try:
+                raise KeyError("why")
+            except KeyError:
+                _ = 1 / 0
+        assert isinstance(raised.value.__context__, KeyError)
+        assert f"Run {run.id} could not be ended as it should be: Invalid value" in caplog.text
+        assert run.get_status() == "Failed"
+
     def test_it_can_be_failed_with_a_reason_and_cancelled(self, experiment: Experiment) -> None:
         run = experiment.start_logging()
         run.fail("the data is gone", error_code="DataError")
