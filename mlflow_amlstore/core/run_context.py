@@ -4,13 +4,13 @@ Variables are those that launchers set (azureml-wire.md, section 3.2): AZUREML_R
 MLFLOW_TRACKING_URI its workspace, or without that AZUREML_SERVICE_ENDPOINT with AZUREML_ARM_….
 """
 
-import atexit
 import os
 import shutil
 import sys
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from multiprocessing.util import Finalize
 from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
@@ -36,7 +36,8 @@ class SubmittedRun(Run):
 class OfflineRun(Run):
     """The run of a script that nobody submitted: it prints what is logged, and keeps it until the process ends.
 
-    It is a run like any other, of a workspace in a temporary folder.
+    It is a run like any other, of a workspace in a temporary folder, which goes when the process that made it ends. A
+    worker that is forked after that logs into the same run; one that is started anew, or forked before, has its own.
     """
 
     def log(self, name: str, value: object, description: str = "", step: int | None = None) -> None:
@@ -92,24 +93,21 @@ def _uri_of_job(environment: Mapping[str, str]) -> str | None:
     )
 
 
-_offline_runs: dict[int, OfflineRun] = {}  # by process, so that a forked one has its own
+_offline: OfflineRun | None = None  # a process that is forked goes on with it
 
 
 def _offline_run() -> Run:
     """The one offline run of this process, made when it is first asked for."""
-    known = _offline_runs.get(os.getpid())
-    if known is None:
+    global _offline
+    if _offline is None:
         folder = tempfile.mkdtemp(prefix="amlstore-offline-")
-        atexit.register(_remove, folder, os.getpid())
+        # Unlike `atexit`, called at the end of a worker of `multiprocessing` too, in the process that made the folder
+        # alone, and with this priority after the workers of that have ended.
+        Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-1)
         experiment = Experiment(Workspace.create(folder, "offline"), _OFFLINE_EXPERIMENT)
         started = start_run(experiment, run_id=f"OfflineRun_{uuid.uuid4()}")
-        known = _offline_runs[os.getpid()] = OfflineRun(experiment, started.id, synchronous=True)
-    return known
-
-
-def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
+        _offline = OfflineRun(experiment, started.id, synchronous=True)
+    return _offline
 
 
 def _say(text: str) -> None:

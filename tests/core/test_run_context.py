@@ -1,5 +1,6 @@
 """`Run.get_context()`: the run that the environment names, else an offline one."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,27 +82,60 @@ def test_where_offline_isnt_allowed_the_error_names_the_variables() -> None:
         Run.get_context(allow_offline=False)
 
 
-def test_an_offline_run_s_folder_goes_with_its_process_and_not_with_a_forked_one(tmp_path: Path) -> None:
-    code = """
-import os, sys, tempfile
+_FORKED = """
+import os, sys
 from mlflow_amlstore.core import Run
 run = Run.get_context()
 run.log("m", 1)
-folder = run.experiment.workspace.path
 pid = os.fork()
 if pid == 0:
     sys.exit()
 os.waitpid(pid, 0)
 run.log("m", 2)
-print(folder, run.get_metrics())
+print(run.get_metrics())
 """
-    printed = subprocess.run(
-        [sys.executable, "-c", code],
+_POOL = """
+import multiprocessing, os
+from mlflow_amlstore.core import Run
+def work(number):
+    run = Run.get_context()
+    run.log("m", number)
+    return run.id, os.path.exists(run.experiment.workspace.path)
+if __name__ == "__main__":
+    known = {known}
+    with multiprocessing.get_context({start!r}).Pool(2) as pool:
+        done = pool.map(work, [1, 2, 3], 1)
+        pool.close()
+        pool.join()
+    if known:
+        print({{(run_id, there) for run_id, there in done}} == {{(known.id, True)}}, sorted(known.get_metrics()["m"]))
+    else:
+        print(Run.get_context().id not in {{run_id for run_id, _ in done}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [
+        (_FORKED, "{'m': [1, 2]}"),
+        (_POOL.format(known="Run.get_context()", start="fork"), "True [1, 2, 3]"),
+        (_POOL.format(known="None", start="fork"), "True"),
+        (_POOL.format(known="None", start="spawn"), "True"),
+    ],
+    ids=["forked", "pool forked with a run", "pool forked without", "pool spawned"],
+)
+def test_an_offline_run_is_one_with_that_of_the_workers_forked_since_and_its_folder_goes(
+    tmp_path: Path, code: str, printed: str
+) -> None:
+    (tmp_path / "script.py").write_text(code)
+    (tmp_path / "temporary").mkdir()
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
         capture_output=True,
         text=True,
         check=True,
-        env={"PATH": "", "TMPDIR": str(tmp_path)},
-    ).stdout.splitlines()
-    assert printed[-1].endswith(" {'m': [1, 2]}")
-    assert Path(printed[-1].split()[0]).parent == tmp_path
-    assert list(tmp_path.iterdir()) == []
+        timeout=60,
+        env={"PATH": "", "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+    )
+    assert ended.stdout.splitlines()[-1] == printed
+    assert list((tmp_path / "temporary").iterdir()) == []
