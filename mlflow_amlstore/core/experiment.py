@@ -1,16 +1,19 @@
 """`Experiment`: a named group of runs."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.named_texts import names_of, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.run import Run, find_runs, start_run
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, View
+from mlflow_amlstore.records.validation import check_experiment_name
 from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
 if TYPE_CHECKING:
@@ -35,8 +38,11 @@ class Experiment:
     def __init__(self, workspace: "Workspace", name: str) -> None:
         """Open the experiment of this name, making it where there is none; an archived one is opened as it is.
 
-        Raises InvalidValue for a name that is empty or over 500 characters.
+        Raises InvalidValue for a name that is empty or over 500 characters, or has control characters.
         """
+        check_experiment_name(name)
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise InvalidValue("experiment name", name, "must not contain control characters")
         records = workspace.records
         found = records.experiments.find_by_name(name)
         if found is None:
@@ -154,12 +160,12 @@ class Experiment:
         """
         if view_type not in _VIEWS:
             raise InvalidValue("view_type", view_type, f"must be one of {', '.join(_VIEWS)}")
-        wanted: Iterable[tuple[str, str | None]] = [(tags, None)] if isinstance(tags, str) else (tags or {}).items()
+        wanted = wanted_texts("tags", tags)
         return [
             Experiment._of(workspace, record)
             for record in all_experiments(workspace.records, _VIEWS[view_type])
             if experiment_name in (None, record.name)
-            and all(name in record.tags and value in (None, record.tags[name]) for name, value in wanted)
+            and all(name in record.tags and value in (None, record.tags[name]) for name, value in wanted.items())
         ]
 
     @staticmethod
@@ -191,13 +197,13 @@ class Experiment:
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """Set several tags."""
-        for key, value in tags.items():
-            self._records.experiments.set_tag(self.id, key, "" if value is None else str(value))
+        for key, value in texts_of("tags", tags).items():
+            self._records.experiments.set_tag(self.id, key, value)
         self.refresh()
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Delete tags; one that isn't there is passed over."""
-        for key in [tags] if isinstance(tags, str) else tags:
+        for key in names_of("tags", tags):
             try:
                 self._records.experiments.delete_tag(self.id, key)
             except NotFound as error:

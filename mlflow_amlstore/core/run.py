@@ -7,13 +7,14 @@ import getpass
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.named_texts import names_of, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.open_run import PathText
 from mlflow_amlstore.core.run_files import RunFiles
@@ -30,6 +31,7 @@ from mlflow_amlstore.records.types import (
     RunRecord,
     RunStatus,
 )
+from mlflow_amlstore.records.validation import check_integer
 from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ class Run(RunMetrics, RunFiles):
     Got from `experiment.start_logging()`, `Run.get_context()` in a submitted script, `Run.get(ws, run_id)` or
     `Run(experiment, run_id)`. Values are logged at once and written in groups in the background, at the latest after
     0.2 s; `flush` and `complete` wait for them, and so does reading them back through a run of this process.
+
+    Copied, or unpickled in another process, it is the same run, opened again by its workspace and id; the outputs
+    folder is looked through by the first one alone.
 
     >>> with experiment.start_logging(snapshot_directory=None) as run:
     ...     for error in (0.5, 0.25):
@@ -94,8 +99,9 @@ class Run(RunMetrics, RunFiles):
         """Return the run that this process was submitted as, which its environment names; outside one, an offline run.
 
         An offline run prints what is logged and keeps it until the process ends: its metrics, tags, files and details
-        can be read back. With `allow_offline=False`, InvalidState is raised instead. A submitted run's status is set
-        by who submitted it, so completing it only waits for what was logged.
+        can be read back. A worker process that is forked when there is one already has the same; any other its own.
+        With `allow_offline=False`, InvalidState is raised instead. A submitted run's status is set by who submitted it,
+        so completing it only waits for what was logged.
 
         >>> run = Run.get_context()
         >>> run.tag("stage", "warm-up")
@@ -220,7 +226,7 @@ class Run(RunMetrics, RunFiles):
             "endTimeUtc": iso_or_none(info.end_ms),
             "properties": record.properties,
             "params": record.params,
-            "inputDatasets": [{"name": used.dataset.name, "digest": used.dataset.digest} for used in record.datasets],
+            "inputDatasets": self._records.runs.input_datasets(self.id),
             "outputDatasets": [],
             "runDefinition": {},
             "logFiles": {path: self._file_uri(path) for path in self._log_files()},
@@ -256,6 +262,9 @@ class Run(RunMetrics, RunFiles):
             }
         )
 
+    def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
+        return _open_again, (type(self), self._experiment.workspace, self.id, self._synchronous)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and other.id == self.id and other._records is self._records
 
@@ -275,7 +284,7 @@ class Run(RunMetrics, RunFiles):
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """Set several tags: names of 1 to 1000 characters, values of at most 8000; what is no string becomes one."""
-        self._records.runs.set_tags(self.id, {key: "" if value is None else str(value) for key, value in tags.items()})
+        self._records.runs.set_tags(self.id, texts_of("tags", tags))
 
     def get_tags(self) -> dict[str, str]:
         """Return the run's tags."""
@@ -283,7 +292,7 @@ class Run(RunMetrics, RunFiles):
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Delete tags; one that isn't there is passed over."""
-        for key in [tags] if isinstance(tags, str) else tags:
+        for key in names_of("tags", tags):
             try:
                 self._records.runs.delete_tag(self.id, key)
             except NotFound as error:
@@ -299,7 +308,7 @@ class Run(RunMetrics, RunFiles):
         >>> run.get_properties()["build"]
         '1234'
         """
-        self._records.runs.add_properties(self.id, {key: str(value) for key, value in properties.items()})
+        self._records.runs.add_properties(self.id, texts_of("properties", properties))
 
     def get_properties(self) -> dict[str, str]:
         """Return the run's properties."""
@@ -414,19 +423,19 @@ class Run(RunMetrics, RunFiles):
         """
         if (count is None) == (tag_key is None or tag_values is None):
             raise InvalidValue("count", count, "give either count, or tag_key and tag_values")
-        values = list(range(count) if count is not None else tag_values or ())
+        if count is not None:
+            values: Sequence[object] = range(check_integer("count", count, minimum=0))
+        elif isinstance(tag_values, Iterable):
+            values = list(tag_values)
+        else:
+            raise InvalidValue("tag_values", tag_values, "must be a list of values")
         if len(values) > _MAX_CHILDREN_AT_ONCE:
             raise InvalidValue("number of children", len(values), f"at most {_MAX_CHILDREN_AT_ONCE} at once")
         key = _CHILD_NUMBER_TAG if tag_key is None else tag_key
-        return [
-            start_run(
-                self._experiment,
-                parent_run_id=self.id,
-                tags={key: str(value)},
-                synchronous=self._synchronous,
-            )
-            for value in values
-        ]
+        records = self._records.runs.create_children(
+            self._info, [{key: str(value)} for value in values], user_id=_user(), start_ms=time.time_ns() // 1_000_000
+        )
+        return [Run._of(self._experiment, record, synchronous=self._synchronous) for record in records]
 
     def submit_child(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> "Run":
         """Submit a script as a child run: not yet."""
@@ -462,7 +471,6 @@ def start_run(
     outputs: PathText | None = None,
     snapshot_directory: PathText | None = None,
     parent_run_id: str | None = None,
-    tags: Mapping[str, str] | None = None,
     synchronous: bool = False,
 ) -> Run:
     """Make a run that starts now."""
@@ -475,7 +483,6 @@ def start_run(
         status=RunStatus.RUNNING,
         start_ms=time.time_ns() // 1_000_000,
         parent_run_id=parent_run_id,
-        tags=tags,
         properties=properties,
     )
     return Run._of(experiment, record, outputs=outputs, synchronous=synchronous)
@@ -506,39 +513,50 @@ def find_runs(
     properties: str | Mapping[str, str | None] | None = None,
     status: str | None = None,
 ) -> Iterator[Run]:
-    """Yield the runs of an experiment, or below a run, that meet all that is given, page by page."""
+    """The runs of an experiment, or below a run, that meet all that is given. Raises InvalidValue at the call."""
     filter = RunFilter(
         of=of,
         recursive=recursive,
         include_children=include_children,
         run_type=run_type,
-        tags=_wanted(tags),
-        properties=_wanted(properties),
+        tags=wanted_texts("tags", tags),
+        properties=wanted_texts("properties", properties),
         status=None if status is None else status_from_azure(status),
     )
+    return _find_runs(workspace, experiment, filter)
+
+
+def _find_runs(workspace: "Workspace", experiment: "Experiment | None", filter: RunFilter) -> Iterator[Run]:
+    """Page by page, and each experiment once."""
+    experiment_id = None if experiment is None else experiment.id
+    experiments = {} if experiment is None else {experiment.id: experiment}
     token = None
     while True:
-        page = workspace.records.runs.find(
-            filter, experiment_id=None if experiment is None else experiment.id, max_results=_PAGE, page_token=token
-        )
+        page = workspace.records.runs.find(filter, experiment_id=experiment_id, max_results=_PAGE, page_token=token)
         for record in page.items:
-            yield _run_of(workspace, record) if experiment is None else Run._of(experiment, record)
+            where = record.info.experiment_id
+            if where not in experiments:
+                experiments[where] = _experiment_of(workspace, record)
+            yield Run._of(experiments[where], record)
         token = page.next_token
         if token is None:
             return
 
 
-def _wanted(values: str | Mapping[str, str | None] | None) -> dict[str, str | None]:
-    if isinstance(values, str):
-        return {values: None}
-    return {name: None if value is None else str(value) for name, value in (values or {}).items()}
+def _open_again(kind: type[Run], workspace: "Workspace", run_id: str, synchronous: bool) -> Run:
+    """A run that was pickled or copied."""
+    record = workspace.records.runs.get(run_id)
+    return kind._of(_experiment_of(workspace, record), record, synchronous=synchronous)
 
 
 def _run_of(workspace: "Workspace", record: RunRecord) -> Run:
+    return Run._of(_experiment_of(workspace, record), record)
+
+
+def _experiment_of(workspace: "Workspace", record: RunRecord) -> "Experiment":
     from mlflow_amlstore.core.experiment import Experiment
 
-    experiment = workspace.records.experiments.get(record.info.experiment_id)
-    return Run._of(Experiment._of(workspace, experiment), record)
+    return Experiment._of(workspace, workspace.records.experiments.get(record.info.experiment_id))
 
 
 def _user() -> str:

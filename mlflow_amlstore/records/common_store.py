@@ -5,7 +5,7 @@ A part of `records.store`, which says what holds for all of it.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from mlflow_amlstore.records.types import (
     ExperimentRecord,
@@ -89,6 +89,20 @@ class CommonRuns(Protocol):
         """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists."""
         ...
 
+    def create_children(
+        self,
+        parent: RunInfo,
+        tags_of_each: Sequence[Mapping[str, str]],
+        *,
+        user_id: str = "",
+        start_ms: int,
+    ) -> list[RunRecord]:
+        """Start a child of a run for each of the tags, in the run's experiment, and return them in this order.
+
+        Raises Deleted (experiment), InvalidValue; embedded, there are none of them then.
+        """
+        ...
+
     def get(self, run_id: str) -> RunRecord:
         """Return a run with its latest metrics, params, tags, properties, inputs and outputs; deleted ones too."""
         ...
@@ -115,6 +129,10 @@ class CommonRuns(Protocol):
         error: RunError | None = None,
     ) -> RunInfo:
         """Change what is given and return the run's facts. Raises Deleted."""
+        ...
+
+    def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
+        """Return the facts of the datasets that went into a run; of MLflow's, `name` and `digest`."""
         ...
 
     def delete_tag(self, run_id: str, name: str) -> None:

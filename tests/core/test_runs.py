@@ -1,7 +1,9 @@
 """Runs and experiments: their course, tags, properties, files, snapshots, children, and finding them."""
 
+import copy
 import io
 import os
+import pickle
 import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.errors import (
@@ -22,6 +26,7 @@ from mlflow_amlstore.errors import (
     NotSupported,
     PathUnsafe,
 )
+from mlflow_amlstore.workspace.connection import Connection
 
 EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 
@@ -37,6 +42,12 @@ class TestCourse:
         assert (details["runId"], details["status"], details["submittedBy"] != "") == (run.id, "Completed", True)
         assert details["startTimeUtc"] <= details["endTimeUtc"]
         assert "error" not in details
+
+    def test_its_details_name_the_datasets_that_mlflow_logged(self, ws: Workspace, run: Run) -> None:
+        assert run.get_details()["inputDatasets"] == []
+        dataset = DatasetInput(MlflowDataset("iris", "abc", "local", "{}"), [])
+        MlflowClient(ws.get_mlflow_tracking_uri()).log_inputs(run.id, [dataset])
+        assert run.get_details()["inputDatasets"] == [{"name": "iris", "digest": "abc"}]
 
     def test_mlflow_sees_the_same_run(self, ws: Workspace, experiment: Experiment) -> None:
         with experiment.start_logging(display_name="é") as run:
@@ -79,7 +90,7 @@ class TestCourse:
     def test_what_fails_while_it_is_ended_hides_nothing_of_the_exception(
         self, ws: Workspace, experiment: Experiment, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with pytest.raises(ZeroDivisionError) as raised, experiment.start_logging() as run:  # noqa: PT012
+        with pytest.raises(ZeroDivisionError) as raised, experiment.start_logging() as run:
             Path("outputs").mkdir()
             Path("outputs/back\\slash").write_text("a name that no workspace takes")
             try:
@@ -179,6 +190,18 @@ class TestTagsAndProperties:
         with pytest.raises(Changed, match="Property with key='build' was already logged with value='1'"):
             run.add_properties({"new": "1", "build": "2"})
         assert run.get_properties() == run.properties == {"build": "1", "x" * 300: "y"}
+
+    def test_what_is_no_dict_or_name_is_refused_by_its_name(self, experiment: Experiment, run: Run) -> None:
+        calls: list[tuple[Any, object, str]] = [
+            (run.set_tags, ["a"], r"\['a'\] for tags: must be a dict of names and values"),
+            (experiment.set_tags, "a", "'a' for tags: must be a dict of names and values"),
+            (run.add_properties, None, "None for properties: must be a dict of names and values"),
+            (run.remove_tags, 5, "5 for tags: must be a name, or a list of names"),
+            (experiment.remove_tags, [5], r"\[5\] for tags: must be a name, or a list of names"),
+        ]
+        for call, given, problem in calls:
+            with pytest.raises(InvalidValue, match=problem):
+                call(given)
 
     def test_a_bad_tag_is_refused(self, run: Run) -> None:
         for tags, problem in [({"": "x"}, "a name must be given"), ({"t": "x" * 8001}, "maximum length of 8000")]:
@@ -349,6 +372,17 @@ class TestChildren:
         assert Run.get(ws, inner.id).parent == second
         assert MlflowClient(ws.get_mlflow_tracking_uri()).get_parent_run("my-id").info.run_id == run.id
 
+    def test_descendants_are_found_in_whichever_experiments_they_are(self, ws: Workspace, run: Run) -> None:
+        child, other = run.child_run(), Experiment(ws, "other")
+        records = ws.records.runs
+        elsewhere = records.create(other.id, parent_run_id=run.id).info.run_id
+        below = records.create(run.experiment.id, parent_run_id=elsewhere).info.run_id
+        records.create(other.id)
+        found = {found.id: found.experiment.name for found in run.get_children(recursive=True)}
+        assert found == {child.id: "diabetes", elsewhere: "other", below: "diabetes"}
+        assert {found.id for found in Run.get(ws, elsewhere).get_children(recursive=True)} == {below}
+        assert {found.id for found in run.get_children()} == {child.id, elsewhere}
+
     def test_children_are_created_by_count_or_tag(self, run: Run) -> None:
         by_count = run.create_children(3)
         by_tag = run.create_children(tag_key="fold", tag_values=["a", 2])
@@ -365,9 +399,45 @@ class TestChildren:
         with pytest.raises(InvalidValue, match="give either count, or tag_key and tag_values"):
             run.create_children(**given)
 
+    @pytest.mark.parametrize(
+        ("given", "problem"),
+        [
+            ({"count": "x"}, "Invalid value 'x' for count: must be a 64-bit integer"),
+            ({"count": -1}, "Invalid value -1 for count: must be a 64-bit integer of at least 0"),
+            ({"tag_key": "k", "tag_values": 5}, "Invalid value 5 for tag_values: must be a list of values"),
+            ({"tag_key": "", "tag_values": ["a", "b"]}, "a name must be given"),
+        ],
+    )
+    def test_what_names_no_children_is_refused_and_starts_none(
+        self, run: Run, given: dict[str, Any], problem: str
+    ) -> None:
+        with pytest.raises(InvalidValue, match=problem):
+            run.create_children(**given)
+        assert list(run.get_children()) == []
+
+    def test_none_may_be_created(self, run: Run) -> None:
+        assert run.create_children(0) == run.create_children(tag_key="k", tag_values=[]) == []
+
     def test_more_than_a_hundred_at_once_are_refused(self, run: Run) -> None:
         with pytest.raises(InvalidValue, match="101 for number of children: at most 100 at once"):
             run.create_children(101)
+
+
+@pytest.mark.parametrize("ws", ["served"], indirect=True)
+def test_many_children_take_few_requests(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested = []
+    request = Connection.request
+
+    def counted(self: Connection, method: str, path: str, *args: Any, **named: Any) -> Any:
+        requested.append(f"{method} {path.rpartition('/')[2]}")
+        return request(self, method, path, *args, **named)
+
+    monkeypatch.setattr(Connection, "request", counted)
+    children = run.create_children(20)
+    assert requested == ["PATCH runs", "POST events"]
+    requested.clear()
+    assert {child.id for child in run.get_children()} == {child.id for child in children}
+    assert requested == ["GET children", f"GET {run.experiment.id}"]
 
 
 @EACH_KIND
@@ -392,6 +462,24 @@ class TestFinding:
         assert next(experiment.get_runs(type="hyperdrive")).type == "hyperdrive"
         with pytest.raises(InvalidValue, match="'Done' for status: must be one of NotStarted, Queued"):
             next(Run.list(experiment, status="Done"))
+
+    @pytest.mark.parametrize("field", ["tags", "properties"])
+    def test_what_names_no_tags_is_refused_at_the_call(self, experiment: Experiment, run: Run, field: str) -> None:
+        wanted: Any = {field: ["a"]}
+        for find in (experiment.get_runs, run.get_children):
+            with pytest.raises(InvalidValue, match=rf"\['a'\] for {field}: must be a name, or a dict of names"):
+                find(**wanted)
+        with pytest.raises(InvalidValue, match="5 for tags: must be a name, or a dict"):
+            Experiment.list(experiment.workspace, tags=5)  # type: ignore[arg-type]
+
+    def test_a_run_is_copied_and_pickled_as_the_same_run(self, ws: Workspace, experiment: Experiment) -> None:
+        run = experiment.start_logging(synchronous=True)
+        for again in (copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+            assert again == run
+            again.log("m", 1)
+        assert run.get_metrics() == {"m": [1, 1]}
+        assert again.experiment.name == "diabetes"
+        assert ws.get_run(again.id) == again
 
     def test_they_come_all_however_many(self, ws: Workspace, experiment: Experiment) -> None:
         for number in range(1005):
@@ -422,6 +510,16 @@ class TestExperiments:
     def test_one_without_a_name_is_refused(self, ws: Workspace) -> None:
         with pytest.raises(InvalidValue, match="experiment name: must be a non-empty string"):
             Experiment(ws, "")
+
+    @pytest.mark.parametrize("name", ["a\nb", "\x00", "a\x7f", "\x85"])
+    def test_a_name_with_control_characters_is_refused(self, ws: Workspace, name: str) -> None:
+        with pytest.raises(InvalidValue, match="for experiment name: must not contain control characters"):
+            Experiment(ws, name)
+        assert set(ws.experiments) == {"Default"}
+
+    def test_what_is_no_text_is_refused(self, ws: Workspace) -> None:
+        with pytest.raises(InvalidValue, match="5 for experiment name: must be a non-empty string"):
+            Experiment(ws, 5)  # type: ignore[arg-type]
 
     def test_one_is_made_once_however_many_open_it_at_a_time(self, ws: Workspace) -> None:
         for name in ("a", "b", "c/d", "e/f"):

@@ -5,6 +5,7 @@ import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -135,9 +136,30 @@ class SqlRuns:
         )
         return RunRecord(info, metrics=[], params={}, tags=tags, properties=properties, datasets=[], models=[])
 
+    def create_children(
+        self,
+        parent: RunInfo,
+        tags_of_each: Sequence[Mapping[str, str]],
+        *,
+        user_id: str = "",
+        start_ms: int,
+    ) -> list[RunRecord]:
+        for tags in tags_of_each:
+            check_text_values("tag", tags)
+        with self._database.write():  # one transaction for all of them
+            return [
+                self.create(
+                    parent.experiment_id, user_id=user_id, start_ms=start_ms, parent_run_id=parent.run_id, tags=tags
+                )
+                for tags in tags_of_each
+            ]
+
     def get(self, run_id: str) -> RunRecord:
         with self._database.read() as connection:
             return run_record(connection, run_id)
+
+    def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
+        return [{"name": used.dataset.name, "digest": used.dataset.digest} for used in self.get(run_id).datasets]
 
     def search(
         self,

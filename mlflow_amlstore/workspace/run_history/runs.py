@@ -5,11 +5,11 @@ A status changes by an event alone, and what changes of a run is sent without th
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, ServiceError
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import (
@@ -62,19 +62,7 @@ class RemoteRuns:
             run_id = str(uuid.uuid4())
         else:
             self._check_free(run_id)
-        check_text_values("tag", tags or {})
-        check_text_values("property", properties or {})
-        body = {
-            "runId": run_id,
-            "displayName": name or random_name(),
-            "parentRunId": parent_run_id,
-            "status": RunStatus.NOT_STARTED.value,
-            "tags": dict(tags or {}),
-            "properties": dict(properties or {}),
-            "target": "local",
-            "runTypeV2": {"orchestrator": "External", "traits": ["unspecified"]},
-            "createdBy": {"userName": user_id},
-        }
+        body = _new_run(run_id, name, parent_run_id, user_id, tags or {}, properties or {})
         path = f"experimentids/{segment(experiment_id)}/runs/{segment(run_id)}"
         record = _record(self._history.call("PATCH", path, given=body))
         if status is RunStatus.NOT_STARTED:
@@ -82,6 +70,30 @@ class RemoteRuns:
         moment = _now_ms() if start_ms is None else start_ms
         self._tell(record.info, _EVENTS[status], moment)
         return replace(record, info=replace(record.info, status=status, start_ms=moment))
+
+    def create_children(
+        self,
+        parent: RunInfo,
+        tags_of_each: Sequence[Mapping[str, str]],
+        *,
+        user_id: str = "",
+        start_ms: int,
+    ) -> list[RunRecord]:
+        if not tags_of_each:
+            return []
+        batch = f"experimentids/{segment(parent.experiment_id)}/batch"
+        bodies = [_new_run(str(uuid.uuid4()), None, parent.run_id, user_id, tags, {}) for tags in tags_of_each]
+        answer = self._history.call("PATCH", f"{batch}/runs", given={"runs": bodies})
+        for failed in (answer.get("errors") or {}).values():
+            error = failed.get("error") or {}
+            raise ServiceError(str(error.get("code") or ""), str(error.get("message") or failed))
+        records = [_record(answer["runs"][body["runId"]]) for body in bodies]
+        events = [_event(record.info, "Start", start_ms) for record in records]
+        self._history.call("POST", f"{batch}/events", given={"events": events})
+        return [
+            replace(record, info=replace(record.info, status=RunStatus.RUNNING, start_ms=start_ms))
+            for record in records
+        ]
 
     def _check_free(self, run_id: str) -> None:
         """The service would change a run that is there."""
@@ -94,6 +106,10 @@ class RemoteRuns:
     def get(self, run_id: str) -> RunRecord:
         return _record(self._history.get_run(run_id))
 
+    def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
+        with named("run", run_id):
+            return list(self._history.call("GET", f"{_route(run_id)}/details").get("inputDatasets") or ())
+
     def find(
         self,
         filter: RunFilter,
@@ -104,7 +120,10 @@ class RemoteRuns:
     ) -> Page[RunRecord]:
         if filter.of is not None and filter.recursive:
             return Page([record for record in self._descendants(filter.of) if _meets(record, filter)], None)
-        fetch = self._children(filter) if filter.of is not None else self._of_experiment(filter, experiment_id)
+        if filter.of is not None:
+            fetch = self._children(filter.of, _odata(filter))
+        else:
+            fetch = self._of_experiment(filter, experiment_id)
         records, token = fetch(max_results or _PAGE, page_token)
         while max_results is None and token is not None:
             more, token = fetch(_PAGE, token)
@@ -125,20 +144,24 @@ class RemoteRuns:
 
         return fetch
 
-    def _children(self, filter: RunFilter) -> _Fetch:
-        path = f"{_route(str(filter.of))}/children"
+    def _children(self, run_id: str, odata: str | None) -> _Fetch:
+        path = f"{_route(run_id)}/children"
 
         def fetch(top: int, token: str | None) -> tuple[list[RunRecord], str | None]:
-            given = {"$filter": _odata(filter), "$orderby": _ORDER, "$top": top, "$continuationToken": token}
-            with named("run", str(filter.of)):
+            given = {"$filter": odata, "$orderby": _ORDER, "$top": top, "$continuationToken": token}
+            with named("run", run_id):
                 return _page(self._history.call("GET", path, params=given))
 
         return fetch
 
     def _descendants(self, run_id: str) -> list[RunRecord]:
-        """All below a run. The service knows runs by their root, so the tree is made here."""
+        """All below a run. Azure ML knows runs by their root, and within their experiment, so of its answers the tree
+        is made here; our service knows what is below any run, wherever it is."""
         run = self._history.get_run(run_id)
-        fetch = self._query(str(run["experimentId"]), f"(RootRunId eq {run.get('rootRunId') or run_id})")
+        if self._history.connection.limits is None:
+            fetch = self._children(run_id, f"(RootRunId eq {run_id} and RunId ne {run_id})")
+        else:
+            fetch = self._query(str(run["experimentId"]), f"(RootRunId eq {run.get('rootRunId') or run_id})")
         tree, token = fetch(_PAGE, None)
         while token is not None:
             more, token = fetch(_PAGE, token)
@@ -201,14 +224,7 @@ class RemoteRuns:
             self._history.call("PATCH", _route(run_id), given={"runId": run_id, **changes})
 
     def _tell(self, info: RunInfo, event: str, moment_ms: int, data: Mapping[str, Any] | None = None) -> None:
-        field = "StartTime" if event == "Start" else "EndTime"
-        times = {} if event in ("Error", "CancelRequested", "Queued") else {field: iso_time(moment_ms)}
-        body = {
-            "name": f"Microsoft.MachineLearning.Run.{event}",
-            "timestamp": iso_time(_now_ms()),
-            "data": {"RunId": info.run_id, **times, **(data or {})},
-        }
-        self._history.call("POST", f"{_route(info.run_id)}/events", given=body)
+        self._history.call("POST", f"{_route(info.run_id)}/events", given=_event(info, event, moment_ms, data))
 
 
 def _route(run_id: str) -> str:
@@ -217,6 +233,39 @@ def _route(run_id: str) -> str:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _new_run(
+    run_id: str,
+    name: str | None,
+    parent_run_id: str | None,
+    user_id: str,
+    tags: Mapping[str, str],
+    properties: Mapping[str, str],
+) -> dict[str, Any]:
+    check_text_values("tag", tags)
+    check_text_values("property", properties)
+    return {
+        "runId": run_id,
+        "displayName": name or random_name(),
+        "parentRunId": parent_run_id,
+        "status": RunStatus.NOT_STARTED.value,
+        "tags": dict(tags),
+        "properties": dict(properties),
+        "target": "local",
+        "runTypeV2": {"orchestrator": "External", "traits": ["unspecified"]},
+        "createdBy": {"userName": user_id},
+    }
+
+
+def _event(info: RunInfo, event: str, moment_ms: int, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    field = "StartTime" if event == "Start" else "EndTime"
+    times = {} if event in ("Error", "CancelRequested", "Queued") else {field: iso_time(moment_ms)}
+    return {
+        "name": f"Microsoft.MachineLearning.Run.{event}",
+        "timestamp": iso_time(_now_ms()),
+        "data": {"RunId": info.run_id, **times, **(data or {})},
+    }
 
 
 def _record(found: Mapping[str, Any]) -> RunRecord:
