@@ -79,9 +79,9 @@ def _draw_series(figure: Figure, metric: MetricRecord) -> None:
     """Values by step, or by position where steps tell nothing: in a list, and where all of them are equal."""
     values = _numbers(metric.columns[""])
     if len(values) < 2:
-        raise _no_chart(metric, f"it is the single value {text(metric.columns[''][0])}")
+        raise _single_value(metric, metric.columns[""][0])
     if np.isnan(values).all():
-        raise _no_chart(metric, "none of its values is a finite number")
+        raise _no_chart(metric, f"none of its values is {_what_none_is(metric.columns[''])}")
     by_step = metric.kind is MetricKind.SCALAR and len(set(metric.steps)) > 1
     positions = np.arange(len(values))
     if by_step:
@@ -101,7 +101,8 @@ def _draw_grid(figure: Figure, metric: MetricRecord) -> None:
     numeric = {name: _numbers(cells) for name, cells in metric.columns.items() if name}
     numeric = {name: numbers for name, numbers in numeric.items() if not np.isnan(numbers).all()}
     if not numeric:
-        raise _no_chart(metric, "none of its columns has a finite number")
+        cells = [cell for cells in metric.columns.values() for cell in cells]
+        raise _no_chart(metric, f"none of its columns has {_what_none_is(cells)}")
     texts = [name for name, cells in metric.columns.items() if name not in numeric and _has_text(cells)]
     if texts and len(metric.columns[texts[0]]) <= _MAX_BARS:
         _draw_bars(figure, metric, texts[0], numeric)
@@ -109,7 +110,7 @@ def _draw_grid(figure: Figure, metric: MetricRecord) -> None:
     first, *others = numeric
     if not others:
         if len(numeric[first]) < 2:
-            raise _no_chart(metric, f"it is the single value {text(metric.columns[first][0])}")
+            raise _single_value(metric, metric.columns[first][0])
         axes = _axes(figure, "row", first)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         _draw_line(axes, np.arange(len(numeric[first])), numeric[first])
@@ -269,6 +270,12 @@ def _numbers(cells: Sequence[Cell]) -> _Numbers:
     )
 
 
+def _what_none_is(cells: Sequence[Cell]) -> str:
+    """What an axis could have and none of the cells is."""
+    is_finite = any(isinstance(cell, float | int) and math.isfinite(cell) for cell in cells)
+    return f"a number of at most {_LARGEST:g}, the largest that an axis can have" if is_finite else "a finite number"
+
+
 def _has_text(cells: Sequence[Cell]) -> bool:
     return any(isinstance(cell, str) for cell in cells)
 
@@ -281,6 +288,10 @@ def _ratio(part: _Numbers, whole: _Numbers) -> _Numbers:
 def _short(name: object, limit: int) -> str:
     line = one_line(text(name))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _single_value(metric: MetricRecord, cell: Cell) -> InvalidValue:
+    return _no_chart(metric, f"it is the single value {_short(cell, _MAX_TITLE_LENGTH)}")
 
 
 def _no_chart(metric: MetricRecord, problem: str) -> InvalidValue:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mlflow_amlstore.cli.metric_files import latest_document, latest_file
+from mlflow_amlstore.cli.output import one_line
 from mlflow_amlstore.cli.run_fields import find_run
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import ExtraMissing, InvalidValue, NotFound
@@ -81,6 +82,7 @@ def _save_chart(records: RecordStore, run: RunRecord, metric: MetricRecord, targ
 def _save_image(records: RecordStore, run: RunRecord, metric: MetricRecord, target: Path) -> None:
     """Copy the image that was logged last, converted where the new name's ending asks for it."""
     container, path = run_container(run.info.experiment_id, run.info.run_id), latest_file(metric)
+    shown = one_line(path)
     ending = target.suffix.lower()
     if Path(path).suffix.lower() == ending:
         records.files.download(container, path, target)
@@ -91,7 +93,7 @@ def _save_image(records: RecordStore, run: RunRecord, metric: MetricRecord, targ
 
     Image.init()
     if Image.EXTENSION.get(ending) not in Image.SAVE:
-        raise InvalidValue("FILE", str(target), f"the image {path} can't be converted to that; keep its ending")
+        raise InvalidValue("FILE", str(target), f"the image {shown} can't be converted to that; keep its ending")
     with records.files.open(container, path) as source:
         try:
             image = Image.open(source)
@@ -99,4 +101,4 @@ def _save_image(records: RecordStore, run: RunRecord, metric: MetricRecord, targ
             (image if has_room else image.convert("RGB")).save(target)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             why = "it can't be read as one" if isinstance(error, UnidentifiedImageError) else str(error)
-            raise InvalidValue("METRIC", metric.name, f"its image {path} can't be converted: {why}") from error
+            raise InvalidValue("METRIC", metric.name, f"its image {shown} can't be converted: {why}") from error

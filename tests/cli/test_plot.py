@@ -115,6 +115,11 @@ class TestSeries:
             (["done"], "it is the single value done"),
             (["a", "b"], "none of its values is a finite number"),
             ([math.nan, None], "none of its values is a finite number"),
+            (["\x1b[2Jcleared\n"], r"it is the single value \\x1b\[2Jcleared $"),
+            (
+                [1e308, -1.7e308],
+                r"none of its values is a number of at most 1e\+300, the largest that an axis can have",
+            ),
         ],
     )
     def test_a_single_value_and_text_alone_cannot_be_charted(self, cells: list[Any], problem: str) -> None:
@@ -172,6 +177,16 @@ class TestTables:
     def test_a_legend_names_no_more_than_it_has_room_for(self) -> None:
         figure = chart_of(table(x=[0, 1], **{f"y{index}": [0, index] for index in range(40)}), "first")
         assert legend(figure) == [*[f"y{index}" for index in range(11)], "… 40 in all"]
+
+    def test_what_mlflow_logged_under_its_name_is_not_drawn(self) -> None:
+        columns = {"x": [0, 1, math.nan], "y": [2, 3, math.nan], "": [math.nan, math.nan, 5]}
+        figure = chart_of(table(**columns), "first")
+        assert lines(figure) == [([0, 1, None], [2, 3, None])]
+        assert labels(figure) == ("x", "y")
+
+    def test_one_of_too_large_numbers_says_so(self) -> None:
+        with pytest.raises(InvalidValue, match=r"none of its columns has a number of at most 1e\+300"):
+            chart_of(table(a=[1e308, 1e308], b=["x", "y"]), "first")
 
     @pytest.mark.parametrize("columns", [{"a": [1.0]}, {"a": ["x", "y"]}, {"a": [math.nan] * 3, "b": [None] * 3}])
     def test_a_single_cell_and_tables_without_numbers_cannot_be_charted(self, columns: dict[str, list[Any]]) -> None:
