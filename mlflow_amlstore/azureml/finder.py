@@ -7,12 +7,13 @@ from importlib import import_module, metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from mlflow_amlstore.core.not_yet import way_out
 from mlflow_amlstore.core.sdk_names import MODULES, NAMES
-from mlflow_amlstore.errors import ImportNotSupported, InvalidState, ModuleNotSupported
+from mlflow_amlstore.errors import AttributeNotSupported, ImportNotSupported, InvalidState, ModuleNotSupported
 from mlflow_amlstore.workspace.azure.other_plugin import OURS, SCHEME, VARIABLE
 
 _SDK = "azureml"
@@ -57,9 +58,12 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname.startswith(f"{_HERE}.{_SDK}."):
+            _refuse_name(fullname.removeprefix(f"{_HERE}."))
+            return None
         if fullname != _SDK and not fullname.startswith(f"{_SDK}."):
             return None
-        ours = find_spec(f"{_HERE}.{fullname}") if fullname == _SDK or fullname in MODULES else None
+        ours = find_spec(f"{_HERE}.{fullname}") if fullname == _SDK or _is_here(fullname) else None
         if ours is None:
             raise _missing(fullname)
         return ModuleSpec(fullname, self, is_package=ours.submodule_search_locations is not None)
@@ -68,8 +72,14 @@ class _Finder(MetaPathFinder, Loader):
         """Python makes one, which `exec_module` replaces."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module be ours itself, not a copy: a class is the same under both names."""
-        sys.modules[module.__name__] = import_module(f"{_HERE}.{module.__name__}")
+        """Let the module be ours itself, not a copy: a class is the same under both names.
+
+        For `from MODULE import NAME`, Python asks for a name that a package lacks as a module, and says of any other
+        module only that it lacks the name; so it takes them all for packages.
+        """
+        ours = sys.modules[module.__name__] = import_module(f"{_HERE}.{module.__name__}")
+        if not hasattr(ours, "__path__"):
+            ours.__path__ = []
 
 
 def _missing(module: str) -> ModuleNotFoundError:
@@ -78,7 +88,7 @@ def _missing(module: str) -> ModuleNotFoundError:
     elif module.split(".")[1] not in _PACKAGES_OF_SDK:
         error = ModuleNotFoundError(
             f"No module named {module!r}: install_as_azureml() made {_SDK} mean mlflow-amlstore, which has "
-            f"{', '.join(sorted(f'{_SDK}.{name}' for name in _PACKAGES_OF_SDK if find_spec(f'{_HERE}.{_SDK}.{name}')))}"
+            f"{', '.join(sorted(f'{_SDK}.{name}' for name in _PACKAGES_OF_SDK if _is_here(f'{_SDK}.{name}')))}"
         )
     else:
         error = ModuleNotFoundError(f"No module named {module!r}")
@@ -86,15 +96,33 @@ def _missing(module: str) -> ModuleNotFoundError:
     return error
 
 
+def _refuse_name(name: str) -> None:
+    """Raise ImportNotSupported for what `from MODULE import NAME` asks for and only the SDK has."""
+    if _is_missing(name):
+        raise ImportNotSupported(name, way_out(name))
+
+
+def _is_missing(name: str) -> bool:
+    """Whether it is a name of the SDK's that isn't here; a module that is may not be loaded yet."""
+    module, _, last = name.rpartition(".")
+    return not _is_here(name) and (name in MODULES or last in NAMES.get(module, ()))
+
+
+def _is_here(name: str) -> bool:
+    """Whether it is a module of the SDK's that is here."""
+    place = Path(__file__).parent.joinpath(*name.split(".")[1:])
+    return name in MODULES and (place.is_dir() or place.with_suffix(".py").is_file())
+
+
 def names_the_missing_of(module: str) -> Callable[[str], NoReturn]:
-    """The `__getattr__` of one of the modules here: names what the SDK's module has besides."""
+    """The `__getattr__` of one of the modules here: names what the SDK's module has besides, which to `hasattr` isn't
+    there."""
     of_sdk = module.removeprefix(f"{_HERE}.")
 
     def missing(name: str) -> NoReturn:
         full = f"{of_sdk}.{name}"
-        is_here = full in MODULES and find_spec(f"{_HERE}.{full}") is not None  # and not loaded yet
-        if not is_here and (name in NAMES[of_sdk] or full in MODULES):
-            raise ImportNotSupported(full, way_out(full))
+        if _is_missing(full):
+            raise AttributeNotSupported(full, way_out(full))
         raise AttributeError(f"module {of_sdk!r} has no attribute {name!r}")
 
     return missing

@@ -70,6 +70,28 @@ except ImportError as error:
     assert re.search(told, installed(code).strip())
 
 
+@pytest.mark.parametrize("module", ["azureml", "azureml.core", "azureml.core.run", "azureml.exceptions"])
+def test_to_hasattr_what_isnt_here_isnt_there_and_asked_for_it_is_named(installed: Installed, module: str) -> None:
+    name = {"azureml": "data", "azureml.core": "Datastore", "azureml.core.run": "InputDatasets"}.get(
+        module, "TrainingException"
+    )
+    code = f"""
+import {module}
+print(hasattr({module}, "{name}"), getattr({module}, "{name}", None))
+try:
+    {module}.{name}
+except AttributeError as error:
+    print(error)
+try:
+    from {module} import {name}
+except ImportError as error:
+    print(error)
+"""
+    there, *told = installed(code).splitlines()
+    assert there == "False None"
+    assert [line.partition(" ")[0] for line in told] == [f"{module}.{name}"] * 2
+
+
 def test_modules_of_ours_can_be_asked_for_names_without_an_error(installed: Installed) -> None:
     code = """
 import azureml.core, copy, inspect, pickle
