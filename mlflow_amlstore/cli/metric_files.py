@@ -18,8 +18,3 @@ def latest_document(records: RecordStore, run: RunRecord, metric: MetricRecord) 
     container = run_container(run.info.experiment_id, run.info.run_id)
     with records.files.open(container, latest_file(metric)) as source:
         return checked_document(metric.kind, metric.name, source.read())
-
-
-def kind_text(metric: MetricRecord) -> str:
-    """A metric's kind as a person reads it."""
-    return metric.kind.name.lower().replace("_", " ")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mlflow_amlstore.cli.drawing import levels_for, numbers_of, sparkline
-from mlflow_amlstore.cli.metric_files import kind_text, latest_document, latest_file
+from mlflow_amlstore.cli.metric_files import latest_document, latest_file
 from mlflow_amlstore.cli.output import (
     columns_that_fit,
     one_line,
@@ -116,7 +116,7 @@ def _print_metrics(records: RecordStore, run: RunRecord, files: Mapping[str, Fil
             _print_grid(metric)
     with_files = [metric for metric in metrics if metric.kind in FILE_KINDS]
     if with_files:
-        named = [(metric.name, kind_text(metric), path) for metric in with_files for path in metric.columns[""]]
+        named = [(metric.name, metric.kind.words, path) for metric in with_files for path in metric.columns[""]]
         _print_section("Images and documents", ["name", "kind", "file"], named)
     for metric in with_files:
         if metric.kind is MetricKind.CONFUSION_MATRIX:

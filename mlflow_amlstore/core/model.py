@@ -19,11 +19,13 @@ from mlflow_amlstore.records.locations import (
     upload_container,
 )
 from mlflow_amlstore.records.types import (
+    FRAMEWORK_PROPERTIES,
     FRAMEWORK_PROPERTY,
     FRAMEWORK_VERSION_PROPERTY,
     ModelFilter,
     ModelVersionRecord,
     RunInfo,
+    framework_properties,
 )
 from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
@@ -106,7 +108,8 @@ class Model:
     ) -> "Model":
         """Upload a local file or folder and register it as the next version.
 
-        Raises InvalidValue for a missing path; NotSupported for data sets, child paths and a resource configuration.
+        Raises InvalidValue for a missing path and for a folder without files; NotSupported for data sets, child paths
+        and a resource configuration.
         """
         refuse_given(
             "Model.register",
@@ -121,6 +124,8 @@ class Model:
             raise InvalidValue("model_path", str(path), "is neither a file nor a folder")
         container = upload_container(uuid.uuid4().hex)
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        if not files:
+            raise InvalidValue("model_path", str(path), "is a folder without files")
         items = [(file.relative_to(path.parent).as_posix(), file) for file in files]
         workspace.records.files.write_local(container, items)
         return _register(
@@ -194,8 +199,7 @@ class Model:
     @property
     def properties(self) -> dict[str, str]:
         """Its properties, which stay as they are."""
-        own = (FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY)
-        return {name: value for name, value in self._record.properties.items() if name not in own}
+        return {name: value for name, value in self._record.properties.items() if name not in FRAMEWORK_PROPERTIES}
 
     @property
     def model_framework(self) -> str | None:
@@ -327,7 +331,6 @@ def _register(
     framework_version: str | None,
     description: str | None,
 ) -> Model:
-    known = {FRAMEWORK_PROPERTY: framework, FRAMEWORK_VERSION_PROPERTY: framework_version}
     kept = {key: str(value) for key, value in (properties or {}).items()}
     record = workspace.records.models.register(
         name,
@@ -335,7 +338,7 @@ def _register(
         run_id=run_id,
         description=description,
         tags={key: str(value) for key, value in (tags or {}).items()},
-        properties={**kept, **{key: value for key, value in known.items() if value is not None}},
+        properties={**kept, **framework_properties(framework, framework_version)},
     )
     return Model._of(workspace, record)
 

@@ -48,7 +48,7 @@ class OfflineRun(Run):
     def _add(self, name: str, kind: MetricKind, columns: Mapping[str, Sequence[Cell]]) -> None:
         super()._add(name, kind, columns)
         values = next(iter(columns.values())) if list(columns) == [""] else columns
-        _say(f"{name} = {values} ({kind.name.lower().replace('_', ' ')})")
+        _say(f"{name} = {values} ({kind.words})")
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """As `Run.set_tags`, and printed."""

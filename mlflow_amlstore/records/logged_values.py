@@ -30,7 +30,7 @@ def check_logged_values(logged: LoggedValues) -> None:
         _check_grid(name, kind, cells)
         return
     if list(cells) != [""]:
-        raise InvalidValue(f"metric {name!r}", list(cells), f'a {kind.name.lower()} has one column, ""')
+        raise InvalidValue(f"metric {name!r}", list(cells), f'a {kind.words} has one column, ""')
     for cell in cells[""]:
         check_cell(f"metric {name!r}", cell)
         if kind in FILE_KINDS:
@@ -77,13 +77,8 @@ def check_same_kind(name: str, known: MetricKind, kind: MetricKind) -> None:
 def other_kind(name: str, known: MetricKind, wanted: MetricKind) -> InvalidValue:
     """What is raised for a name that is another kind of metric."""
     return InvalidValue(
-        "metric", name, f"is already logged as a {words(known)}; choose another name for the {words(wanted)}"
+        "metric", name, f"is already logged as a {known.words}; choose another name for the {wanted.words}"
     )
-
-
-def words(kind: MetricKind) -> str:
-    """A kind as messages name it, such as `confusion matrix`."""
-    return kind.name.lower().replace("_", " ")
 
 
 def is_number(cell: Cell) -> bool:

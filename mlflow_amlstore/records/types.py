@@ -22,6 +22,13 @@ DESCRIPTION_TAG = "mlflow.note.content"
 _MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")
 FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY = "azureml.modelFramework", "azureml.modelFrameworkVersion"
 """The properties of a model's version that name the framework that it is of, and its version."""
+FRAMEWORK_PROPERTIES = (FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY)
+
+
+def framework_properties(framework: object, version: object) -> dict[str, str]:
+    """These properties of a model's version, as far as they are known."""
+    known = zip(FRAMEWORK_PROPERTIES, (framework, version), strict=True)
+    return {name: str(value) for name, value in known if value is not None}
 
 
 class View(str, Enum):
@@ -63,6 +70,11 @@ class MetricKind(str, Enum):
     ACCURACY_TABLE = "accuracy"
     RESIDUALS = "residual"
     PREDICTIONS = "predict"
+
+    @property
+    def words(self) -> str:
+        """The kind as a person reads it, such as `confusion matrix`."""
+        return self.name.lower().replace("_", " ")
 
 
 VECTOR_KINDS = frozenset({MetricKind.SCALAR, MetricKind.LIST})

@@ -76,6 +76,9 @@ def test_local_files_are_registered_without_a_run(ws: Workspace) -> None:
     assert (Path("down/local/sub/a.txt").read_text(), Path("down/one.txt").read_text()) == ("a", "one")
     with pytest.raises(InvalidValue, match="'never' for model_path"):
         Model.register(ws, "never", "m")
+    Path("empty/sub").mkdir(parents=True)
+    with pytest.raises(InvalidValue, match="'empty' for model_path: is a folder without files"):
+        Model.register(ws, "empty", "m")
 
 
 @EACH_KIND

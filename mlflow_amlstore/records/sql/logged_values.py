@@ -14,7 +14,7 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import driver_connection
-from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind, is_nan, other_kind, words
+from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind, is_nan, other_kind
 from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement, numbered
 from mlflow_amlstore.records.sql.run_log import active_run
 from mlflow_amlstore.records.sql.series_ids import highest_series_id
@@ -231,6 +231,6 @@ def read_cell(value: float, value_type: int, text: str | None) -> Cell:
 
 
 def _same_to_mlflow(name: str, to_mlflow: str, taken: _Series) -> InvalidValue:
-    kind = words(MetricKind(taken.kind))
+    kind = MetricKind(taken.kind).words
     rule = f"MLflow would see it as {to_mlflow!r}, which the {kind} {taken.metric!r} is; choose another name"
     return InvalidValue("metric", name, rule)

@@ -14,11 +14,13 @@ from mlflow_amlstore.records.locations import (
     upload_of,
 )
 from mlflow_amlstore.records.types import (
+    FRAMEWORK_PROPERTIES,
     FRAMEWORK_PROPERTY,
     FRAMEWORK_VERSION_PROPERTY,
     ModelFilter,
     ModelVersionRecord,
     Page,
+    framework_properties,
 )
 from mlflow_amlstore.records.validation import check_model_name, check_model_tags, check_text_values
 from mlflow_amlstore.workspace.run_history.moments import moment_or_none
@@ -27,8 +29,6 @@ from mlflow_amlstore.workspace.run_history.routes import RunHistory, named, segm
 _ASSET_URL = "aml://asset/"
 _PAGE = 255  # Azure ML's largest
 _UPLOADED, _OF_RUN, _RUN_PREFIX = "LocalUpload", "ExperimentRun", "dcid."
-
-_FRAMEWORKS = (FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY)
 
 _Operation = dict[str, object]
 
@@ -169,7 +169,7 @@ class RemoteModels:
         for key, value in properties.items():
             if known.get(key, value) != value:
                 raise Changed("property", f"{name}:{version}", key, known[key], value, owner="model version")
-        all_of_them = {key: value for key, value in {**known, **properties}.items() if key not in _FRAMEWORKS}
+        all_of_them = {key: value for key, value in {**known, **properties}.items() if key not in FRAMEWORK_PROPERTIES}
         self._patch(name, version, [{"op": "add", "path": "/properties", "value": all_of_them}])
 
     def _patch(self, name: str, version: int, operations: Sequence[_Operation]) -> None:
@@ -226,7 +226,6 @@ def _next_token(answer: Mapping[str, Any]) -> str | None:
 
 def _record(found: Mapping[str, Any]) -> ModelVersionRecord:
     """A version as the SDK has it; the files' place is its asset's, which `location_of` asks for."""
-    frameworks = {FRAMEWORK_PROPERTY: found.get("framework"), FRAMEWORK_VERSION_PROPERTY: found.get("frameworkVersion")}
     created = moment_or_none(found.get("createdTime")) or 0
     return ModelVersionRecord(
         name=str(found["name"]),
@@ -247,6 +246,6 @@ def _record(found: Mapping[str, Any]) -> ModelVersionRecord:
         aliases=[],
         properties={
             **{name: value or "" for name, value in (found.get("properties") or {}).items()},
-            **{name: str(value) for name, value in frameworks.items() if value is not None},
+            **framework_properties(found.get("framework"), found.get("frameworkVersion")),
         },
     )
