@@ -12,7 +12,8 @@ from mlflow_amlstore.records.locations import DATABASE_NAME, check_new_path
 MAX_BYTES = 300_000_000  # as Azure ML has it
 MAX_FILES = 10_000  # Azure ML has 2 000
 _IGNORE_FILES = (".amlignore", ".gitignore")
-_NEVER = {".git", ".ipynb_checkpoints", "__pycache__"}
+_NEVER = {".git", ".venv", ".ipynb_checkpoints", "__pycache__"}  # .git is a file in a worktree
+_OF_ENVIRONMENT = "pyvenv.cfg"  # is in every virtual environment, whatever its folder is called
 
 _logger = logging.getLogger(__name__)
 
@@ -24,9 +25,10 @@ class SnapshotEmpty(InvalidValue):
 def store_snapshot(records: CommonStore, path: Path) -> str:
     """Keep a file, or a folder but for what its `.amlignore`, else its `.gitignore`, leaves out; return the new id.
 
-    Left out, too, are `.git`, caches, the folder of an embedded workspace, and with a warning files that can't be read
-    and those with names that a workspace can't have. Raises InvalidValue for a path that isn't there, for over 300 MB
-    or 10 000 files; SnapshotEmpty for none.
+    Left out, too, are `.git`, caches, virtual environments, the folder of an embedded workspace, links to folders, and
+    with a warning links to files elsewhere, files that can't be read and those with names that a workspace can't have.
+    A link to a file of the folder is kept as that file is. Raises InvalidValue for a path that isn't there, for over
+    300 MB or 10 000 files; SnapshotEmpty for none.
     """
     if path.is_file():
         items = [(path.name, path)]
@@ -46,7 +48,8 @@ def _items_of(folder: Path) -> list[tuple[str, Path]]:
         except (PathUnsafe, FileNotFoundError):
             left_out.append(path)
             continue
-        if not os.access(file, os.R_OK):
+        leads_out = file.is_symlink() and not file.resolve().is_relative_to(folder)
+        if leads_out or not os.access(file, os.R_OK):
             left_out.append(path)
             continue
         items.append((path, file))
@@ -80,11 +83,12 @@ def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
             if name not in _NEVER
             and not ignored.match_file((relative / name).as_posix() + "/")
             and not (at / name / DATABASE_NAME).exists()
+            and not (at / name / _OF_ENVIRONMENT).exists()
         )
         if (at / DATABASE_NAME).exists():  # the workspace itself: its config.json and what lies beside it stay
             folders[:] = [name for name in folders if name not in ("files", "service")]
             names = [name for name in names if not name.startswith(DATABASE_NAME)]
         for name in sorted(names):
             path = (relative / name).as_posix()
-            if (at / name).is_file() and not ignored.match_file(path):
+            if name not in _NEVER and (at / name).is_file() and not ignored.match_file(path):
                 yield path, at / name

@@ -306,6 +306,35 @@ class TestSnapshots:
             assert "train.py" in names
             assert not [name for name in names if "records.db" in name or name.startswith(("files/", "inner/"))]
 
+    def test_environments_and_git_are_left_out_whatever_is_ignored_and_env_files_are_not(
+        self, experiment: Experiment
+    ) -> None:
+        for path in (".venv/lib/a.py", "venv/pyvenv.cfg", "venv/lib/a.py", "sub/env/pyvenv.cfg", "sub/.git", "venv2/b"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text("x")
+        Path(".env").write_text("TOKEN=secret")
+        Path(".amlignore").write_text("data/\n.amlignore\n")
+        assert self._names(experiment.start_logging()) == [".env", "sub/util.py", "train.py", "venv2/b"]
+        with Path(".amlignore").open("a") as ignored:
+            ignored.write(".env\n")
+        assert ".env" not in self._names(experiment.start_logging())
+
+    def test_a_link_is_kept_as_its_file_and_one_that_leads_out_is_not(
+        self, experiment: Experiment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "outside/secret").write_text("secret")
+        Path(".amlignore").write_text("data/\n.amlignore\n")
+        Path("inside.py").symlink_to("sub/util.py")
+        Path("outside").symlink_to(tmp_path / "outside")
+        Path("sub/secret").symlink_to(tmp_path / "outside/secret")
+        Path("nowhere").symlink_to("never")
+        run = experiment.start_logging()
+        assert self._names(run) == ["inside.py", "sub/util.py", "train.py"]
+        with zipfile.ZipFile(f"../restored/{run.get_snapshot_id()}.zip") as archive:
+            assert archive.read("inside.py") == b"sub/util.py"
+        assert "leaves out what can't be kept: 'sub/secret'" in caplog.text
+
     def test_one_can_be_taken_once_of_a_file_or_folder(self, experiment: Experiment) -> None:
         run = experiment.start_logging(snapshot_directory=None)
         with pytest.raises(InvalidState, match="has no snapshot"):
