@@ -43,7 +43,7 @@ class RunMetrics(OpenRun):
     def log(self, name: str, value: object, description: str = "", step: int | None = None) -> None:
         """Log a number, boolean or string; under a name logged before, the metric becomes a vector.
 
-        NumPy's and pandas' scalars and one-element arrays and tensors are taken for what they hold. `step` is a 64-bit
+        NumPy's and pandas' scalars and one-element arrays and tensors are taken for what they hold, -0.0 for 0.0. `step` is a 64-bit
         integer (NumPy's too), the value's position in the metric by default. MLflow sees numbers and booleans as a
         metric. `description` is taken for old scripts' sake and not kept. Raises InvalidValue for any other value, for
         a name that is empty or over 1000 characters, or is already another kind of metric.
@@ -68,7 +68,8 @@ class RunMetrics(OpenRun):
     def log_list(self, name: str, value: Iterable[object], description: str = "") -> None:
         """Log several numbers or strings at once, of any iterable, generators and arrays of one dimension too.
 
-        MLflow sees the numbers as a history by position. Logged again, the list goes on.
+        MLflow sees the numbers as a history by position. Logged again, the list goes on. An empty list logs nothing, and
+        `get_metrics` has no such name.
 
         >>> run.log_list("fibonacci", (n for n in [1, 1, 2, 3]))
         >>> run.get_metrics("fibonacci")
@@ -95,7 +96,7 @@ class RunMetrics(OpenRun):
     def log_table(self, name: str, value: Mapping[str, Iterable[object]], description: str = "") -> None:
         """Log columns of equal length by name, of a dict or a data frame; or one row, of a dict of values.
 
-        Logged again, the table goes on.
+        Logged again, the table goes on. Columns without values log nothing, and no columns are InvalidValue.
 
         >>> run.log_table("squares", {"x": [1, 2, 3], "y": [1, 4, 9]})
         >>> run.get_metrics("squares")

@@ -118,6 +118,25 @@ class TestScalars:
             run.log("m", value)
         assert run.get_metrics("m") == {"m": [1, 1, "three", 0.5]}
 
+    def test_zero_has_no_sign(self, run: Run) -> None:
+        run.log("zero", -0.0)
+        run.log_list("zeros", [-0.0, 1.5])
+        run.log_row("row", zero=-0.0, text="a")
+        assert repr(run.get_metrics()) == "{'zero': 0.0, 'zeros': [0.0, 1.5], 'row': {'zero': 0.0, 'text': 'a'}}"
+
+    def test_nothing_logged_is_nothing(self, run: Run, mlflow_client: MlflowClient) -> None:
+        run.log_list("list", [])
+        run.log_table("table", {"x": [], "y": []})
+        assert run.get_metrics() == run.get_metrics("list") == {}
+        assert mlflow_client.get_run(run.id).data.metrics == {}
+        run.log_list("list", [1])
+        run.log_table("table", {"x": [1], "z": [2]})
+        assert run.get_metrics() == {"list": 1, "table": {"x": 1, "z": 2}}
+        with pytest.raises(InvalidValue, match=r"metric 'none': must have at least one column"):
+            run.log_table("none", {})
+        with pytest.raises(InvalidValue, match=r"metric 'none': must have at least one column"):
+            run.log_row("none")
+
     def test_nan_is_kept(self, run: Run) -> None:
         run.log("m", math.nan)
         assert math.isnan(run.get_metrics()["m"])

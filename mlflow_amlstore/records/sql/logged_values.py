@@ -141,6 +141,8 @@ class _Writing:
         _INSERT_POINTS.run(self._driver, self._rows)
 
     def _add(self, name: str, kind: MetricKind, columns: _Columns, step: int | None, timestamp_ms: int) -> None:
+        if not any(columns.values()):  # nothing was logged: the name isn't taken
+            return
         if kind in GRID_KINDS:
             grid = self._grid(name)
             first = 1 + max((column.seq for column in grid.values()), default=0)
