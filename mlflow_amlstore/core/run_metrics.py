@@ -43,10 +43,10 @@ class RunMetrics(OpenRun):
     def log(self, name: str, value: object, description: str = "", step: int | None = None) -> None:
         """Log a number, boolean or string; under a name logged before, the metric becomes a vector.
 
-        NumPy's and pandas' scalars and one-element arrays and tensors are taken for what they hold, -0.0 for 0.0. `step` is a 64-bit
-        integer (NumPy's too), the value's position in the metric by default. MLflow sees numbers and booleans as a
-        metric. `description` is taken for old scripts' sake and not kept. Raises InvalidValue for any other value, for
-        a name that is empty or over 1000 characters, or is already another kind of metric.
+        NumPy's and pandas' scalars and one-element arrays and tensors are taken for what they hold, and -0.0 for 0.0.
+        `step` is a 64-bit integer (NumPy's too), the value's position in the metric by default. MLflow sees numbers and
+        booleans as a metric. `description` is taken for old scripts' sake and not kept. Raises InvalidValue for any
+        other value, for a name that is empty or over 1000 characters, or is already another kind of metric.
 
         >>> run.log("accuracy", 0.9)
         >>> run.log("stage", "warm-up")
@@ -68,8 +68,8 @@ class RunMetrics(OpenRun):
     def log_list(self, name: str, value: Iterable[object], description: str = "") -> None:
         """Log several numbers or strings at once, of any iterable, generators and arrays of one dimension too.
 
-        MLflow sees the numbers as a history by position. Logged again, the list goes on. An empty list logs nothing, and
-        `get_metrics` has no such name.
+        MLflow sees the numbers as a history by position. Logged again, the list goes on. An empty list logs nothing,
+        and `get_metrics` has no such name.
 
         >>> run.log_list("fibonacci", (n for n in [1, 1, 2, 3]))
         >>> run.get_metrics("fibonacci")
