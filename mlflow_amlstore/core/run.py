@@ -364,7 +364,7 @@ class Run(RunMetrics, RunFiles):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Complete the run; one that the block has ended itself, with `complete`, `fail` or `cancel`, stays as it is.
+        """Complete the run; one that has ended before, as by the block's own `complete`, `fail` or `cancel`, stays so.
 
         Where an exception leaves the block, whatever it did, the run is Failed with that; `sys.exit()` without a code
         is no failure. What goes wrong while the run is marked so is a warning: the block's exception goes on up.

@@ -188,3 +188,15 @@ class TestMetricsOfVersion1:
         assert found(f"({other} and name eq never)") == []
         for wrong in ("", "name eq m", f"{one} or Status eq Completed"):
             assert refused(call, "POST", f"{at}/metrics:query", {"filter": wrong}) == 400
+
+    def test_what_mlflow_logs_under_a_tables_name_is_beside_a_column_of_that_name(
+        self, service: "Service", call: Call, experiment: Any, tree: list[str]
+    ) -> None:
+        at, run_id = f"experiments/{experiment['name']}", tree[0]
+        table = {"name": "t", "metricType": "azureml.v1.table", "createdUtc": "2026-08-01T10:00:00Z"}
+        call("POST", f"{at}/runs/{run_id}/batch/metrics", {"values": [{**table, "cells": [{"t": 1}]}]})
+        point = {"run_id": run_id, "key": "t", "value": 5, "timestamp": 0, "step": 0}
+        mlflow = f"{quote(f'/mlflow/v2.0{workspace_path(service.workspace_name)}')}/api/2.0/mlflow"
+        service.call("POST", f"{mlflow}/runs/log-metric", service.token, point)
+        [metric] = call("POST", f"{at}/metrics:query", {"filter": f"RunId eq {run_id}"})["value"]
+        assert metric["cells"] == [{"t": 1}, {"t": "nan"}, {"": "nan"}, {"": 5.0}]
