@@ -2,26 +2,23 @@
 
 A value is written within `GROUP_S` plus the time of a write. `kill -9` loses what was logged since; everything else
 drains the buffers: `flush`, the interpreter's exit, which an uncaught exception and `sys.exit` come to, the end of a
-`multiprocessing` worker, and SIGTERM, which is turned into an exit where the program has no handler of its own. The
-thread alone writes, because signals interrupt the main thread only: nothing is written twice for a Ctrl-C that came
-between a write and its note.
+`multiprocessing` worker, and SIGTERM (`sigterm.py`). The thread alone writes, because signals interrupt the main thread
+only: nothing is written twice for a Ctrl-C that came between a write and its note.
 """
 
 import atexit
 import logging
 import os
-import signal
 import sys
 import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import NamedTuple
 
+from mlflow_amlstore.core.sigterm import SigtermDrain
 from mlflow_amlstore.errors import AmlStoreError, PayloadTooLarge, ReadOnly, WorkspaceNotFound
 from mlflow_amlstore.records.common_store import CommonMetrics
 from mlflow_amlstore.records.types import LoggedTuple, MetricKind
@@ -30,7 +27,6 @@ GROUP_S = 0.1  # values gather for this long before they are written: half of wh
 CAPACITY = 100_000  # of one run; a full buffer makes the caller wait for a write
 _IDLE_S = 5.0  # a thread with nothing to write ends
 _RETRY_S = 1.0  # after a write that failed for a reason that may pass
-_SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
 _REFUSALS = (400, 403, 404, 413, 422)  # HTTP statuses of errors that stay as they are
 _MAY_PASS = (WorkspaceNotFound, ReadOnly, OSError, MemoryError)  # a share that isn't mounted, a full machine
 
@@ -44,6 +40,25 @@ class _Group(NamedTuple):
     write_id: str
 
 
+class _Request:
+    """Somebody waits for a write. By a bare lock: inside a condition's wait, a signal handler that waits, too, would
+    keep the writing thread out."""
+
+    def __init__(self) -> None:
+        self._answered = threading.Lock()
+        self._answered.acquire()
+        self._error: BaseException | None = None
+
+    def answer(self, error: BaseException | None) -> None:
+        self._error = error
+        self._answered.release()
+
+    def wait(self) -> None:
+        self._answered.acquire()
+        if self._error is not None:
+            raise self._error
+
+
 class BufferedLog:
     """Values logged into one run by this process, written in the order in which each thread logged them."""
 
@@ -55,6 +70,8 @@ class BufferedLog:
 
     def start_anew(self) -> None:
         """Be empty: at first, and in a forked child, where what waits is the parent's to write."""
+        self._writing = threading.RLock()  # held by who writes, which at the interpreter's end is who logs
+        self._is_writing = False
         self._waiting: list[LoggedTuple] = []  # appended to by any thread; what is written is cut off its beginning
         self._groups: list[_Group] = []  # what `_waiting` begins with, the next group to write last
         self._is_scheduled = False
@@ -67,15 +84,20 @@ class BufferedLog:
         waiting.append(logged)
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._writer.schedule(self)
+            if not self._writer.schedule(self):
+                self.write_in_background()
         if len(waiting) >= CAPACITY:
             self.flush()
 
     def write_through(self, calls: Iterable[LoggedTuple]) -> None:
         """Write values in the caller's thread: they are durable on return. Raises what the workspace raises."""
         left = list(calls)
-        while left:
-            del left[: self._writer.metrics.log_values(self._run_id, left)]
+        try:
+            while left:
+                del left[: self._writer.metrics.log_values(self._run_id, left)]
+        except Exception:
+            self._forget_kinds(left)
+            raise
 
     def flush(self) -> None:
         """Have everything written that was added before: it is durable on return.
@@ -110,6 +132,20 @@ class BufferedLog:
 
     def _write_groups(self) -> None:
         """Write what waits. Raises what may pass; what is refused for good is dropped, and kept in `_refused`."""
+        # While Python ends, a thread that was stopped in a write never leaves it.
+        if not self._writing.acquire(blocking=not sys.is_finalizing()):
+            return
+        try:
+            if not self._is_writing:  # else a finalizer or signal handler came between, and the write goes on after it
+                self._is_writing = True
+                try:
+                    self._write_waiting()
+                finally:
+                    self._is_writing = False
+        finally:
+            self._writing.release()
+
+    def _write_waiting(self) -> None:
         self._is_scheduled = False
         while self._waiting:
             if not self._groups:
@@ -154,8 +190,14 @@ class BufferedLog:
     def _drop(self, refusal: Exception, is_refused: Callable[[LoggedTuple], bool]) -> None:
         self._refused = self._refused or refusal
         count = len(self._waiting)  # others are appended meanwhile
+        self._forget_kinds(call for call in self._waiting[:count] if is_refused(call))
         self._waiting[:count] = [call for call in self._waiting[:count] if not is_refused(call)]
         self._groups.clear()
+
+    def _forget_kinds(self, refused: Iterable[LoggedTuple]) -> None:
+        """Take the names as any kind: it may have been the kind that was refused."""
+        for call in refused:
+            self.kinds.pop(call[0], None)
 
     def _warn(self, fate: str, error: Exception) -> None:
         if fate not in self._fates_told:
@@ -188,16 +230,16 @@ class _Writer:
 
     def start_anew(self) -> None:
         """Be without a thread: at first, and in a forked child."""
-        self._asked: SimpleQueue[tuple[BufferedLog, Future[None] | None]] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[BufferedLog, _Request | None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # signal handlers and finalizers log, too
         for log in list(self.logs.values()):
             log.start_anew()
 
-    def schedule(self, log: BufferedLog) -> None:
-        """See that the log is written soon."""
+    def schedule(self, log: BufferedLog) -> bool:
+        """See that the log is written soon; False where no thread can be had for it."""
         self._asked.put((log, None))
-        self._has_thread()
+        return self._has_thread()
 
     def write_now(self, log: BufferedLog) -> None:
         """Have the log written, and raise what that raises."""
@@ -206,22 +248,25 @@ class _Writer:
         if not self._has_thread():
             log.write()
             return
-        written: Future[None] = Future()
-        self._asked.put((log, written))
-        written.result()
+        request = _Request()
+        self._asked.put((log, request))
+        request.wait()
 
     def _has_thread(self) -> bool:
         """Start the thread where there is none; False where none can be started any more, at the interpreter's end."""
+        if sys.is_finalizing():  # threads stand still
+            return False
         with self._starting:
             if self._thread is not None and self._thread.is_alive():
                 return True
-            drain_on_sigterm()
-            self._thread = threading.Thread(target=self._run, name="mlflow-amlstore-log", daemon=True)
+            _sigterm.install()
+            thread = threading.Thread(target=self._run, name="mlflow-amlstore-log", daemon=True)
             try:
-                self._thread.start()
+                thread.start()
             except RuntimeError:
-                self._thread = None
-            return self._thread is not None
+                return False
+            self._thread = thread
+            return True
 
     def _run(self) -> None:
         while True:
@@ -236,9 +281,11 @@ class _Writer:
 
     def _ends(self) -> bool:
         with self._starting:
-            if self._asked.empty():
+            if not self._asked.empty():
+                return False
+            if self._thread is threading.current_thread():
                 self._thread = None
-            return self._thread is None
+            return True
 
     def _gather(self) -> list[BufferedLog]:
         """Wait for the first log, then a while for more; those that somebody waits for are written meanwhile. Return
@@ -250,10 +297,10 @@ class _Writer:
             if gathered and left_s <= 0:  # however many are waited for
                 return list(gathered)
             try:
-                log, written = self._asked.get(timeout=max(0.0, left_s))
+                log, request = self._asked.get(timeout=max(0.0, left_s))
             except Empty:
                 return list(gathered)
-            if written is None:
+            if request is None:
                 if not gathered:
                     deadline = time.monotonic() + GROUP_S
                 gathered[log] = None
@@ -261,9 +308,9 @@ class _Writer:
             try:
                 log.write()
             except BaseException as error:
-                written.set_exception(error)
+                request.answer(error)
             else:
-                written.set_result(None)
+                request.answer(None)
 
     def drain(self) -> None:
         """Write all that waits, saying what couldn't be: at the end, nobody is left to raise an error to.
@@ -288,35 +335,13 @@ def _say_lost(error: Exception) -> None:
     sys.stderr.write(f"mlflow-amlstore: values logged into a run were not written: {error}\n")
 
 
-_drains_on_sigterm: set[int] = set()  # processes; a forked child inherits the signal's handler
-
-
-def drain_on_sigterm() -> None:
-    """Make SIGTERM an exit of the interpreter, which drains, where it would kill the process at once.
-
-    Only the main thread can; a forked child, such as a data loader's worker, ends as it would have until it logs.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _exit_by_sigterm)
-    _drains_on_sigterm.add(os.getpid())
-
-
-def _exit_by_sigterm(signal_number: int, _: FrameType | None) -> None:
-    if os.getpid() in _drains_on_sigterm:
-        sys.exit(_SIGTERM_EXIT_CODE)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.kill(os.getpid(), signal_number)
-
-
 _writers: "weakref.WeakValueDictionary[int, _Writer]" = weakref.WeakValueDictionary()  # a writer holds its `metrics`
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def buffered_log(metrics: CommonMetrics, run_id: str) -> BufferedLog:
     """The one buffer of a run in this process, whichever `Run` objects log into it."""
-    drain_on_sigterm()
+    _sigterm.install()
     with _lock:
         writer = _writers.get(id(metrics))
         if writer is None:
@@ -340,17 +365,25 @@ def _drain_all() -> None:
         writer.drain()
 
 
+_sigterm = SigtermDrain(_drain_all)
+
+
+def _drain_at_exit() -> None:
+    _sigterm.is_exiting = True
+    _drain_all()
+
+
 def _start_anew_after_fork() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for writer in list(_writers.values()):
         writer.start_anew()
 
 
 # The first is called in `multiprocessing`'s workers, too, which have no `atexit` (more in plugin/async_logging.py); the
 # second after threads that were still logging have ended.
-threading._register_atexit(_drain_all)  # type: ignore[attr-defined]
-atexit.register(_drain_all)
+threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]
+atexit.register(_drain_at_exit)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew_after_fork)

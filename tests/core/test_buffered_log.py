@@ -141,6 +141,80 @@ worker.start(); told.wait(); worker.terminate(); worker.join()
     assert (sorted(metrics["worker"]), metrics["terminated"]) == ([0, 1, 2], 1)
 
 
+def test_a_pool_that_is_ended_by_its_block_leaves_all_that_its_workers_logged(script: Script, run: Run) -> None:
+    ended = script(
+        """
+import multiprocessing
+def log(worker):
+    for n in range(100): run.log(f"worker {worker}", n)
+for _ in range(20):  # what it is ended in the midst of is another thing each time
+    with multiprocessing.get_context("fork").Pool(3) as pool: pool.map(log, range(12), chunksize=1)
+"""
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = {name: sorted(values) for name, values in run.get_metrics().items() if name != "m"}
+    assert found == {f"worker {worker}": sorted(list(range(100)) * 20) for worker in range(12)}
+
+
+def test_a_worker_that_is_ended_while_it_starts_runs_ends(script: Script) -> None:
+    ended = script(
+        """
+import multiprocessing
+def start_runs(number):
+    while True: run.experiment.start_logging(snapshot_directory=None).log("m", number)
+for _ in range(5):
+    workers = [multiprocessing.get_context("fork").Process(target=start_runs, args=[number]) for number in range(3)]
+    [worker.start() for worker in workers]
+    time.sleep(0.3)
+    [worker.terminate() for worker in workers]
+    [worker.join() for worker in workers]
+    print(*{worker.exitcode for worker in workers})
+"""
+    )
+    assert ended.stdout == f"{-signal.SIGTERM}\n" * 5, ended.stderr
+
+
+def test_what_is_logged_while_python_ends_doesn_t_stop_it(script: Script, run: Run) -> None:
+    ended = script(
+        """
+import builtins
+class Late:
+    def __del__(self):
+        run.log("m", 1000)
+        run.flush()
+builtins.late = Late()  # the last names to go
+"""
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert run.get_metrics()["m"][:1000] == list(range(1000))
+
+
+def test_a_signal_s_handler_may_log_and_flush_at_any_moment_of_logging(script: Script, run: Run) -> None:
+    ended = script(
+        """
+signal.signal(signal.SIGALRM, lambda *_: (run.log("alarm", 1), run.flush()))
+signal.setitimer(signal.ITIMER_REAL, 0.03, 0.03)
+for n in range(1000, 3000):
+    run.log("m", n)
+    run.flush()
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert run.get_metrics("m") == {"m": list(range(3000))}
+
+
+def test_sigterm_while_the_process_exits_ends_it_when_all_is_written(script: Script, run: Run) -> None:
+    ended = script(
+        """
+import atexit
+atexit.register(lambda: [run.log("late", 1), os.kill(os.getpid(), signal.SIGTERM), time.sleep(30)])
+"""
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGTERM, "")
+    assert run.get_metrics() == {"m": list(range(1000)), "late": 1}
+
+
 def test_sigterm_drains_where_only_other_threads_have_logged(ws: Workspace, run: Run) -> None:
     code = """
 import os, signal, sys, threading, time
@@ -277,6 +351,19 @@ def test_a_name_of_another_kind_is_refused_at_the_call(run: Run) -> None:
     with pytest.raises(InvalidValue, match="'m' for metric: is already logged as a scalar; choose another name for"):
         run.log_row("m", x=1)
     assert run.get_metrics() == {"m": 1}
+
+
+@EACH_KIND
+def test_a_name_refused_for_its_kind_is_taken_as_the_right_one_afterwards(ws: Workspace, run: Run) -> None:
+    ws.records.metrics.log_values(run.id, [("taken", MetricKind.ROW, {"x": [1.0]}, None, 0)])
+    run.log("taken", 1)
+    with pytest.raises(AmlStoreError, match="'taken' for metric"):
+        run.flush()
+    run.log_row("taken", x=2.0)
+    at_once = Run(run.experiment, run.id, synchronous=True)
+    with pytest.raises(InvalidValue, match="'taken'"):
+        at_once.log("taken", 1)
+    assert run.get_metrics() == {"taken": {"x": [1.0, 2.0]}}
 
 
 @EACH_KIND
