@@ -5,7 +5,7 @@ way out. `mlflow_code` is MLflow's error code (`mlflow.protos.databricks_pb2.Err
 answers, `exit_code` what the command line exits with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 __all__ = [
     "AlreadyExists",
@@ -29,6 +29,7 @@ __all__ = [
     "NotFound",
     "NotSupported",
     "PageTokenInvalid",
+    "PartlyRefused",
     "PathUnsafe",
     "PayloadTooLarge",
     "ReadOnly",
@@ -482,3 +483,15 @@ class ServiceError(AmlStoreError):
         self.mlflow_code = error_code if error_code in _CODES_OF_A_SERVICE else "INTERNAL_ERROR"
         self.http_status = http_status
         super().__init__(message)
+
+
+class PartlyRefused(ServiceError):
+    """A workspace service took a write of `written` calls but for the values of some `names`."""
+
+    def __init__(self, written: int, names: Collection[str], reason: str) -> None:
+        self.written, self.names, self.reason = written, frozenset(names), reason
+        listed = ", ".join(map(repr, sorted(names)))
+        super().__init__("INVALID_PARAMETER_VALUE", f"The workspace refused the values of {listed}: {reason}", 400)
+
+    def __reduce__(self) -> "tuple[type[PartlyRefused], tuple[object, ...]]":
+        return type(self), (self.written, self.names, self.reason)

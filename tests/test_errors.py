@@ -74,6 +74,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.PageTokenInvalid("abc", "is of another query"),
         ["page_token", "'abc'", "is of another query", "start again without"],
     ),
+    "PartlyRefused": (
+        errors.PartlyRefused(3, ["b"], "it is too long"),
+        ["values of 'b'", "it is too long"],
+    ),
     "PathUnsafe": (
         errors.PathUnsafe("artifact path", "/x", "must be relative"),
         ["artifact path", "'/x'", "must be relative"],

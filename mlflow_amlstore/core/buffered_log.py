@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from mlflow_amlstore.core.sigterm import SigtermDrain
-from mlflow_amlstore.errors import AmlStoreError, PayloadTooLarge, ReadOnly, WorkspaceNotFound
+from mlflow_amlstore.errors import AmlStoreError, PartlyRefused, PayloadTooLarge, ReadOnly, WorkspaceNotFound
 from mlflow_amlstore.records.common_store import CommonMetrics
 from mlflow_amlstore.records.types import LoggedTuple, MetricKind
 
@@ -92,12 +92,12 @@ class BufferedLog:
     def write_through(self, calls: Iterable[LoggedTuple]) -> None:
         """Write values in the caller's thread: they are durable on return. Raises what the workspace raises."""
         left = list(calls)
-        try:
-            while left:
+        while left:
+            try:
                 del left[: self._writer.metrics.log_values(self._run_id, left)]
-        except Exception:
-            self._forget_kinds(left)
-            raise
+            except Exception as error:
+                self._forget_kinds(error.names if isinstance(error, PartlyRefused) else (call[0] for call in left))
+                raise
 
     def flush(self) -> None:
         """Have everything written that was added before: it is durable on return.
@@ -153,6 +153,10 @@ class BufferedLog:
             group = self._groups[-1]
             try:
                 count = self._writer.metrics.log_values(self._run_id, group.calls, write_id=group.write_id)
+            except PartlyRefused as error:
+                self._refused = self._refused or error
+                self._forget_kinds(error.names)
+                count = error.written
             except Exception as error:
                 if _may_pass(error):
                     raise
@@ -190,14 +194,14 @@ class BufferedLog:
     def _drop(self, refusal: Exception, is_refused: Callable[[LoggedTuple], bool]) -> None:
         self._refused = self._refused or refusal
         count = len(self._waiting)  # others are appended meanwhile
-        self._forget_kinds(call for call in self._waiting[:count] if is_refused(call))
+        self._forget_kinds(call[0] for call in self._waiting[:count] if is_refused(call))
         self._waiting[:count] = [call for call in self._waiting[:count] if not is_refused(call)]
         self._groups.clear()
 
-    def _forget_kinds(self, refused: Iterable[LoggedTuple]) -> None:
+    def _forget_kinds(self, refused: Iterable[str]) -> None:
         """Take the names as any kind: it may have been the kind that was refused."""
-        for call in refused:
-            self.kinds.pop(call[0], None)
+        for name in refused:
+            self.kinds.pop(name, None)
 
     def _warn(self, fate: str, error: Exception) -> None:
         if fate not in self._fates_told:

@@ -1,6 +1,7 @@
 """Files of local folders that become files of a run."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mlflow_amlstore.core.open_run import PathText
@@ -24,22 +25,27 @@ class OutputsFolder:
     def __init__(self, path: PathText) -> None:
         self._folder = Path(path).absolute()  # the current folder may be another one by the end
         self._known: dict[Path, _Stamp] = {}
-        self.take_changed()
+        self.upload_changed(lambda _: None)
 
-    def take_changed(self) -> list[tuple[str, Path]]:
-        """The files that are new or changed since this was last asked, as `(FOLDER/PATH, file)`."""
+    def upload_changed(self, upload: Callable[[list[tuple[str, Path]]], object]) -> None:
+        """Upload the files that are new or changed since they were uploaded last, as `(FOLDER/PATH, file)`.
+
+        Raises what the upload does; they count as not uploaded then.
+        """
         if not self._folder.is_dir():
-            return []
-        changed = []
+            return
+        changed, stamps = [], {}
         for name, file in files_under(self._folder, self._folder.name or "outputs"):
             try:
                 stamp = _stamp(file.stat())
             except FileNotFoundError:  # written and removed meanwhile
                 continue
             if self._known.get(file) != stamp:
-                self._known[file] = stamp
+                stamps[file] = stamp
                 changed.append((name, file))
-        return changed
+        if changed:
+            upload(changed)
+        self._known |= stamps
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

@@ -24,9 +24,8 @@ class RunFiles(OpenRun):
 
     def _upload_outputs(self) -> None:
         """What was written into the outputs folder since this object was made."""
-        changed = [] if self._outputs is None else self._outputs.take_changed()
-        if changed:
-            self._upload(changed)
+        if self._outputs is not None:
+            self._outputs.upload_changed(self._upload)
 
     def upload_file(self, name: str, path_or_stream: PathText | BinaryIO, datastore_name: str | None = None) -> None:
         """Upload a file, or what is left of a stream of bytes, under a name with `/` between folders.
@@ -38,6 +37,10 @@ class RunFiles(OpenRun):
         if isinstance(path_or_stream, str | PathLike):
             self._upload([(name, Path(path_or_stream))])
         else:
+            if not hasattr(path_or_stream, "read") or not isinstance(path_or_stream.read(0), bytes):
+                raise InvalidValue(
+                    f"file {name!r}", type(path_or_stream).__name__, "must be a path or a stream of bytes"
+                )
             self._records.files.write(self._container, name, path_or_stream)
 
     def upload_files(

@@ -230,7 +230,7 @@ def _shape(run_id: str, metric: MetricRecord) -> Any:
         return {column: cells[0] if is_one else cells for column, cells in metric.columns.items()}
     values: list[Cell] = metric.columns[""]
     if metric.kind in FILE_KINDS:
-        values = [artifact_id(run_id, str(path)) for path in values]
+        values = [artifact_id(run_id, path) if isinstance(path, str) else path for path in values]  # MLflow's numbers
     return values[0] if len(values) == 1 else values
 
 

@@ -96,7 +96,7 @@ class ServiceCall:
                 if error.is_lasting or not self._pause(error.problem):
                     raise ServiceUnreachable(self._service_url, error.problem) from None
                 continue
-            if answer.status == 200:
+            if 200 <= answer.status < 300:
                 self.has_no_limits = answer.headers.get(LIMITS_HEADER) == NO_LIMITS
                 return self._parsed(answer)
             refusal = self._error_of(answer)

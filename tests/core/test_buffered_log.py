@@ -13,7 +13,15 @@ import pytest
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.core.buffered_log import CAPACITY
-from mlflow_amlstore.errors import AmlStoreError, Deleted, DiskFull, InvalidValue, ServiceError, ServiceUnreachable
+from mlflow_amlstore.errors import (
+    AmlStoreError,
+    Deleted,
+    DiskFull,
+    InvalidValue,
+    PartlyRefused,
+    ServiceError,
+    ServiceUnreachable,
+)
 from mlflow_amlstore.records.types import LoggedTuple, MetricKind
 
 BEGIN = """
@@ -351,6 +359,19 @@ def test_a_name_of_another_kind_is_refused_at_the_call(run: Run) -> None:
     with pytest.raises(InvalidValue, match="'m' for metric: is already logged as a scalar; choose another name for"):
         run.log_row("m", x=1)
     assert run.get_metrics() == {"m": 1}
+
+
+def test_what_a_workspace_took_in_part_is_not_sent_again(run: Run, flaky: FlakyMetrics) -> None:
+    flaky.error, flaky.is_written_first = PartlyRefused(2, ["odd"], "it is odd"), True
+    run.log("m", 1)
+    run.log("odd", 1)
+    with pytest.raises(PartlyRefused, match="'odd': it is odd"):
+        run.flush()
+    flaky.error = None
+    assert run.get_metrics("m") == {"m": 1}
+    run.log_row("odd", x=1)  # which the records refuse, not the memory of what was refused
+    with pytest.raises(InvalidValue, match="'odd'"):
+        run.flush()
 
 
 @EACH_KIND

@@ -134,6 +134,17 @@ class TestCourse:
             Path("outputs/more.txt").write_text("new")
         assert run.get_file_names() == []
 
+    def test_outputs_whose_upload_failed_are_uploaded_by_the_next(self, experiment: Experiment) -> None:
+        run = experiment.start_logging(snapshot_directory=None)
+        Path("outputs").mkdir()
+        Path("outputs/model.txt").write_text("new")
+        Path("outputs/back\\slash").write_text("a name that no workspace takes")
+        with pytest.raises(InvalidValue, match="slash"):
+            run.complete()
+        Path("outputs/back\\slash").unlink()
+        run.complete()
+        assert run.get_file_names() == ["outputs/model.txt"]
+
     def test_outputs_are_known_by_more_than_their_time_wherever_the_script_goes(self, experiment: Experiment) -> None:
         Path("old.txt").write_text("older than the run")
         os.utime("old.txt", (1, 1))
@@ -241,6 +252,13 @@ class TestFiles:
         ("call", "given", "error", "problem"),
         [
             ("upload_file", ("a", "not/there"), InvalidValue, "'not/there' for file 'a': is not a file"),
+            (
+                "upload_file",
+                ("a", io.StringIO("text")),
+                InvalidValue,
+                "'StringIO' for file 'a': must be a path or a stream",
+            ),
+            ("upload_file", ("a", 7), InvalidValue, "'int' for file 'a': must be a path or a stream of bytes"),
             ("upload_file", ("../a", "there"), PathUnsafe, "must not climb out"),
             ("upload_files", (["a"], ["there", "there"]), InvalidValue, "must be as many as paths"),
             ("upload_files", (["a", "b"], ["there", "not"]), InvalidValue, "'not' for file 'b'"),

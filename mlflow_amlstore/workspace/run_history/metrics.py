@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.errors import NotFound, PartlyRefused
 from mlflow_amlstore.records.types import (
     FILE_KINDS,
     GRID_KINDS,
@@ -15,6 +15,7 @@ from mlflow_amlstore.records.types import (
     MetricKind,
     MetricRecord,
 )
+from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.run_history.metric_kinds import (
     ARTIFACT_TYPE,
     FLOAT_TYPES,
@@ -50,7 +51,9 @@ class RemoteMetrics:
         if is_azure:
             _add_ids(items, write_id)
         with named("run", run_id):
-            self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items}, write_id)
+            answer = self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items}, write_id)
+        if refused := _refused(answer):
+            raise PartlyRefused(len(calls), refused, next(iter(refused.values())))
         return len(calls)
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
@@ -85,6 +88,14 @@ class RemoteMetrics:
             if not answer.get("continuationToken"):
                 return _record(run_id, name, answer, rows, with_times)
             body = {"metricName": name, "continuationToken": answer["continuationToken"]}
+
+
+def _refused(answer: Mapping[str, Any]) -> dict[str, str]:
+    """The names whose values weren't taken, each with the reason; Azure ML answers so with status 207."""
+    return {
+        str(error["metric"]["name"]): redact(str(error["errorResponse"]["error"]["message"]))
+        for error in answer.get("errors") or ()
+    }
 
 
 def _first(logged: Sequence[LoggedValues | LoggedTuple], cells: int) -> Sequence[LoggedValues | LoggedTuple]:
@@ -165,7 +176,7 @@ def _record(
         if str(kind_of_cell).lower() in FLOAT_TYPES:
             cells = [float(cell) if isinstance(cell, str) else cell for cell in cells]  # NaN and ±Inf are texts
         if kind in FILE_KINDS:
-            cells = [str(cell).removeprefix(artifact_id(run_id)) for cell in cells]
+            cells = [cell.removeprefix(artifact_id(run_id)) if isinstance(cell, str) else cell for cell in cells]
         columns[column if kind in GRID_KINDS else ""] = cells
     if not with_times:
         return MetricRecord(name, kind, columns)

@@ -1,6 +1,7 @@
 """Snapshots of a workspace behind a service: implements `records.common_store.CommonSnapshots`."""
 
 import hashlib
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ from mlflow_amlstore.workspace.files.download import download_file
 from mlflow_amlstore.workspace.files.upload import Upload, upload_files
 from mlflow_amlstore.workspace.run_history.routes import RunHistory, named, segment
 
+_ZIP_S, _POLL_S = 60.0, 5.0  # for how long, and how often, Azure ML is asked for a zip that it is making
 _NO_PARENT = "00000000-0000-0000-0000-000000000000"
 
 
@@ -58,9 +60,17 @@ class RemoteSnapshots:
 
     def _zip(self, snapshot_id: str) -> ContentUrl:
         def ask() -> Content:
+            connection = self._history.connection
             answer = self._history.call_content("POST", f"snapshots/{segment(snapshot_id)}/zip", {})
+            until = time.monotonic() + _ZIP_S
+            while "zipSasUri" not in answer and "location" in answer and time.monotonic() < until:
+                place = str(answer["location"])
+                if not self._is_own(place):
+                    raise ServiceUnreachable(connection.service_url, "it points to another host for a snapshot's zip")
+                time.sleep(_POLL_S)
+                answer = {"location": place, **connection.request("GET", place[len(connection.service_url) :])}
             if "zipSasUri" not in answer:
-                raise ServiceUnreachable(self._history.connection.service_url, "it answered without a snapshot's zip")
+                raise ServiceUnreachable(connection.service_url, "it answered without a snapshot's zip")
             return Content(str(answer["zipSasUri"]))
 
         content = ask()
