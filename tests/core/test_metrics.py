@@ -276,6 +276,16 @@ class TestImages:
             run.download_file(name, "image.png")
             assert Path("image.png").read_bytes().startswith(b"\x89PNG")
 
+    def test_a_number_that_mlflow_logs_under_an_images_name_stays_a_number(
+        self, run: Run, mlflow_client: MlflowClient
+    ) -> None:
+        run.log_image("image", path=io.BytesIO(b"one"))
+        run.flush()
+        mlflow_client.log_metric(run.id, "image", 5)
+        [name] = run.get_file_names()
+        values = run.get_metrics()["image"]
+        assert sorted(values, key=str) == [5.0, f"aml://artifactId/ExperimentRun/dcid.{run.id}/{name}"]
+
     def test_images_of_one_name_are_several(self, run: Run) -> None:
         for content in (b"one", b"two"):
             run.log_image("x" * 300, path=io.BytesIO(content))

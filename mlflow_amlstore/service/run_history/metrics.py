@@ -220,7 +220,7 @@ def _leave_out_nan(rows: Sequence[MetricValue], column: str, cells: Sequence[Cel
 def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> list[Cell]:
     """Cells as JSON has them: no NaN, no ±Inf; the SDK makes a float of such a text again."""
     if metric.kind in FILE_KINDS:
-        return [artifact_id(run_id, str(path)) for path in cells]
+        return [artifact_id(run_id, path) if isinstance(path, str) else path for path in cells]  # MLflow's numbers
     return [_text(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells]
 
 
