@@ -17,6 +17,7 @@ from mlflow_amlstore.records.types import (
 )
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.run_dto import time_of
+from mlflow_amlstore.service.run_history.sent_again import log_once
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.workspace.run_history.metric_kinds import (
     ARTIFACT_TYPE,
@@ -105,7 +106,8 @@ class FullMetric(msgspec.Struct, frozen=True, rename="camel"):
 def log_batch(call: Call, body: BatchOfMetrics) -> None:
     """Append values to a run's metrics: all of them, or none."""
     run_id = call.path["run"]
-    call.records.metrics.log_values(run_id, [logged for metric in body.values for logged in _logged(run_id, metric)])
+    logged = [each for metric in body.values for each in _logged(run_id, metric)]
+    log_once(call, run_id, body, [value.metric_id for metric in body.values for value in metric.value], logged)
 
 
 @ROUTES.post("/runs/{run}/list", Role.READER)

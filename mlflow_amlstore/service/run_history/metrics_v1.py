@@ -11,6 +11,7 @@ from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.metrics import path_of
 from mlflow_amlstore.service.run_history.run_dto import time_of
+from mlflow_amlstore.service.run_history.sent_again import log_once
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.workspace.run_history.metric_kinds import KINDS, UX_TYPES, artifact_id
 from mlflow_amlstore.workspace.run_history.moments import iso_time
@@ -77,7 +78,8 @@ def log_batch(call: Call, body: BatchOfRunMetrics) -> None:
     """Append values to a run's metrics: all of them, or none."""
     run_id = call.path["run"]
     check_run_in_experiment(call.records, call.path["experiment"], run_id)
-    call.records.metrics.log_values(run_id, [_logged(run_id, metric) for metric in body.values])
+    logged = [_logged(run_id, metric) for metric in body.values]
+    log_once(call, run_id, body, [metric.metric_id for metric in body.values], logged)
 
 
 @ROUTES.post("/experiments/{experiment}/runs/{run}/metrics", Role.CONTRIBUTOR)
