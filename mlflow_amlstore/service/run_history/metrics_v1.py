@@ -1,6 +1,7 @@
 """Metrics in version 1 of Azure ML's SDK, which it speaks where AZUREML_METRICS_V2 is empty, without steps."""
 
 import math
+import time
 from typing import Any
 
 import msgspec
@@ -121,7 +122,7 @@ def _logged(run_id: str, metric: RunMetric) -> LoggedTuple:
     kind = KINDS.get(metric.metric_type)
     if kind is None:
         raise InvalidValue("metricType", metric.metric_type, f"must be one of {', '.join(KINDS)}")
-    at = 0 if metric.created_utc is None else time_of(metric.created_utc)
+    at = time.time_ns() // 1_000_000 if metric.created_utc is None else time_of(metric.created_utc)
     if kind in FILE_KINDS:
         return metric.name, kind, {"": [path_of(run_id, metric.name, metric.data_location)]}, None, at
     columns: dict[str, list[Cell]] = {}
