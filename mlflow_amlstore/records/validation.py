@@ -144,12 +144,12 @@ def check_integer(field: str, value: object, *, minimum: int = -MAX_INT64 - 1) -
     return number
 
 
-def check_max_results(max_results: object, limit: int | None = None) -> int:
+def check_max_results(max_results: object, limit: int | None = None, field: str = "max_results") -> int:
     """A page's size: a positive integer, at most `limit` where there is one. Raises InvalidValue."""
     if not isinstance(max_results, int) or isinstance(max_results, bool) or max_results < 1:
-        raise InvalidValue("max_results", max_results, "must be a positive integer")
+        raise InvalidValue(field, max_results, "must be a positive integer")
     if limit is not None and max_results > limit:
-        raise InvalidValue("max_results", max_results, f"must be at most {limit}; ask for more pages")
+        raise InvalidValue(field, max_results, f"must be at most {limit}; ask for more pages")
     return max_results
 
 

@@ -9,6 +9,7 @@ from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, Run
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.filters import read_experiment_filter
+from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.HISTORY)
@@ -122,7 +123,8 @@ def query(call: Call, body: ExperimentQuery) -> ExperimentPage:
     if view is None:
         raise InvalidValue("viewType", body.view_type, f"must be one of {', '.join(_VIEWS)}")
     name, tags = read_experiment_filter(body.filter)
-    page = call.records.experiments.search(view=view, max_results=body.top or _PAGE, page_token=body.continuation_token)
+    size = page_size("top", body.top, _PAGE)
+    page = call.records.experiments.search(view=view, max_results=size, page_token=body.continuation_token)
     found = [
         _dto(record)
         for record in page.items

@@ -5,6 +5,7 @@ An asset is nothing that is kept: its id is the location of its file or folder, 
 
 import base64
 import binascii
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.service.files.azure_artifacts import address_of
 from mlflow_amlstore.service.files.containers import container_of_owner
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import CreatedBy
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
 from mlflow_amlstore.workspace.run_history.moments import iso_or_none
@@ -31,6 +33,7 @@ ROUTES = Routes(Area.MODEL_MANAGEMENT)
 _ASSET_URL = "aml://asset/"
 _SERVICE = "modelmanagement/v1.0"
 _PAGE = 255
+_VERSION = re.compile(r"[0-9]{1,18}")
 _TAGS, _PROPERTIES, _DESCRIPTION = "kvTags", "properties", "description"
 
 
@@ -223,7 +226,8 @@ def _found(call: Call, query: ModelQuery, what: str) -> tuple[list[ModelVersionR
     tags = _wanted(query.tags) | ({} if query.tag is None else {query.tag: None})
     filter = ModelFilter(query.name, query.run_id, tags, properties, query.latest_version_only)
     token = query.skip_token or query.continuation_token
-    page = call.records.models.find_versions(filter, max_results=max(1, min(query.count, _PAGE)), page_token=token)
+    size = min(page_size("count", query.count, _PAGE), _PAGE)
+    page = call.records.models.find_versions(filter, max_results=size, page_token=token)
     link = (
         None
         if page.next_token is None
@@ -243,7 +247,7 @@ def _wanted(text: str | None) -> dict[str, str | None]:
 
 def _name_and_number(call: Call) -> tuple[str, int]:
     name, _, number = call.path["model"].rpartition(":")
-    if not name or not number.isdecimal():
+    if not name or not _VERSION.fullmatch(number):
         raise InvalidValue("model id", call.path["model"], "must be NAME:VERSION")
     return name, int(number)
 

@@ -11,6 +11,7 @@ from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunS
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import experiment_of, run_of
 from mlflow_amlstore.service.run_history.filters import read_run_filter
+from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import (
     TARGET,
     ErrorOfRun,
@@ -144,7 +145,7 @@ def query(call: Call, body: RunQuery) -> RunPage:
         call.records.runs.find(
             filter,
             experiment_id=experiment_id,
-            max_results=body.top or _PAGE,
+            max_results=page_size("top", body.top, _PAGE),
             page_token=body.continuation_token,
         ),
     )
@@ -156,8 +157,8 @@ def query(call: Call, body: RunQuery) -> RunPage:
 def children(call: Call, body: ChildrenQuery) -> RunPage:
     """List the children of a run, the latest started first."""
     filter = read_run_filter(body.filter, of=run_of(call).info.run_id)
-    found = call.records.runs.find(filter, max_results=body.top or _PAGE, page_token=body.continuationToken)
-    return _page(call, found)
+    size = page_size("$top", body.top, _PAGE)
+    return _page(call, call.records.runs.find(filter, max_results=size, page_token=body.continuationToken))
 
 
 @ROUTES.get(f"{_BY_NAME}/runs/{{run}}/details", Role.READER)
