@@ -29,6 +29,7 @@ from mlflow_amlstore.records.types import (
     KeyRecord,
     LoggedModelPoint,
     LoggedModelRecord,
+    MetricPage,
     MetricPoint,
     ModelRecord,
     ModelVersionRecord,
@@ -129,6 +130,21 @@ class Metrics(CommonMetrics, Protocol):
         self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None
     ) -> list[MetricPoint]:
         """Return about evenly spaced points, first and last among them, within `steps` (inclusive) if given."""
+        ...
+
+    def page(
+        self,
+        run_id: str,
+        name: str,
+        *,
+        max_rows: int,
+        page_token: str | None = None,
+        first_ms: int | None = None,
+        last_ms: int | None = None,
+    ) -> MetricPage | None:
+        """Return the rows of a metric as `list_metrics` has them, those logged from `first_ms` to `last_ms` where these
+        are given; None where the run has no metric of the name. A page may have fewer rows, even none, before the last.
+        """
         ...
 
 

@@ -196,6 +196,16 @@ class MetricRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricPage:
+    """Some rows of a metric, with their steps and times. `cell_types` are the types of all cells of each column, the
+    NaN of a cell that was not logged too, on whichever page they are."""
+
+    metric: MetricRecord
+    cell_types: dict[str, frozenset[type]]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentRecord:
     """`artifact_location` is a remote URI, or None where files live in the workspace."""
 

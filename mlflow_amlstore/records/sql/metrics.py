@@ -1,12 +1,11 @@
 """Metric histories in SQL: implements `records.store.Metrics`."""
 
-import sqlite3
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.search.paging import (
@@ -16,15 +15,25 @@ from mlflow_amlstore.records.search.paging import (
     encode_token,
     query_fingerprint,
 )
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_list, keys_in, run_query
-from mlflow_amlstore.records.sql.logged_values import LoggedGroup, read_cell
+from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, run_query
+from mlflow_amlstore.records.sql.logged_values import LoggedGroup
+from mlflow_amlstore.records.sql.metric_pages import page_of_grid, page_of_vector
+from mlflow_amlstore.records.sql.metric_rows import (
+    MetricColumn,
+    all_cells,
+    grid,
+    kind_of,
+    series_of_metrics,
+    values_of,
+    vector,
+)
 from mlflow_amlstore.records.tables import NUMBER, TEXT, points, runs, series
 from mlflow_amlstore.records.types import (
     GRID_KINDS,
-    Cell,
     LoggedTuple,
     LoggedValues,
     MetricKind,
+    MetricPage,
     MetricPoint,
     MetricRecord,
     Page,
@@ -33,32 +42,8 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.records.validation import check_integer, check_max_results
 
 _NAN = float("nan")
-_KINDS = {kind.value: kind for kind in MetricKind}
 _BY_TIME = (points.c.timestamp_ms, points.c.step, points.c.value, points.c.value_type, points.c.seq)
 _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
-
-
-_CELL = (points.c.value, points.c.value_type, points.c.text, points.c.step, points.c.timestamp_ms, points.c.seq)
-_ORDERS = {
-    "by_time": (points.c.timestamp_ms, points.c.seq, points.c.step, points.c.value),  # of scalars
-    "by_seq": (points.c.seq, points.c.timestamp_ms, points.c.step, points.c.value),  # of all else
-}
-
-
-def _in_both_orders(*columns: ColumnElement[Any]) -> dict[str, DriverStatement]:
-    of_series = select(*columns).where(points.c.series_id == bindparam("series"))
-    return {name: DriverStatement(of_series.order_by(*order), "series") for name, order in _ORDERS.items()}
-
-
-_SELECT_CELLS = _in_both_orders(*_CELL)
-_SELECT_VALUES = _in_both_orders(points.c.value)
-_SELECT_SPECIAL = DriverStatement(
-    select(literal_column("1")).where(
-        points.c.series_id == bindparam("series"),
-        (points.c.value_type != literal_column(str(NUMBER))) | points.c.text.is_not(None),
-    ),
-    "series",
-)
 
 
 class SqlMetrics:
@@ -143,92 +128,52 @@ class SqlMetrics:
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         with self._database.read() as connection:
-            found = _series_of_metrics(driver_connection(connection), run_id, None)
-        return [(name, _kind_of(columns)) for name, columns in found.items()]
+            found = series_of_metrics(driver_connection(connection), run_id, None)
+        return [(name, kind_of(columns)) for name, columns in found.items()]
 
     def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
-        vector = _timed_vector if with_times else _vector
         with self._database.read() as connection:
             driver = driver_connection(connection)
-            found = _series_of_metrics(driver, run_id, name)
-            return [
-                _grid(driver, metric, columns)
-                if _kind_of(columns) in GRID_KINDS
-                else vector(driver, metric, columns[0])
-                for metric, columns in found.items()
-            ]
 
+            def read(metric: str, columns: Sequence[MetricColumn]) -> MetricRecord:
+                if kind_of(columns) in GRID_KINDS:
+                    return grid(metric, columns, partial(all_cells, driver))
+                if with_times:
+                    return vector(metric, columns[0], all_cells(driver, columns[0]))
+                return values_of(driver, metric, columns[0])
 
-class _Column(NamedTuple):
-    """One series of a metric: a grid's has a name; a vector's none, nor has that of MLflow's values in a grid."""
+            found = series_of_metrics(driver, run_id, name)
+            return [read(metric, columns) for metric, columns in found.items()]
 
-    name: str
-    kind: MetricKind
-    series_id: int
-
-
-_Row = tuple[bool, int, int]  # whether it has no column's name, its `seq`, and which it is of those that have this
-
-
-def _series_of_metrics(driver: sqlite3.Connection, run_id: str, name: str | None) -> dict[str, list[_Column]]:
-    """The series of each metric of a run by its name, in the order that they came."""
-    column = series.c
-    statement = (
-        select(column.metric, column.column_name, column.kind, column.series_id)
-        .join(runs, column.run_pk == runs.c.run_pk)
-        .where(runs.c.run_id == run_id)
-        .order_by(column.series_id)
-    )
-    if name is not None:
-        statement = statement.where(column.metric == name)
-    found: dict[str, list[_Column]] = {}
-    for metric, column_name, kind, series_id in run_query(driver, statement):
-        found.setdefault(metric, []).append(_Column(column_name, _KINDS[kind], series_id))
-    return found
-
-
-def _kind_of(columns: Sequence[_Column]) -> MetricKind:
-    """A metric's kind: that of a grid, where MLflow has logged values under the grid's name, too."""
-    return next((column.kind for column in columns if column.name), columns[0].kind)
-
-
-def _vector(driver: sqlite3.Connection, name: str, column: _Column) -> MetricRecord:
-    """Without times: most series are numbers alone, and of those only the values are fetched."""
-    if _SELECT_SPECIAL.run(driver, column.series_id).fetchone() is not None:
-        return _timed_vector(driver, name, column)
-    order = "by_time" if column.kind is MetricKind.SCALAR else "by_seq"
-    rows = _SELECT_VALUES[order].run(driver, column.series_id)
-    return MetricRecord(name, column.kind, {"": [value for (value,) in rows]})
-
-
-def _timed_vector(driver: sqlite3.Connection, name: str, column: _Column) -> MetricRecord:
-    order = "by_time" if column.kind is MetricKind.SCALAR else "by_seq"
-    cells: list[Cell] = []
-    steps, times_ms = [], []
-    for value, value_type, text, step, timestamp_ms, _ in _SELECT_CELLS[order].run(driver, column.series_id):
-        cells.append(value if value_type == NUMBER and text is None else read_cell(value, value_type, text))
-        steps.append(step)
-        times_ms.append(timestamp_ms)
-    return MetricRecord(name, column.kind, {"": cells}, steps, times_ms)
-
-
-def _grid(driver: sqlite3.Connection, name: str, columns: Sequence[_Column]) -> MetricRecord:
-    """The columns of rows or a table, with NaN for a cell that a row lacks; last the values that MLflow logged under
-    the grid's own name, as rows that have the column "" alone."""
-    by_row: dict[str, dict[_Row, Cell]] = {}
-    times: dict[_Row, tuple[int, int]] = {}
-    for column in sorted(columns, key=lambda column: not column.name):
-        seen: Counter[int] = Counter()
-        placed = by_row[column.name] = {}
-        for value, value_type, text, step, timestamp_ms, seq in _SELECT_CELLS["by_seq"].run(driver, column.series_id):
-            row = (not column.name, seq, seen[seq])  # points that MLflow logged into a column all have seq 0
-            seen[seq] += 1
-            placed[row] = read_cell(value, value_type, text)
-            times.setdefault(row, (step, timestamp_ms))
-    rows = sorted(times)
-    cells = {column: [placed.get(row, _NAN) for row in rows] for column, placed in by_row.items()}
-    steps, times_ms = [times[row][0] for row in rows], [times[row][1] for row in rows]
-    return MetricRecord(name, _kind_of(columns), cells, steps, times_ms)
+    def page(
+        self,
+        run_id: str,
+        name: str,
+        *,
+        max_rows: int,
+        page_token: str | None = None,
+        first_ms: int | None = None,
+        last_ms: int | None = None,
+    ) -> MetricPage | None:
+        max_rows = check_max_results(max_rows)
+        within = []
+        if first_ms is not None:
+            within.append(points.c.timestamp_ms >= check_integer("first time", first_ms))
+        if last_ms is not None:
+            within.append(points.c.timestamp_ms <= check_integer("last time", last_ms))
+        query = query_fingerprint(("metric", run_id, name, first_ms, last_ms))
+        with self._database.read() as connection:
+            driver = driver_connection(connection)
+            columns = series_of_metrics(driver, run_id, name).get(name)
+            if columns is None:
+                return None
+            if kind_of(columns) in GRID_KINDS:
+                return page_of_grid(
+                    driver, name, columns, within, max_rows=max_rows, page_token=page_token, query=query
+                )
+            return page_of_vector(
+                driver, name, columns[0], within, max_rows=max_rows, page_token=page_token, query=query
+            )
 
 
 def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]:
