@@ -184,6 +184,44 @@ class TestLists:
 
 
 @EACH_KIND
+class TestNumbersThatJsonHasNot:
+    MIXED = pytest.mark.parametrize(
+        "cells",
+        [
+            ["a", math.nan, math.inf, -math.inf],
+            ["NaN", math.nan, "Infinity", math.inf, "-Infinity", -math.inf, "nan"],
+            [True, math.nan, False, -math.inf],
+            [None, math.nan],
+            [1, math.inf, "NaN", None, True, math.nan, 0.5],
+            [1, math.nan, 0.5],
+        ],
+        ids=repr,
+    )
+
+    @MIXED
+    def test_in_a_list_they_are_numbers_and_texts_are_texts(self, run: Run, cells: list[object]) -> None:
+        run.log_list("l", cells)
+        assert repr(run.get_metrics()["l"]) == repr(cells)
+
+    @MIXED
+    def test_in_a_vector_too(self, run: Run, cells: list[object]) -> None:
+        for cell in cells:
+            run.log("m", cell)
+        assert repr(run.get_metrics()["m"]) == repr(cells)
+
+    @MIXED
+    def test_in_a_table_too(self, run: Run, cells: list[object]) -> None:
+        run.log_table("t", {"x": cells, "y": cells[::-1], "z": list(range(len(cells)))})
+        run.log_row("r", x=cells[1], y=cells[0])
+        assert repr(run.get_metrics()) == repr(
+            {
+                "t": {"x": cells, "y": cells[::-1], "z": list(range(len(cells)))},
+                "r": {"x": cells[1], "y": cells[0]},
+            }
+        )
+
+
+@EACH_KIND
 class TestRowsAndTables:
     def test_a_row_logged_once_is_a_tuple_and_in_a_loop_a_table(self, run: Run) -> None:
         run.log_row("r", description="ignored", angle=1, error="x")

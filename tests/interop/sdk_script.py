@@ -154,6 +154,7 @@ def log_values(experiment: Any) -> None:
     run.log_list("list of floats", [0.5, 1.5])
     run.log_list("list of strings", ["x", "y"])
     run.log_list("numpy list", numpy.array([0.25, 0.75]).tolist())
+    run.log_list("list of several types", [0.5, "text", 2])
     run.log_row("one row", x=1, y=0.5, label="a")
     for angle in (0, 90, 180):
         run.log_row("rows", angle=angle, error=angle / 360, label=str(angle))

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from mlflow_amlstore.errors import InvalidValue, NotFound, PageTokenInvalid
-from mlflow_amlstore.records.logged_values import is_nan
+from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.types import (
     FILE_KINDS,
     GRID_KINDS,
@@ -23,8 +22,11 @@ from mlflow_amlstore.workspace.run_history.metric_kinds import (
     ARTIFACT_TYPE,
     FLOAT_TYPES,
     KINDS,
+    NOT_FINITE,
     UX_TYPES,
     artifact_id,
+    column_type,
+    finite,
 )
 from mlflow_amlstore.workspace.run_history.moments import iso_time
 
@@ -40,16 +42,25 @@ class MetricProperties(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
 
 class MetricValue(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """One value, or one row: a cell for each column."""
+    """One value, or one row: a cell for each column.
+
+    JSON has no NaN and no ±Infinity: they are texts, of which the SDK makes numbers again where the column's type is
+    one. `not_finite` is ours: the columns where such a text is a number, whatever the column's type.
+    """
 
     data: dict[str, float | int | str | bool | None]
     created_utc: str | None = None
     step: int | None = None
     metric_id: str | None = None
+    not_finite: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Metric(msgspec.Struct, frozen=True, rename="camel"):
-    """Values of one metric, and the types of its columns."""
+    """Values of one metric, and the types of its columns.
+
+    What the SDK says of a column is the type of its first cell alone, so a cell is taken for what it is itself. In a
+    column of floats the texts NaN and ±Infinity are numbers.
+    """
 
     name: str
     columns: dict[str, str]
@@ -80,10 +91,11 @@ class MetricKey(msgspec.Struct, frozen=True):
 
 
 class MetricDefinition(msgspec.Struct, frozen=True, rename="camel"):
-    """A metric without its values."""
+    """A metric without its values. `properties` are ours."""
 
     metric_key: MetricKey
     columns: dict[str, str]
+    properties: MetricProperties
 
 
 class MetricList(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,7 +106,7 @@ class MetricList(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FullMetric(msgspec.Struct, frozen=True, rename="camel"):
-    """Which metric, and which page of its values."""
+    """Which metric, which page of its values, and from when to when they were logged, both included."""
 
     metric_name: str
     start_time: str | None = None
@@ -115,26 +127,36 @@ def list_metrics(call: Call, body: ListMetrics) -> MetricList:
     """List the metrics of a run."""
     call.records.runs.get(call.path["run"])
     listed = call.records.metrics.list_names(call.path["run"])
-    return MetricList([MetricDefinition(MetricKey(name), {}) for name, _ in listed])
+    return MetricList(
+        [MetricDefinition(MetricKey(name), {}, MetricProperties(UX_TYPES[kind])) for name, kind in listed]
+    )
 
 
 @ROUTES.post("/runs/{run}/full", Role.READER)
 def read_metric(call: Call, body: FullMetric) -> Metric:
     """Give a metric with its values, a page at a time."""
     run_id = call.path["run"]
-    found = call.records.metrics.list_metrics(run_id, body.metric_name, with_times=True)
-    if not found:
+    page = call.records.metrics.page(
+        run_id,
+        body.metric_name,
+        max_rows=PAGE_VALUES,
+        page_token=body.continuation_token,
+        first_ms=None if body.start_time is None else time_of(body.start_time),
+        last_ms=None if body.end_time is None else time_of(body.end_time),
+    )
+    if page is None:
         raise NotFound("metric", body.metric_name, f"Run {run_id} has none of this name")
-    metric, first = found[0], _read_token(body.continuation_token)
-    rows = _rows(run_id, metric, first, first + PAGE_VALUES)
-    end = first + len(rows)
+    metric = page.metric
     return Metric(
         name=metric.name,
-        columns={_column(metric, column): _type_of(metric, cells) for column, cells in metric.columns.items()},
-        value=rows,
+        columns={
+            _column(metric, column): ARTIFACT_TYPE if metric.kind in FILE_KINDS else column_type(types)
+            for column, types in page.cell_types.items()
+        },
+        value=_rows(run_id, metric),
         properties=MetricProperties(UX_TYPES[metric.kind]),
         data_container_id=RUN_CONTAINER_PREFIX + run_id,
-        continuation_token=str(end) if end < len(metric.steps) else None,
+        continuation_token=page.next_token,
     )
 
 
@@ -173,12 +195,7 @@ def _only_cell(metric: Metric, value: MetricValue, floats: set[str]) -> Cell:
 
 
 def _cell(cell: Cell, is_float: bool) -> Cell:
-    if is_float and isinstance(cell, str):
-        try:
-            return float(cell)  # "NaN" and "Infinity", as JSON can have them
-        except ValueError as error:
-            raise InvalidValue("metric value", cell, "its column's type is a number's") from error
-    return cell
+    return NOT_FINITE.get(cell, cell) if is_float and isinstance(cell, str) else cell
 
 
 def path_of(run_id: str, name: str, cell: Cell) -> str:
@@ -195,61 +212,29 @@ def _time_of(value: MetricValue) -> int:
     return time_of(value.created_utc)
 
 
-def _rows(run_id: str, metric: MetricRecord, first: int, end: int) -> list[MetricValue]:
-    columns = {
-        _column(metric, column): _sent(run_id, metric, cells[first:end]) for column, cells in metric.columns.items()
-    }
-    steps, times_ms = metric.steps[first:end], metric.times_ms[first:end]
+def _rows(run_id: str, metric: MetricRecord) -> list[MetricValue]:
+    columns = {_column(metric, column): _sent(run_id, metric, cells) for column, cells in metric.columns.items()}
     rows = [
         MetricValue(dict(zip(columns, row, strict=True)), iso_time(timestamp_ms), step)
-        for row, step, timestamp_ms in zip(zip(*columns.values(), strict=True), steps, times_ms, strict=True)
+        for row, step, timestamp_ms in zip(
+            zip(*columns.values(), strict=True), metric.steps, metric.times_ms, strict=True
+        )
     ]
-    if metric.kind in GRID_KINDS:
-        for column, cells in metric.columns.items():
-            if _type_of(metric, cells) == "string":
-                _leave_out_nan(rows, column, cells[first:end])
+    for column, cells in metric.columns.items():
+        for number, cell in enumerate(cells):
+            if type(cell) is float and not math.isfinite(cell):
+                row = rows[number]
+                known = () if row.not_finite is msgspec.UNSET else row.not_finite
+                rows[number] = msgspec.structs.replace(row, not_finite=(*known, _column(metric, column)))
     return rows
 
 
-def _leave_out_nan(rows: Sequence[MetricValue], column: str, cells: Sequence[Cell]) -> None:
-    """NaN among texts, most often a cell that wasn't logged, would be read as the text "NaN"; what isn't there is NaN
-    to whoever reads."""
-    for row, cell in zip(rows, cells, strict=True):
-        if is_nan(cell):
-            del row.data[column]
-
-
-def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> list[Cell]:
-    """Cells as JSON has them: no NaN, no ±Inf; the SDK makes a float of such a text again."""
+def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> Sequence[Cell]:
+    """Cells as JSON has them: no NaN, no ±Inf."""
     if metric.kind in FILE_KINDS:
-        return [artifact_id(run_id, path) if isinstance(path, str) else path for path in cells]  # MLflow's numbers
-    return [_text(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells]
-
-
-def _text(number: float) -> str:
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+        cells = [artifact_id(run_id, cell) if isinstance(cell, str) else cell for cell in cells]  # MLflow's numbers
+    return [finite(cell) for cell in cells]
 
 
 def _column(metric: MetricRecord, column: str) -> str:
     return column if metric.kind in GRID_KINDS else metric.name
-
-
-def _type_of(metric: MetricRecord, cells: Sequence[Cell]) -> str:
-    if metric.kind in FILE_KINDS:
-        return ARTIFACT_TYPE
-    kinds = {type(cell) for cell in cells}
-    if kinds <= {bool}:
-        return "bool"
-    if kinds <= {int}:
-        return "int"
-    if kinds <= {int, float}:
-        return "double"
-    return "none" if kinds <= {type(None)} else "string"
-
-
-def _read_token(token: str | None) -> int:
-    if token is None:
-        return 0
-    if not token.isdecimal():
-        raise PageTokenInvalid(token, "this service didn't issue it")
-    return int(token)

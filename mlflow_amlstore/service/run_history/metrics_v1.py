@@ -161,7 +161,8 @@ def _sent(run_id: str, metric: MetricRecord) -> RunMetric:
 
 
 def _finite(cell: Cell) -> Cell:
-    """NaN and ±Inf as texts, of which the SDK makes floats again where the column's type is float."""
+    """NaN and ±Inf as Python writes them, unlike version 2 (`metric_kinds.finite`): the SDK makes a float of the first
+    cell alone, and hands out the others' texts."""
     return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 

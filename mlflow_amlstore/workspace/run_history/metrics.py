@@ -2,7 +2,7 @@
 `records.common_store.CommonMetrics`."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from mlflow_amlstore.errors import NotFound, PartlyRefused
@@ -18,15 +18,16 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.workspace.redaction import redact
 from mlflow_amlstore.workspace.run_history.metric_kinds import (
     ARTIFACT_TYPE,
+    COLUMN_TYPES,
     FLOAT_TYPES,
     KINDS,
     UX_TYPES,
     artifact_id,
+    column_type,
 )
 from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_ms
 from mlflow_amlstore.workspace.run_history.routes import RunHistory, named
 
-_TYPES: dict[type, str] = {float: "double", int: "int", bool: "bool", str: "string", type(None): "none"}
 _CELLS_PER_REQUEST = 20_000
 _CELLS_PER_REQUEST_TO_AZURE = 50  # as many metrics as the SDK sends at once
 _NAN = float("nan")
@@ -57,21 +58,30 @@ class RemoteMetrics:
         return len(calls)
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
-        return [(metric.name, metric.kind) for metric in self.list_metrics(run_id)]
+        listed: list[tuple[str, MetricKind]] = []
+        for name, kind in self._kinds(run_id).items():
+            if kind is not None:
+                listed.append((name, kind))
+            elif (metric := self._read(run_id, name, with_times=False)) is not None:
+                listed.append((name, metric.kind))
+        return listed
 
     def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
-        names = self._names(run_id) if name is None else [name]
+        names = self._kinds(run_id) if name is None else [name]
         return [metric for each in names if (metric := self._read(run_id, each, with_times)) is not None]
 
-    def _names(self, run_id: str) -> list[str]:
-        names: dict[str, None] = {}
+    def _kinds(self, run_id: str) -> dict[str, MetricKind | None]:
+        """The kinds of the run's metrics by name; None where the workspace's list doesn't tell, as Azure ML's."""
+        kinds: dict[str, MetricKind | None] = {}
         body: dict[str, Any] = {}
         while True:
             with named("run", run_id):
                 answer = self._history.call_metrics(run_id, "list", body)
-            names.update((str(found["metricKey"]["name"]), None) for found in answer.get("value") or ())
+            for found in answer.get("value") or ():
+                ux_type = (found.get("properties") or {}).get("uxMetricType")
+                kinds[str(found["metricKey"]["name"])] = KINDS.get(str(ux_type))
             if not answer.get("continuationToken"):
-                return list(names)
+                return kinds
             body = {"continuationToken": answer["continuationToken"]}
 
     def _read(self, run_id: str, name: str, with_times: bool) -> MetricRecord | None:
@@ -128,7 +138,7 @@ def _items(run_id: str, calls: Sequence[LoggedValues | LoggedTuple]) -> list[_It
             known = open_items.get(name)
             if known is None or known[0] is not type(cells):
                 known = open_items[name] = (type(cells), [])
-                items.append(_item(name, kind, {name: _TYPES[type(cells)]}, known[1]))
+                items.append(_item(name, kind, {name: COLUMN_TYPES[type(cells)]}, known[1]))
             value: dict[str, Any] = {"createdUtc": moment, "data": {name: cells}}
             if step is not None:
                 value["step"] = step
@@ -146,7 +156,7 @@ def _items_of_columns(
         columns = {"": [artifact_id(run_id, str(path)) for path in columns[""]]}
         types = {name: ARTIFACT_TYPE}
     else:
-        types = {column or name: _type_of(cells) for column, cells in columns.items()}
+        types = {column or name: column_type({type(cell) for cell in cells}) for column, cells in columns.items()}
     rows = [
         {"createdUtc": moment, "data": dict(zip(types, row, strict=True)), **({} if step is None else {"step": step})}
         for row in zip(*columns.values(), strict=True)
@@ -158,11 +168,16 @@ def _item(name: str, kind: MetricKind, types: Mapping[str, str], values: list[An
     return {"name": name, "columns": types, "properties": {"uxMetricType": UX_TYPES[kind]}, "value": values}
 
 
-def _type_of(cells: Iterable[Cell]) -> str:
-    kinds = {type(cell) for cell in cells}
-    if len(kinds) == 1:
-        return _TYPES[kinds.pop()]
-    return "double" if kinds and kinds <= {int, float} else "string" if kinds else "none"
+def _cell(row: Mapping[str, Any], column: str, is_float: bool) -> Cell:
+    """A row's cell; NaN where it has none. NaN and ±Infinity are texts: of what else than floats are in a column, our
+    service alone tells which texts are numbers."""
+    cell: Cell = row["data"].get(column, _NAN)
+    if not isinstance(cell, str) or not (is_float or column in row.get("notFinite", ())):
+        return cell
+    try:
+        return float(cell)
+    except ValueError:
+        return cell  # Azure ML's SDK names a column after its first cell alone
 
 
 def _record(
@@ -172,9 +187,8 @@ def _record(
     types = answer.get("columns") or {}
     columns: dict[str, list[Cell]] = {}
     for column, kind_of_cell in types.items():
-        cells = [row["data"].get(column, _NAN) for row in rows]
-        if str(kind_of_cell).lower() in FLOAT_TYPES:
-            cells = [float(cell) if isinstance(cell, str) else cell for cell in cells]  # NaN and ±Inf are texts
+        is_float = str(kind_of_cell).lower() in FLOAT_TYPES
+        cells = [_cell(row, column, is_float) for row in rows]
         if kind in FILE_KINDS:
             cells = [cell.removeprefix(artifact_id(run_id)) if isinstance(cell, str) else cell for cell in cells]
         columns[column if kind in GRID_KINDS else ""] = cells
