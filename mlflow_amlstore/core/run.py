@@ -21,7 +21,7 @@ from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
 from mlflow_amlstore.errors import AmlStoreError, InvalidState, InvalidValue, NotFound, NotSupported
-from mlflow_amlstore.records.status import status_from_azure
+from mlflow_amlstore.records.status import ENDED, status_from_azure
 from mlflow_amlstore.records.types import (
     DESCRIPTION_TAG,
     RUN_TYPE_PROPERTY,
@@ -43,7 +43,6 @@ _logger = logging.getLogger(__name__)
 _PAGE = 500
 _Runs = list["Run"]
 _CHILD_NUMBER_TAG = "azureml.batch_child_number"
-_ENDED = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED}
 _MAX_CHILDREN_AT_ONCE = 100
 _POLL_S = (0.2, 5.0)
 
@@ -317,8 +316,9 @@ class Run(RunMetrics, RunFiles):
     # The course of a run
 
     def start(self) -> None:
-        """Mark it Running."""
-        self._set_status(RunStatus.RUNNING)
+        """Mark it Running; a run that has ended stays as it is."""
+        if self._now().info.status not in ENDED:
+            self._set_status(RunStatus.RUNNING)
 
     def complete(self, _set_status: bool = True) -> None:
         """Wait for what was logged, upload the outputs, and mark the run Completed.
@@ -356,7 +356,7 @@ class Run(RunMetrics, RunFiles):
             self.id,
             status=status,
             start_ms=now if begins else None,
-            end_ms=now if status in _ENDED else None,
+            end_ms=now if status in ENDED else None,
             error=error,
         )
 
@@ -370,7 +370,7 @@ class Run(RunMetrics, RunFiles):
         is no failure. What goes wrong while the run is marked so is a warning: the block's exception goes on up.
         """
         if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.complete(_set_status=self._info.status not in _ENDED)
+            self.complete(_set_status=self._info.status not in ENDED)
             return
         try:
             self._end(RunStatus.FAILED, RunError(type(error).__name__, str(error)))
@@ -387,7 +387,7 @@ class Run(RunMetrics, RunFiles):
         if show_output:
             raise NotSupported("Streaming a run's logs", "Read them with get_details_with_logs()")
         pause_s, longest_s = _POLL_S
-        while RunStatus(self.get_status()) not in _ENDED:
+        while RunStatus(self.get_status()) not in ENDED:
             time.sleep(pause_s)
             pause_s = min(longest_s, pause_s * 1.5)
         if raise_on_error and self._info.status is not RunStatus.COMPLETED:

@@ -3,6 +3,9 @@
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.types import RunStatus
 
+ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED})
+"""The statuses of a run that has ended."""
+
 MLFLOW_STATUS: dict[RunStatus, str] = {
     RunStatus.NOT_STARTED: "SCHEDULED",
     RunStatus.QUEUED: "SCHEDULED",

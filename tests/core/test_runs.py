@@ -160,6 +160,15 @@ class TestCourse:
         with pytest.raises(AlreadyExists, match="mine"):
             experiment.start_logging(run_id="mine")
 
+    def test_start_is_for_a_run_that_has_not_ended(self, run: Run) -> None:
+        run.start()
+        assert run.get_status() == "Running"
+        run.fail()
+        run.start()
+        assert run.get_status() == "Failed"
+        run.complete()
+        assert run.get_status() == "Completed"
+
     def test_it_shows_itself_in_a_terminal_and_a_notebook(self, experiment: Experiment) -> None:
         run = experiment.start_logging(display_name="<b>bold</b>")
         assert repr(run) == (

@@ -6,24 +6,18 @@ from typing import Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunError, RunStatus
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import run_of
 from mlflow_amlstore.service.run_history.run_dto import time_of
+from mlflow_amlstore.workspace.run_history.event_names import ERROR, EVENTS, PREFIX
 
 ROUTES = Routes(Area.HISTORY)
 
-_PREFIX = "Microsoft.MachineLearning.Run."
-_STATUS = {
-    "Start": RunStatus.RUNNING,
-    "Completed": RunStatus.COMPLETED,
-    "Failed": RunStatus.FAILED,
-    "Canceled": RunStatus.CANCELED,
-    "CancelRequested": RunStatus.CANCEL_REQUESTED,
-    "Queued": RunStatus.QUEUED,
-}
-_ENDS = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)
-_WITHOUT_EFFECT = ("Warning", "Heartbeat")
+_STATUS = {PREFIX + event: status for status, event in EVENTS.items()}
+_ERROR = PREFIX + ERROR
+_WITHOUT_EFFECT = (f"{PREFIX}Warning", f"{PREFIX}Heartbeat")
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -66,23 +60,24 @@ def post_many(call: Call, body: BatchOfEvents) -> BatchOfEventsResult:
 
 
 def _take(call: Call, run_id: str, event: Event) -> None:
-    run_of(call, run_id)
-    kind = event.name.removeprefix(_PREFIX)
-    if kind in _WITHOUT_EFFECT:
+    known = run_of(call, run_id).info.status
+    if event.name in _WITHOUT_EFFECT:
         return
-    if kind == "Error":
+    if event.name == _ERROR:
         call.records.runs.update(run_id, error=_error(event.data))
         return
-    status = _STATUS.get(kind)
-    if status is None or kind == event.name:
-        known = ", ".join(_PREFIX + name for name in (*_STATUS, "Error", *_WITHOUT_EFFECT))
-        raise InvalidValue("event", event.name, f"must be one of {known}")
+    status = _STATUS.get(event.name)
+    if status is None:
+        names = ", ".join((*_STATUS, _ERROR, *_WITHOUT_EFFECT))
+        raise InvalidValue("event", event.name, f"must be one of {names}")
+    if known in ENDED and status not in ENDED:
+        return  # as one that was sent again, or late, is: it doesn't begin once more
     at = _field(event.data, "StartTime" if status is RunStatus.RUNNING else "EndTime") or event.timestamp
     call.records.runs.update(
         run_id,
         status=status,
         start_ms=time_of(str(at)) if status is RunStatus.RUNNING else None,
-        end_ms=time_of(str(at)) if status in _ENDS else None,
+        end_ms=time_of(str(at)) if status in ENDED else None,
     )
 
 

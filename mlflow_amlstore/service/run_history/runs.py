@@ -29,7 +29,10 @@ _PAGE = 500
 
 
 class CreateOrModifyRun(msgspec.Struct, frozen=True, rename="camel"):
-    """A run, or what changes of it: what isn't given stays, tags and properties are added to what is there."""
+    """A run, or what changes of it: what isn't given stays, tags and properties are added to what is there.
+
+    `status` is a new run's alone; that of one that is there changes by events.
+    """
 
     run_id: str | None = None
     name: str | None = None
@@ -223,9 +226,8 @@ def _put(call: Call, experiment_id: str, run_id: str, body: CreateOrModifyRun) -
 
 def _change(call: Call, known: RunRecord, body: CreateOrModifyRun) -> RunRecord:
     runs, run_id = call.records.runs, known.info.run_id
-    if body.display_name or body.status:
-        status = None if body.status is None else status_from_azure(body.status)
-        runs.update(run_id, name=body.display_name, status=status)
+    if body.display_name:
+        runs.update(run_id, name=body.display_name)
     if tags := _tags(body):
         runs.set_tags(run_id, tags)
     if body.properties:

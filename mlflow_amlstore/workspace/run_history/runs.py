@@ -22,17 +22,11 @@ from mlflow_amlstore.records.types import (
     RunStatus,
 )
 from mlflow_amlstore.records.validation import check_run_id, check_text_values
+from mlflow_amlstore.workspace.run_history.event_names import ERROR, EVENTS, PREFIX
 from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_or_none
 from mlflow_amlstore.workspace.run_history.routes import RunHistory, named, segment
 
-_EVENTS = {
-    RunStatus.RUNNING: "Start",
-    RunStatus.COMPLETED: "Completed",
-    RunStatus.FAILED: "Failed",
-    RunStatus.CANCELED: "Canceled",
-    RunStatus.CANCEL_REQUESTED: "CancelRequested",
-    RunStatus.QUEUED: "Queued",
-}
+_WITHOUT_TIMES = (ERROR, EVENTS[RunStatus.CANCEL_REQUESTED], EVENTS[RunStatus.QUEUED])
 _PAGE = 500
 _ORDER = "StartTimeUtc desc"
 _Fetch = Callable[[int, "str | None"], "tuple[list[RunRecord], str | None]"]
@@ -68,7 +62,7 @@ class RemoteRuns:
         if status is RunStatus.NOT_STARTED:
             return record
         moment = _now_ms() if start_ms is None else start_ms
-        self._tell(record.info, _EVENTS[status], moment)
+        self._tell(record.info, EVENTS[status], moment)
         return replace(record, info=replace(record.info, status=status, start_ms=moment))
 
     def create_children(
@@ -88,7 +82,7 @@ class RemoteRuns:
             error = failed.get("error") or {}
             raise ServiceError(str(error.get("code") or ""), str(error.get("message") or failed))
         records = [_record(answer["runs"][body["runId"]]) for body in bodies]
-        events = [_event(record.info, "Start", start_ms) for record in records]
+        events = [_event(record.info, EVENTS[RunStatus.RUNNING], start_ms) for record in records]
         self._history.call("POST", f"{batch}/events", given={"events": events})
         return [
             replace(record, info=replace(record.info, status=RunStatus.RUNNING, start_ms=start_ms))
@@ -184,22 +178,22 @@ class RemoteRuns:
             info = replace(info, name=name)
         if error is not None:
             response = {"error": {"code": error.code, "message": error.message}}
-            self._tell(info, "Error", _now_ms(), {"ErrorResponse": response})
+            self._tell(info, ERROR, _now_ms(), {"ErrorResponse": response})
             info = replace(info, error=error)
         if status is not None:
             info = self._set_status(info, status, start_ms, end_ms)
         return info
 
     def _set_status(self, info: RunInfo, status: RunStatus, start_ms: int | None, end_ms: int | None) -> RunInfo:
-        if status not in _EVENTS:
-            words = ", ".join(each.value for each in _EVENTS)
+        if status not in EVENTS:
+            words = ", ".join(each.value for each in EVENTS)
             raise InvalidValue("status", status.value, f"must be one of {words}")
         if status is RunStatus.RUNNING:
             began = start_ms or info.start_ms or _now_ms()
-            self._tell(info, _EVENTS[status], began)
+            self._tell(info, EVENTS[status], began)
             return replace(info, status=status, start_ms=began)
         ended = end_ms or _now_ms()
-        self._tell(info, _EVENTS[status], ended)
+        self._tell(info, EVENTS[status], ended)
         return replace(info, status=status, end_ms=ended)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
@@ -259,10 +253,10 @@ def _new_run(
 
 
 def _event(info: RunInfo, event: str, moment_ms: int, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    field = "StartTime" if event == "Start" else "EndTime"
-    times = {} if event in ("Error", "CancelRequested", "Queued") else {field: iso_time(moment_ms)}
+    field = "StartTime" if event == EVENTS[RunStatus.RUNNING] else "EndTime"
+    times = {} if event in _WITHOUT_TIMES else {field: iso_time(moment_ms)}
     return {
-        "name": f"Microsoft.MachineLearning.Run.{event}",
+        "name": PREFIX + event,
         "timestamp": iso_time(_now_ms()),
         "data": {"RunId": info.run_id, **times, **(data or {})},
     }
