@@ -62,6 +62,11 @@ def upload_of(location: str) -> str | None:
     return None if match is None else match["upload"]
 
 
+def is_in_snapshot(location: str) -> bool:
+    """Whether this is the container of a snapshot, or a location in it."""
+    return _SNAPSHOT.fullmatch(location) is not None
+
+
 def container_of(experiment_id: str, run_or_model_id: str) -> str:
     """The container of what stands in a run's place: a run, or a logged model by its id's form."""
     if _LOGGED_MODEL_ID.fullmatch(run_or_model_id):

@@ -1,5 +1,7 @@
 """Azure ML's model management: assets, and versions of models that are registered, found, changed and deleted."""
 
+import base64
+import io
 import json
 import urllib.error
 from collections.abc import Callable
@@ -8,7 +10,9 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
+from mlflow_amlstore.records.locations import run_container, snapshot_container, upload_container
 from mlflow_amlstore.service.addresses import workspace_path
+from mlflow_amlstore.workspace.opening import open_folder
 
 if TYPE_CHECKING:
     from tests.service.conftest import Service
@@ -27,8 +31,18 @@ def call(service: "Service") -> Call:
 
 @pytest.fixture
 def run_id(service: "Service") -> str:
+    """A run with the file outputs/model.pkl."""
     created = service.call("POST", "/api/2.0/mlflow/runs/create", service.token, {"experiment_id": "0"})
-    return str(created["run"]["info"]["run_id"])
+    run_id = str(created["run"]["info"]["run_id"])
+    write(service, run_container("0", run_id), "outputs/model.pkl")
+    return run_id
+
+
+def write(service: "Service", container: str, path: str) -> None:
+    """Put a file where a client would have uploaded it to."""
+    workspace = open_folder(service.folder)
+    workspace.records.files.write(container, path, io.BytesIO(b"model"))
+    workspace.records.close()
 
 
 def register(call: Call, run_id: str, name: str, **fields: object) -> Any:
@@ -41,6 +55,11 @@ def refused(call: Call, *arguments: object, **query: object) -> tuple[int, Any]:
     with pytest.raises(urllib.error.HTTPError) as error:
         call(*arguments, **query)
     return error.value.code, json.load(error.value)
+
+
+def asset_url(location: str) -> str:
+    """The URL of the asset that is a file's location, made up by whoever knows how an asset's id is made."""
+    return f"aml://asset/{base64.urlsafe_b64encode(location.encode()).decode().rstrip('=')}"
 
 
 @pytest.mark.parametrize("place", ["ExperimentRun/dcid.{run}/a b/ü.pkl", "LocalUpload/260801T101112-0a1b2c3d/model"])
@@ -88,6 +107,54 @@ def test_a_registered_version_tells_all_that_azure_ml_tells(call: Call, run_id: 
     (artifact,) = call("GET", f"assets/{made['url'].removeprefix('aml://asset/')}")["artifacts"]
     assert artifact["prefix"] == f"ExperimentRun/dcid.{run_id}/outputs/model.pkl"
     assert register(call, run_id, "all")["id"] == "all:2"
+
+
+class TestWhatCanBeRegistered:
+    @pytest.mark.parametrize("path", ["/outputs/model.pkl", "/outputs", ""])
+    def test_a_file_or_folder_of_a_run_or_all_of_it(self, call: Call, run_id: str, path: str) -> None:
+        url = asset_url(run_container("0", run_id) + path)
+        assert call("POST", "models", {"name": "part of a run", "url": url})["url"] == url
+
+    def test_an_upload_without_a_run(self, service: "Service", call: Call) -> None:
+        write(service, upload_container("260801T101112-0a1b2c3d"), "model/weights")
+        url = asset_url("uploads/260801T101112-0a1b2c3d/artifacts/model")
+        assert call("POST", "models", {"name": "uploaded", "url": url, "runId": None})["runId"] is None
+
+    @pytest.mark.parametrize(
+        ("location", "missing"),
+        [
+            ("0/{run}/artifacts/outputs/never.pkl", "File 'outputs/never.pkl' not found"),
+            ("0/{run}/artifacts/out", "File 'out' not found"),
+            ("1/{run}/artifacts/outputs/model.pkl", "File 'outputs/model.pkl' not found"),
+            ("0/never/artifacts", "File '0/never/artifacts' not found"),
+            ("0/models/m-{run}/artifacts/model", "File 'model' not found"),
+            ("uploads/never/artifacts/model", "File 'model' not found"),
+            ("snapshots/kept/artifacts/train.py", "not found. It is no file or folder of a run"),
+            ("snapshots/kept/artifacts", "not found. It is no file or folder of a run"),
+        ],
+    )
+    def test_what_isnt_there_nor_a_snapshot(
+        self, service: "Service", call: Call, run_id: str, location: str, missing: str
+    ) -> None:
+        write(service, snapshot_container("kept"), "train.py")
+        given = {"name": "refused", "url": asset_url(location.format(run=run_id)), "runId": run_id}
+        code, body = refused(call, "POST", "models", given)
+        assert (code, missing in body["message"]) == (404, True), body
+        assert call("GET", "models", name="refused")["value"] == []
+        assert registered_models(service, "refused") == []
+
+    def test_it_is_of_no_run_that_isnt_there(self, service: "Service", call: Call, run_id: str) -> None:
+        url = asset_url(f"{run_container('0', run_id)}/outputs/model.pkl")
+        code, body = refused(call, "POST", "models", {"name": "of no run", "url": url, "runId": "never"})
+        assert (code, body["message"]) == (404, "Run 'never' not found")
+        assert registered_models(service, "of no run") == []
+
+
+def registered_models(service: "Service", name: str) -> Any:
+    """The registered models of a name, as MLflow lists them: without versions, too."""
+    query = urlencode({"filter": f"name = '{name}'"})
+    found = service.call("GET", f"/api/2.0/mlflow/registered-models/search?{query}", service.token)
+    return found.get("registered_models", [])
 
 
 def test_versions_are_found_by_the_query_that_the_sdk_sends(call: Call, run_id: str) -> None:

@@ -12,7 +12,13 @@ from urllib.parse import urlencode
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound, NotSupported
-from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, split_location, upload_container, upload_of
+from mlflow_amlstore.records.locations import (
+    WORKSPACE_SCHEME,
+    is_in_snapshot,
+    split_location,
+    upload_container,
+    upload_of,
+)
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import (
     FRAMEWORK_PROPERTY,
@@ -174,11 +180,14 @@ def register(call: Call, body: NewModel) -> ModelDto:
     if body.unpack:
         raise NotSupported("Registering a packed model", "Register its folder")
     location = _location_of_asset(body.url.removeprefix(_ASSET_URL))
+    _check_files(call.records, location)
+    if body.run_id:
+        call.records.runs.get(body.run_id)
     frameworks = {FRAMEWORK_PROPERTY: body.framework, FRAMEWORK_VERSION_PROPERTY: body.framework_version}
     record = call.records.models.register(
         body.name,
         WORKSPACE_SCHEME + location,
-        run_id=body.run_id,
+        run_id=body.run_id or None,
         description=body.description,
         tags=body.kv_tags,
         properties={
@@ -352,7 +361,17 @@ def _location_of_asset(asset_id: str) -> str:
         location = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error) as error:
         raise NotFound("asset", asset_id) from error
-    return _checked(location)
+    location = _checked(location)
+    if is_in_snapshot(location):
+        raise NotFound("asset", asset_id, "It is no file or folder of a run, a logged model or an upload")
+    return location
+
+
+def _check_files(records: RecordStore, location: str) -> None:
+    """Raise NotFound where an asset is no file or folder that is there."""
+    container, path = split_location(location)
+    if not records.files.list_all(container, path, max_results=1):
+        raise NotFound("file", path or container, "Upload what is to be registered first")
 
 
 def _location(records: RecordStore, place: str) -> str:
