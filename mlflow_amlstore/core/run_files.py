@@ -127,7 +127,10 @@ class RunFiles(OpenRun):
 
     def restore_snapshot(self, snapshot_id: str | None = None, path: PathText | None = None) -> str:
         """Write a snapshot, the run's own by default, as a zip file into a folder (the current one by default), and
-        return the file's path. Raises InvalidState where the run has none, NotFound."""
+        return the file's path. Raises InvalidState where the run has none, NotFound.
+
+        A service makes the zip file, and keeps it, for a contributor's key.
+        """
         wanted = snapshot_id or self.get_snapshot_id()
         if wanted is None:
             raise InvalidState(f"Run {self.id} has no snapshot; take one with take_snapshot(path)")

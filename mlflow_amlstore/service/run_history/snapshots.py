@@ -8,10 +8,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.locations import check_new_path, snapshot_container, split_location, upload_container
 from mlflow_amlstore.service.addresses import BLOB_PREFIX
+from mlflow_amlstore.service.files.transfer import on_thread
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.signed_urls import Direction
 
@@ -128,16 +131,25 @@ def create(call: Call, body: NewSnapshot) -> None:
     call.records.files.name_again(container, items)
 
 
-@ROUTES.post("/snapshots/{snapshot}/zip", Role.READER)
-def give_zip(call: Call) -> SnapshotZip:
-    """Make a zip file of a snapshot, in a place that no client could write to before, and give the URL to read it."""
-    snapshot_id = call.path["snapshot"]
+@ROUTES.post("/snapshots/{snapshot}/zip", Role.CONTRIBUTOR)
+async def give_zip(call: Call, request: Request) -> Response:
+    """Make a zip file of a snapshot, and give the URL to read it.
+
+    The zip file is kept, so this is for those who may write; and made on a thread of the files', which transfers wait
+    for anyhow.
+    """
+    given = SnapshotZip(await on_thread(_make_zip, call, call.path["snapshot"]))
+    return Response(msgspec.json.encode(given), media_type="application/json")
+
+
+def _make_zip(call: Call, snapshot_id: str) -> str:
+    """The URL of a new zip file, in a place that no client could write to before."""
     name = f"{snapshot_id}.zip"
     container = upload_container(f"zip-{uuid.uuid4().hex}")
     with tempfile.TemporaryDirectory(prefix="amlstore-") as folder:
         call.records.snapshots.write_zip(snapshot_id, Path(folder, name))
         call.records.files.write_local(container, [(name, Path(folder, name))])
-    return SnapshotZip(call.signer.sign(call.base_url, f"{container}/{name}", Direction.READ))
+    return call.signer.sign(call.base_url, f"{container}/{name}", Direction.READ)
 
 
 def _files_of(node: DirTreeNode, prefix: str = "") -> Iterator[str]:
