@@ -86,7 +86,10 @@ _AZURE_AREAS = {  # in the order of a client's calls, with the tests that show t
         "Run history: experiments, runs, events, metrics of version 1, files and tokens of a run",
         "tests/core (`served`), tests/interop/test_sdk.py, tests/service/test_run_history.py, test_azure_runs.py",
     ),
-    Area.METRIC: ("Metrics of version 2", "tests/core (`served`), tests/interop/test_sdk.py"),
+    Area.METRIC: (
+        "Metrics of version 2",
+        "tests/core (`served`), tests/interop/test_sdk.py, tests/service/run_history/test_metrics.py",
+    ),
     Area.CONTENT: ("Snapshots", "tests/core (`served`), tests/interop/test_sdk.py"),
     Area.MODEL_MANAGEMENT: (
         "Model management: assets and models",
