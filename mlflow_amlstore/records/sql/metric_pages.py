@@ -42,13 +42,16 @@ def page_of_vector(
         *key, told = decode_token(page_token, query, len(column.order) + 1)
         statement = statement.where(after_key([SortTerm(each) for each in column.order], tuple(key)))
         types = _read_types(page_token, told, [column])
-    types = types or _types(driver, [column])
     rows = run_query(driver, statement.order_by(*column.order).limit(max_rows + 1)).fetchall()
+    metric = vector(name, column, rows[:max_rows])
+    if len(rows) <= max_rows and not page_token and not within:  # it is whole
+        return MetricPage(metric, {column.name: frozenset(map(type, metric.columns[""]))}, None)
+    types = types or _types(driver, [column])
     token = None
     if len(rows) > max_rows:
         last = dict(zip([each.name for each in CELL], rows[max_rows - 1], strict=True))
         token = encode_token((*[last[each.name] for each in column.order], _told(types)), query)
-    return MetricPage(vector(name, column, rows[:max_rows]), types, token)
+    return MetricPage(metric, types, token)
 
 
 def page_of_grid(

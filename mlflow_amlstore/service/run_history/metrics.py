@@ -41,7 +41,7 @@ class MetricProperties(msgspec.Struct, frozen=True, rename="camel", gc=False):
     ux_metric_type: str = UX_TYPES[MetricKind.SCALAR]
 
 
-class MetricValue(msgspec.Struct, frozen=True, rename="camel", gc=False):
+class MetricValue(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):
     """One value, or one row: a cell for each column.
 
     JSON has no NaN and no ±Infinity: they are texts, of which the SDK makes numbers again where the column's type is
@@ -221,19 +221,23 @@ def _rows(run_id: str, metric: MetricRecord) -> list[MetricValue]:
         )
     ]
     for column, cells in metric.columns.items():
-        for number, cell in enumerate(cells):
-            if type(cell) is float and not math.isfinite(cell):
-                row = rows[number]
-                known = () if row.not_finite is msgspec.UNSET else row.not_finite
-                rows[number] = msgspec.structs.replace(row, not_finite=(*known, _column(metric, column)))
+        for number in _not_finite(cells):
+            row = rows[number]
+            known = () if row.not_finite is msgspec.UNSET else row.not_finite
+            rows[number] = msgspec.structs.replace(row, not_finite=(*known, _column(metric, column)))
     return rows
+
+
+def _not_finite(cells: Sequence[Cell]) -> list[int]:
+    """Where NaN and ±Infinity are among the cells."""
+    return [number for number, cell in enumerate(cells) if type(cell) is float and not math.isfinite(cell)]
 
 
 def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> Sequence[Cell]:
     """Cells as JSON has them: no NaN, no ±Inf."""
     if metric.kind in FILE_KINDS:
         cells = [artifact_id(run_id, cell) if isinstance(cell, str) else cell for cell in cells]  # MLflow's numbers
-    return [finite(cell) for cell in cells]
+    return [finite(cell) for cell in cells] if _not_finite(cells) else cells
 
 
 def _column(metric: MetricRecord, column: str) -> str:

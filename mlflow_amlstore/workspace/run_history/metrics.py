@@ -3,6 +3,8 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 from mlflow_amlstore.errors import NotFound, PartlyRefused
@@ -30,6 +32,7 @@ from mlflow_amlstore.workspace.run_history.routes import RunHistory, named
 
 _CELLS_PER_REQUEST = 20_000
 _CELLS_PER_REQUEST_TO_AZURE = 50  # as many metrics as the SDK sends at once
+_READERS = 2  # one answer is on its way while another is read; more are in each other's way
 _NAN = float("nan")
 
 _Item = dict[str, Any]
@@ -67,8 +70,12 @@ class RemoteMetrics:
         return listed
 
     def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
-        names = self._kinds(run_id) if name is None else [name]
-        return [metric for each in names if (metric := self._read(run_id, each, with_times)) is not None]
+        if name is not None:
+            metric = self._read(run_id, name, with_times)
+            return [] if metric is None else [metric]
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="amlstore-metrics") as pool:
+            read = pool.map(partial(self._read, run_id, with_times=with_times), self._kinds(run_id))
+        return [metric for metric in read if metric is not None]
 
     def _kinds(self, run_id: str) -> dict[str, MetricKind | None]:
         """The kinds of the run's metrics by name; None where the workspace's list doesn't tell, as Azure ML's."""
