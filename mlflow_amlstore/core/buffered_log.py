@@ -45,6 +45,7 @@ class _Request:
     keep the writing thread out."""
 
     def __init__(self) -> None:
+        self.asked_s = time.monotonic()
         self._answered = threading.Lock()
         self._answered.acquire()
         self._error: BaseException | None = None
@@ -76,6 +77,7 @@ class BufferedLog:
         self._groups: list[_Group] = []  # what `_waiting` begins with, the next group to write last
         self._is_scheduled = False
         self._refused: Exception | None = None
+        self._failure: tuple[float, Exception] | None = None  # of the last write that may yet pass, and when
         self._fates_told: set[str] = set()
 
     def add(self, logged: LoggedTuple) -> None:
@@ -86,7 +88,7 @@ class BufferedLog:
             self._is_scheduled = True
             if not self._writer.schedule(self):
                 self.write_in_background()
-        if len(waiting) >= CAPACITY:
+        if len(waiting) >= self._writer.capacity:
             self.flush()
 
     def write_through(self, calls: Iterable[LoggedTuple]) -> None:
@@ -113,25 +115,33 @@ class BufferedLog:
         """Whether there is something to write."""
         return bool(self._waiting)
 
-    def write(self) -> None:
-        """Write what waits, in the thread that writes. Raises what `flush` does."""
+    def write(self, asked_s: float | None = None) -> None:
+        """Write what waits, in the thread that writes. Raises what `flush` does.
+
+        Where a write has failed since it was asked for, at a time of `time.monotonic`, it isn't tried again at once:
+        that took as long as a service may be away already.
+        """
+        if asked_s is not None and self._failure is not None and self._failure[0] > asked_s:
+            raise self._failure[1]
         self._write_groups()
         refused, self._refused = self._refused, None
         if refused is not None:
             raise refused
 
     def write_in_background(self) -> bool:
-        """As `write`, keeping what was refused for the next `flush`; return whether nothing is left to write."""
+        """As `write`, keeping what was refused for the next `flush`; return whether there was no other trouble."""
+        failure: Exception | None = None
         try:
             self._write_groups()
         except Exception as error:  # the thread that writes for all runs must go on
+            failure = error
             self._warn("wait to be written", error)
         if self._refused is not None:
             self._warn("were refused", self._refused)
-        return not self._waiting
+        return failure is None
 
     def _write_groups(self) -> None:
-        """Write what waits. Raises what may pass; what is refused for good is dropped, and kept in `_refused`."""
+        """Write what waits now. Raises what may pass; what is refused for good is dropped, and kept in `_refused`."""
         # While Python ends, a thread that was stopped in a write never leaves it.
         if not self._writing.acquire(blocking=not sys.is_finalizing()):
             return
@@ -140,6 +150,10 @@ class BufferedLog:
                 self._is_writing = True
                 try:
                     self._write_waiting()
+                    self._failure = None
+                except Exception as error:
+                    self._failure = time.monotonic(), error
+                    raise
                 finally:
                     self._is_writing = False
         finally:
@@ -147,7 +161,8 @@ class BufferedLog:
 
     def _write_waiting(self) -> None:
         self._is_scheduled = False
-        while self._waiting:
+        left = len(self._waiting)  # what is logged from now on is scheduled anew: a fast thread doesn't hold up `flush`
+        while left > 0:
             if not self._groups:
                 self._groups = [_group(self._waiting[:CAPACITY])]
             group = self._groups[-1]
@@ -160,26 +175,28 @@ class BufferedLog:
             except Exception as error:
                 if _may_pass(error):
                     raise
-                self._find_refused(group, error)
+                left -= self._find_refused(group, error)
                 continue
             self._groups.pop()
             if count < len(group.calls):
                 self._groups.append(_group(group.calls[count:]))
             del self._waiting[:count]
+            left -= count
 
-    def _find_refused(self, group: _Group, refusal: Exception) -> None:
-        """Halve a group that was refused, until what is refused stands alone and is dropped, with all of its name."""
+    def _find_refused(self, group: _Group, refusal: Exception) -> int:
+        """Halve a group that was refused, until what is refused stands alone and is dropped, with all of its name.
+        Return how many calls were dropped."""
         calls = group.calls
         of_run = self._refusal_of_run() if len(self._groups) == 1 else None
         if of_run is not None:
-            self._drop(of_run, lambda call: True)
-        elif len(calls) > 1:
+            return self._drop(of_run, lambda call: True)
+        if len(calls) > 1:
             middle = len(calls) // 2
             self._groups[-1:] = [_group(calls[middle:]), _group(calls[:middle])]
-        elif _is_too_large(refusal):
-            self._drop(refusal, lambda call: call is calls[0])
-        else:
-            self._drop(refusal, lambda call: call[:2] == calls[0][:2])
+            return 0
+        if _is_too_large(refusal):
+            return self._drop(refusal, lambda call: call is calls[0])
+        return self._drop(refusal, lambda call: call[:2] == calls[0][:2])
 
     def _refusal_of_run(self) -> Exception | None:
         """Why the run takes no values at all, which writing none tells."""
@@ -191,12 +208,14 @@ class BufferedLog:
             return error
         return None
 
-    def _drop(self, refusal: Exception, is_refused: Callable[[LoggedTuple], bool]) -> None:
+    def _drop(self, refusal: Exception, is_refused: Callable[[LoggedTuple], bool]) -> int:
         self._refused = self._refused or refusal
         count = len(self._waiting)  # others are appended meanwhile
+        kept = [call for call in self._waiting[:count] if not is_refused(call)]
         self._forget_kinds(call[0] for call in self._waiting[:count] if is_refused(call))
-        self._waiting[:count] = [call for call in self._waiting[:count] if not is_refused(call)]
+        self._waiting[:count] = kept
         self._groups.clear()
+        return count - len(kept)
 
     def _forget_kinds(self, refused: Iterable[str]) -> None:
         """Take the names as any kind: it may have been the kind that was refused."""
@@ -234,6 +253,7 @@ class _Writer:
 
     def start_anew(self) -> None:
         """Be without a thread: at first, and in a forked child."""
+        self.capacity = CAPACITY
         self._asked: SimpleQueue[tuple[BufferedLog, _Request | None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()  # signal handlers and finalizers log, too
@@ -310,7 +330,7 @@ class _Writer:
                 gathered[log] = None
                 continue
             try:
-                log.write()
+                log.write(request.asked_s)
             except BaseException as error:
                 request.answer(error)
             else:
@@ -327,7 +347,7 @@ class _Writer:
                 if failure is None:
                     log.flush()
             except Exception as error:
-                if log.is_waiting:
+                if _may_pass(error):
                     failure = error
                 else:
                     _say_lost(error)
@@ -369,7 +389,12 @@ def _drain_all() -> None:
         writer.drain()
 
 
-_sigterm = SigtermDrain(_drain_all)
+def _stop_buffering() -> None:
+    for writer in list(_writers.values()):
+        writer.capacity = 1
+
+
+_sigterm = SigtermDrain(_drain_all, _stop_buffering)
 
 
 def _drain_at_exit() -> None:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -326,7 +327,7 @@ class Run(RunMetrics, RunFiles):
         A completed run still takes values: what is logged late is kept. Raises what `flush` does, with the run
         Completed all the same.
         """
-        self._end(RunStatus.COMPLETED if _set_status else None)
+        self._end(partial(self._set_status, RunStatus.COMPLETED) if _set_status else None)
 
     def fail(self, error_details: object = None, error_code: str | None = None, _set_status: bool = True) -> None:
         """Wait for what was logged, upload the outputs, and mark the run Failed, with why: a text or an exception."""
@@ -335,17 +336,17 @@ class Run(RunMetrics, RunFiles):
             is_exception = isinstance(error_details, BaseException)
             message = repr(error_details) if is_exception else str(error_details or "")
             error = RunError(error_code or "UserError", message)
-        self._end(RunStatus.FAILED if _set_status else None, error)
+        self._end(partial(self._set_status, RunStatus.FAILED, error) if _set_status else None)
 
     def cancel(self) -> None:
         """Wait for what was logged, upload the outputs, and mark the run Canceled."""
-        self._end(RunStatus.CANCELED)
+        self._end(partial(self._set_status, RunStatus.CANCELED))
 
-    def _end(self, status: RunStatus | None, error: RunError | None = None) -> None:
+    def _end(self, set_status: Callable[[], None] | None) -> None:
         """Write what waits, upload the outputs and set the status: each whatever becomes of what is before it."""
         with ExitStack() as ending:
-            if status is not None:
-                ending.callback(self._set_status, status, error)
+            if set_status is not None:
+                ending.callback(set_status)
             ending.callback(self._upload_outputs)
             self.flush()
 
@@ -364,18 +365,23 @@ class Run(RunMetrics, RunFiles):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Complete the run; one that has ended before, as by the block's own `complete`, `fail` or `cancel`, stays so.
+        """Complete the run; one that was ended before, by the block's own `complete`, `fail` or `cancel` or by anybody
+        else, stays so.
 
         Where an exception leaves the block, whatever it did, the run is Failed with that; `sys.exit()` without a code
         is no failure. What goes wrong while the run is marked so is a warning: the block's exception goes on up.
         """
         if error is None or (isinstance(error, SystemExit) and not error.code):
-            self.complete(_set_status=self._info.status not in ENDED)
+            self._end(self._complete_unless_ended)
             return
         try:
-            self._end(RunStatus.FAILED, RunError(type(error).__name__, str(error)))
+            self._end(partial(self._set_status, RunStatus.FAILED, RunError(type(error).__name__, str(error))))
         except Exception as while_failing:
             _logger.warning("Run %s could not be ended as it should be: %s", self.id, while_failing)
+
+    def _complete_unless_ended(self) -> None:
+        if self._now().info.status not in ENDED:
+            self._set_status(RunStatus.COMPLETED)
 
     def wait_for_completion(
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True

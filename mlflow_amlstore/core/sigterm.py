@@ -3,26 +3,31 @@
 A program's own process is made to exit, so that its `finally` blocks run, and the interpreter's exit drains. A worker
 of `multiprocessing`, which its pool ends by SIGTERM as a matter of course, drains and then dies of the signal, as it
 would have; so does a process that is exiting already, where an exception would go nowhere.
+
+Python lets the main thread alone take a signal: it must have opened or logged into a run.
 """
 
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 
 _EXIT_CODE = 128 + signal.SIGTERM
 _AGAIN_S = 0.05
+_ASKED = b"\0"  # no signal's number
 
 
 class SigtermDrain:
     """What drains this process's buffers when SIGTERM comes, where the program has no handler of its own."""
 
-    def __init__(self, drain: Callable[[], None]) -> None:
-        self._drain = drain
+    def __init__(self, drain: Callable[[], None], stop_buffering: Callable[[], None]) -> None:
+        """`stop_buffering` makes what is logged from now on durable when the call returns."""
+        self._drain, self._stop_buffering = drain, stop_buffering
+        self._masks: dict[int, set[signal.Signals | int]] = {}  # of signals held back, by the thread that forks
         self._be_new()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
@@ -32,7 +37,7 @@ class SigtermDrain:
     def _be_new(self) -> None:
         self.is_exiting = False
         """Whether the interpreter's exit has begun."""
-        self._is_installed = self._is_draining = self._is_drained = False
+        self._is_installed = self._is_asked = self._is_drained = False
         self._told: int | None = None  # the end of a pipe that tells a worker's draining thread
 
     def install(self) -> None:
@@ -49,20 +54,22 @@ class SigtermDrain:
     def _arrived(self, number: int, _: FrameType | None) -> None:
         if self._is_drained:
             _die(number)
-        elif self._told is not None:
-            os.write(self._told, bytes([number]))
-        elif multiprocessing.parent_process() is None and not self.is_exiting:
+        elif self._told is None and multiprocessing.parent_process() is None and not self.is_exiting:
             sys.exit(_EXIT_CODE)
-        elif not self._is_draining:
-            self._is_draining = True
+        elif not self._is_asked:
+            self._is_asked = True
+            self._stop_buffering()
+            if self._told is not None:  # the main thread may hold what the drain waits for, and must go on
+                os.write(self._told, _ASKED)
+                return
             try:
                 self._drain()
             finally:
                 _die(number)
 
     def _drain_in_a_thread(self) -> None:
-        """Have a worker's buffers drained by a thread, which is told of signals even while the main thread, which holds
-        a lock of the workspace maybe, doesn't come to handle them."""
+        """Have a worker's buffers drained by a thread, which is told of signals even while the main thread doesn't come
+        to handle them."""
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -70,30 +77,34 @@ class SigtermDrain:
             signal.set_wakeup_fd(former)
         self._told = writing
         name = "mlflow-amlstore-sigterm"
-        threading.Thread(target=self._drain_when_told, args=[reading], name=name, daemon=True).start()
+        threading.Thread(target=self._drain_when_asked, args=[reading], name=name, daemon=True).start()
 
-    def _drain_when_told(self, reading: int) -> None:
-        """Drain and have the main thread die of the signal: sent until it does, because one that comes just before a
-        wait for a lock of `multiprocessing` doesn't end the wait, and a pool would wait for its worker for ever."""
-        main = threading.main_thread().ident
-        while os.read(reading, 1) != bytes([signal.SIGTERM]) or main is None:
-            pass
-        try:
-            self._drain()
-        finally:
-            self._is_drained = True
-            while True:
+    def _drain_when_asked(self, reading: int) -> None:
+        """Drain when the handler asks for it, and have it called: a signal that comes just before the main thread waits
+        for a lock of `multiprocessing` doesn't end the wait, and a pool would wait for its worker for ever."""
+        main, has_come = threading.main_thread().ident or 0, False
+        while True:
+            if has_come and not select.select([reading], [], [], _AGAIN_S)[0]:
                 signal.pthread_kill(main, signal.SIGTERM)
-                time.sleep(_AGAIN_S)
+                continue
+            told = os.read(reading, 1)
+            has_come = has_come or told == bytes([signal.SIGTERM])
+            if told == _ASKED:
+                try:
+                    self._drain()
+                finally:
+                    self._is_drained = has_come = True
+                    signal.pthread_kill(main, signal.SIGTERM)
 
     def _hold_back(self) -> None:
         """Python forgets a signal that comes to a child before the child's own code runs; the system doesn't."""
         if self._is_installed:
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            self._masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
     def _let_through(self) -> None:
-        if self._is_installed:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        mask = self._masks.pop(threading.get_ident(), None)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _start_anew(self) -> None:
         """In a forked child: be as if never installed, so that one that logs nothing ends as it would have."""
@@ -102,6 +113,7 @@ class SigtermDrain:
         if self._told is not None and (other := signal.set_wakeup_fd(-1)) != self._told:
             signal.set_wakeup_fd(other)
         self._let_through()
+        self._masks.clear()
         self._be_new()
 
 

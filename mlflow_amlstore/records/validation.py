@@ -90,6 +90,12 @@ def check_text_values(kind: str, values: Mapping[str, object]) -> None:
         check_length(f"{kind} {name!r}", value, MAX_TAG_VALUE_LENGTH)
 
 
+def encodable(text: str) -> str:
+    """A text that may have come from anywhere, an exception's say, with half a surrogate pair, which UTF-8 hasn't, as
+    its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def check_length(field: str, value: object, limit: int) -> None:
     """`value` is a string of at most `limit` characters."""
     if not isinstance(value, str):

@@ -182,6 +182,30 @@ for _ in range(5):
     assert ended.stdout == f"{-signal.SIGTERM}\n" * 5, ended.stderr
 
 
+def test_a_worker_that_is_ended_while_it_logs_has_kept_what_it_logged(script: Script, run: Run) -> None:
+    ended = script(
+        """
+import multiprocessing
+context = multiprocessing.get_context("fork")
+def log(worker, count):
+    while True:
+        run.log(f"worker {worker}", count.value)
+        count.value += 1  # the call has returned
+def end_one(worker):
+    count = context.Value("l", 0, lock=False)
+    process = context.Process(target=log, args=[worker, count])
+    process.start(); time.sleep(0.2); process.terminate(); process.join()
+    return count.value
+print(*[end_one(worker) for worker in range(4)])
+"""
+    )
+    counts = [int(count) for count in ended.stdout.split()]
+    kept = [len(run.get_metrics(f"worker {worker}")[f"worker {worker}"]) for worker in range(4)]
+    assert ended.returncode == 0, ended.stderr
+    assert min(counts) > 1000
+    assert all(0 <= more <= 1 for more in (k - c for k, c in zip(kept, counts, strict=True)))  # one call may go on
+
+
 def test_what_is_logged_while_python_ends_doesn_t_stop_it(script: Script, run: Run) -> None:
     ended = script(
         """
@@ -244,11 +268,15 @@ class FlakyMetrics:
         self.error: Exception | None = None
         self.is_written_first = False  # the error comes after the write, as when a service's answer is lost
         self.failing_name: str | None = None  # of the group's first value; any by default
+        self.takes_s = 0.0
+        self.calls = 0
         self.is_open = threading.Event()
         self.is_open.set()
 
     def log_values(self, run_id: str, logged: list[LoggedTuple], *, write_id: str | None = None) -> int:
+        self.calls += 1
         self.is_open.wait()
+        time.sleep(self.takes_s)
         fails = self.error is not None and bool(logged) and self.failing_name in (None, logged[0][0])
         if fails and self.is_written_first:
             self._log_values(run_id, logged, write_id=write_id)
@@ -293,6 +321,50 @@ def test_they_are_written_later_by_themselves(ws: Workspace, run: Run, flaky: Fl
     while not ws.records.metrics.list_metrics(run.id):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_a_flush_doesn_t_wait_for_what_others_log_meanwhile(run: Run, flaky: FlakyMetrics) -> None:
+    flaky.takes_s = 0.05  # a service far away
+    has_flushed = threading.Event()
+
+    def log() -> None:
+        while not has_flushed.is_set():
+            run.log("m", 0.5)
+            time.sleep(0.005)
+
+    logging = threading.Thread(target=log)
+    logging.start()
+    try:
+        flushed = threading.Thread(target=run.flush)
+        flushed.start()
+        flushed.join(timeout=20)
+        assert not flushed.is_alive()
+    finally:
+        has_flushed.set()
+        logging.join()
+
+
+def test_a_flush_raises_what_the_write_under_way_fails_by(run: Run, flaky: FlakyMetrics) -> None:
+    flaky.error = ServiceUnreachable("http://localhost", "tried long enough")
+    flaky.is_open.clear()
+    run.log("m", 1)
+    while not flaky.calls:
+        time.sleep(0.01)
+    errors: list[Exception] = []
+
+    def flush() -> None:
+        try:
+            run.flush()
+        except ServiceUnreachable as error:
+            errors.append(error)
+
+    flushed = threading.Thread(target=flush)
+    flushed.start()
+    time.sleep(0.2)
+    flaky.is_open.set()
+    flushed.join()
+    assert (errors, flaky.calls) == ([flaky.error], 1)
+    flaky.error = None
 
 
 def test_a_full_buffer_slows_the_caller_and_drops_nothing(run: Run, flaky: FlakyMetrics) -> None:

@@ -81,6 +81,19 @@ class TestCourse:
         assert (run.get_status(), run.get_details()["endTimeUtc"]) == (status, ended)
         assert Run.get(ws, run.id).get_metrics() == {"late": 1}
 
+    def test_a_run_that_somebody_else_has_ended_stays_so(self, ws: Workspace, experiment: Experiment) -> None:
+        with experiment.start_logging(snapshot_directory=None) as run:
+            Run.get(ws, run.id).cancel()
+        assert run.get_status() == "Canceled"
+
+    def test_half_a_surrogate_in_why_it_failed_is_kept_as_its_escape(
+        self, ws: Workspace, experiment: Experiment
+    ) -> None:
+        with pytest.raises(OSError, match="odd"), experiment.start_logging(snapshot_directory=None) as run:
+            raise OSError("odd name: caf\udce9")
+        assert Run.get(ws, run.id).get_details()["error"]["error"]["message"] == "odd name: caf\\udce9"
+        assert [found.id for found in experiment.get_runs()] == [run.id]
+
     def test_an_exception_fails_a_run_that_its_block_has_cancelled(self, experiment: Experiment) -> None:
         with pytest.raises(ZeroDivisionError), experiment.start_logging() as run:
             run.cancel()

@@ -40,6 +40,7 @@ from mlflow_amlstore.records.validation import (
     check_length,
     check_run_id,
     check_text_values,
+    encodable,
     experiment_key,
 )
 
@@ -215,6 +216,8 @@ class SqlRuns:
     ) -> RunInfo:
         start_ms = None if start_ms is None else check_integer("start time", start_ms)
         end_ms = None if end_ms is None else check_integer("end time", end_ms)
+        if error is not None:
+            error = RunError(encodable(error.code), encodable(error.message))
         if name:
             check_length("run name", name, MAX_TAG_VALUE_LENGTH)
         with self._database.write() as connection:
