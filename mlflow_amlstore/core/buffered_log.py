@@ -161,10 +161,10 @@ class BufferedLog:
 
     def _write_waiting(self) -> None:
         self._is_scheduled = False
-        left = len(self._waiting)  # what is logged from now on is scheduled anew: a fast thread doesn't hold up `flush`
-        while left > 0:
+        due = len(self._waiting)  # what is logged from now on is scheduled anew: a fast thread doesn't hold up `flush`
+        while due > 0:
             if not self._groups:
-                self._groups = [_group(self._waiting[:CAPACITY])]
+                self._groups = [_group(self._waiting[: min(due, CAPACITY)])]
             group = self._groups[-1]
             try:
                 count = self._writer.metrics.log_values(self._run_id, group.calls, write_id=group.write_id)
@@ -175,28 +175,28 @@ class BufferedLog:
             except Exception as error:
                 if _may_pass(error):
                     raise
-                left -= self._find_refused(group, error)
+                due -= self._find_refused(group, error, due)
                 continue
             self._groups.pop()
             if count < len(group.calls):
                 self._groups.append(_group(group.calls[count:]))
             del self._waiting[:count]
-            left -= count
+            due -= count
 
-    def _find_refused(self, group: _Group, refusal: Exception) -> int:
-        """Halve a group that was refused, until what is refused stands alone and is dropped, with all of its name.
-        Return how many calls were dropped."""
+    def _find_refused(self, group: _Group, refusal: Exception, due: int) -> int:
+        """Halve a group that was refused, until what is refused stands alone and is dropped, with all of its name among
+        the calls that are due. Return how many were dropped."""
         calls = group.calls
         of_run = self._refusal_of_run() if len(self._groups) == 1 else None
         if of_run is not None:
-            return self._drop(of_run, lambda call: True)
+            return self._drop(of_run, due, lambda call: True)
         if len(calls) > 1:
             middle = len(calls) // 2
             self._groups[-1:] = [_group(calls[middle:]), _group(calls[:middle])]
             return 0
         if _is_too_large(refusal):
-            return self._drop(refusal, lambda call: call is calls[0])
-        return self._drop(refusal, lambda call: call[:2] == calls[0][:2])
+            return self._drop(refusal, due, lambda call: call is calls[0])
+        return self._drop(refusal, due, lambda call: call[:2] == calls[0][:2])
 
     def _refusal_of_run(self) -> Exception | None:
         """Why the run takes no values at all, which writing none tells."""
@@ -208,14 +208,13 @@ class BufferedLog:
             return error
         return None
 
-    def _drop(self, refusal: Exception, is_refused: Callable[[LoggedTuple], bool]) -> int:
+    def _drop(self, refusal: Exception, due: int, is_refused: Callable[[LoggedTuple], bool]) -> int:
         self._refused = self._refused or refusal
-        count = len(self._waiting)  # others are appended meanwhile
-        kept = [call for call in self._waiting[:count] if not is_refused(call)]
-        self._forget_kinds(call[0] for call in self._waiting[:count] if is_refused(call))
-        self._waiting[:count] = kept
+        kept = [call for call in self._waiting[:due] if not is_refused(call)]
+        self._forget_kinds(call[0] for call in self._waiting[:due] if is_refused(call))
+        self._waiting[:due] = kept
         self._groups.clear()
-        return count - len(kept)
+        return due - len(kept)
 
     def _forget_kinds(self, refused: Iterable[str]) -> None:
         """Take the names as any kind: it may have been the kind that was refused."""

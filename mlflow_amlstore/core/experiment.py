@@ -1,6 +1,5 @@
 """`Experiment`: a named group of runs."""
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from os import PathLike
@@ -13,7 +12,7 @@ from mlflow_amlstore.core.run import Run, find_runs, start_run
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, View
-from mlflow_amlstore.records.validation import check_experiment_name
+from mlflow_amlstore.records.validation import check_experiment_name, is_text_name
 from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
 if TYPE_CHECKING:
@@ -41,8 +40,10 @@ class Experiment:
         Raises InvalidValue for a name that is empty or over 500 characters, or has control characters.
         """
         check_experiment_name(name)
-        if any(unicodedata.category(character) == "Cc" for character in name):
-            raise InvalidValue("experiment name", name, "must not contain control characters")
+        if not is_text_name(name):
+            raise InvalidValue(
+                "experiment name", name, "must not contain control characters, nor half a surrogate pair"
+            )
         records = workspace.records
         found = records.experiments.find_by_name(name)
         if found is None:

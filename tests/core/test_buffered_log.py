@@ -425,6 +425,26 @@ def test_an_error_of_no_known_kind_loses_what_causes_it_alone(run: Run, flaky: F
     assert run.get_metrics() == {"m": 1}
 
 
+def test_what_is_logged_while_a_value_is_refused_holds_up_no_other(
+    ws: Workspace, run: Run, flaky: FlakyMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flaky.error, flaky.failing_name = TypeError("odd"), "odd"
+
+    def log_values(run_id: str, logged: list[LoggedTuple], *, write_id: str | None = None) -> int:
+        if [call[0] for call in logged] == ["odd"]:
+            for _ in range(5):  # as another thread may just now
+                run.log("odd", 1)
+        return flaky.log_values(run_id, logged, write_id=write_id)
+
+    monkeypatch.setattr(ws.records.metrics, "log_values", log_values)
+    run.log("odd", 1)
+    run.log("m", 1)
+    with pytest.raises(TypeError, match="odd"):
+        run.flush()
+    assert [found.name for found in ws.records.metrics.list_metrics(run.id)] == ["m"]
+    flaky.error = None
+
+
 @EACH_KIND
 def test_a_name_of_another_kind_is_refused_at_the_call(run: Run) -> None:
     run.log("m", 1)

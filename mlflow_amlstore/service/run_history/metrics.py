@@ -221,23 +221,19 @@ def _rows(run_id: str, metric: MetricRecord) -> list[MetricValue]:
         )
     ]
     for column, cells in metric.columns.items():
-        for number in _not_finite(cells):
-            row = rows[number]
-            known = () if row.not_finite is msgspec.UNSET else row.not_finite
-            rows[number] = msgspec.structs.replace(row, not_finite=(*known, _column(metric, column)))
+        for number, cell in enumerate(cells):
+            if type(cell) is float and not math.isfinite(cell):
+                row = rows[number]
+                known = () if row.not_finite is msgspec.UNSET else row.not_finite
+                rows[number] = msgspec.structs.replace(row, not_finite=(*known, _column(metric, column)))
     return rows
 
 
-def _not_finite(cells: Sequence[Cell]) -> list[int]:
-    """Where NaN and ±Infinity are among the cells."""
-    return [number for number, cell in enumerate(cells) if type(cell) is float and not math.isfinite(cell)]
-
-
-def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> Sequence[Cell]:
+def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> list[Cell]:
     """Cells as JSON has them: no NaN, no ±Inf."""
     if metric.kind in FILE_KINDS:
         cells = [artifact_id(run_id, cell) if isinstance(cell, str) else cell for cell in cells]  # MLflow's numbers
-    return [finite(cell) for cell in cells] if _not_finite(cells) else cells
+    return [finite(cell) for cell in cells]
 
 
 def _column(metric: MetricRecord, column: str) -> str:
