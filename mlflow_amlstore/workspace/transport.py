@@ -30,6 +30,16 @@ _LARGEST_NUMBER = 1e6
 _KEPT_CONNECTIONS = 32
 _CA_VARIABLES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _CLIENT_CERTIFICATE_VARIABLE = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
+_INSECURE_VARIABLE = "MLFLOW_TRACKING_INSECURE_TLS"
+_TIMEOUT_VARIABLE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+_VARIABLES_OF_A_POOL = (
+    *_CA_VARIABLES,
+    _CLIENT_CERTIFICATE_VARIABLE,
+    _INSECURE_VARIABLE,
+    _TIMEOUT_VARIABLE,
+    *_PROXY_VARIABLES,
+)
 USER_AGENT = f"mlflow-amlstore/{__version__}"
 
 Headers = dict[str, str]
@@ -53,22 +63,8 @@ class NoAnswer(Exception):
 
 def send(method: str, origin: str, target: str, headers: Headers, body: bytes | memoryview | None = None) -> Answer:
     """Send one request to `origin` (scheme://host[:port]) for `target` (path and query). Raises NoAnswer."""
-    from urllib3.exceptions import HTTPError
-
-    try:
-        response = _pool_of(origin).urlopen(
-            method,
-            target,
-            cast("bytes | None", body),  # urllib3 takes any bytes, and says less
-            headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            decode_content=True,
-        )
-        return Answer(response.status, response.headers, response.data)
-    except (HTTPError, OSError) as error:
-        raise no_answer(error) from None
+    response = _send(method, origin, target, headers, body, decode_content=True)
+    return Answer(response.status, response.headers, response.data)
 
 
 def open_stream(method: str, origin: str, target: str, headers: Headers) -> "urllib3.HTTPResponse":
@@ -76,23 +72,31 @@ def open_stream(method: str, origin: str, target: str, headers: Headers) -> "url
 
     Reading it raises urllib3's HTTPError or OSError, which `no_answer` turns into NoAnswer.
     """
+    return _send(method, origin, target, headers, None, preload_content=False, decode_content=False)
+
+
+def _send(
+    method: str, origin: str, target: str, headers: Headers, body: bytes | memoryview | None, **how_read: bool
+) -> "urllib3.HTTPResponse":
     from urllib3.exceptions import HTTPError
 
     try:
         response: Any = _pool_of(origin).urlopen(
             method,
             target,
-            None,
+            cast("bytes | None", body),  # urllib3 takes any bytes, and says less
             headers,
             retries=False,
             redirect=False,
             assert_same_host=False,
-            preload_content=False,
-            decode_content=False,
+            **how_read,
         )
         return cast("urllib3.HTTPResponse", response)
     except (HTTPError, OSError) as error:
-        raise no_answer(error) from None
+        failure = no_answer(error)
+        if failure.is_lasting:
+            _pools.pop(origin, None)  # the file of authorities may be another by the next request
+        raise failure from None
 
 
 def no_answer(error: Exception) -> NoAnswer:
@@ -130,7 +134,7 @@ def no_answer(error: Exception) -> NoAnswer:
 
 def timeout_s() -> float:
     """How long one request may take to be answered: MLflow's MLFLOW_HTTP_REQUEST_TIMEOUT."""
-    return _number_in("MLFLOW_HTTP_REQUEST_TIMEOUT", _DEFAULT_TIMEOUT_S, least=0.001)
+    return _number_in(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S, least=0.001)
 
 
 def max_retries() -> int | None:
@@ -147,18 +151,26 @@ def _number_in(variable: str, default: float, least: float) -> float:
     return default if math.isnan(number) or number < least else min(number, _LARGEST_NUMBER)
 
 
+class _Pool(NamedTuple):
+    settings: tuple[str | None, ...]
+    connections: "urllib3.HTTPConnectionPool"
+
+
 _lock = threading.Lock()
-_pools: "dict[str, urllib3.HTTPConnectionPool]" = {}
+_pools: dict[str, _Pool] = {}
 
 
 def _pool_of(origin: str) -> "urllib3.HTTPConnectionPool":
+    """The connections to an origin: new ones where the environment says something else than when they were made, as
+    a notebook's user does who is told that a certificate isn't trusted."""
+    settings = tuple(map(os.environ.get, _VARIABLES_OF_A_POOL))
     pool = _pools.get(origin)
-    if pool is None:
+    if pool is None or pool.settings != settings:
         with _lock:
             pool = _pools.get(origin)
-            if pool is None:
-                pool = _pools[origin] = _new_pool(origin)
-    return pool
+            if pool is None or pool.settings != settings:
+                pool = _pools[origin] = _Pool(settings, _new_pool(origin))
+    return pool.connections
 
 
 def _new_pool(origin: str) -> "urllib3.HTTPConnectionPool":
@@ -192,7 +204,7 @@ def _tls_context() -> ssl.SSLContext:
     import requests.utils
     from urllib3.util.ssl_ import create_urllib3_context
 
-    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+    if os.environ.get(_INSECURE_VARIABLE, "").lower() in ("true", "1"):
         context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
     else:
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)

@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.pytest_plugin import AmlstoreService
-from mlflow_amlstore.workspace import transport
 from mlflow_amlstore.workspace.connection import connection_of
 
 CA_VARIABLES = ["MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
@@ -36,9 +36,7 @@ def ca(service: AmlstoreService) -> Path:
 def _nothing_trusted(service: AmlstoreService, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*CA_VARIABLES, "MLFLOW_TRACKING_INSECURE_TLS", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
-    transport._pools.clear()  # what is trusted is found out once, when the first connection is made
     yield
-    transport._pools.clear()
     connection_of(service.tracking_uri).close()
 
 
@@ -59,6 +57,30 @@ def test_without_it_the_error_comes_at_once_and_says_what_to_do(service: Amlstor
         MlflowClient(service.tracking_uri).search_experiments()
     assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in str(raised.value)
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("variable", CA_VARIABLES)
+def test_what_the_error_says_to_do_helps_in_the_same_process(
+    service: AmlstoreService, ca: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    client = MlflowClient(service.tracking_uri)
+    with pytest.raises(MlflowException, match="its certificate is not trusted"):
+        client.search_experiments()
+    monkeypatch.setenv(variable, str(ca))
+    assert client.search_experiments()
+
+
+def test_a_file_of_authorities_is_read_again_once_it_did_not_do(
+    service: AmlstoreService, ca: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_bytes(Path(requests.utils.DEFAULT_CA_BUNDLE_PATH).read_bytes())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities))
+    client = MlflowClient(service.tracking_uri)
+    with pytest.raises(MlflowException, match="its certificate is not trusted"):
+        client.search_experiments()
+    authorities.write_bytes(ca.read_bytes())
+    assert client.search_experiments()
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
