@@ -19,7 +19,14 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from mlflow_amlstore.core.sigterm import SigtermDrain
-from mlflow_amlstore.errors import AmlStoreError, PartlyRefused, PayloadTooLarge, ReadOnly, WorkspaceNotFound
+from mlflow_amlstore.errors import (
+    AmlStoreError,
+    InvalidState,
+    PartlyRefused,
+    PayloadTooLarge,
+    ReadOnly,
+    WorkspaceNotFound,
+)
 from mlflow_amlstore.records.common_store import CommonMetrics
 from mlflow_amlstore.records.types import LoggedTuple, MetricKind
 
@@ -271,6 +278,11 @@ class _Writer:
         if not self._has_thread():
             log.write()
             return
+        if self.metrics.holds_up_others():
+            raise InvalidState(
+                "What runs logged can't be written now: a signal's handler has interrupted another write to the "
+                "workspace, which goes on when the handler has returned or raised. The values wait until then"
+            )
         request = _Request()
         self._asked.put((log, request))
         request.wait()

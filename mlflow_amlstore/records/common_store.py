@@ -164,6 +164,11 @@ class CommonMetrics(Protocol):
         """
         ...
 
+    def holds_up_others(self) -> bool:
+        """Whether this thread is in the midst of a write that other threads' writes wait for, as who is called by a
+        signal may be."""
+        ...
+
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         """Return the names and kinds of all the run's metrics, in the order that they came."""
         ...

@@ -181,6 +181,11 @@ class Database:
         finally:
             self._lock.release()
 
+    @property
+    def is_written_here(self) -> bool:
+        """Whether this thread is inside a write, for the end of which any other thread's write waits."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # as `Condition` asks; no own note is as sure
+
     def _begin(self, driver: sqlite3.Connection, wait: bool) -> None:
         if wait:
             driver.execute("BEGIN IMMEDIATE")

@@ -207,6 +207,36 @@ signal.setitimer(signal.ITIMER_REAL, 0)
     assert run.get_metrics("m") == {"m": list(range(3000))}
 
 
+@pytest.mark.parametrize("ws", ["embedded"], indirect=True)
+def test_a_handler_that_interrupts_a_write_is_told_so_and_its_values_are_written_later(
+    script: Script, run: Run
+) -> None:
+    ended = script(
+        """
+from mlflow_amlstore.errors import InvalidState
+told = []
+def handle(*_):
+    run.log("alarm", 1)
+    try:
+        run.flush()
+    except InvalidState as error:
+        told.append(str(error))
+    else:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
+while not told:
+    run.tag("phase", "training")
+print(told[0])
+"""
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "can't be written now: a signal's handler has interrupted another write" in ended.stdout
+    metrics = run.get_metrics()
+    assert metrics["m"] == list(range(1000))
+    assert "alarm" in metrics
+
+
 def test_sigterm_while_the_process_exits_ends_it_when_all_is_written(script: Script, run: Run) -> None:
     ended = script(
         """

@@ -60,6 +60,9 @@ class RemoteMetrics:
             raise PartlyRefused(len(calls), refused, next(iter(refused.values())))
         return len(calls)
 
+    def holds_up_others(self) -> bool:
+        return False  # a service takes any number of writes at once
+
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         listed: list[tuple[str, MetricKind]] = []
         for name, kind in self._kinds(run_id).items():
