@@ -141,9 +141,11 @@ class Metrics(CommonMetrics, Protocol):
         page_token: str | None = None,
         first_ms: int | None = None,
         last_ms: int | None = None,
+        with_times: bool = True,
     ) -> MetricPage | None:
         """Return the rows of a metric as `list_metrics` has them, those logged from `first_ms` to `last_ms` where these
-        are given; None where the run has no metric of the name. A page may have fewer rows, even none, before the last.
+        are given; None where the run has no metric of the name. A page may have fewer rows, even none, before the last;
+        without `with_times` it may lack steps and times.
         """
         ...
 

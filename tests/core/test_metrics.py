@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.core.buffered_log import buffered_log
 from mlflow_amlstore.errors import AmlStoreError, InvalidValue
+from mlflow_amlstore.service.run_history.metrics import PAGE_VALUES
 
 mpl.use("agg")
 
@@ -208,6 +209,11 @@ class TestNumbersThatJsonHasNot:
         for cell in cells:
             run.log("m", cell)
         assert repr(run.get_metrics()["m"]) == repr(cells)
+
+    def test_on_a_page_after_another_too(self, run: Run) -> None:
+        cells = [*range(PAGE_VALUES), math.nan, 0.5]
+        run.log_list("l", cells)
+        assert repr(run.get_metrics()["l"]) == repr(cells)
 
     @MIXED
     def test_in_a_table_too(self, run: Run, cells: list[object]) -> None:

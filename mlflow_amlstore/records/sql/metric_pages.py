@@ -11,7 +11,7 @@ from mlflow_amlstore.records.search.paging import SortTerm, after_key, decode_to
 from mlflow_amlstore.records.sql.driver_statement import run_query
 from mlflow_amlstore.records.sql.metric_rows import CELL, CellRow, MetricColumn, grid, in_grid, vector
 from mlflow_amlstore.records.tables import TEXT, points
-from mlflow_amlstore.records.types import MetricPage
+from mlflow_amlstore.records.types import MetricPage, MetricRecord
 from mlflow_amlstore.records.validation import MAX_INT64
 
 _POINT = points.c
@@ -23,6 +23,11 @@ _TYPE = case(  # how `logged_values` stores them
     (_POINT.text.in_(("true", "false")), "bool"),
     else_="int",
 )
+
+
+def whole_page(metric: MetricRecord) -> MetricPage:
+    """The only page of a metric of one series."""
+    return MetricPage(metric, {"": frozenset(map(type, metric.columns[""]))}, None)
 
 
 def page_of_vector(
@@ -45,7 +50,7 @@ def page_of_vector(
     rows = run_query(driver, statement.order_by(*column.order).limit(max_rows + 1)).fetchall()
     metric = vector(name, column, rows[:max_rows])
     if len(rows) <= max_rows and not page_token and not within:  # it is whole
-        return MetricPage(metric, {column.name: frozenset(map(type, metric.columns[""]))}, None)
+        return whole_page(metric)
     types = types or _types(driver, [column])
     token = None
     if len(rows) > max_rows:

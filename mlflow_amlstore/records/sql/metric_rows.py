@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, bindparam, literal_column, select
@@ -89,12 +90,15 @@ def all_cells(driver: sqlite3.Connection, column: MetricColumn) -> Iterable[Cell
     return _SELECT_CELLS[column.kind is MetricKind.SCALAR].run(driver, column.series_id)
 
 
-def values_of(driver: sqlite3.Connection, name: str, column: MetricColumn) -> MetricRecord:
-    """A vector without times: most series are numbers alone, and of those only the values are fetched."""
+def values_of(
+    driver: sqlite3.Connection, name: str, column: MetricColumn, *, max_rows: int | None = None
+) -> MetricRecord:
+    """A vector, or the beginning of it, without times: most series are numbers alone, and of those only the values are
+    fetched."""
     if _SELECT_SPECIAL.run(driver, column.series_id).fetchone() is not None:
-        return vector(name, column, all_cells(driver, column))
+        return vector(name, column, islice(all_cells(driver, column), max_rows))
     rows = _SELECT_VALUES[column.kind is MetricKind.SCALAR].run(driver, column.series_id)
-    return MetricRecord(name, column.kind, {"": [value for (value,) in rows]})
+    return MetricRecord(name, column.kind, {"": [value for (value,) in islice(rows, max_rows)]})
 
 
 def vector(name: str, column: MetricColumn, points: Iterable[CellRow]) -> MetricRecord:

@@ -17,7 +17,7 @@ from mlflow_amlstore.records.search.paging import (
 )
 from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, run_query
 from mlflow_amlstore.records.sql.logged_values import LoggedGroup
-from mlflow_amlstore.records.sql.metric_pages import page_of_grid, page_of_vector
+from mlflow_amlstore.records.sql.metric_pages import page_of_grid, page_of_vector, whole_page
 from mlflow_amlstore.records.sql.metric_rows import (
     MetricColumn,
     all_cells,
@@ -157,6 +157,7 @@ class SqlMetrics:
         page_token: str | None = None,
         first_ms: int | None = None,
         last_ms: int | None = None,
+        with_times: bool = True,
     ) -> MetricPage | None:
         max_rows = check_max_results(max_rows)
         within = []
@@ -174,6 +175,10 @@ class SqlMetrics:
                 return page_of_grid(
                     driver, name, columns, within, max_rows=max_rows, page_token=page_token, query=query
                 )
+            if not (with_times or within or page_token):
+                whole = values_of(driver, name, columns[0], max_rows=max_rows + 1)
+                if len(whole.columns[""]) <= max_rows:
+                    return whole_page(whole)
             return page_of_vector(
                 driver, name, columns[0], within, max_rows=max_rows, page_token=page_token, query=query
             )

@@ -1,7 +1,8 @@
 """Metrics, as Azure ML's SDK logs and reads them by default: its version 2."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 
 import msgspec
 
@@ -70,6 +71,12 @@ class Metric(msgspec.Struct, frozen=True, rename="camel"):
     continuation_token: str | None = None
 
 
+class FoundMetric(Metric, frozen=True, rename="camel"):
+    """A metric, or a page of it. `cells` is ours: each column's, instead of rows."""
+
+    cells: dict[str, list[float | int | str | bool | None]] | msgspec.UnsetType = msgspec.UNSET
+
+
 class BatchOfMetrics(msgspec.Struct, frozen=True, rename="camel"):
     """Values of several metrics of a run."""
 
@@ -106,12 +113,16 @@ class MetricList(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FullMetric(msgspec.Struct, frozen=True, rename="camel"):
-    """Which metric, which page of its values, and from when to when they were logged, both included."""
+    """Which metric, which page of its values, and from when to when they were logged, both included.
+
+    `cells_only` is ours: whoever wants neither steps nor times may be answered with columns, a tenth as long as rows.
+    """
 
     metric_name: str
     start_time: str | None = None
     end_time: str | None = None
     continuation_token: str | None = None
+    cells_only: bool = False
 
 
 @ROUTES.post("/runs/{run}/batch", Role.CONTRIBUTOR)
@@ -133,7 +144,7 @@ def list_metrics(call: Call, body: ListMetrics) -> MetricList:
 
 
 @ROUTES.post("/runs/{run}/full", Role.READER)
-def read_metric(call: Call, body: FullMetric) -> Metric:
+def read_metric(call: Call, body: FullMetric) -> FoundMetric:
     """Give a metric with its values, a page at a time."""
     run_id = call.path["run"]
     page = call.records.metrics.page(
@@ -143,17 +154,21 @@ def read_metric(call: Call, body: FullMetric) -> Metric:
         page_token=body.continuation_token,
         first_ms=None if body.start_time is None else time_of(body.start_time),
         last_ms=None if body.end_time is None else time_of(body.end_time),
+        with_times=not body.cells_only,
     )
     if page is None:
         raise NotFound("metric", body.metric_name, f"Run {run_id} has none of this name")
     metric = page.metric
-    return Metric(
+    columns = _columns(run_id, metric)
+    in_columns = body.cells_only and all(map(_are_finite, columns.values()))
+    return FoundMetric(
         name=metric.name,
         columns={
             _column(metric, column): ARTIFACT_TYPE if metric.kind in FILE_KINDS else column_type(types)
             for column, types in page.cell_types.items()
         },
-        value=_rows(run_id, metric),
+        value=[] if in_columns else _rows(metric, columns),
+        cells=columns if in_columns else msgspec.UNSET,
         properties=MetricProperties(UX_TYPES[metric.kind]),
         data_container_id=RUN_CONTAINER_PREFIX + run_id,
         continuation_token=page.next_token,
@@ -212,28 +227,42 @@ def _time_of(value: MetricValue) -> int:
     return time_of(value.created_utc)
 
 
-def _rows(run_id: str, metric: MetricRecord) -> list[MetricValue]:
-    columns = {_column(metric, column): _sent(run_id, metric, cells) for column, cells in metric.columns.items()}
+def _columns(run_id: str, metric: MetricRecord) -> dict[str, list[Cell]]:
+    """Cells as answers have them, but for the numbers that JSON has none for."""
+    if metric.kind not in FILE_KINDS:
+        return {_column(metric, column): cells for column, cells in metric.columns.items()}
+    return {
+        _column(metric, column): [artifact_id(run_id, cell) if isinstance(cell, str) else cell for cell in cells]
+        for column, cells in metric.columns.items()  # numbers are MLflow's
+    }
+
+
+def _are_finite(cells: Sequence[Cell]) -> bool:
+    return all(type(cell) is not float or math.isfinite(cell) for cell in cells)
+
+
+def _rows(metric: MetricRecord, columns: Mapping[str, Sequence[Cell]]) -> list[MetricValue]:
+    """A row for each value, or each of a grid; with neither step nor time where the metric has none."""
+    steps = metric.steps or repeat(None)
+    times = map(iso_time, metric.times_ms) if metric.times_ms else repeat(None)
     rows = [
-        MetricValue(dict(zip(columns, row, strict=True)), iso_time(timestamp_ms), step)
-        for row, step, timestamp_ms in zip(
-            zip(*columns.values(), strict=True), metric.steps, metric.times_ms, strict=True
-        )
+        MetricValue(dict(zip(columns, row, strict=True)), time, step)
+        for row, step, time in zip(zip(*columns.values(), strict=True), steps, times, strict=False)
     ]
-    for column, cells in metric.columns.items():
-        for number, cell in enumerate(cells):
-            if type(cell) is float and not math.isfinite(cell):
-                row = rows[number]
-                known = () if row.not_finite is msgspec.UNSET else row.not_finite
-                rows[number] = msgspec.structs.replace(row, not_finite=(*known, _column(metric, column)))
+    for column, cells in columns.items():
+        if not _are_finite(cells):
+            _put_texts_for_numbers(rows, column)
     return rows
 
 
-def _sent(run_id: str, metric: MetricRecord, cells: Sequence[Cell]) -> list[Cell]:
-    """Cells as JSON has them: no NaN, no ±Inf."""
-    if metric.kind in FILE_KINDS:
-        cells = [artifact_id(run_id, cell) if isinstance(cell, str) else cell for cell in cells]  # MLflow's numbers
-    return [finite(cell) for cell in cells]
+def _put_texts_for_numbers(rows: list[MetricValue], column: str) -> None:
+    """Put what JSON has in place of a column's NaN and ±Infinity."""
+    for number, row in enumerate(rows):
+        cell = row.data[column]
+        if type(cell) is float and not math.isfinite(cell):
+            known = () if row.not_finite is msgspec.UNSET else row.not_finite
+            data = {**row.data, column: finite(cell)}
+            rows[number] = msgspec.structs.replace(row, data=data, not_finite=(*known, column))
 
 
 def _column(metric: MetricRecord, column: str) -> str:

@@ -2,9 +2,10 @@
 `records.common_store.CommonMetrics`."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from typing import Any, cast
 
 from mlflow_amlstore.errors import NotFound, PartlyRefused
@@ -97,17 +98,19 @@ class RemoteMetrics:
     def _read(self, run_id: str, name: str, with_times: bool) -> MetricRecord | None:
         """One metric whole; None where the run has none of the name."""
         body: dict[str, Any] = {"metricName": name}
-        rows: list[Mapping[str, Any]] = []
+        if not with_times and self._history.connection.limits is None:  # a service of ours
+            body["cellsOnly"] = True
+        pages: list[Mapping[str, Any]] = []
         while True:
             try:
                 with named("metric", name):
                     answer = self._history.call_metrics(run_id, "full", body)
             except NotFound:
                 return None
-            rows += answer.get("value") or ()
+            pages.append(answer)
             if not answer.get("continuationToken"):
-                return _record(run_id, name, answer, rows, with_times)
-            body = {"metricName": name, "continuationToken": answer["continuationToken"]}
+                return _record(run_id, name, pages, with_times)
+            body["continuationToken"] = answer["continuationToken"]
 
 
 def _refused(answer: Mapping[str, Any]) -> dict[str, str]:
@@ -190,20 +193,29 @@ def _cell(row: Mapping[str, Any], column: str, is_float: bool) -> Cell:
         return cell  # Azure ML's SDK names a column after its first cell alone
 
 
-def _record(
-    run_id: str, name: str, answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], with_times: bool
-) -> MetricRecord:
-    kind = KINDS.get(str((answer.get("properties") or {}).get("uxMetricType")), MetricKind.SCALAR)
-    types = answer.get("columns") or {}
+def _cells(page: Mapping[str, Any], column: str, is_float: bool) -> Iterable[Cell]:
+    """A column's cells on a page that has rows or, of our service, columns."""
+    in_columns: Mapping[str, Sequence[Cell]] | None = page.get("cells")
+    if in_columns is None:
+        return (_cell(row, column, is_float) for row in page.get("value") or ())
+    if column in in_columns:
+        return in_columns[column]
+    return repeat(_NAN, max(map(len, in_columns.values()), default=0))
+
+
+def _record(run_id: str, name: str, pages: Sequence[Mapping[str, Any]], with_times: bool) -> MetricRecord:
+    kind = KINDS.get(str((pages[-1].get("properties") or {}).get("uxMetricType")), MetricKind.SCALAR)
+    types = pages[-1].get("columns") or {}
     columns: dict[str, list[Cell]] = {}
     for column, kind_of_cell in types.items():
         is_float = str(kind_of_cell).lower() in FLOAT_TYPES
-        cells = [_cell(row, column, is_float) for row in rows]
+        cells = [cell for page in pages for cell in _cells(page, column, is_float)]
         if kind in FILE_KINDS:
             cells = [cell.removeprefix(artifact_id(run_id)) if isinstance(cell, str) else cell for cell in cells]
         columns[column if kind in GRID_KINDS else ""] = cells
     if not with_times:
         return MetricRecord(name, kind, columns)
+    rows = [row for page in pages for row in page.get("value") or ()]
     steps = [int(row.get("step") or 0) for row in rows]
     times_ms = [moment_ms(row["createdUtc"]) if row.get("createdUtc") else 0 for row in rows]
     return MetricRecord(name, kind, columns, steps, times_ms)

@@ -24,11 +24,11 @@ def log(records: RecordStore, run_id: str, kind: MetricKind, cells: Any, at: int
     records.metrics.log_values(run_id, [("m", kind, cells, None, at)])
 
 
-def pages(records: RecordStore, run_id: str, max_rows: int, **within: int) -> list[MetricPage]:
+def pages(records: RecordStore, run_id: str, max_rows: int, **more: Any) -> list[MetricPage]:
     found: list[MetricPage] = []
     token: str | None = None
     while token is not None or not found:
-        page = records.metrics.page(run_id, "m", max_rows=max_rows, page_token=token, **within)
+        page = records.metrics.page(run_id, "m", max_rows=max_rows, page_token=token, **more)
         assert page is not None
         found.append(page)
         token = page.next_token
@@ -54,6 +54,17 @@ class TestVectors:
         assert [step for page in found for step in page.metric.steps] == whole.steps
         assert [time for page in found for time in page.metric.times_ms] == whole.times_ms
         assert all(len(page.metric.steps) == max_rows for page in found[:-1])
+
+    @pytest.mark.parametrize("values", [(3, 0.5, "text", True, None, math.inf), (0.5, math.nan, 1.5), ()])
+    @pytest.mark.parametrize("max_rows", [1, 3, 100])
+    def test_without_times_it_has_the_same_values_and_types(
+        self, records: RecordStore, run_id: str, values: tuple[Cell, ...], max_rows: int
+    ) -> None:
+        for number, value in enumerate((0.25, *values)):
+            log(records, run_id, MetricKind.SCALAR, value, AT - number // 2)
+        timed, untimed = pages(records, run_id, max_rows), pages(records, run_id, max_rows, with_times=False)
+        assert repr([joined([page]) for page in untimed]) == repr([joined([page]) for page in timed])
+        assert [page.cell_types for page in untimed] == [page.cell_types for page in timed]
 
     def test_values_added_between_pages_neither_repeat_nor_hide_any(self, records: RecordStore, run_id: str) -> None:
         log(records, run_id, MetricKind.LIST, {"": [1, 2, 3]})

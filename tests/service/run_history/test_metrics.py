@@ -95,6 +95,21 @@ class TestReading:
         assert cells_of(first) + cells_of(rest) == cells
         assert first["columns"] == rest["columns"] == {"m": "double"}
 
+    def test_who_wants_cells_alone_gets_columns(self, call: Call, run_id: str) -> None:
+        log(call, run_id, {"m": "int"}, *[{"m": cell} for cell in (1, 1.5, "NaN", None, True)])
+        found = read(call, run_id, cellsOnly=True)
+        assert (found["cells"], found["value"]) == ({"m": [1, 1.5, "NaN", None, True]}, [])
+        assert "cells" not in read(call, run_id)
+
+    def test_cells_that_json_has_no_number_for_come_in_rows_all_the_same(self, call: Call, run_id: str) -> None:
+        log(call, run_id, {"m": "double"}, {"m": 1.5}, {"m": math.nan})
+        found = read(call, run_id, cellsOnly=True)
+        assert [(value["data"]["m"], value.get("notFinite")) for value in found["value"]] == [
+            (1.5, None),
+            ("NaN", ["m"]),
+        ]
+        assert "cells" not in found
+
     @pytest.mark.parametrize("token", ["9" * 5000, "-1", "x", "٣"])
     def test_a_page_token_is_one_that_the_service_gave(self, call: Call, run_id: str, token: str) -> None:
         log(call, run_id, {"m": "int"}, {"m": 1})
