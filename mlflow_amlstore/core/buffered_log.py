@@ -278,10 +278,10 @@ class _Writer:
         if not self._has_thread():
             log.write()
             return
-        if self.metrics.holds_up_others():
+        if self.metrics.is_busy_here:
             raise InvalidState(
-                "What runs logged can't be written now: a signal's handler has interrupted another write to the "
-                "workspace, which goes on when the handler has returned or raised. The values wait until then"
+                "What runs logged can't be written now: a signal's handler, or a finalizer, has interrupted another "
+                "call of the workspace, which must end first. The values wait, and are written when it has"
             )
         request = _Request()
         self._asked.put((log, request))

@@ -164,9 +164,10 @@ class CommonMetrics(Protocol):
         """
         ...
 
-    def holds_up_others(self) -> bool:
-        """Whether this thread is in the midst of a write that other threads' writes wait for, as who is called by a
-        signal may be."""
+    @property
+    def is_busy_here(self) -> bool:
+        """Whether this thread is in the midst of a call, for the end of which other threads may wait: true where a
+        signal's handler or a finalizer has interrupted one."""
         ...
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:

@@ -25,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePoo
 from mlflow_amlstore.errors import (
     AmlStoreError,
     DiskFull,
+    InvalidState,
     InvalidValue,
     ReadOnly,
     StorageFailed,
@@ -32,6 +33,7 @@ from mlflow_amlstore.errors import (
     WorkspaceCorrupt,
     WorkspaceNotFound,
 )
+from mlflow_amlstore.records.interruptible import interruptible
 from mlflow_amlstore.records.locations import DATABASE_NAME
 
 LOCK_TIMEOUT_S = 60.0
@@ -76,7 +78,7 @@ class Database:
         self._lock = threading.RLock()
         self._readers = _Readers()
         self._writer: Connection | None = None
-        self._is_writing = False
+        self._is_writing = self._is_open = False
         self._writing_thread: int | None = None
         self._written_file: tuple[int, int] | None = None
         self._frozen: _StateOnDisk | None = None
@@ -128,7 +130,7 @@ class Database:
         has_wal = self.path.with_name(DATABASE_NAME + "-wal").exists()
         return _StateOnDisk(has_wal, status.st_ino, status.st_size, status.st_mtime_ns)
 
-    @contextmanager
+    @interruptible
     def read(self) -> Iterator[Connection]:
         """A connection on one unchanging state of the records, for the length of the block.
 
@@ -142,15 +144,15 @@ class Database:
             connection.exec_driver_sql("BEGIN")
             yield connection
 
-    @contextmanager
+    @interruptible
     def write(self, *, wait: bool = True) -> Iterator[Connection]:
         """A connection in a write transaction: committed when the block ends, rolled back when it raises.
 
         Inside another block of the same thread it is a part of that one's transaction, and rolled back alone. Without
         `wait`, WorkspaceBusy is raised at once where anybody else is writing.
         """
-        with self.our_errors(), self._lock_held(wait):
-            if self._writer is not None and self._is_writing:
+        with self.our_errors(), self._lock if wait else self._lock_at_once():
+            if self._writer is not None and self._is_in_transaction(self._writer):
                 with _part_of_transaction(driver_connection(self._writer)):
                     yield self._writer
                 return
@@ -158,23 +160,31 @@ class Database:
             if connection is None or connection.closed or self._written_file != self._file_on_disk():
                 connection = self._writer = self._new_writer(connection)
             driver = driver_connection(connection)
-            self._begin(driver, wait)
-            self._is_writing, self._writing_thread = True, threading.get_ident()
+            interrupted = self._is_writing, self._is_open, self._writing_thread  # where a signal's handler writes
             try:
+                self._is_writing, self._is_open, self._writing_thread = True, False, threading.get_ident()
+                self._begin(driver, wait)
+                self._is_open = True
                 yield connection
                 _must_be_in_transaction(driver)
+                self._is_open = False
                 driver.commit()
             except BaseException:
                 driver.rollback()
                 raise
             finally:
-                self._is_writing, self._writing_thread = False, None
+                self._is_writing, self._is_open, self._writing_thread = interrupted
                 if connection.in_transaction():
                     connection.rollback()  # SQLAlchemy's own note of the transaction; the driver's is over
 
-    @contextmanager
-    def _lock_held(self, wait: bool) -> Iterator[None]:
-        if not self._lock.acquire(blocking=wait):
+    def _is_in_transaction(self, writer: Connection) -> bool:
+        """Whether a write of this thread has begun and not ended, though SQLite may have given it up: not so where a
+        signal's handler has come between, before its BEGIN or after its COMMIT."""
+        return self._is_writing and (self._is_open or driver_connection(writer).in_transaction)
+
+    @interruptible
+    def _lock_at_once(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
             raise WorkspaceBusy(str(self.folder), 0)
         try:
             yield
@@ -182,8 +192,8 @@ class Database:
             self._lock.release()
 
     @property
-    def is_written_here(self) -> bool:
-        """Whether this thread is inside a write, for the end of which any other thread's write waits."""
+    def is_busy_here(self) -> bool:
+        """Whether this thread is inside a write, for the end of which other threads' writes wait."""
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # as `Condition` asks; no own note is as sure
 
     def _begin(self, driver: sqlite3.Connection, wait: bool) -> None:
@@ -201,7 +211,7 @@ class Database:
         """As `write`, for what changes files too: that can't be part of a transaction that may yet fail."""
         with self._lock:
             if self._is_writing:
-                raise RuntimeError("files can't be changed inside a transaction of several calls")
+                raise InvalidState("Files can't be changed inside a transaction, or by who interrupts one")
             with self.write() as connection:
                 yield connection
 
@@ -296,7 +306,7 @@ def _must_be_in_transaction(driver: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error: the transaction was given up")
 
 
-@contextmanager
+@interruptible
 def _part_of_transaction(driver: sqlite3.Connection) -> Iterator[None]:
     _must_be_in_transaction(driver)
     driver.execute("SAVEPOINT part")  # the innermost of this name is meant, where they are nested
@@ -314,34 +324,39 @@ class _Readers:
     """Counts the threads that are reading, so that a fork can wait until there are none but its own."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._reading: list[int] = []
+        self._lock = threading.RLock()  # held by `with` itself, as `interruptible` asks
+        self._changed = threading.Condition(self._lock)
+        self._reading: dict[object, int] = {}  # the thread of each read
         self._is_shut = False
 
-    @contextmanager
+    @property
+    def is_reading_here(self) -> bool:
+        return threading.get_ident() in list(self._reading.values())
+
+    @interruptible
     def one_more(self) -> Iterator[None]:
-        thread = threading.get_ident()
-        with self._changed:
-            while self._is_shut and thread not in self._reading:
-                self._changed.wait()
-            self._reading.append(thread)
+        read, thread = object(), threading.get_ident()
         try:
+            with self._lock:
+                while self._is_shut and not self.is_reading_here:
+                    self._changed.wait()
+                self._reading[read] = thread
             yield
         finally:
-            with self._changed:
-                self._reading.remove(thread)
+            with self._lock:
+                self._reading.pop(read, None)
                 if self._is_shut:
                     self._changed.notify_all()
 
     def shut_out(self) -> None:
         thread = threading.get_ident()
-        with self._changed:
+        with self._lock:
             self._is_shut = True
-            while any(reader != thread for reader in self._reading):
+            while any(reader != thread for reader in self._reading.values()):
                 self._changed.wait()
 
     def let_in(self) -> None:
-        with self._changed:
+        with self._lock:
             self._is_shut = False
             self._changed.notify_all()
 

@@ -80,7 +80,9 @@ def _send(
 ) -> "urllib3.HTTPResponse":
     from urllib3.exceptions import HTTPError
 
+    interrupted = _here.is_sending  # by a signal's handler that sends, too
     try:
+        _here.is_sending = True
         response: Any = _pool_of(origin).urlopen(
             method,
             target,
@@ -97,6 +99,13 @@ def _send(
         if failure.is_lasting:
             _pools.pop(origin, None)  # the file of authorities may be another by the next request
         raise failure from None
+    finally:
+        _here.is_sending = interrupted
+
+
+def is_sending_here() -> bool:
+    """Whether this thread is in the midst of a request: another's may wait for a lock of urllib3 that it holds."""
+    return _here.is_sending
 
 
 def no_answer(error: Exception) -> NoAnswer:
@@ -151,29 +160,38 @@ def _number_in(variable: str, default: float, least: float) -> float:
     return default if math.isnan(number) or number < least else min(number, _LARGEST_NUMBER)
 
 
+_Settings = dict[str, str]
+"""What the environment says of connections, by the variables' names."""
+
+
 class _Pool(NamedTuple):
-    settings: tuple[str | None, ...]
+    settings: "_Settings"
     connections: "urllib3.HTTPConnectionPool"
 
 
-_lock = threading.Lock()
+class _Here(threading.local):
+    is_sending = False
+
+
+_here = _Here()
+_lock = threading.RLock()  # a signal's handler sends requests, too
 _pools: dict[str, _Pool] = {}
 
 
 def _pool_of(origin: str) -> "urllib3.HTTPConnectionPool":
     """The connections to an origin: new ones where the environment says something else than when they were made, as
     a notebook's user does who is told that a certificate isn't trusted."""
-    settings = tuple(map(os.environ.get, _VARIABLES_OF_A_POOL))
+    settings = {name: os.environ[name] for name in _VARIABLES_OF_A_POOL if name in os.environ}
     pool = _pools.get(origin)
     if pool is None or pool.settings != settings:
         with _lock:
             pool = _pools.get(origin)
             if pool is None or pool.settings != settings:
-                pool = _pools[origin] = _Pool(settings, _new_pool(origin))
+                pool = _pools[origin] = _Pool(settings, _new_pool(origin, settings))
     return pool.connections
 
 
-def _new_pool(origin: str) -> "urllib3.HTTPConnectionPool":
+def _new_pool(origin: str, settings: _Settings) -> "urllib3.HTTPConnectionPool":
     import requests.utils
     import urllib3
 
@@ -185,7 +203,7 @@ def _new_pool(origin: str) -> "urllib3.HTTPConnectionPool":
         return urllib3.HTTPConnectionPool(host, parts.port or 80, timeout=timeout, maxsize=_KEPT_CONNECTIONS)
     proxies = requests.utils.get_environ_proxies(origin)
     proxy = requests.utils.select_proxy(origin, proxies)
-    context = _tls_context()
+    context = _tls_context(settings)
     if proxy:
         manager = urllib3.ProxyManager(
             requests.utils.prepend_scheme_if_needed(proxy, "http"),
@@ -199,21 +217,21 @@ def _new_pool(origin: str) -> "urllib3.HTTPConnectionPool":
     )
 
 
-def _tls_context() -> ssl.SSLContext:
+def _tls_context(settings: _Settings) -> ssl.SSLContext:
     """One context for all connections of a pool: reading the certificate authorities takes longer than a request."""
     import requests.utils
     from urllib3.util.ssl_ import create_urllib3_context
 
-    if os.environ.get(_INSECURE_VARIABLE, "").lower() in ("true", "1"):
+    if settings.get(_INSECURE_VARIABLE, "").lower() in ("true", "1"):
         context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
     else:
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        variable = next((name for name in _CA_VARIABLES if os.environ.get(name)), "")
-        given = os.environ.get(variable) or requests.utils.DEFAULT_CA_BUNDLE_PATH
+        variable = next((name for name in _CA_VARIABLES if settings.get(name)), "")
+        given = settings.get(variable) or requests.utils.DEFAULT_CA_BUNDLE_PATH
         is_folder = Path(given).is_dir()
         with _readable(variable, given):
             context.load_verify_locations(cafile=None if is_folder else given, capath=given if is_folder else None)
-    client_certificate = os.environ.get(_CLIENT_CERTIFICATE_VARIABLE)
+    client_certificate = settings.get(_CLIENT_CERTIFICATE_VARIABLE)
     if client_certificate:
         with _readable(_CLIENT_CERTIFICATE_VARIABLE, client_certificate):
             context.load_cert_chain(client_certificate, password="")  # nobody is asked for one
@@ -233,7 +251,7 @@ def _readable(variable: str, path: str) -> Iterator[None]:
 
 def _new_pools_in_child() -> None:
     global _lock, _pools  # another thread of the parent may have held the lock; its sockets are the parent's
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _pools = {}
 
 

@@ -243,10 +243,49 @@ print(told[0])
         is_measured=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "can't be written now: a signal's handler has interrupted another write" in ended.stdout
+    assert "can't be written now: a signal's handler, or a finalizer, has interrupted another" in ended.stdout
     metrics = run.get_metrics()
     assert metrics["m"] == list(range(1000))
     assert "alarm" in metrics
+
+
+def test_what_a_handler_raises_in_the_midst_of_writes_leaves_the_workspace_as_it_was(
+    script: Script, ws: Workspace, run: Run
+) -> None:
+    ended = script(
+        """
+import random
+seen = []
+def handle(*_):
+    seen.append(None)
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, handle)
+for n in range(1000, 1200):
+    seen.clear()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0002, 0.002))
+        while not seen:
+            run.tag("phase", "training")
+    except KeyboardInterrupt as interrupt:
+        seen.append(interrupt)  # as a notebook keeps the traceback, and with it all that was under way
+    run.log("m", n)
+    run.flush()
+""",
+        is_measured=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert run.get_metrics("m") == {"m": list(range(1200))}
+    run.tag("phase", "read by another process")
+
+
+@pytest.mark.parametrize("attempt", range(8))
+def test_sigterm_in_the_midst_of_writes_loses_nothing(script: Script, run: Run, attempt: int) -> None:
+    ended = script(
+        f"threading.Timer({0.03 + attempt / 1000}, os.kill, [os.getpid(), signal.SIGTERM]).start()\n"
+        "while True: run.tag('phase', 'training')"
+    )
+    assert (ended.returncode, ended.stderr) == (143, "")
+    assert run.get_metrics("m") == {"m": list(range(1000))}
 
 
 def test_sigterm_while_the_process_exits_ends_it_when_all_is_written(script: Script, run: Run) -> None:

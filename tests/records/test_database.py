@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from mlflow_amlstore.errors import InvalidValue, StorageFailed, WorkspaceBusy, WorkspaceNotFound
+from mlflow_amlstore.errors import InvalidState, InvalidValue, StorageFailed, WorkspaceBusy, WorkspaceNotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.schema import create_database
 
@@ -113,7 +113,7 @@ def test_a_write_that_need_not_wait_is_refused_at_once_while_another_process_wri
 
 def test_files_are_not_changed_inside_a_transaction_that_may_yet_fail(database: Database) -> None:
     with (
-        pytest.raises(RuntimeError, match="files can't be changed inside a transaction"),
+        pytest.raises(InvalidState, match="Files can't be changed inside a transaction"),
         database.write(),
         database.write_alone(),
     ):

@@ -7,7 +7,6 @@ training loop pays it at every call. The statement stays Core's, so another data
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -23,11 +22,21 @@ class DriverStatement:
 
     def __init__(self, statement: ClauseElement, *names: str) -> None:
         self._statement, self._names = statement, names
+        self._sql: str | None = None
         self.width = len(names)
 
-    @cached_property
+    @property
     def sql(self) -> str:
-        """The statement's text, compiled at first use."""
+        """The statement's text, compiled at first use.
+
+        Without a lock, which `functools.cached_property` has before Python 3.12: one for all statements, and a signal's
+        handler would wait for ever for a thread that compiles another.
+        """
+        if self._sql is None:
+            self._sql = self._compiled()
+        return self._sql
+
+    def _compiled(self) -> str:
         compiled = self._statement.compile(dialect=_DIALECT)
         order = tuple(getattr(compiled, "positiontup", None) or ())
         if order != self._names:

@@ -126,8 +126,9 @@ class SqlMetrics:
             group.write(connection, run_id)
         return len(logged)
 
-    def holds_up_others(self) -> bool:
-        return self._database.is_written_here
+    @property
+    def is_busy_here(self) -> bool:
+        return self._database.is_busy_here
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         with self._database.read() as connection:

@@ -30,6 +30,7 @@ from mlflow_amlstore.workspace.run_history.metric_kinds import (
 )
 from mlflow_amlstore.workspace.run_history.moments import iso_time, moment_ms
 from mlflow_amlstore.workspace.run_history.routes import RunHistory, named
+from mlflow_amlstore.workspace.transport import is_sending_here
 
 _CELLS_PER_REQUEST = 20_000
 _CELLS_PER_REQUEST_TO_AZURE = 50  # as many metrics as the SDK sends at once
@@ -61,8 +62,9 @@ class RemoteMetrics:
             raise PartlyRefused(len(calls), refused, next(iter(refused.values())))
         return len(calls)
 
-    def holds_up_others(self) -> bool:
-        return False  # a service takes any number of writes at once
+    @property
+    def is_busy_here(self) -> bool:
+        return is_sending_here()
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         listed: list[tuple[str, MetricKind]] = []
