@@ -259,13 +259,15 @@ seen = []
 def handle(*_):
     seen.append(None)
     raise KeyboardInterrupt
+def train():
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0002, 0.002))
+    while not seen:
+        run.tag("phase", "training")
 signal.signal(signal.SIGALRM, handle)
 for n in range(1000, 1200):
     seen.clear()
     try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0002, 0.002))
-        while not seen:
-            run.tag("phase", "training")
+        train()
     except KeyboardInterrupt as interrupt:
         seen.append(interrupt)  # as a notebook keeps the traceback, and with it all that was under way
     run.log("m", n)
