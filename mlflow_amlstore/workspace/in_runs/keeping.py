@@ -21,7 +21,11 @@ _TRIES = 10
 
 
 def add_values(connection: Connection, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Add params and tags to a run's journal. Raises Changed, InvalidValue, and what `mark_run` does."""
+    """Add params and tags to a run's journal. Raises Changed, InvalidValue, and what `mark_run` does.
+
+    Of values that several processes give a param one is kept, which all then read. Who gives another is told so, except
+    where they do it in the same moment, of the length of an upload: then both may be told that theirs is kept.
+    """
     check_params(list(params.items()))
     check_tags(tags.items())
     journal = journal_of(connection, run_id)
