@@ -289,8 +289,8 @@ class TestTheEnd:
         with slow_request(service):
             began = time.monotonic()
             process.terminate()
-            process.wait(60)
-        assert time.monotonic() - began > 8
+            process.wait(20)
+        assert 8 < time.monotonic() - began < 15
 
     def test_a_second_signal_ends_it_at_once(self, serving: Callable[..., AmlstoreService]) -> None:
         service = serving()
@@ -300,7 +300,7 @@ class TestTheEnd:
             process.terminate()
             time.sleep(0.5)
             process.terminate()
-            assert process.wait(8) == 128 + signal.SIGTERM
+            assert process.wait(2) == 128 + signal.SIGTERM
 
 
 def test_it_starts_quickly_is_small_and_loads_nothing_that_it_does_not_need(

@@ -89,7 +89,7 @@ class TestHeaders:
             for connection in (dripping, second):
                 assert answer_of(connection).startswith(b"HTTP/1.1 408 ")
             assert answer_of(silent) == b""
-            assert time.monotonic() - began > 9.5
+            assert 9.5 < time.monotonic() - began < 13
             request_ms(good)
 
     def test_one_that_is_late_but_whole_is_answered(self, service: AmlstoreService) -> None:
@@ -148,13 +148,15 @@ class TestOnAnImpatientService:
             request_ms(connection)
             began = time.monotonic()
             assert answer_of(connection) == b""
-            assert time.monotonic() - began > 0.8
+            assert 0.8 < time.monotonic() - began < 5
 
     def test_blank_lines_keep_nothing_open(self, impatient: AmlstoreService) -> None:
         with connect(impatient) as connection:
             request_ms(connection)
             connection.sendall(b"\r\n")
+            began = time.monotonic()
             answer_of(connection)
+            assert time.monotonic() - began < 5
 
     def test_a_body_that_nobody_waits_for_keeps_nothing_open(self, impatient: AmlstoreService) -> None:
         head = b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
@@ -163,9 +165,10 @@ class TestOnAnImpatientService:
             began = time.monotonic()
             assert connection.recv(10_000).startswith(b"HTTP/1.1 401 ")
             with pytest.raises(OSError):  # noqa: PT011  # the kind depends on when it is noticed
-                while time.monotonic() - began < 60:
+                while time.monotonic() - began < 10:
                     connection.sendall(b"x")
                     time.sleep(0.02)
+            assert time.monotonic() - began < 5
 
     def test_one_who_stops_reading_is_cut_off(self, impatient: AmlstoreService) -> None:
         path = upload(impatient)

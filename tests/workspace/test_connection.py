@@ -161,7 +161,7 @@ class TestTryingAgain:
         with pytest.raises(ServiceError, match="The service failed"):
             connect().request("POST", "/api/a", json={})
         assert len(service.calls) == 6
-        assert time.monotonic() - began < 60  # of two minutes
+        assert time.monotonic() - began < 10
 
     def test_a_write_whose_answer_was_lost_is_applied_once(self, service: Any, connect: Connect, fault: Any) -> None:
         service.faults.extend([fault.applies_then_breaks, fault.breaks, fault.answers(503)])
@@ -181,7 +181,7 @@ class TestTryingAgain:
         service.faults.append(fault.answers(429, b"", Retry_After="1"))
         began = time.monotonic()
         connect().request("POST", "/api/a", json={})
-        assert 1 <= time.monotonic() - began < 60
+        assert 1 <= time.monotonic() - began < 3
 
     def test_retry_after_as_a_time_is_by_the_other_sides_clock(self) -> None:
         headers = {"Retry-After": "Fri, 31 Jan 2020 12:00:30 GMT", "Date": "Fri, 31 Jan 2020 12:00:20 GMT"}

@@ -154,7 +154,7 @@ class TestWhenItIsRefused:
         began = time.monotonic()
         with pytest.raises(TokenRefused) as raised:
             connection.request("POST", "/api/a", json={"n": 1})
-        assert time.monotonic() - began < 60  # it isn't tried for two minutes
+        assert time.monotonic() - began < 2
         message = str(raised.value)
         assert message.startswith("The tracking URI expired at 2026-01-31T13:00:00Z, and there is no key to renew it")
         assert "get_mlflow_tracking_uri()" in message

@@ -23,8 +23,9 @@ _TRIES = 10
 def add_values(connection: Connection, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
     """Add params and tags to a run's journal. Raises Changed, InvalidValue, and what `mark_run` does.
 
-    Of values that several processes give a param one is kept, which all then read. Who gives another is told so, except
-    where they do it in the same moment, of the length of an upload: then both may be told that theirs is kept.
+    A long param whose beginning the run has is this caller's alone: the run refused another's. Where the run is full,
+    two processes that give a param two values while either uploads its own may both be told that theirs is kept; one
+    is, and all read it.
     """
     check_params(list(params.items()))
     check_tags(tags.items())

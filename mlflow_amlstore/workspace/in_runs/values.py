@@ -3,6 +3,7 @@
 Of a value that is too long the record has the beginning, so that a value that was set since is told from it.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from mlflow_amlstore.workspace.azure.limits import AZURE
 from mlflow_amlstore.workspace.in_runs.journal import Entry
 
+_DIGEST_LENGTH = 8
 RUN_NAME_TAG = "mlflow.runName"
 """MLflow's tag for a run's name, which the run's facts have too."""
 
@@ -62,8 +64,12 @@ def longer(shown: str, kept: str | None, limit: int) -> str:
 
 
 def cut(value: str, length: int) -> str:
-    """The beginning of a value, with a sign that it goes on elsewhere."""
-    return value if len(value) <= length else f"{value[: length - 1]}…"
+    """The beginning of a value, with a sign that it goes on elsewhere, and a digest of all of it: the workspace, which
+    refuses another value for a param, then does so for one of the same beginning, too."""
+    if len(value) <= length:
+        return value
+    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
+    return f"{value[: length - _DIGEST_LENGTH - 1]}…{digest}"
 
 
 def _by_key(pairs: Iterable[Mapping[str, str]]) -> dict[str, str]:
