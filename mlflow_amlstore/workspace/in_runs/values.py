@@ -1,6 +1,6 @@
 """Params, tags and names that a run has no room for: what it takes is in its record, all else in its journal.
 
-Of a value that is too long the record has the beginning, so that a value that was set since is told from it.
+Of a value that is too long the record has the beginning and a digest, so that any other value is told from it.
 """
 
 import hashlib
