@@ -12,18 +12,38 @@ PACKAGE = ROOT / "mlflow_amlstore"
 NAME = PACKAGE.name
 
 # Which rooms each room may import. `plugin` and `cli` stand on no right-hand side: nobody imports them.
+_BASE = {"errors", ""}
+_WORKSPACE = {"workspace", "records", *_BASE}
+_CLIENT = {"client", "protocol", *_WORKSPACE}
 ARROWS = {
     "": {"azureml"},  # when install_as_azureml() is called
     "errors": set(),
-    "records": {"errors", ""},
-    "workspace": {"records", "errors", ""},
-    "core": {"workspace", "records", "errors", ""},
-    "azureml": {"core", "workspace", "records", "errors", ""},
-    "plugin": {"workspace", "records", "errors", ""},
-    "service": {"workspace", "records", "errors", ""},
-    "cli": {"service", "core", "workspace", "records", "errors", ""},
+    "records": _BASE,
+    "workspace": {"records", *_BASE},
+    "protocol": {"records", *_BASE},
+    "client": {"protocol", *_WORKSPACE},
+    "diagnosis": _CLIENT,
+    "core": _CLIENT,
+    "azureml": {"core", *_CLIENT},
+    "plugin": _CLIENT,
+    "service": {"protocol", *_WORKSPACE},
+    "cli": {"service", "core", "diagnosis", *_CLIENT},
     "pytest_plugin": {"core"},
 }
+# Inside `client`, from the lowest to the highest: each imports what stands before it.
+CLIENT_LAYERS = (
+    "http",
+    "tokens",
+    "connection",
+    "connection_cache",
+    "run_calls",
+    "files",
+    "journal",
+    "run_log",
+    "run_history",
+    "remote_workspace",
+    "azure_workspace",
+)
 MAY_IMPORT_MLFLOW = {"plugin", "pytest_plugin", "azureml"}
 # Modules that import ours inside functions, and why. Everywhere else our imports stand at the top.
 LATE_IMPORTS = {
@@ -32,7 +52,7 @@ LATE_IMPORTS = {
     "core/run.py": "an experiment starts runs, and a run knows its experiment and may be an offline one",
     "core/workspace.py": "what a workspace holds knows its workspace",
     "workspace/opening.py": "the extra `embedded` may be missing, and a service's client needs none of it",
-    "workspace/diagnosis.py": "as above",
+    "diagnosis/examination.py": "as above",
     "cli/serve.py": "the extra `service` may be missing, and `--help` needs none of it",
     "cli/plot.py": "the extra `plot` may be missing, and `--help` needs none of it",
     "plugin/remote_tracking.py": "reading a filter's grammar is for workspaces whose search is Azure ML's",
@@ -101,6 +121,20 @@ def test_rooms_import_only_along_the_arrows() -> None:
         target = _room("/".join(found.module.split(".")[1:]) or "__init__")
         if target != found.room and target not in ARROWS[found.room]:
             wrong.append(str(found))
+    assert wrong == []
+
+
+def test_the_client_imports_upwards_only() -> None:
+    layers = {name: floor for floor, name in enumerate(CLIENT_LAYERS)}
+    client = PACKAGE / "client"
+    assert {path.stem for path in client.iterdir() if not path.name.startswith("__")} == set(layers)
+    wrong = []
+    for found in OURS:
+        target = found.module.split(".")[1:]
+        if found.room == "client" and target[:1] == ["client"] and len(target) > 1:
+            importer = Path(found.file).parts[1].removesuffix(".py")
+            if layers[target[1]] > layers[importer]:
+                wrong.append(str(found))
     assert wrong == []
 
 

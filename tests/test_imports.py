@@ -74,8 +74,8 @@ CLIENT_OF_A_SERVICE = (
     "mlflow_amlstore.plugin.remote_tracking",
     "mlflow_amlstore.plugin.remote_registry",
     "mlflow_amlstore.plugin.remote_artifacts",
-    "mlflow_amlstore.plugin.wide_search",
-    "mlflow_amlstore.workspace.diagnosis",
+    "mlflow_amlstore.plugin.client_side_search",
+    "mlflow_amlstore.diagnosis.examination",
 )
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from mlflow_amlstore.core.not_yet import way_out
 from mlflow_amlstore.core.sdk_names import MODULES, NAMES
 from mlflow_amlstore.errors import AttributeNotSupported, ImportNotSupported, InvalidState, ModuleNotSupported
-from mlflow_amlstore.workspace.azure.other_plugin import OURS, SCHEME, VARIABLE
+from mlflow_amlstore.workspace.scheme_owner import OURS, SCHEME, VARIABLE
 
 _SDK = "azureml"
 _HERE = "mlflow_amlstore"

@@ -7,8 +7,8 @@ import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows
 from mlflow_amlstore.cli.workspace_option import workspace_option
-from mlflow_amlstore.workspace.diagnosis import examine_installation, examine_workspace
-from mlflow_amlstore.workspace.finding import Finding
+from mlflow_amlstore.diagnosis.examination import examine_installation, examine_workspace
+from mlflow_amlstore.diagnosis.finding import Finding
 
 
 @click.command("doctor")

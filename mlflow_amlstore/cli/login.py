@@ -4,14 +4,14 @@ import sys
 
 import click
 
+from mlflow_amlstore.client.http.backoff import Backoff
+from mlflow_amlstore.client.http.service_call import ServiceCall
+from mlflow_amlstore.client.tokens.credentials import KeyCredential
+from mlflow_amlstore.client.tokens.stored_keys import save_key
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.workspace.patience import Patience
-from mlflow_amlstore.workspace.service_call import ServiceCall
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.tokens.credentials import KeyCredential
-from mlflow_amlstore.workspace.tokens.stored_keys import save_key
 
-_PATIENCE_S = 5.0  # somebody is waiting
+_RETRY_FOR_S = 5.0  # somebody is waiting
 
 
 @click.command("login")
@@ -22,8 +22,8 @@ def command(url: str) -> None:
     Asks for the key, or reads it from standard input; the service's owner makes one with `amlstore keys create`.
     """
     service_url = service_url_of(url)
-    patience = Patience(f"The workspace service {service_url}", _PATIENCE_S)
-    workspace = ServiceCall("GET", service_url, "/discovery", patience=patience).send(None)["workspaceName"]
+    backoff = Backoff(f"The workspace service {service_url}", _RETRY_FOR_S)
+    workspace = ServiceCall("GET", service_url, "/discovery", backoff=backoff).send(None)["workspaceName"]
     key = click.prompt("Key", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
     if not key.strip():
         raise InvalidValue("key", "", "must be one that `amlstore keys create` printed")

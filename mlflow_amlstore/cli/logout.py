@@ -2,8 +2,8 @@
 
 import click
 
+from mlflow_amlstore.client.tokens.stored_keys import forget_key
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.tokens.stored_keys import forget_key
 
 
 @click.command("logout")

@@ -120,14 +120,14 @@ def one_line(cell: str) -> str:
     return cell.translate(_CONTROL_CHARACTERS)
 
 
-def time_text(moment_ms: int | None) -> str:
+def time_text(time_ms: int | None) -> str:
     """A time in UTC, to the second."""
-    if moment_ms is None:
+    if time_ms is None:
         return ""
     try:
-        return datetime.fromtimestamp(moment_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(time_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):  # beyond the year 9999
-        return f"{moment_ms} ms"
+        return f"{time_ms} ms"
 
 
 def size_text(size_bytes: int) -> str:

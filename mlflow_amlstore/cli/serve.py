@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import click
 
+from mlflow_amlstore.client.tokens.stored_keys import announce_service, state_folder, withdraw_service
 from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, ExtraMissing, InvalidValue, WorkspaceNotFound
-from mlflow_amlstore.workspace.azure.limits import AZURE
+from mlflow_amlstore.protocol.limits import AZURE
 from mlflow_amlstore.workspace.config_json import config_of, find_config
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace, open_folder
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.tokens.stored_keys import announce_service, state_folder, withdraw_service
 
 if TYPE_CHECKING:
     from mlflow_amlstore.service import logs

@@ -10,10 +10,10 @@ from mlflow_amlstore.core.named_texts import names_of, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.run import Run, find_runs, start_run
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, View
 from mlflow_amlstore.records.validation import check_experiment_name, is_text_name
-from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
@@ -84,7 +84,7 @@ class Experiment:
     @property
     def archived_time(self) -> datetime | None:
         """When it was archived (UTC); None for an active one."""
-        return time_or_none(self._record.deleted_ms)
+        return datetime_or_none(self._record.deleted_ms)
 
     @property
     def _records(self) -> CommonStore:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
+from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
@@ -27,7 +28,6 @@ from mlflow_amlstore.records.types import (
     RunInfo,
     framework_properties,
 )
-from mlflow_amlstore.workspace.run_history.moments import time_or_none
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
@@ -219,7 +219,7 @@ class Model:
     @property
     def created_time(self) -> datetime | None:
         """When it was registered (UTC)."""
-        return time_or_none(self._record.created_ms)
+        return datetime_or_none(self._record.created_ms)
 
     @property
     def url(self) -> str:

@@ -22,6 +22,7 @@ from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
 from mlflow_amlstore.errors import AmlStoreError, InvalidState, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.status import ENDED, status_from_azure
 from mlflow_amlstore.records.types import (
     DESCRIPTION_TAG,
@@ -33,7 +34,6 @@ from mlflow_amlstore.records.types import (
     RunStatus,
 )
 from mlflow_amlstore.records.validation import check_integer
-from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.experiment import Experiment
@@ -222,8 +222,8 @@ class Run(RunMetrics, RunFiles):
             "runId": info.run_id,
             "target": "local",
             "status": info.status.value,
-            "startTimeUtc": iso_or_none(info.start_ms),
-            "endTimeUtc": iso_or_none(info.end_ms),
+            "startTimeUtc": iso_time_or_none(info.start_ms),
+            "endTimeUtc": iso_time_or_none(info.end_ms),
             "properties": record.properties,
             "params": record.params,
             "inputDatasets": self._records.runs.input_datasets(self.id),

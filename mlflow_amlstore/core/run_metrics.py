@@ -12,6 +12,7 @@ from mlflow_amlstore.core.cells import as_cell, as_cells, as_columns
 from mlflow_amlstore.core.images import image_of
 from mlflow_amlstore.core.metric_schemas import checked_document
 from mlflow_amlstore.core.open_run import OpenRun, PathText
+from mlflow_amlstore.protocol.metric_kinds import artifact_id
 from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind
 from mlflow_amlstore.records.types import (
     FILE_KINDS,
@@ -24,7 +25,6 @@ from mlflow_amlstore.records.types import (
     RunFilter,
 )
 from mlflow_amlstore.records.validation import check_integer
-from mlflow_amlstore.workspace.run_history.metric_kinds import artifact_id
 
 _Columns = Mapping[str, Sequence[Cell]]
 _UNSAFE_IN_FILE_NAME = re.compile(r"[^\w.\- ]")

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_amlstore.client.azure_workspace import open_azure_workspace
+from mlflow_amlstore.client.remote_workspace import open_service, remote_workspace_of
+from mlflow_amlstore.client.tokens.clouds import CLOUD_VARIABLE, current_cloud
+from mlflow_amlstore.client.tokens.credentials import Credential
+from mlflow_amlstore.core.backend import Backend, Embedded, OnAzure, Served
 from mlflow_amlstore.core.buffered_log import drain_logs
 from mlflow_amlstore.core.not_yet import names_the_missing
-from mlflow_amlstore.core.place import Embedded, OnAzure, Place, Served
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace import config_json
-from mlflow_amlstore.workspace.azure.arm import open_azure_workspace
-from mlflow_amlstore.workspace.azure.cloud import CLOUD_VARIABLE, current_cloud
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder, open_workspace
-from mlflow_amlstore.workspace.remote_workspace import open_service, remote_workspace_of
-from mlflow_amlstore.workspace.tokens.credentials import Credential
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, parse
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Workspace:
         if credential is not None and auth is not None:
             raise InvalidValue("auth", type(auth).__name__, "means the same as credential: give one of them")
         credential = auth if credential is None else credential
-        self._place = OnAzure(open_azure_workspace(subscription_id, resource_group, workspace_name, credential))
+        self._backend = OnAzure(open_azure_workspace(subscription_id, resource_group, workspace_name, credential))
 
     @classmethod
     def get(
@@ -143,9 +143,9 @@ class Workspace:
         return cls._of(Embedded(opened, _name_of(opened.folder)))
 
     @classmethod
-    def _of(cls, place: Place) -> "Workspace":
+    def _of(cls, backend: Backend) -> "Workspace":
         self = cls.__new__(cls)
-        self._place = place
+        self._backend = backend
         return self
 
     @classmethod
@@ -161,45 +161,45 @@ class Workspace:
             )
         return self
 
-    _place: Place
+    _backend: Backend
 
-    def __reduce__(self) -> tuple[Callable[..., "Workspace"], tuple[Place]]:
-        return Workspace._of, (self._place,)
+    def __reduce__(self) -> tuple[Callable[..., "Workspace"], tuple[Backend]]:
+        return Workspace._of, (self._backend,)
 
     def __repr__(self) -> str:
         if self.path is None:
-            return f"Workspace(name={self.name!r}, service_url={self._place.facts['serviceUrl']!r})"
+            return f"Workspace(name={self.name!r}, service_url={self._backend.facts['serviceUrl']!r})"
         return f"Workspace(name={self.name!r}, path={str(self.path)!r})"
 
     @property
     def name(self) -> str:
         """The workspace's name: a service's own, or an embedded one's from config.json."""
-        return self._place.name
+        return self._backend.name
 
     @property
     def path(self) -> Path | None:
         """The folder of an embedded workspace; None for a service's."""
-        return self._place.path
+        return self._backend.path
 
     @property
     def location(self) -> str | None:
         """The Azure region, such as `westeurope`; `local` for an embedded workspace and for a service."""
-        return self._place.facts["location"]
+        return self._backend.facts["location"]
 
     @property
     def subscription_id(self) -> str | None:
         """The Azure subscription, or what a service has in its place; None for an embedded workspace."""
-        return self._place.facts["subscriptionId"]
+        return self._backend.facts["subscriptionId"]
 
     @property
     def resource_group(self) -> str | None:
         """The Azure resource group, or what a service has in its place; None for an embedded workspace."""
-        return self._place.facts["resourceGroup"]
+        return self._backend.facts["resourceGroup"]
 
     @property
     def records(self) -> CommonStore:
         """The workspace's run records, as this package's own code uses them."""
-        return self._place.records
+        return self._backend.records
 
     @property
     def experiments(self) -> "dict[str, Experiment]":
@@ -228,15 +228,15 @@ class Workspace:
 
     def portal_url(self, path: str) -> str:
         """The address of something in the workspace, in the form that MLflow prints."""
-        return f"{self._place.portal}/#/{path}"
+        return f"{self._backend.portal}/#/{path}"
 
     def file_uri(self, location: str) -> str:
         """The artifact URI of a location in the workspace: `CONTAINER/PATH` (`records.locations`)."""
-        return self._place.file_uri(location)
+        return self._backend.file_uri(location)
 
     def get_details(self) -> dict[str, object]:
         """The workspace's facts as a dictionary, under the names that Azure ML's SDK uses."""
-        return {"name": self.name, **self._place.facts}
+        return {"name": self.name, **self._backend.facts}
 
     def get_mlflow_tracking_uri(self) -> str:
         """A tracking URI for MLflow, valid for an hour; asked again, the same one while over five minutes are left.
@@ -245,7 +245,7 @@ class Workspace:
         stays in this process, and another needs its own. Raises LoginNeeded where this machine has no key for the
         service, TokenRefused, ServiceUnreachable.
         """
-        return self._place.issue_uri()
+        return self._backend.issue_uri()
 
     def write_config(self, path: str | os.PathLike[str] | None = None, file_name: str | None = None) -> Path:
         """Write `PATH/.azureml/config.json` (the current folder by default) for `from_config`; return the file.
@@ -254,14 +254,14 @@ class Workspace:
         """
         folder = Path.cwd() if path is None else Path(path)
         file = folder.absolute() / ".azureml" / (file_name or config_json.FILE_NAME)
-        values = {"workspace_name": self.name, **self._place.config_values(file.parent.resolve())}
+        values = {"workspace_name": self.name, **self._backend.config_values(file.parent.resolve())}
         config_json.write_config(file, values)
         return file
 
     def close(self) -> None:
         """Write what runs of it have logged, and release its connections. Opening it again makes new ones."""
-        drain_logs(self._place.records.metrics)
-        self._place.close()
+        drain_logs(self._backend.records.metrics)
+        self._backend.close()
 
 
 def _name_of(folder: Path) -> str:

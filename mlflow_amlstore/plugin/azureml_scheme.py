@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.workspace.azure.other_plugin import OURS, SCHEME, THEIRS, VARIABLE, chosen, owner
+from mlflow_amlstore.workspace.scheme_owner import OURS, SCHEME, THEIRS, VARIABLE, chosen, owner
 
 _GROUP = "mlflow.tracking_store"
 _THEIR_LOADERS = "azureml.mlflow.entry_point_loaders"

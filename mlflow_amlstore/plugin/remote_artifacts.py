@@ -8,15 +8,15 @@ from typing import Any
 
 import mlflow
 
+from mlflow_amlstore.client.connection import Connection, connection_of
+from mlflow_amlstore.client.files.azureml_uri import parse_artifact_uri
+from mlflow_amlstore.client.files.remote_files import files_of
 from mlflow_amlstore.errors import InvalidValue, TrackingUriInvalid
 from mlflow_amlstore.plugin.artifact_repository import FilesRepository, PathText
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
 from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import FileListing
-from mlflow_amlstore.workspace.connection import Connection, connection_of
-from mlflow_amlstore.workspace.files.artifact_place import parse_artifact_uri
-from mlflow_amlstore.workspace.files.remote_files import files_of
 from mlflow_amlstore.workspace.service_url import same_machine_form
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, TrackingUri, parse
 
@@ -31,7 +31,7 @@ class RemoteArtifactRepository(FilesRepository):
         with as_mlflow_errors():
             found = parse_artifact_uri(artifact_uri)
             connection = _connection_to(found.root, (tracking_uri, registry_uri, mlflow.get_tracking_uri()))
-            self._files = files_of(connection, found.place)
+            self._files = files_of(connection, found.artifact_root)
         self._folder = found.path
         super().__init__(artifact_uri)
 

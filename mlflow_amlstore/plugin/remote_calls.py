@@ -15,8 +15,8 @@ from mlflow.environment_variables import (
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import MlflowHostCreds
 
+from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
-from mlflow_amlstore.workspace.connection import Connection
 
 
 class HostCredentials:

@@ -2,7 +2,7 @@
 can't import this.
 
 Where the workspace has the endpoints they are asked; MLflow's own conversion from protobuf turns what a model doesn't
-have into empty strings, so it isn't used. Where it has none, which the first 404 tells, `in_runs.logged_models` keeps
+have into empty strings, so it isn't used. Where it has none, which the first 404 tells, `journal.logged_models` keeps
 them. A workspace that has got the endpoints since still shows those.
 """
 
@@ -15,12 +15,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchLoggedModelsUtils, SearchUtils
 
+from mlflow_amlstore.client.connection import Connection
+from mlflow_amlstore.client.journal.logged_models import LoggedModelsInRuns
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.remote_calls import call
 from mlflow_amlstore.records.types import LoggedModelPoint, LoggedModelRecord
-from mlflow_amlstore.workspace.connection import Connection
-from mlflow_amlstore.workspace.in_runs.logged_models import LoggedModelsInRuns
 
 _ROUTE = "/api/2.0/mlflow/logged-models"
 _OUTPUTS = "/api/2.0/mlflow/runs/outputs"

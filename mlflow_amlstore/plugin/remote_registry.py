@@ -14,13 +14,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry.rest_store import RestStore
 
+from mlflow_amlstore.client.connection import Connection, connection_of
+from mlflow_amlstore.client.files.local_upload import upload_model
+from mlflow_amlstore.client.journal.logged_models import LoggedModelsInRuns
 from mlflow_amlstore.errors import ServiceError
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_models import MODEL_ID_TAG, model_version, registered_model
-from mlflow_amlstore.workspace.connection import Connection, connection_of
-from mlflow_amlstore.workspace.files.local_upload import upload_model
-from mlflow_amlstore.workspace.in_runs.logged_models import LoggedModelsInRuns
 
 _API = "/api/2.0/mlflow"
 _ALL = 1000
@@ -42,7 +42,7 @@ class RemoteRegistryStore(OnConnection, RestStore):
         """Takes no network."""
         super().__init__(HostCredentials(connection))
         self.connection = connection
-        self._tokens_of_wide_searches: set[str] = set()
+        self._client_side_tokens: set[str] = set()
 
     def __reduce__(self) -> tuple[type["RemoteRegistryStore"], tuple[Connection]]:
         return type(self), (self.connection,)
@@ -181,7 +181,7 @@ class RemoteRegistryStore(OnConnection, RestStore):
         page_token: str | None,
     ) -> PagedList[Any]:
         """A page of a search; where the workspace refuses it, all of the kind are fetched and searched here."""
-        is_ours = page_token is not None and page_token in self._tokens_of_wide_searches
+        is_ours = page_token is not None and page_token in self._client_side_tokens
         if not is_ours:
             try:
                 return self._asked(kind, filter, max_results, order_by, page_token)
@@ -196,12 +196,16 @@ class RemoteRegistryStore(OnConnection, RestStore):
             token = page.token
             if not token:
                 break
-        from mlflow_amlstore.plugin import wide_search  # few need it
+        from mlflow_amlstore.plugin import client_side_search  # few need it
 
-        narrow = wide_search.filtered_models if kind == "registered-models" else wide_search.filtered_versions
-        found = wide_search.page_of(narrow(everything, filter, order_by), max_results or _DEFAULT[kind], page_token)
+        narrow = (
+            client_side_search.filtered_models if kind == "registered-models" else client_side_search.filtered_versions
+        )
+        found = client_side_search.page_of(
+            narrow(everything, filter, order_by), max_results or _DEFAULT[kind], page_token
+        )
         if found.token:
-            self._tokens_of_wide_searches.add(found.token)
+            self._client_side_tokens.add(found.token)
         return found
 
     def _asked(

@@ -6,15 +6,15 @@ from typing import Any
 
 from mlflow.entities import Run, ViewType
 
+from mlflow_amlstore.client.connection import Connection
+from mlflow_amlstore.client.journal.journal import JOURNAL_TAG, VALUES_TAG, YES, journal_of
+from mlflow_amlstore.client.journal.keeping import MARKS
+from mlflow_amlstore.client.journal.logged_models import LoggedModelsInRuns
+from mlflow_amlstore.client.journal.values import with_more_values
+from mlflow_amlstore.client.run_calls import tags_of
 from mlflow_amlstore.plugin import remote_entities
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.remote_calls import call
-from mlflow_amlstore.workspace.connection import Connection
-from mlflow_amlstore.workspace.in_runs.journal import JOURNAL_TAG, VALUES_TAG, YES, journal_of
-from mlflow_amlstore.workspace.in_runs.keeping import MARKS
-from mlflow_amlstore.workspace.in_runs.logged_models import LoggedModelsInRuns
-from mlflow_amlstore.workspace.in_runs.values import with_more_values
-from mlflow_amlstore.workspace.run_calls import tags_of
 
 _SEARCH = "/api/2.0/mlflow/runs/search"
 _READERS = 8

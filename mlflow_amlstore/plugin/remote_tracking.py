@@ -14,6 +14,10 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.rest_utils import extract_api_info_for_service
 
+from mlflow_amlstore.client.connection import Connection, connection_of
+from mlflow_amlstore.client.journal.logged_models import LoggedModelsInRuns
+from mlflow_amlstore.client.run_calls import both_ids, get_run
+from mlflow_amlstore.client.run_log import RunLog
 from mlflow_amlstore.plugin import remote_entities
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
@@ -21,13 +25,9 @@ from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_runs import RunPage, RunSearch, WholeRuns
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
-from mlflow_amlstore.workspace.connection import Connection, connection_of
-from mlflow_amlstore.workspace.in_runs.logged_models import LoggedModelsInRuns
-from mlflow_amlstore.workspace.run_calls import both_ids, get_run
-from mlflow_amlstore.workspace.run_log import RunLog
 
 if TYPE_CHECKING:
-    from mlflow_amlstore.plugin.wide_search import WideSearches
+    from mlflow_amlstore.plugin.client_side_search import ClientSideSearches
 
 if hasattr(mlflow_entities, "LoggedModel"):
     from mlflow_amlstore.plugin.remote_logged_models import RemoteLoggedModelsMixin
@@ -66,7 +66,7 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         self.in_runs = LoggedModelsInRuns(connection)
         self._log = RunLog(connection)
         self._runs = WholeRuns(connection, self.in_runs)
-        self._wide_searches: WideSearches | None = None
+        self._client_side: ClientSideSearches | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (self.connection,)
@@ -166,13 +166,13 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
             limits = self.connection.known_limits()
         if limits is None:
             return search.page(filter_string, order_by, max_results, page_token)
-        if self._wide_searches is None:
+        if self._client_side is None:
             # It reads the filter's grammar, which other workspaces don't need.
-            from mlflow_amlstore.plugin.wide_search import WideSearches
+            from mlflow_amlstore.plugin.client_side_search import ClientSideSearches
 
-            self._wide_searches = WideSearches(f"The workspace {self.connection.workspace_path.rpartition('/')[2]}")
+            self._client_side = ClientSideSearches(f"The workspace {self.connection.workspace_path.rpartition('/')[2]}")
         most = _DEFAULT_MAX_RESULTS if max_results is None else max_results
-        return self._wide_searches.page(search, filter_string, order_by, most, page_token)
+        return self._client_side.page(search, filter_string, order_by, most, page_token)
 
     def get_metric_history(
         self, run_id: str, metric_key: str, max_results: int | None = None, page_token: str | None = None

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_amlstore.errors import AmlStoreError, BadRequest, NotAllowed, WorkspaceGone, WorkspaceNotFound
+from mlflow_amlstore.protocol.limits import LIMITS_HEADER, NO_LIMITS
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service import (
     arm,
@@ -41,14 +42,13 @@ from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
-from mlflow_amlstore.service.given_once import GivenOnce
+from mlflow_amlstore.service.reserved_paths import ReservedPaths
 from mlflow_amlstore.service.router import Router
 from mlflow_amlstore.service.routing import Area, Call, Route
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.strictness import Strictness
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
-from mlflow_amlstore.workspace.azure.limits import LIMITS_HEADER, NO_LIMITS
 
 _READING_THREADS = 8
 _FORGET_EVERY_S = 3600.0
@@ -111,7 +111,7 @@ class _Service:
         self._routes = ROUTES if strictness is None else tuple(strictness.routes(ROUTES))
         self._router = Router(self._routes, settings.workspace_name)
         self._error_answer = error_answer if strictness is None else strictness.error_answer
-        self._given_once = GivenOnce() if strictness is not None and strictness.writes_files_once else None
+        self._reserved_paths = ReservedPaths() if strictness is not None and strictness.writes_files_once else None
         has_limits = strictness is not None and strictness.limits is not None
         self._more_headers = [] if has_limits else [(LIMITS_HEADER.encode(), NO_LIMITS.encode())]
         self._tokens = Tokens(records, settings.secret, settings.token_lifetime_s)
@@ -221,7 +221,7 @@ class _Request:
             workspace_name=service._settings.workspace_name,
             routes=service._routes,
             path=path,
-            given_once=service._given_once,
+            reserved_paths=service._reserved_paths,
             caller=self.caller,
             credential=credential if route.access is Access.KEY else "",
         )

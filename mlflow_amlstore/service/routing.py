@@ -17,7 +17,7 @@ from starlette.responses import Response
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import Access, Caller, Role
 from mlflow_amlstore.service.auth import Tokens
-from mlflow_amlstore.service.given_once import GivenOnce
+from mlflow_amlstore.service.reserved_paths import ReservedPaths
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import Uris
 
@@ -53,7 +53,7 @@ class Call:
     routes: "tuple[Route, ...]"
     path: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
-    given_once: GivenOnce | None = None  # where it is, a run's paths are given out for writing once
+    reserved_paths: ReservedPaths | None = None  # where it is, a run's paths are given out for writing once
     credential: str = ""  # the key itself, where `Access.KEY` opens the route
 
 

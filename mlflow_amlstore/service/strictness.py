@@ -16,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlflow_amlstore.errors import AmlStoreError, RouteNotFound
+from mlflow_amlstore.protocol.limits import Limits, over_limit_message
+from mlflow_amlstore.protocol.search import refusal
 from mlflow_amlstore.service.error_answers import error_answer
 from mlflow_amlstore.service.files.azure_artifacts import NewArtifacts
 from mlflow_amlstore.service.files.containers import file_location
 from mlflow_amlstore.service.files.refusals import BlobRefused
 from mlflow_amlstore.service.files.transfer import on_thread
 from mlflow_amlstore.service.routing import Area, Call, Route
-from mlflow_amlstore.workspace.azure.limits import Limits, over_limit_message
-from mlflow_amlstore.workspace.azure.search import refusal
 
 _ONLY_SINCE_3 = ("/api/2.0/mlflow/logged-models", "/api/2.0/mlflow/runs/outputs", "/api/3.0/")
 _KEPT_HEADERS = ("retry-after", "www-authenticate")

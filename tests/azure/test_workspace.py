@@ -287,7 +287,7 @@ def test_a_credential_whose_tokens_are_all_wrong_is_refused(cloud: Cloud) -> Non
 def test_a_number_that_is_none_doesnt_stop_anything(cloud: Cloud, variable: str, value: str) -> None:
     script = (
         "import sys; from mlflow_amlstore.core import Workspace; "
-        "from mlflow_amlstore.workspace.tokens.credentials import KeyCredential; "
+        "from mlflow_amlstore.client.tokens.credentials import KeyCredential; "
         "print(list(Workspace.from_url(sys.argv[1], KeyCredential(*sys.argv[1:])).experiments))"
     )
     done = cloud.run(script, cloud.url, cloud.key, **{variable: value})

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput
 
+from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.errors import (
     AlreadyExists,
@@ -23,7 +24,6 @@ from mlflow_amlstore.errors import (
     NotFound,
     NotSupported,
 )
-from mlflow_amlstore.workspace.connection import Connection
 
 EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from mlflow_amlstore.client.tokens.credentials import KeyCredential
+from mlflow_amlstore.client.tokens.stored_keys import announce_service
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, LoginNeeded, ServiceUnreachable
 from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.workspace.opening import open_folder
-from mlflow_amlstore.workspace.tokens.credentials import KeyCredential
-from mlflow_amlstore.workspace.tokens.stored_keys import announce_service
 from mlflow_amlstore.workspace.tracking_uri import parse
 
 

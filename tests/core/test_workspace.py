@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mlflow_amlstore import core
+from mlflow_amlstore.client.tokens.credentials import AccessToken
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, InvalidValue, NotSupported, WorkspaceNotFound
 from mlflow_amlstore.workspace.opening import open_folder
-from mlflow_amlstore.workspace.tokens.credentials import AccessToken
 from mlflow_amlstore.workspace.tracking_uri import Issuer, parse
 
 

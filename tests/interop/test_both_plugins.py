@@ -55,7 +55,7 @@ def test_doctor_says_whose_it_is(real_client: Client, beside: Path) -> None:
     for choice in ({}, {"AMLSTORE_AZUREML_PLUGIN": "mlflow-amlstore"}):
         script = beside / "doctor.py"
         script.write_text(
-            "from mlflow_amlstore.workspace.diagnosis import examine_installation\n"
+            "from mlflow_amlstore.diagnosis.examination import examine_installation\n"
             "for found in examine_installation():\n"
             "    if 'azureml://' in found.check: print(found.is_ok, found.detail)"
         )

@@ -132,7 +132,7 @@ def spawns(folder: Path) -> list[Any]:
 
 CHILD = """
 import os, time
-from mlflow_amlstore.workspace.connection import connection_of
+from mlflow_amlstore.client.connection import connection_of
 connection = connection_of(os.environ["MLFLOW_TRACKING_URI"])
 for _ in range(50):
     connection.request("GET", connection.mlflow_path + "/api/2.0/mlflow/runs/get", params={"run_id": os.environ["RUN"]})

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.pytest_plugin import AmlstoreService
-from mlflow_amlstore.workspace.tokens.credentials import KeyCredential
 
 LIFETIME_S = 3
 MOST_S = 60

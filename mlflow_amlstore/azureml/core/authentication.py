@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from mlflow_amlstore.azureml.finder import names_the_missing_of
+from mlflow_amlstore.client.tokens.clouds import CLOUDS, Cloud, cloud_named, current_cloud
+from mlflow_amlstore.client.tokens.credentials import AccessToken, Credential
+from mlflow_amlstore.client.tokens.tracking_token import expiry_of
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.workspace.azure.cloud import CLOUDS, Cloud, cloud_named, current_cloud
-from mlflow_amlstore.workspace.tokens.credentials import AccessToken, Credential
-from mlflow_amlstore.workspace.tokens.tracking_token import expiry_of
 
 __all__ = [
     "AbstractAuthentication",

@@ -148,7 +148,7 @@ def create(call: Call, owner: Owner, body: NewArtifacts) -> CreatedArtifacts:
             errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", str(error)))
             continue
         artifact = _artifact(owner, path, new.tags or {})
-        if call.given_once is not None and not call.given_once.take(call.records, owner.container, path):
+        if call.reserved_paths is not None and not call.reserved_paths.take(call.records, owner.container, path):
             conflict = f"Resource Conflict: ArtifactId {artifact.artifact_id} already exists."
             errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", conflict))
             continue

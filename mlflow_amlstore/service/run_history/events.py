@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.protocol.event_names import ERROR, EVENTS, PREFIX
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunError, RunStatus
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import run_of
 from mlflow_amlstore.service.run_history.run_dto import time_of
-from mlflow_amlstore.workspace.run_history.event_names import ERROR, EVENTS, PREFIX
 
 ROUTES = Routes(Area.HISTORY)
 

@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, RunRecord, View
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.filters import read_experiment_filter
 from mlflow_amlstore.service.run_history.page_size import page_size
-from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.HISTORY)
 
@@ -158,7 +158,7 @@ def _dto(record: ExperimentRecord) -> ExperimentDto:
         experiment_id=record.experiment_id,
         name=record.name,
         description=record.tags.get(DESCRIPTION_TAG),
-        created_utc=iso_or_none(record.created_ms),
-        archived_time=iso_or_none(record.deleted_ms),
+        created_utc=iso_time_or_none(record.created_ms),
+        archived_time=iso_time_or_none(record.deleted_ms),
         tags=record.tags,
     )

@@ -7,19 +7,7 @@ from itertools import repeat
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
-from mlflow_amlstore.records.types import (
-    FILE_KINDS,
-    GRID_KINDS,
-    Cell,
-    LoggedTuple,
-    MetricKind,
-    MetricRecord,
-)
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
-from mlflow_amlstore.service.run_history.run_dto import time_of
-from mlflow_amlstore.service.run_history.sent_again import log_once
-from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
-from mlflow_amlstore.workspace.run_history.metric_kinds import (
+from mlflow_amlstore.protocol.metric_kinds import (
     ARTIFACT_TYPE,
     FLOAT_TYPES,
     KINDS,
@@ -29,7 +17,19 @@ from mlflow_amlstore.workspace.run_history.metric_kinds import (
     column_type,
     finite,
 )
-from mlflow_amlstore.workspace.run_history.moments import iso_time
+from mlflow_amlstore.protocol.times import iso_time
+from mlflow_amlstore.records.types import (
+    FILE_KINDS,
+    GRID_KINDS,
+    Cell,
+    LoggedTuple,
+    MetricKind,
+    MetricRecord,
+)
+from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.run_history.deduplication import log_once
+from mlflow_amlstore.service.run_history.run_dto import time_of
+from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 
 ROUTES = Routes(Area.METRIC)
 

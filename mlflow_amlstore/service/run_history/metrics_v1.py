@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.protocol.metric_kinds import KINDS, UX_TYPES, artifact_id
+from mlflow_amlstore.protocol.times import iso_time
 from mlflow_amlstore.records.types import FILE_KINDS, GRID_KINDS, Cell, LoggedTuple, MetricKind, MetricRecord
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.run_history.deduplication import log_once
 from mlflow_amlstore.service.run_history.metrics import path_of
 from mlflow_amlstore.service.run_history.run_dto import time_of
-from mlflow_amlstore.service.run_history.sent_again import log_once
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
-from mlflow_amlstore.workspace.run_history.metric_kinds import KINDS, UX_TYPES, artifact_id
-from mlflow_amlstore.workspace.run_history.moments import iso_time
 
 ROUTES = Routes(Area.HISTORY)
 

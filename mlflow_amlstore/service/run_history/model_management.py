@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
     is_in_snapshot,
@@ -32,7 +33,6 @@ from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import CreatedBy
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
-from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.MODEL_MANAGEMENT)
 
@@ -335,8 +335,8 @@ def _dto(record: ModelVersionRecord, experiment_name: str | None) -> ModelDto:
         experiment_name=experiment_name,
         kv_tags=record.tags,
         properties={name: value for name, value in record.properties.items() if name not in own},
-        created_time=iso_or_none(record.created_ms),
-        modified_time=iso_or_none(record.updated_ms),
+        created_time=iso_time_or_none(record.created_ms),
+        modified_time=iso_time_or_none(record.updated_ms),
         created_by=CreatedBy(record.user_id or ""),
     )
 

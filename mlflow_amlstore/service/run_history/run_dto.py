@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from mlflow_amlstore.errors import BodyInvalid
+from mlflow_amlstore.protocol.times import iso_time_or_none, time_ms
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, RUN_TYPE_PROPERTY, RunInfo, RunRecord
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
-from mlflow_amlstore.workspace.run_history.moments import iso_or_none, moment_ms
 
 TARGET = "local"
 
@@ -86,9 +86,9 @@ def _run_dto(record: RunRecord, root_run_id: str) -> RunDto:
         display_name=info.name,
         description=record.tags.get(DESCRIPTION_TAG),
         data_container_id=RUN_CONTAINER_PREFIX + info.run_id,
-        created_utc=iso_or_none(info.created_ms),
-        start_time_utc=iso_or_none(info.start_ms),
-        end_time_utc=iso_or_none(info.end_ms),
+        created_utc=iso_time_or_none(info.created_ms),
+        start_time_utc=iso_time_or_none(info.start_ms),
+        end_time_utc=iso_time_or_none(info.end_ms),
         properties=record.properties,
         tags=record.own_tags,
         params=record.params,
@@ -108,6 +108,6 @@ def error_of(info: RunInfo) -> ErrorOfRun | None:
 def time_of(text: str) -> int:
     """A time that a client sent, as the records have it. Raises BodyInvalid."""
     try:
-        return moment_ms(text)
+        return time_ms(text)
     except ValueError as error:
         raise BodyInvalid(f"{text!r:.50} is not a time such as 2026-11-22T10:15:30.123Z") from error

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunStatus
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
@@ -20,7 +21,6 @@ from mlflow_amlstore.service.run_history.run_dto import (
     run_dto,
     run_dtos,
 )
-from mlflow_amlstore.workspace.run_history.moments import iso_or_none
 
 ROUTES = Routes(Area.HISTORY)
 
@@ -175,8 +175,8 @@ def details(call: Call) -> RunDetails:
         run_id=info.run_id,
         target=TARGET,
         status=info.status.value,
-        start_time_utc=iso_or_none(info.start_ms),
-        end_time_utc=iso_or_none(info.end_ms),
+        start_time_utc=iso_time_or_none(info.start_ms),
+        end_time_utc=iso_time_or_none(info.end_ms),
         services={},
         properties=record.properties,
         params=record.params,

@@ -13,15 +13,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from mlflow_amlstore.client.connection import connection_of
+from mlflow_amlstore.client.files import upload as file_upload
+from mlflow_amlstore.client.files.azureml_uri import RunRoot
+from mlflow_amlstore.client.files.content_url import Content, ContentUrl
+from mlflow_amlstore.client.files.download import download_file
+from mlflow_amlstore.client.files.remote_files import RemoteFiles
+from mlflow_amlstore.client.files.upload import Upload, upload_files
 from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable, StorageFailed, TransferBroken
 from mlflow_amlstore.pytest_plugin import AmlstoreService
-from mlflow_amlstore.workspace.connection import connection_of
-from mlflow_amlstore.workspace.files import upload as file_upload
-from mlflow_amlstore.workspace.files.artifact_place import RunPlace
-from mlflow_amlstore.workspace.files.content_url import Content, ContentUrl
-from mlflow_amlstore.workspace.files.download import download_file
-from mlflow_amlstore.workspace.files.remote_files import RemoteFiles
-from mlflow_amlstore.workspace.files.upload import Upload, upload_files
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 SIZE = 50_000_001
@@ -39,7 +39,7 @@ def far_client(service: AmlstoreService, network: Any) -> Iterator[MlflowClient]
 def files(service: AmlstoreService, network: Any, experiment_id: str, run_id: str) -> Iterator[RemoteFiles]:
     """The files of a run, by way of the network."""
     connection = connection_of(network.through(service.tracking_uri))
-    yield RemoteFiles(connection, RunPlace(experiment_id, run_id))
+    yield RemoteFiles(connection, RunRoot(experiment_id, run_id))
     connection.close()
 
 
@@ -130,8 +130,8 @@ class TestUpload:
         stored: Callable[[str], str | None],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        with monkeypatch.context() as patience:
-            patience.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with monkeypatch.context() as backoff:
+            backoff.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
             network.cut(up=[40_000_000])
             with pytest.raises(ServiceUnreachable):
                 files.upload([("large", large)])
@@ -150,8 +150,8 @@ class TestUpload:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Even if size and time of change are the same."""
-        with monkeypatch.context() as patience:
-            patience.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with monkeypatch.context() as backoff:
+            backoff.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
             network.cut(up=[40_000_000])
             with pytest.raises(ServiceUnreachable):
                 files.upload([("large", large)])

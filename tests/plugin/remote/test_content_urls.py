@@ -10,15 +10,15 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from mlflow_amlstore.client.connection import connection_of
+from mlflow_amlstore.client.files.azureml_uri import RunRoot
+from mlflow_amlstore.client.files.content_url import ContentUrl
+from mlflow_amlstore.client.files.download import download_file
+from mlflow_amlstore.client.files.remote_files import RemoteFiles
+from mlflow_amlstore.client.files.upload import upload_files
 from mlflow_amlstore.errors import ServiceUnreachable
 from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
 from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
-from mlflow_amlstore.workspace.connection import connection_of
-from mlflow_amlstore.workspace.files.artifact_place import RunPlace
-from mlflow_amlstore.workspace.files.content_url import ContentUrl
-from mlflow_amlstore.workspace.files.download import download_file
-from mlflow_amlstore.workspace.files.remote_files import RemoteFiles
-from mlflow_amlstore.workspace.files.upload import upload_files
 
 CONTENT = random.Random(1).randbytes(20_000_001)
 
@@ -40,7 +40,7 @@ def client(service: AmlstoreService) -> Iterator[MlflowClient]:
 def test_one_that_expired_is_asked_for_anew(
     client: MlflowClient, experiment_id: str, run_id: str, tmp_path: Path
 ) -> None:
-    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), RunPlace(experiment_id, run_id))
+    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), RunRoot(experiment_id, run_id))
     (tmp_path / "large").write_bytes(CONTENT)
     (upload,) = files._registered([("large", tmp_path / "large")])
     time.sleep(3.5)
@@ -65,7 +65,7 @@ def test_no_log_line_and_no_repr_has_the_signature(
 
 
 def test_one_over_plain_http_elsewhere_is_not_used(client: MlflowClient, experiment_id: str, run_id: str) -> None:
-    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), RunPlace(experiment_id, run_id))
+    files = RemoteFiles(connection_of(mlflow.get_tracking_uri()), RunRoot(experiment_id, run_id))
     for url in ("http://far.example/x?sig=s", "file:///etc/passwd", "ftp://127.0.0.1/x"):
         with pytest.raises(ServiceUnreachable, match="neither https nor loopback"):
             files._checked({"contentUri": url})

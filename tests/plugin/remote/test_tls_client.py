@@ -13,8 +13,8 @@ import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from mlflow_amlstore.client.connection import connection_of
 from mlflow_amlstore.pytest_plugin import AmlstoreService
-from mlflow_amlstore.workspace.connection import connection_of
 
 CA_VARIABLES = ["MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 

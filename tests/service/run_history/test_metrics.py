@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Experiment, Workspace
 from mlflow_amlstore.service.run_history.metrics import PAGE_VALUES
-from mlflow_amlstore.workspace.tokens.credentials import KeyCredential
 from tests.service.run_history.conftest import Call, refused
 
 if TYPE_CHECKING:

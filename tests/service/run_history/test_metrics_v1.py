@@ -3,7 +3,7 @@
 import math
 import time
 
-from mlflow_amlstore.workspace.run_history.moments import moment_ms
+from mlflow_amlstore.protocol.times import time_ms
 from tests.service.run_history.conftest import Call
 
 
@@ -12,7 +12,7 @@ def test_values_without_a_time_were_logged_now(call: Call, run_id: str) -> None:
     metric = {"name": "m", "metricType": "azureml.v1.scalar", "cells": [{"m": 1.5}]}
     call("history", "POST", f"experiments/e/runs/{run_id}/metrics", metric)
     [found] = call("history", "POST", "experiments/e/metrics:query", {"filter": f"RunId eq {run_id}"})["value"]
-    assert before - 1 <= moment_ms(found["createdUtc"]) <= time.time() * 1000
+    assert before - 1 <= time_ms(found["createdUtc"]) <= time.time() * 1000
 
 
 def test_numbers_that_json_has_not_are_as_python_writes_them(call: Call, run_id: str) -> None:

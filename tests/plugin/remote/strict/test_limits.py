@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from mlflow_amlstore.client.connection import connection_of
+from mlflow_amlstore.client.journal.journal import journal_of
 from mlflow_amlstore.errors import ServiceUnreachable
-from mlflow_amlstore.workspace.connection import connection_of
-from mlflow_amlstore.workspace.in_runs.journal import journal_of
 
 from .conftest import OtherProcess
 
@@ -77,7 +77,7 @@ def test_a_param_keeps_its_value_however_long_it_is(
 
 BY_KILL = """
 import os
-from mlflow_amlstore.workspace.connection import Connection
+from mlflow_amlstore.client.connection import Connection
 real, count = Connection.request, 0
 def killed(self, *given, **more):
     global count

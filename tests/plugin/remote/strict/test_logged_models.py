@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from mlflow_amlstore.client.connection import connection_of
 from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
-from mlflow_amlstore.workspace.connection import connection_of
 
 from .conftest import OtherProcess
 

@@ -10,11 +10,11 @@ from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
-from mlflow_amlstore.workspace.connection import connection_of
-from mlflow_amlstore.workspace.files import remote_files
-from mlflow_amlstore.workspace.files.artifact_place import parse_artifact_uri
-from mlflow_amlstore.workspace.files.later_versions import Version, path_of, version_of
-from mlflow_amlstore.workspace.files.remote_files import files_of
+from mlflow_amlstore.client.connection import connection_of
+from mlflow_amlstore.client.files import remote_files
+from mlflow_amlstore.client.files.azureml_uri import parse_artifact_uri
+from mlflow_amlstore.client.files.later_versions import Version, path_of, version_of
+from mlflow_amlstore.client.files.remote_files import files_of
 
 from .conftest import OtherProcess
 
@@ -97,7 +97,7 @@ def test_versions_whose_content_never_came_hide_nothing(
         client.log_batch(run_id, tags=[RunTag(f"t{n}", "x") for n in range(50 - there)])
     for number, fate in enumerate(fates.split()):
         forget()
-        files = files_of(connection_of(client.tracking_uri), parse_artifact_uri(uri_of(client, run_id)).place)
+        files = files_of(connection_of(client.tracking_uri), parse_artifact_uri(uri_of(client, run_id)).artifact_root)
         if fate == "killed":
             files._contents_to_write(["last.ckpt"])  # and the content is never sent
         else:

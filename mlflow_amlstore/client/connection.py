@@ -1,0 +1,172 @@
+"""The one client of one workspace service in this process, for each whose token it is.
+
+Two tracking URIs that differ in `expires` and in the age of their `token` are one connection, which uses the newer
+token; tokens of two keys, which may have different roles, are never mixed. Making one takes no network. It is safe
+across threads and fork, and can be pickled: the copy has the URI with its living token, never a key.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlflow_amlstore.client.http.service_call import BearerRefused, ServiceCall
+from mlflow_amlstore.client.tokens.clouds import Cloud
+from mlflow_amlstore.client.tokens.credentials import Credential, check_credential
+from mlflow_amlstore.client.tokens.renewal import RenewedToken
+from mlflow_amlstore.client.tokens.resolution import resolve_source
+from mlflow_amlstore.client.tokens.tracking_token import subject_of
+from mlflow_amlstore.errors import TokenRefused
+from mlflow_amlstore.protocol.limits import AZURE, Limits
+from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
+
+_lock = threading.Lock()
+_connections: dict[str, list["Connection"]] = {}  # of each workspace, the one that was asked for last at the end
+
+
+def connection_of(
+    uri: str | TrackingUri, credential: Credential | None = None, cloud: Cloud | None = None
+) -> "Connection":
+    """Return the connection to the service that a tracking URI names, with the newer of the URI's token and its own.
+
+    A URI without a token is of the connection that goes by a key, or else of the one that was asked for last.
+    `credential` is used from now on; without one, `tokens.choice` says what is looked for. `cloud` is given where
+    Azure's resource manager named the URI's host.
+    Raises TrackingUriInvalid for what names no service, InvalidValue for what is no address or no credential.
+    """
+    if credential is not None:
+        check_credential(credential)
+    parsed = parse(uri) if isinstance(uri, str) else uri
+    with _lock:
+        of_workspace = _connections.setdefault(parsed.root, [])
+        known = _find(of_workspace, parsed, credential)
+        if known is None:
+            known = Connection(parsed, credential, cloud)
+        else:
+            known.take(parsed, credential)
+            of_workspace.remove(known)
+        of_workspace.append(known)
+    return known
+
+
+def _find(of_workspace: Sequence["Connection"], uri: TrackingUri, credential: Credential | None) -> "Connection | None":
+    latest_first = of_workspace[::-1]
+    if uri.token is not None:
+        subject = subject_of(uri.token)
+        return next((known for known in latest_first if known.subject == subject), None)
+    by_key = (known for known in latest_first if known.goes_by_key(credential))
+    return next(by_key, latest_first[0] if latest_first and credential is None else None)
+
+
+class Connection:
+    """Calls of one workspace service. Get it from `connection_of`."""
+
+    def __init__(self, uri: TrackingUri, credential: Credential | None, cloud: Cloud | None = None) -> None:
+        self.root = uri.root
+        """The workspace's tracking URI without its query."""
+        self.service_url = uri.service_url
+        """`scheme://host[:port]`."""
+        self.mlflow_path = urlsplit(uri.root).path
+        """What comes before `/api/2.0/mlflow/…` in a path of the service."""
+        self.limits: Limits | None = AZURE
+        """What the workspace takes; Azure ML's until an answer says that there are none."""
+        self.has_answered = False
+        """Whether `limits` is what the workspace said."""
+        self.has_logged_models: bool | None = None
+        """Whether it has the endpoints of MLflow 3's logged models; None before it was asked."""
+        self._uri = uri
+        self._token = RenewedToken(uri, resolve_source(uri, credential, cloud))
+
+    def __reduce__(self) -> tuple[Callable[..., "Connection"], tuple[str]]:
+        return connection_of, (str(self._token.uri()),)
+
+    def __repr__(self) -> str:
+        return f"Connection({self.root!r})"
+
+    @property
+    def workspace_path(self) -> str:
+        """`/subscriptions/…/workspaces/NAME`. Raises TrackingUriInvalid where the URI names none."""
+        return self._uri.workspace_path
+
+    @property
+    def subject(self) -> str | None:
+        """Whose token it began with; None before it has one."""
+        return self._token.subject
+
+    def goes_by_key(self, credential: Credential | None = None) -> bool:
+        """Whether it began with a key rather than with a token, and could use a credential besides."""
+        source = self._token.source
+        return source.goes_by_key and (credential is None or source.credential in (None, credential))
+
+    def take(self, uri: TrackingUri, credential: Credential | None = None) -> None:
+        """Use a newer token of another URI, and a credential, from now on."""
+        if credential is not None:
+            self._token.source.use(credential)
+        self._token.take(uri)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> Any:
+        """Call the service under a path of it and return the answer's JSON, `{}` for an empty one.
+
+        A call is tried for two minutes over broken connections, 429 and 5xx, always under one request id, by which the
+        service applies a write once: a new one, unless it goes on with an earlier call's. Raises ServiceError with what
+        the service says, TokenRefused when no token can be had any more, LoginNeeded, ServiceUnreachable, InvalidValue
+        for a body that isn't JSON.
+        """
+        call = ServiceCall(method, self.service_url, path, json, params, request_id=request_id)
+        answer = self._send(call)
+        self.has_answered = True
+        self.limits = None if call.has_no_limits else AZURE
+        return answer
+
+    def known_limits(self) -> Limits | None:
+        """What the workspace takes, by its own word: it is asked where it hasn't answered anything yet."""
+        if not self.has_answered:
+            self.request("POST", f"{self.mlflow_path}/api/2.0/mlflow/experiments/search", json={"max_results": 1})
+        return self.limits
+
+    def _send(self, call: ServiceCall) -> Any:
+        token = self._token.current()
+        try:
+            return call.send(token)
+        except BearerRefused as refused:
+            fresh = self._token.after_refusal(token, refused.problem)
+        try:
+            return call.send(fresh)
+        except BearerRefused as refused:
+            raise TokenRefused(refused.problem) from None
+
+    def token(self) -> str:
+        """The token for a request that is made elsewhere. Raises as `request` does."""
+        return self._token.current()
+
+    def issue_uri(self) -> str:
+        """A tracking URI to hand out; the same again while over a twelfth of its life is left. Raises as `request`."""
+        return str(self._token.issue())
+
+    def close(self) -> None:
+        """End the background renewal, until this connection is used again: MLflow's stores may hold it too."""
+        self._token.close()
+
+    def start_anew_after_fork(self) -> None:
+        """In a forked child: new locks, and a renewal of its own."""
+        self._token.start_anew_after_fork()
+
+
+def _start_anew_in_child() -> None:
+    global _lock  # another thread of the parent may have held it at the fork
+    _lock = threading.Lock()
+    for of_workspace in _connections.values():
+        for connection in of_workspace:
+            connection.start_anew_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew_in_child)

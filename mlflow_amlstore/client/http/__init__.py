@@ -1,0 +1,1 @@
+"""One HTTP request, and one call of a service that is retried."""

@@ -1,0 +1,78 @@
+"""Calls of one workspace's run history: where its parts are, and its answers as ours.
+
+Experiments are named by their ids, which stay when a name changes; a run by its own alone.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+from mlflow_amlstore.client.connection import Connection
+from mlflow_amlstore.errors import NotFound, ServiceError
+
+
+class RunHistory:
+    """The routes of a workspace; each call raises what `Connection.request` does."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def call(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
+        """Call a route of the run history."""
+        return self.connection.request(method, self._at("history/v1.0", path), json=given, params=params)
+
+    def call_content(self, method: str, path: str, given: Any = None) -> Any:
+        """Call a route of the snapshots."""
+        return self.connection.request(method, self._at("content/v2.0", path), json=given)
+
+    def call_mlflow(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
+        """Call a route of MLflow's."""
+        path = f"{self.connection.mlflow_path}/api/2.0/mlflow/{path}"
+        return self.connection.request(method, path, json=given, params=params)
+
+    def call_models(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
+        """Call a route of the model management."""
+        return self.connection.request(method, self._at("modelmanagement/v1.0", path), json=given, params=params)
+
+    def call_metrics(self, run_id: str, what: str, given: Any, request_id: str | None = None) -> Any:
+        """Call a route of a run's metrics, with bare NaN and Infinity where they are, as the SDK does."""
+        body = json.dumps(given, separators=(",", ":")).encode()
+        path = self._at("metric/v2.0", f"runs/{segment(run_id)}/{what}")
+        return self.connection.request("POST", path, json=body, request_id=request_id)
+
+    def _at(self, service: str, path: str) -> str:
+        return f"/{service}{self.connection.workspace_path}/{path}"
+
+    def get_experiment(self, experiment_id: str) -> dict[str, Any]:
+        """An experiment by its id. Raises NotFound."""
+        with named("experiment", experiment_id):
+            return dict(self.call("GET", f"experimentids/{segment(experiment_id)}"))
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """A run by its id. Raises NotFound."""
+        with named("run", run_id):
+            return dict(self.call("GET", f"runs/{segment(run_id)}"))
+
+    def get_logged_model(self, model_id: str) -> dict[str, Any]:
+        """What MLflow's API tells of a logged model. Raises NotFound."""
+        with named("logged model", model_id):
+            path = f"{self.connection.mlflow_path}/api/2.0/mlflow/logged-models/{segment(model_id)}"
+            return dict(self.connection.request("GET", path)["model"]["info"])
+
+
+def segment(text: str) -> str:
+    """One segment of a path."""
+    return quote(text, safe="")
+
+
+@contextmanager
+def named(kind: str, key: str) -> Iterator[None]:
+    """Calls inside it are about one thing: a 404 is raised as NotFound of that."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.http_status == 404:
+            raise NotFound(kind, key) from error
+        raise

@@ -1,0 +1,336 @@
+"""Runs of a workspace behind a service: implements `records.common_store.CommonRuns`.
+
+A status changes by an event alone, and what changes of a run is sent without the rest, as the SDK does it.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mlflow_amlstore.client.run_history.routes import RunHistory, named, segment
+from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, ServiceError
+from mlflow_amlstore.protocol.event_names import ERROR, EVENTS, PREFIX
+from mlflow_amlstore.protocol.times import iso_time, time_ms_or_none
+from mlflow_amlstore.records.random_name import random_name
+from mlflow_amlstore.records.status import status_from_azure
+from mlflow_amlstore.records.types import (
+    RUN_TYPE_PROPERTY,
+    Page,
+    RunError,
+    RunFilter,
+    RunInfo,
+    RunRecord,
+    RunStatus,
+)
+from mlflow_amlstore.records.validation import check_run_id, check_text_values
+
+_WITHOUT_TIMES = (ERROR, EVENTS[RunStatus.CANCEL_REQUESTED], EVENTS[RunStatus.QUEUED])
+_PAGE = 500
+_ORDER = "StartTimeUtc desc"
+_Fetch = Callable[[int, "str | None"], "tuple[list[RunRecord], str | None]"]
+"""A page of runs of at most so many, after a token; and the next token."""
+
+
+class RemoteRuns:
+    """Runs of one workspace."""
+
+    def __init__(self, history: RunHistory) -> None:
+        self._history = history
+
+    def create(
+        self,
+        experiment_id: str,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+        user_id: str = "",
+        status: RunStatus = RunStatus.RUNNING,
+        start_ms: int | None = None,
+        parent_run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> RunRecord:
+        if run_id is None:
+            run_id = str(uuid.uuid4())
+        else:
+            self._check_free(run_id)
+        body = _new_run(run_id, name, parent_run_id, user_id, tags or {}, properties or {})
+        path = f"experimentids/{segment(experiment_id)}/runs/{segment(run_id)}"
+        record = _record(self._history.call("PATCH", path, given=body))
+        if status is RunStatus.NOT_STARTED:
+            return record
+        moment = _now_ms() if start_ms is None else start_ms
+        self._tell(record.info, EVENTS[status], moment)
+        return replace(record, info=replace(record.info, status=status, start_ms=moment))
+
+    def create_children(
+        self,
+        parent: RunInfo,
+        tags_of_each: Sequence[Mapping[str, str]],
+        *,
+        user_id: str = "",
+        start_ms: int,
+    ) -> list[RunRecord]:
+        if not tags_of_each:
+            return []
+        batch = f"experimentids/{segment(parent.experiment_id)}/batch"
+        bodies = [_new_run(str(uuid.uuid4()), None, parent.run_id, user_id, tags, {}) for tags in tags_of_each]
+        answer = self._history.call("PATCH", f"{batch}/runs", given={"runs": bodies})
+        for failed in (answer.get("errors") or {}).values():
+            error = failed.get("error") or {}
+            raise ServiceError(str(error.get("code") or ""), str(error.get("message") or failed))
+        records = [_record(answer["runs"][body["runId"]]) for body in bodies]
+        events = [_event(record.info, EVENTS[RunStatus.RUNNING], start_ms) for record in records]
+        self._history.call("POST", f"{batch}/events", given={"events": events})
+        return [
+            replace(record, info=replace(record.info, status=RunStatus.RUNNING, start_ms=start_ms))
+            for record in records
+        ]
+
+    def _check_free(self, run_id: str) -> None:
+        """The service would change a run that is there."""
+        try:
+            self.get(check_run_id(run_id))
+        except NotFound:
+            return
+        raise AlreadyExists("run", run_id)
+
+    def get(self, run_id: str) -> RunRecord:
+        return _record(self._history.get_run(run_id))
+
+    def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
+        with named("run", run_id):
+            return list(self._history.call("GET", f"{_route(run_id)}/details").get("inputDatasets") or ())
+
+    def find(
+        self,
+        filter: RunFilter,
+        *,
+        experiment_id: str | None = None,
+        max_results: int | None = None,
+        page_token: str | None = None,
+    ) -> Page[RunRecord]:
+        if filter.of is not None and filter.recursive:
+            return Page([record for record in self._descendants(filter.of) if _meets(record, filter)], None)
+        if filter.of is not None:
+            fetch = self._children(filter.of, _odata(filter))
+        else:
+            fetch = self._of_experiment(filter, experiment_id)
+        records, token = fetch(max_results or _PAGE, page_token)
+        while max_results is None and token is not None:
+            more, token = fetch(_PAGE, token)
+            records += more
+        return Page([record for record in records if _meets(record, filter)], token)
+
+    def _of_experiment(self, filter: RunFilter, experiment_id: str | None) -> _Fetch:
+        if experiment_id is None:
+            raise InvalidValue("experiment", None, "runs of a service are listed by experiment, or below a run")
+        return self._query(experiment_id, _odata(filter))
+
+    def _query(self, experiment_id: str, odata: str | None) -> _Fetch:
+        path = f"experimentids/{segment(experiment_id)}/runs:query"
+
+        def fetch(top: int, token: str | None) -> tuple[list[RunRecord], str | None]:
+            body = {"filter": odata, "orderby": _ORDER, "top": top, "continuationToken": token}
+            return _page(self._history.call("POST", path, given=body))
+
+        return fetch
+
+    def _children(self, run_id: str, odata: str | None) -> _Fetch:
+        path = f"{_route(run_id)}/children"
+
+        def fetch(top: int, token: str | None) -> tuple[list[RunRecord], str | None]:
+            given = {"$filter": odata, "$orderby": _ORDER, "$top": top, "$continuationToken": token}
+            with named("run", run_id):
+                return _page(self._history.call("GET", path, params=given))
+
+        return fetch
+
+    def _descendants(self, run_id: str) -> list[RunRecord]:
+        """All below a run. Azure ML knows runs by their root, and within their experiment, so of its answers the tree
+        is made here; our service knows what is below any run, wherever it is."""
+        run = self._history.get_run(run_id)
+        if self._history.connection.limits is None:
+            fetch = self._children(run_id, f"(RootRunId eq {run_id} and RunId ne {run_id})")
+        else:
+            fetch = self._query(str(run["experimentId"]), f"(RootRunId eq {run.get('rootRunId') or run_id})")
+        tree, token = fetch(_PAGE, None)
+        while token is not None:
+            more, token = fetch(_PAGE, token)
+            tree += more
+        return _below(run_id, tree)
+
+    def update(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        name: str | None = None,
+        error: RunError | None = None,
+    ) -> RunInfo:
+        info = self.get(run_id).info
+        if name:
+            self._modify(run_id, {"displayName": name})
+            info = replace(info, name=name)
+        if error is not None:
+            response = {"error": {"code": error.code, "message": error.message}}
+            self._tell(info, ERROR, _now_ms(), {"ErrorResponse": response})
+            info = replace(info, error=error)
+        if status is not None:
+            info = self._set_status(info, status, start_ms, end_ms)
+        return info
+
+    def _set_status(self, info: RunInfo, status: RunStatus, start_ms: int | None, end_ms: int | None) -> RunInfo:
+        if status not in EVENTS:
+            words = ", ".join(each.value for each in EVENTS)
+            raise InvalidValue("status", status.value, f"must be one of {words}")
+        if status is RunStatus.RUNNING:
+            began = start_ms or info.start_ms or _now_ms()
+            self._tell(info, EVENTS[status], began)
+            return replace(info, status=status, start_ms=began)
+        ended = end_ms or _now_ms()
+        self._tell(info, EVENTS[status], ended)
+        return replace(info, status=status, end_ms=ended)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        check_text_values("tag", tags)
+        self._modify(run_id, {"tags": dict(tags)})
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        with named("run", run_id):
+            self._history.call("DELETE", f"{_route(run_id)}/tags", given=[name])
+
+    def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
+        check_text_values("property", properties)
+        record = self.get(run_id)
+        for name, value in properties.items():
+            known = record.properties.get(name, value)
+            if known != value:
+                raise Changed("property", run_id, name, known, value)
+        self._modify(run_id, {"properties": dict(properties)})
+
+    def _modify(self, run_id: str, changes: dict[str, Any]) -> None:
+        with named("run", run_id):
+            self._history.call("PATCH", _route(run_id), given={"runId": run_id, **changes})
+
+    def _tell(self, info: RunInfo, event: str, time_ms: int, data: Mapping[str, Any] | None = None) -> None:
+        self._history.call("POST", f"{_route(info.run_id)}/events", given=_event(info, event, time_ms, data))
+
+
+def _route(run_id: str) -> str:
+    return f"runs/{segment(run_id)}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _new_run(
+    run_id: str,
+    name: str | None,
+    parent_run_id: str | None,
+    user_id: str,
+    tags: Mapping[str, str],
+    properties: Mapping[str, str],
+) -> dict[str, Any]:
+    check_text_values("tag", tags)
+    check_text_values("property", properties)
+    return {
+        "runId": run_id,
+        "displayName": name or random_name(),
+        "parentRunId": parent_run_id,
+        "status": RunStatus.NOT_STARTED.value,
+        "tags": dict(tags),
+        "properties": dict(properties),
+        "target": "local",
+        "runTypeV2": {"orchestrator": "External", "traits": ["unspecified"]},
+        "createdBy": {"userName": user_id},
+    }
+
+
+def _event(info: RunInfo, event: str, time_ms: int, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    field = "StartTime" if event == EVENTS[RunStatus.RUNNING] else "EndTime"
+    times = {} if event in _WITHOUT_TIMES else {field: iso_time(time_ms)}
+    return {
+        "name": PREFIX + event,
+        "timestamp": iso_time(_now_ms()),
+        "data": {"RunId": info.run_id, **times, **(data or {})},
+    }
+
+
+def _record(found: Mapping[str, Any]) -> RunRecord:
+    """A run as the SDK has it; its metrics, datasets and models are asked for elsewhere."""
+    error = (found.get("error") or {}).get("error") or None
+    tags = {name: value or "" for name, value in (found.get("tags") or {}).items()}
+    return RunRecord(
+        RunInfo(
+            run_id=str(found["runId"]),
+            experiment_id=str(found["experimentId"]),
+            name=str(found.get("displayName") or found.get("name") or ""),
+            status=status_from_azure(str(found["status"])),
+            user_id=str((found.get("createdBy") or {}).get("userName") or ""),
+            created_ms=time_ms_or_none(found.get("createdUtc")) or 0,
+            start_ms=time_ms_or_none(found.get("startTimeUtc")),
+            end_ms=time_ms_or_none(found.get("endTimeUtc")),
+            deleted_ms=None,
+            parent_run_id=found.get("parentRunId"),
+            artifact_location=None,
+            error=RunError(str(error.get("code") or ""), str(error.get("message") or "")) if error else None,
+            number=int(found.get("runNumber") or 0),
+        ),
+        metrics=[],
+        params=dict(found.get("params") or {}),
+        tags=tags,
+        properties={name: value or "" for name, value in (found.get("properties") or {}).items()},
+        datasets=[],
+        models=[],
+    )
+
+
+def _odata(filter: RunFilter) -> str | None:
+    """The filter in the SDK's words, which escape nothing: what comes is looked through again (`_meets`)."""
+    terms = []
+    if filter.of is None and not filter.include_children:
+        terms.append("ParentRunId eq null")
+    if filter.status is not None:
+        terms.append(f"Status eq {filter.status.value}")
+    if filter.run_type is not None:
+        terms.append(f"RunType eq {filter.run_type} or Properties/{RUN_TYPE_PROPERTY} eq {filter.run_type}")
+    for kind, wanted in (("Tags", filter.tags), ("Properties", filter.properties)):
+        for name, value in wanted.items():
+            exists = f"{kind}/{name} ne null or {kind}/{name} eq null"
+            terms.append(exists if value is None else f'{kind}/{name} eq "{value}"')
+    return " and ".join(f"({term})" for term in terms) or None
+
+
+def _page(answer: Mapping[str, Any]) -> tuple[list[RunRecord], str | None]:
+    return [_record(found) for found in answer.get("value") or ()], answer.get("continuationToken") or None
+
+
+def _meets(record: RunRecord, filter: RunFilter) -> bool:
+    properties = dict(filter.properties)
+    if filter.run_type is not None:
+        properties[RUN_TYPE_PROPERTY] = filter.run_type
+    wanted = ((record.tags, filter.tags), (record.properties, properties))
+    return filter.status in (None, record.info.status) and all(
+        name in values and value in (None, values[name]) for values, given in wanted for name, value in given.items()
+    )
+
+
+def _below(run_id: str, tree: Iterable[RunRecord]) -> list[RunRecord]:
+    """Those of the runs that descend from one, in their order."""
+    children: dict[str | None, list[RunRecord]] = {}
+    for record in tree:
+        children.setdefault(record.info.parent_run_id, []).append(record)
+    found: dict[str, RunRecord] = {}
+    waiting = [run_id]
+    while waiting:
+        for record in children.get(waiting.pop(), ()):
+            if record.info.run_id not in found:
+                found[record.info.run_id] = record
+                waiting.append(record.info.run_id)
+    return [record for record in tree if record.info.run_id in found]

@@ -1,0 +1,108 @@
+"""Azure's clouds: where each has its resource manager and its sign-in, and which hosts are its workspaces'.
+
+The names are those of Azure's own tools. AZUREML_CURRENT_CLOUD chooses one for who names a workspace without its host;
+a cloud of another name is looked up in the document at ARM_CLOUD_METADATA_URL, as Azure's clients do.
+"""
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mlflow_amlstore.client.http.backoff import Backoff
+from mlflow_amlstore.client.http.service_call import ServiceCall
+from mlflow_amlstore.errors import ConfigInvalid, InvalidValue
+from mlflow_amlstore.workspace.redaction import redact
+from mlflow_amlstore.workspace.service_url import service_url_of
+
+CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
+METADATA_VARIABLE = "ARM_CLOUD_METADATA_URL"
+_METADATA_RETRY_FOR_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One cloud. `resource_manager` and `login` are `https://HOST[:PORT]`."""
+
+    name: str
+    resource_manager: str
+    login: str
+    host_suffixes: tuple[str, ...] = ()
+
+    @property
+    def scope(self) -> str:
+        """What a token is asked for; Azure ML's data plane takes the resource manager's."""
+        return f"{self.resource_manager}/.default"
+
+
+# https://learn.microsoft.com/azure/machine-learning/reference-machine-learning-cloud-parity and `az cloud list`
+CLOUDS = (
+    Cloud("AzureCloud", "https://management.azure.com", "https://login.microsoftonline.com", (".azureml.ms",)),
+    Cloud(
+        "AzureChinaCloud",
+        "https://management.chinacloudapi.cn",
+        "https://login.chinacloudapi.cn",
+        (".ml.azure.cn",),
+    ),
+    Cloud(
+        "AzureUSGovernment",
+        "https://management.usgovcloudapi.net",
+        "https://login.microsoftonline.us",
+        (".ml.azure.us",),
+    ),
+)
+
+
+def current_cloud() -> Cloud:
+    """The cloud that the environment chooses, or the public one.
+
+    Raises ConfigInvalid for a name that is no cloud's, ServiceUnreachable where its document can't be had.
+    """
+    return cloud_named(os.environ.get(CLOUD_VARIABLE, "").strip() or CLOUDS[0].name)
+
+
+def cloud_named(name: str) -> Cloud:
+    """The cloud of a name. Raises as `current_cloud`."""
+    known = next((cloud for cloud in CLOUDS if cloud.name.lower() == name.lower()), None)
+    return known or _cloud_of_document(name)
+
+
+def cloud_of_host(service_url: str) -> Cloud | None:
+    """The cloud that a workspace's host belongs to, private-link hosts too; None for any other host.
+
+    A token goes to these hosts alone. Of a custom cloud it is the host that its document comes from.
+    """
+    host = urlsplit(service_url).hostname or ""
+    for cloud in CLOUDS:
+        if host.endswith(cloud.host_suffixes):
+            return cloud
+    document = os.environ.get(METADATA_VARIABLE, "")
+    is_custom = os.environ.get(CLOUD_VARIABLE, "") not in ("", *(cloud.name for cloud in CLOUDS))
+    if is_custom and document.partition("://")[2].partition("/")[0] == urlsplit(service_url).netloc:
+        return current_cloud()
+    return None
+
+
+def _cloud_of_document(name: str) -> Cloud:
+    address = os.environ.get(METADATA_VARIABLE, "")
+    if not address:
+        known = ", ".join(cloud.name for cloud in CLOUDS)
+        raise InvalidValue(
+            CLOUD_VARIABLE, name, f"must be one of {known}, or {METADATA_VARIABLE} must say where its document is"
+        )
+    try:
+        parts = urlsplit(address)
+        origin = service_url_of(f"{parts.scheme}://{parts.netloc}")
+    except (InvalidValue, ValueError):
+        raise InvalidValue(METADATA_VARIABLE, redact(address), "must be https://HOST/metadata/endpoints") from None
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    found = ServiceCall("GET", origin, target, backoff=Backoff(f"The cloud's {origin}", _METADATA_RETRY_FOR_S)).send(
+        None
+    )
+    for entry in found if isinstance(found, list) else [found]:
+        try:
+            if entry["name"] == name:
+                manager, login = entry["resourceManager"], entry["authentication"]["loginEndpoint"]
+                return Cloud(name, service_url_of(manager.rstrip("/")), service_url_of(login.rstrip("/")))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigInvalid(address.partition("?")[0], "it is no document of Azure's clouds") from error
+    raise ConfigInvalid(address.partition("?")[0], f"it has no cloud {name!r}, which {CLOUD_VARIABLE} names")

@@ -1,0 +1,162 @@
+"""Where a workspace is: in a folder of this machine, or behind a service. `Workspace` can't tell which."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote
+
+from mlflow_amlstore.client.remote_workspace import RemoteWorkspace
+from mlflow_amlstore.client.run_history.remote_records import records_of
+from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.workspace.artifact_uri import artifact_uri
+from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
+
+
+class Backend(Protocol):
+    """What a workspace asks of wherever its records are. Can be pickled."""
+
+    @property
+    def name(self) -> str:
+        """The workspace's name."""
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What the workspace is and where, under the names that Azure ML's SDK uses, without the name."""
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of an embedded workspace; None for the others."""
+
+    @property
+    def records(self) -> CommonStore:
+        """The workspace's run records."""
+
+    @property
+    def portal(self) -> str:
+        """Where a browser finds the workspace, without a path."""
+
+    def file_uri(self, location: str) -> str:
+        """The artifact URI of a location in the workspace."""
+
+    def issue_uri(self) -> str:
+        """A tracking URI to hand out."""
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        """What a config.json in a folder says to find the workspace."""
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A folder of this machine."""
+
+    opened: EmbeddedWorkspace
+    name: str
+
+    def __reduce__(self) -> tuple[Callable[..., "Embedded"], tuple[Path, str]]:
+        return _embedded_again, (self.opened.folder, self.name)
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        return {
+            "location": "local",
+            "subscriptionId": None,
+            "resourceGroup": None,
+            "path": str(self.opened.folder),
+            "mlFlowTrackingUri": self.opened.root_uri,
+        }
+
+    @property
+    def path(self) -> Path:
+        return self.opened.folder
+
+    @property
+    def records(self) -> CommonStore:
+        return self.opened.records
+
+    @property
+    def portal(self) -> str:
+        return self.opened.root_uri
+
+    def file_uri(self, location: str) -> str:
+        return artifact_uri(self.opened.root_uri, location)
+
+    def issue_uri(self) -> str:
+        return str(self.opened.issuer.issue())
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        return {"path": os.path.relpath(self.opened.folder, folder)}
+
+    def close(self) -> None:
+        self.opened.close()
+
+
+@dataclass(frozen=True)
+class Served:
+    """Behind a service."""
+
+    remote: RemoteWorkspace
+
+    @property
+    def name(self) -> str:
+        return self.remote.name
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        return {
+            "location": self.remote.location,
+            "subscriptionId": self.remote.subscription_id,
+            "resourceGroup": self.remote.resource_group,
+            "workspaceId": self.remote.workspace_id,
+            "serviceUrl": self.remote.connection.service_url,
+            "mlFlowTrackingUri": self.remote.connection.root,
+        }
+
+    @property
+    def path(self) -> None:
+        return None
+
+    @property
+    def records(self) -> CommonStore:
+        return records_of(self.remote.connection)
+
+    @property
+    def portal(self) -> str:
+        return self.remote.connection.service_url
+
+    def file_uri(self, location: str) -> str:
+        return artifact_uri(self.remote.connection.root, location)
+
+    def issue_uri(self) -> str:
+        return self.remote.connection.issue_uri()
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        return {"service_url": self.remote.connection.service_url}
+
+    def close(self) -> None:
+        self.remote.connection.close()
+
+
+@dataclass(frozen=True)
+class OnAzure(Served):
+    """A workspace of Azure ML."""
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        workspace = self.remote
+        return {
+            **super().facts,
+            "id": unquote(workspace.connection.workspace_path),
+            "type": "Microsoft.MachineLearningServices/workspaces",
+        }
+
+    def config_values(self, folder: Path) -> dict[str, str]:
+        return {"subscription_id": self.remote.subscription_id, "resource_group": self.remote.resource_group}
+
+
+def _embedded_again(folder: Path, name: str) -> Embedded:
+    return Embedded(open_folder(folder), name)

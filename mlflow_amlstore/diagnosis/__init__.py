@@ -1,0 +1,1 @@
+"""What `amlstore doctor` examines: the installation, and a workspace of any kind."""

@@ -1,0 +1,1 @@
+"""What both ends of Azure ML's protocol agree on: the client speaks it, the service answers it."""
