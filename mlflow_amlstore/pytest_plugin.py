@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -100,11 +100,9 @@ class AmlstoreService:
     def start(self) -> None:
         """Start the service, on the port it had before if it ran already; on return it answers."""
         self._state.mkdir(parents=True, exist_ok=True)
-        command = [*self.command, "serve", str(self.folder), "--port", str(self._port), *self._options]
+        arguments = ["serve", str(self.folder), "--port", str(self._port), *self._options]
         with self.log.open("a", encoding="utf-8") as log:
-            self.process = subprocess.Popen(
-                command, env=self._clean_environment(), stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8"
-            )
+            self.process = self._launch(arguments, self._clean_environment(), log)
         told = self._read_what_it_tells(self.process)
         self.url, self.tracking_uri = told["Service"], told["Tracking URI"]
         self._port = int(self.url.rpartition(":")[2])
@@ -147,6 +145,18 @@ class AmlstoreService:
         trusting = ssl.create_default_context(cafile=self.ca) if self.ca.exists() else None
         with urllib.request.urlopen(request, context=trusting) as answer:
             return json.load(answer)
+
+    def _launch(
+        self, arguments: Sequence[str], environment: Mapping[str, str], log: IO[str]
+    ) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*self.command, *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+        )
 
     def _clean_environment(self) -> dict[str, str]:
         settings = ("MLFLOW_", "_MLFLOW_", "AMLSTORE_")

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from fork_server import run_forked
+from forked_service import ForkedService
 from packaging.version import Version
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.service.addresses import RESOURCE_GROUP, SUBSCRIPTION_ID
 
 # Somebody who ran `az login`: azure-identity asks this program for a token.
@@ -40,10 +41,10 @@ class Credential:
         return Token(self._cloud.exchange(self._key), int(time.time()) + 3600)
 
 
-class Cloud(AmlstoreService):
+class Cloud(ForkedService):
     """The service, with what its clients are told and how it is made to misbehave."""
 
-    command = (sys.executable, str(Path(__file__).with_name("misbehaving.py")))
+    command = (str(Path(__file__).with_name("misbehaving.py")),)
 
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder, "--tls", "self-signed", *options)
@@ -114,12 +115,5 @@ class Cloud(AmlstoreService):
 
     def run(self, script: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a Python script in a process of its own that takes this for the cloud."""
-        return subprocess.run(
-            [sys.executable, "-c", script, *arguments],
-            env={**self.client_environment, **environment},
-            cwd=self._home,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        variables = {**self.client_environment, **environment}
+        return run_forked(["-c", script, *arguments], env=variables, cwd=self._home)

@@ -5,14 +5,15 @@ import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import fork_server
 import pytest
+from fork_server import ForkedProcess, run_forked
 
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspace
 
@@ -53,16 +54,9 @@ def amlstore(workspace: EmbeddedWorkspace) -> Amlstore:
     def run(
         *arguments: str, typed: str = "", folder: Path | None = None, environment: dict[str, str] | None = None
     ) -> Result:
-        done = subprocess.run(
-            [AMLSTORE, *arguments],
-            cwd=folder or workspace.folder,
-            env={**ENVIRONMENT, **(environment or {})},
-            input=typed,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=60,
-        )
+        wanted = {**ENVIRONMENT, **(environment or {})}
+        command = [*fork_server.AMLSTORE, *arguments]
+        done = run_forked(command, cwd=folder or workspace.folder, env=wanted, input=typed)
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -75,14 +69,9 @@ def amlstore_on_terminal(workspace: EmbeddedWorkspace) -> Callable[..., str]:
     def run(*arguments: str) -> str:
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        process = subprocess.Popen(
-            [AMLSTORE, *arguments],
-            cwd=workspace.folder,
-            env={**ENVIRONMENT, "TERM": "xterm"},
-            stdin=its,
-            stdout=its,
-            stderr=its,
-        )
+        environment = {**ENVIRONMENT, "TERM": "xterm"}
+        command = [*fork_server.AMLSTORE, *arguments]
+        process = ForkedProcess(command, cwd=workspace.folder, env=environment, stdin=its, stdout=its, stderr=its)
         os.close(its)
         shown = b""
         while True:
@@ -94,7 +83,7 @@ def amlstore_on_terminal(workspace: EmbeddedWorkspace) -> Callable[..., str]:
                 break
             shown += chunk
         os.close(ours)
-        process.wait(timeout=60)
+        process.wait()
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r\n", "\n")
 
     return run

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+from forked_service import ForkedService
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.service.keys import check_key
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
@@ -85,7 +85,7 @@ def test_every_command_explains_itself(amlstore: Amlstore, command: str) -> None
 
 def test_a_running_service_takes_keys_up_and_drops_them(amlstore: Amlstore, tmp_path: Path) -> None:
     get = ("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
-    with AmlstoreService(tmp_path) as service:
+    with ForkedService(tmp_path) as service:
         key = amlstore("keys", "create", "ci", "-w", str(service.folder)).out.strip()
         token = service.exchange(key)
         assert service.call(*get, token)["experiment"]["name"] == "Default"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from forked_service import ForkedService
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.workspace.tracking_uri import parse
 
 from .conftest import AMLSTORE, ENVIRONMENT, Amlstore, Result
@@ -21,13 +21,13 @@ NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
-    with AmlstoreService(tmp_path_factory.mktemp("service")) as running:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]:
+    with ForkedService(tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
 @pytest.fixture
-def new_key(service: AmlstoreService, amlstore: Amlstore, tmp_path: Path) -> str:
+def new_key(service: ForkedService, amlstore: Amlstore, tmp_path: Path) -> str:
     return amlstore("keys", "create", tmp_path.name, "-w", str(service.folder)).out.strip()
 
 
@@ -45,7 +45,7 @@ def elsewhere(amlstore: Amlstore, tmp_path: Path) -> Callable[..., Result]:
 
 class TestLogin:
     def test_keeps_a_key_that_is_good(
-        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str, tmp_path: Path
+        self, elsewhere: Callable[..., Result], service: ForkedService, new_key: str, tmp_path: Path
     ) -> None:
         result = elsewhere("login", service.url, typed=f"{new_key}\n")
         file = tmp_path / "config" / "amlstore" / "keys.json"
@@ -55,7 +55,7 @@ class TestLogin:
         assert parse(elsewhere("uri", "--url", service.url).out.strip()).token is not None
 
     def test_asks_on_a_terminal_without_showing_what_is_typed(
-        self, service: AmlstoreService, new_key: str, tmp_path: Path
+        self, service: ForkedService, new_key: str, tmp_path: Path
     ) -> None:
         ours, its = pty.openpty()
         environment = {**ENVIRONMENT, **NO_KEYRING, "XDG_CONFIG_HOME": str(tmp_path / "config")}
@@ -84,7 +84,7 @@ class TestLogin:
 
     @pytest.mark.parametrize("typed", ["amlk_000000000000_" + "x" * 43, "password", "\n", ""])
     def test_keeps_nothing_that_is_not(
-        self, elsewhere: Callable[..., Result], service: AmlstoreService, tmp_path: Path, typed: str
+        self, elsewhere: Callable[..., Result], service: ForkedService, tmp_path: Path, typed: str
     ) -> None:
         result = elsewhere("login", service.url, typed=typed)
         assert result.exit_code in (1, 2)
@@ -104,7 +104,7 @@ class TestLogin:
         assert "use https://" in result.err
 
 
-def test_logout_forgets_the_key(elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str) -> None:
+def test_logout_forgets_the_key(elsewhere: Callable[..., Result], service: ForkedService, new_key: str) -> None:
     elsewhere("login", service.url, typed=new_key)
     assert elsewhere("logout", service.url).out == f"Logged out of {service.url}\n"
     assert elsewhere("logout", service.url).out == f"There was no key for {service.url}\n"
@@ -113,7 +113,7 @@ def test_logout_forgets_the_key(elsewhere: Callable[..., Result], service: Amlst
 
 class TestUri:
     def test_of_a_service_that_this_user_started_needs_no_login(
-        self, amlstore: Amlstore, service: AmlstoreService
+        self, amlstore: Amlstore, service: ForkedService
     ) -> None:
         result = amlstore("uri", "--url", service.url, environment=service.environment)
         assert (result.exit_code, result.err) == (0, "")
@@ -124,20 +124,20 @@ class TestUri:
         assert client.get_experiment("0").name == "Default"
 
     def test_takes_a_key_from_the_environment(
-        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str
+        self, elsewhere: Callable[..., Result], service: ForkedService, new_key: str
     ) -> None:
         result = elsewhere("uri", "--url", service.url, AMLSTORE_KEY=new_key)
         assert (result.exit_code, result.err) == (0, "")
 
     def test_without_a_credential_says_where_it_looked_and_what_to_do(
-        self, elsewhere: Callable[..., Result], service: AmlstoreService
+        self, elsewhere: Callable[..., Result], service: ForkedService
     ) -> None:
         result = elsewhere("uri", "--url", service.url)
         assert (result.exit_code, result.out) == (2, "")
         assert f"Log in with `amlstore login {service.url}`" in result.err
 
     def test_of_the_service_that_config_json_names(
-        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str, tmp_path: Path
+        self, elsewhere: Callable[..., Result], service: ForkedService, new_key: str, tmp_path: Path
     ) -> None:
         (tmp_path / "elsewhere" / "config.json").write_text(json.dumps({"service_url": service.url}))
         result = elsewhere("uri", AMLSTORE_KEY=new_key)
@@ -149,7 +149,7 @@ class TestUri:
             assert (result.exit_code, result.err) == (0, "")
             assert result.out.startswith(f"amlstore://{tmp_path}/ws?expires=")
 
-    def test_of_two_places_at_once_is_refused(self, amlstore: Amlstore, service: AmlstoreService) -> None:
+    def test_of_two_places_at_once_is_refused(self, amlstore: Amlstore, service: ForkedService) -> None:
         result = amlstore("uri", "--url", service.url, "-w", ".")
         assert (result.exit_code, result.out) == (2, "")
 
@@ -161,7 +161,7 @@ class TestUri:
 
 class TestDoctor:
     def test_says_that_a_service_answers_and_a_key_is_found(
-        self, elsewhere: Callable[..., Result], service: AmlstoreService, new_key: str, tmp_path: Path
+        self, elsewhere: Callable[..., Result], service: ForkedService, new_key: str, tmp_path: Path
     ) -> None:
         (tmp_path / "elsewhere" / "config.json").write_text(json.dumps({"service_url": service.url}))
         findings = {f["check"]: f for f in json.loads(elsewhere("doctor", "--json", AMLSTORE_KEY=new_key).out)}

@@ -15,8 +15,8 @@ from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from forked_service import ForkedService
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 from .conftest import AMLSTORE, ENVIRONMENT, Amlstore
@@ -41,11 +41,11 @@ def get(url: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> "Callable[..., AmlstoreService]":
-    running: list[AmlstoreService] = []
+def serving(tmp_path: Path) -> "Callable[..., ForkedService]":
+    running: list[ForkedService] = []
 
-    def start(*options: str) -> AmlstoreService:
-        running.append(AmlstoreService(tmp_path / f"service-{len(running)}", *options))
+    def start(*options: str) -> ForkedService:
+        running.append(ForkedService(tmp_path / f"service-{len(running)}", *options))
         running[-1].start()
         return running[-1]
 
@@ -56,14 +56,14 @@ def serving(tmp_path: Path) -> "Callable[..., AmlstoreService]":
 
 class TestWhatIsServed:
     def test_a_folder_that_does_not_exist_becomes_a_workspace(self, tmp_path: Path) -> None:
-        with AmlstoreService(tmp_path) as service:
+        with ForkedService(tmp_path) as service:
             assert get(f"{service.url}/health") == (200, "OK")
             config = json.loads((service.folder / "config.json").read_text())
         assert config == {"workspace_name": "workspace", "path": "."}
 
     def test_an_empty_one_does_too_and_keeps_what_is_logged(self, tmp_path: Path) -> None:
         (tmp_path / "workspace").mkdir()
-        with AmlstoreService(tmp_path) as service:
+        with ForkedService(tmp_path) as service:
             body = {"name": "kept"}
             made = service.call("POST", "/api/2.0/mlflow/experiments/create", service.token, body)
             service.restart()
@@ -83,7 +83,7 @@ class TestWhatIsServed:
 
     def test_without_a_folder_it_is_the_one_that_config_json_names(self, tmp_path: Path) -> None:
         below = tmp_path / "workspace" / "scripts" / "deep"
-        with AmlstoreService(tmp_path) as service:
+        with ForkedService(tmp_path) as service:
             service.stop()
             below.mkdir(parents=True)
             command = [AMLSTORE, "serve", "--port", "0"]
@@ -109,7 +109,7 @@ class TestWhatIsServed:
 
 
 class TestWhatItPrints:
-    def test_its_url_and_a_tracking_uri_with_a_token(self, serving: Callable[..., AmlstoreService]) -> None:
+    def test_its_url_and_a_tracking_uri_with_a_token(self, serving: Callable[..., ForkedService]) -> None:
         service = serving("--token-lifetime", "600")
         port = urlsplit(service.url).port
         assert service.url == f"http://127.0.0.1:{port}"
@@ -123,7 +123,7 @@ class TestWhatItPrints:
         lasts_s = time.mktime(expires) - time.mktime(time.gmtime())
         assert 500 < lasts_s <= 601
 
-    def test_no_secret_reaches_the_log(self, serving: Callable[..., AmlstoreService]) -> None:
+    def test_no_secret_reaches_the_log(self, serving: Callable[..., ForkedService]) -> None:
         service = serving("--log-level", "debug")
         token = service.token
         get(f"{service.url}/api/2.0/mlflow/experiments/search?token={token}", {"Authorization": f"Bearer {token}"})
@@ -134,10 +134,8 @@ class TestWhatItPrints:
         for secret in (token, token.split(".")[2], service.key, service.key.split("_", 2)[2], "c2lnbmF0dXJl"):
             assert secret not in log
 
-    def test_url_and_allowed_hosts_are_names_that_clients_may_use(
-        self, serving: Callable[..., AmlstoreService]
-    ) -> None:
-        service = AmlstoreService(serving().folder.parent.parent / "named", "--allowed-host", "lab.example.org")
+    def test_url_and_allowed_hosts_are_names_that_clients_may_use(self, serving: Callable[..., ForkedService]) -> None:
+        service = ForkedService(serving().folder.parent.parent / "named", "--allowed-host", "lab.example.org")
         with service:
             for host, status in (("lab.example.org", 200), ("LAB.example.org:80", 200), ("evil.example.org", 403)):
                 assert get(f"{service.url}/health", {"Host": host})[0] == status, host
@@ -205,7 +203,7 @@ class TestRefusals:
         assert subprocess.run([*command, "--help"], env=ENVIRONMENT, capture_output=True).returncode == 0
 
     def test_a_secret_that_others_can_read(self, amlstore: Amlstore, tmp_path: Path) -> None:
-        with AmlstoreService(tmp_path) as service:
+        with ForkedService(tmp_path) as service:
             secret = service.folder / "service" / "secret"
         assert (secret.stat().st_mode & 0o777, secret.parent.stat().st_mode & 0o777) == (0o600, 0o700)
         secret.chmod(0o640)
@@ -215,7 +213,7 @@ class TestRefusals:
 
 
 class TestTheKeyOfWhoeverStartedIt:
-    def test_is_left_for_this_user_and_taken_back(self, serving: Callable[..., AmlstoreService]) -> None:
+    def test_is_left_for_this_user_and_taken_back(self, serving: Callable[..., ForkedService]) -> None:
         service = serving()
         (left,) = (service.folder.parent / "state" / "amlstore" / "services").iterdir()
         assert left.stat().st_mode & 0o777 == 0o600
@@ -225,7 +223,7 @@ class TestTheKeyOfWhoeverStartedIt:
         service.stop()
         assert not left.exists()
 
-    def test_is_the_same_after_a_restart(self, serving: Callable[..., AmlstoreService]) -> None:
+    def test_is_the_same_after_a_restart(self, serving: Callable[..., ForkedService]) -> None:
         service = serving()
         key, token = service.key, service.token
         service.restart()
@@ -250,7 +248,7 @@ class TestTheKeyOfWhoeverStartedIt:
         assert process.returncode == 0
 
 
-def slow_request(service: AmlstoreService) -> socket.socket:
+def slow_request(service: ForkedService) -> socket.socket:
     """A request that the service has accepted and waits for: its body is still to come."""
     url = urlsplit(service.url)
     connection = socket.create_connection((url.hostname, url.port), timeout=30)
@@ -264,7 +262,7 @@ def slow_request(service: AmlstoreService) -> socket.socket:
 
 class TestTheEnd:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_finishes_what_was_accepted(self, serving: Callable[..., AmlstoreService], number: int) -> None:
+    def test_finishes_what_was_accepted(self, serving: Callable[..., ForkedService], number: int) -> None:
         service = serving()
         process = service.process
         assert process is not None
@@ -282,7 +280,7 @@ class TestTheEnd:
         path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=slow"
         assert service.call("GET", path, service.token)["experiment"]["name"] == "slow"
 
-    def test_waits_ten_seconds_and_no_longer(self, serving: Callable[..., AmlstoreService]) -> None:
+    def test_waits_ten_seconds_and_no_longer(self, serving: Callable[..., ForkedService]) -> None:
         service = serving()
         process = service.process
         assert process is not None
@@ -292,7 +290,7 @@ class TestTheEnd:
             process.wait(20)
         assert 8 < time.monotonic() - began < 15
 
-    def test_a_second_signal_ends_it_at_once(self, serving: Callable[..., AmlstoreService]) -> None:
+    def test_a_second_signal_ends_it_at_once(self, serving: Callable[..., ForkedService]) -> None:
         service = serving()
         process = service.process
         assert process is not None
@@ -307,7 +305,7 @@ def test_it_starts_quickly_is_small_and_loads_nothing_that_it_does_not_need(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Prints time and memory; what is asserted is what was loaded, since a time depends on the machine."""
-    with AmlstoreService(tmp_path) as service:
+    with ForkedService(tmp_path) as service:
         service.stop()
         began = time.monotonic()
         service.start()
@@ -332,7 +330,7 @@ def test_it_starts_quickly_is_small_and_loads_nothing_that_it_does_not_need(
     assert loaded & {"alembic", "azure", "keyring", "mlflow", "requests", "rich", "urllib3"} == set()
 
 
-def test_it_may_have_many_connections(serving: Callable[..., AmlstoreService]) -> None:
+def test_it_may_have_many_connections(serving: Callable[..., ForkedService]) -> None:
     process = serving().process
     assert process is not None
     limits = Path(f"/proc/{process.pid}/limits")
@@ -347,6 +345,6 @@ def test_it_listens_on_ipv6(tmp_path: Path) -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("there is no IPv6 here")
-    with AmlstoreService(tmp_path, "--host", "::1") as service:
+    with ForkedService(tmp_path, "--host", "::1") as service:
         assert service.url.startswith("http://[::1]:")
         assert get(f"{service.url}/health") == (200, "OK")

@@ -2,9 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked_service import ForkedService
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def served_ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
     """A workspace behind a service of its own; the current folder is another, empty one."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with AmlstoreService(tmp_path / "workspace") as service:
+    with ForkedService(tmp_path / "workspace") as service:
         monkeypatch.setenv("AMLSTORE_KEY", service.key)
         workspace = Workspace.from_url(service.url)
         yield workspace

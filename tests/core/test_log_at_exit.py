@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from fork_server import run_forked
 
 from mlflow_amlstore.core import Run, Workspace
 
@@ -33,9 +34,12 @@ def script(ws: Workspace, run: Run) -> Script:
     """
 
     def run_script(rest: str = "", *, is_measured: bool = True) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", BEGIN + rest, str(ws.path), run.id]
-        environment = {name: value for name, value in os.environ.items() if is_measured or "COVERAGE" not in name}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        arguments = ["-c", BEGIN + rest, str(ws.path), run.id]
+        if is_measured:
+            return run_forked(arguments)
+        environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     return run_script
 

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from forked_service import ForkedService
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.client.tokens.stored_keys import announce_service
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, LoginNeeded, ServiceUnreachable
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.workspace.opening import open_folder
 from mlflow_amlstore.workspace.tracking_uri import parse
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
-    with AmlstoreService(tmp_path_factory.mktemp("service")) as running:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]:
+    with ForkedService(tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
@@ -35,7 +35,7 @@ def _no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def workspace(service: AmlstoreService) -> Iterator[Workspace]:
+def workspace(service: ForkedService) -> Iterator[Workspace]:
     opened = Workspace.from_url(service.url, KeyCredential(service.url, service.key))
     yield opened
     opened.close()
@@ -53,7 +53,7 @@ class OwnToken(NamedTuple):
 class OwnCredential:
     """A credential of one's own: anything with azure-identity's `get_token` will do."""
 
-    def __init__(self, service: AmlstoreService) -> None:
+    def __init__(self, service: ForkedService) -> None:
         self._service = service
 
     def get_token(self, *scopes: str, **_: Any) -> OwnToken:
@@ -61,14 +61,14 @@ class OwnCredential:
 
 
 class TestOpening:
-    def test_by_address_no_key_is_needed_until_something_is_asked(self, service: AmlstoreService) -> None:
+    def test_by_address_no_key_is_needed_until_something_is_asked(self, service: ForkedService) -> None:
         workspace = Workspace.from_url(f"{service.url}/")
         assert (workspace.name, workspace.path, workspace.location) == ("workspace", None, "local")
         assert repr(workspace) == f"Workspace(name='workspace', service_url='{service.url}')"
         with pytest.raises(LoginNeeded, match=f"No credential for {service.url}"):
             _ = workspace.experiments
 
-    def test_by_config_json(self, service: AmlstoreService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_by_config_json(self, service: ForkedService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AMLSTORE_KEY", service.key)
         write_config(tmp_path, service_url=service.url)
         assert list(Workspace.from_config(tmp_path).experiments) == ["Default"]
@@ -76,7 +76,7 @@ class TestOpening:
         assert Workspace.from_config(tmp_path).name == "workspace"
 
     def test_a_config_that_means_another_workspace_than_the_service_has_is_refused(
-        self, service: AmlstoreService, tmp_path: Path
+        self, service: ForkedService, tmp_path: Path
     ) -> None:
         write_config(tmp_path, service_url=service.url, workspace_name="other")
         with pytest.raises(
@@ -96,18 +96,18 @@ class TestOpening:
         with pytest.raises(InvalidValue, match="must be https://HOST"):
             Workspace.from_url("not an address")
 
-    def test_a_service_of_this_user_on_this_machine_needs_no_login(self, service: AmlstoreService) -> None:
+    def test_a_service_of_this_user_on_this_machine_needs_no_login(self, service: ForkedService) -> None:
         announce_service(service.url, service.key)
         port = service.url.rpartition(":")[2]
         for url in (service.url, f"http://localhost:{port}"):
             assert "Default" in Workspace.from_url(url).experiments
 
-    def test_a_credential_of_ones_own_is_used(self, service: AmlstoreService) -> None:
+    def test_a_credential_of_ones_own_is_used(self, service: ForkedService) -> None:
         assert "Default" in Workspace.from_url(service.url, OwnCredential(service)).experiments
 
 
 class TestFacts:
-    def test_they_have_azures_names(self, service: AmlstoreService, workspace: Workspace) -> None:
+    def test_they_have_azures_names(self, service: ForkedService, workspace: Workspace) -> None:
         details = workspace.get_details()
         root = parse(service.tracking_uri).root
         assert details == {
@@ -121,9 +121,7 @@ class TestFacts:
         }
         assert f"/subscriptions/{workspace.subscription_id}/resourceGroups/{workspace.resource_group}/" in root
 
-    def test_experiments_and_models_are_those_of_its_folder(
-        self, service: AmlstoreService, workspace: Workspace
-    ) -> None:
+    def test_experiments_and_models_are_those_of_its_folder(self, service: ForkedService, workspace: Workspace) -> None:
         records = open_folder(service.folder).records
         for number in range(3):
             records.experiments.create(f"e{number}", tags={"k": "v"})
@@ -139,7 +137,7 @@ class TestFacts:
         assert (model.id, model.url, model.tags) == ("iris:1", "s3://bucket/model", {"t": "1"})
         assert workspace.webservices == {}
 
-    def test_they_come_all_however_many(self, service: AmlstoreService, workspace: Workspace) -> None:
+    def test_they_come_all_however_many(self, service: ForkedService, workspace: Workspace) -> None:
         records = open_folder(service.folder).records
         before = len(workspace.experiments)
         for number in range(1005):
@@ -149,7 +147,7 @@ class TestFacts:
 
 class TestTrackingUri:
     def test_it_is_valid_for_an_hour_and_the_same_when_asked_again(
-        self, service: AmlstoreService, workspace: Workspace
+        self, service: ForkedService, workspace: Workspace
     ) -> None:
         uri = workspace.get_mlflow_tracking_uri()
         assert workspace.get_mlflow_tracking_uri() == uri
@@ -158,21 +156,21 @@ class TestTrackingUri:
         left = parsed.expires - datetime.now(timezone.utc)
         assert timedelta(minutes=59) < left <= timedelta(hours=1, seconds=1)
 
-    def test_its_token_can_do_no_more_than_track(self, service: AmlstoreService, workspace: Workspace) -> None:
+    def test_its_token_can_do_no_more_than_track(self, service: ForkedService, workspace: Workspace) -> None:
         token = parse(workspace.get_mlflow_tracking_uri()).token
         with pytest.raises(Exception, match="403"):
             service.call("GET", "/auth/keys", token)
 
 
 def test_a_written_config_opens_it_again_and_has_no_key(
-    service: AmlstoreService, workspace: Workspace, tmp_path: Path
+    service: ForkedService, workspace: Workspace, tmp_path: Path
 ) -> None:
     file = workspace.write_config(tmp_path)
     assert json.loads(file.read_text()) == {"workspace_name": "workspace", "service_url": service.url}
     assert Workspace.from_config(tmp_path).name == "workspace"
 
 
-def test_a_pickled_workspace_works_in_a_process_without_a_key(service: AmlstoreService, workspace: Workspace) -> None:
+def test_a_pickled_workspace_works_in_a_process_without_a_key(service: ForkedService, workspace: Workspace) -> None:
     workspace.get_mlflow_tracking_uri()
     pickled = pickle.dumps(workspace)
     assert service.key.encode() not in pickled

@@ -1,15 +1,14 @@
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fork_server import run_forked
+from forked_service import ForkedService
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -19,11 +18,8 @@ def run_example(tmp_path: Path) -> Callable[..., str]:
     """Run an example as a user would, in an empty folder; returns what it printed."""
 
     def run(name: str, *arguments: str) -> str:
-        command = [sys.executable, str(EXAMPLES / name), *arguments]
         environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300
-        )
+        done = run_forked([EXAMPLES / name, *arguments], cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -48,7 +44,7 @@ def workspace_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
     if request.param == "embedded":
         yield tmp_path / "amlstore-workspace"
         return
-    with AmlstoreService(tmp_path) as service:
+    with ForkedService(tmp_path) as service:
         (tmp_path / "amlstore-workspace").mkdir()
         (tmp_path / "amlstore-workspace" / "config.json").write_text(json.dumps({"service_url": service.url}))
         yield service.folder

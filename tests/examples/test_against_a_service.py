@@ -5,29 +5,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
-
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 pytest.importorskip("sklearn")
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[AmlstoreService]:
+def service(tmp_path: Path) -> Iterator[ForkedService]:
     """A service, named by the config.json in the folder that examples take."""
-    with AmlstoreService(tmp_path) as running:
+    with ForkedService(tmp_path) as running:
         (tmp_path / "amlstore-workspace").mkdir()
         (tmp_path / "amlstore-workspace" / "config.json").write_text(json.dumps({"service_url": running.url}))
         yield running
 
 
 @pytest.fixture
-def client(service: AmlstoreService) -> MlflowClient:
+def client(service: ForkedService) -> MlflowClient:
     uri = f"amlstore://{service.folder}"  # read from the folder, past the service
     return MlflowClient(uri, uri)
 
 
-def test_track_diabetes(service: AmlstoreService, client: MlflowClient, run_example: Callable[..., str]) -> None:
+def test_track_diabetes(service: ForkedService, client: MlflowClient, run_example: Callable[..., str]) -> None:
     printed = run_example("track_diabetes.py", "--alpha", "0.2")
     (run,) = client.search_runs([client.get_experiment_by_name("diabetes").experiment_id])
     assert (run.info.status, run.data.params) == ("FINISHED", {"alpha": "0.2"})
@@ -37,7 +36,7 @@ def test_track_diabetes(service: AmlstoreService, client: MlflowClient, run_exam
     assert [file.path for file in client.list_artifacts(run.info.run_id, "outputs")] == ["outputs/model.pkl"]
 
 
-def test_autolog_sweep(service: AmlstoreService, client: MlflowClient, run_example: Callable[..., str]) -> None:
+def test_autolog_sweep(service: ForkedService, client: MlflowClient, run_example: Callable[..., str]) -> None:
     run_example("autolog_sweep.py")
     runs = client.search_runs([client.get_experiment_by_name("diabetes-sweep").experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 7
@@ -45,7 +44,7 @@ def test_autolog_sweep(service: AmlstoreService, client: MlflowClient, run_examp
 
 
 @pytest.mark.lightning
-def test_lightning_digits(service: AmlstoreService, client: MlflowClient, run_example: Callable[..., str]) -> None:
+def test_lightning_digits(service: ForkedService, client: MlflowClient, run_example: Callable[..., str]) -> None:
     pytest.importorskip("pytorch_lightning")
     run_example("lightning_digits.py", "--epochs", "2")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id], order_by=["start_time ASC"])

@@ -3,17 +3,16 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from fork_server import run_forked
+from forked_service import ForkedService
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 pytest.importorskip("sklearn")
 
@@ -30,7 +29,7 @@ def embedded(tmp_path: Path) -> Path:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Path]:
     """The folder of a workspace that config.json names by its service's address alone."""
-    with AmlstoreService(tmp_path) as service:
+    with ForkedService(tmp_path) as service:
         (tmp_path / "config.json").write_text(json.dumps({"service_url": service.url}))
         yield service.folder
 
@@ -38,9 +37,9 @@ def served(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("kind", ["embedded", "served"])
 def test_it_runs_and_mlflow_reads_what_it_logged(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(kind)
-    command = [sys.executable, "-m", "mlflow_amlstore.azureml", str(EXAMPLE), "--alphas", "0.1", "0.5"]
+    command = ["-m", "mlflow_amlstore.azureml", str(EXAMPLE), "--alphas", "0.1", "0.5"]
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=300)
+    done = run_forked(command, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
     uri = f"amlstore://{folder}"

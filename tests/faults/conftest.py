@@ -1,11 +1,11 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fork_server import run_forked
 
 RunScript = Callable[..., str]
 Fill = Callable[[], Path]
@@ -19,13 +19,7 @@ def run_script() -> RunScript:
     """
 
     def run(script: str, *arguments: object) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", script, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = run_forked(["-c", script, *map(str, arguments)])
         assert done.returncode == 0, done.stderr
         assert "database is locked" not in done.stderr
         return done.stdout

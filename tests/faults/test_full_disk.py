@@ -7,13 +7,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import DiskFull
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 RunScript = Callable[..., str]
 Fill = Callable[[], Path]
@@ -33,7 +33,7 @@ def either_client(request: pytest.FixtureRequest, small_disk: Path, tmp_path: Pa
     if request.param == "embedded":
         yield request.getfixturevalue("client")
         return
-    service = AmlstoreService(tmp_path / "service")
+    service = ForkedService(tmp_path / "service")
     service.folder = small_disk / "ws"
     with service:
         yield MlflowClient(service.tracking_uri)

@@ -3,15 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fork_server import ForkedProcess
+from forked_service import ForkedService
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 OPEN = """
 import sys, threading
@@ -45,8 +45,8 @@ threads = [threading.Thread(target=log, args=[thread]) for thread in range(2)]
 
 
 @pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AmlstoreService]:
-    with AmlstoreService(tmp_path / "service") as running:
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkedService]:
+    with ForkedService(tmp_path / "service") as running:
         monkeypatch.setenv("AMLSTORE_KEY", running.key)
         yield running
 
@@ -56,7 +56,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """What a script opens: a folder, or the address of a service."""
     if request.param == "embedded":
         return str(tmp_path / "workspace")
-    service: AmlstoreService = request.getfixturevalue("service")
+    service: ForkedService = request.getfixturevalue("service")
     return service.url
 
 
@@ -66,9 +66,8 @@ def run(place: str) -> Run:
     return Experiment(workspace, "e").start_logging(snapshot_directory=None)
 
 
-def start(code: str, place: str, run: Run, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", OPEN + code, place, run.id, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def start(code: str, place: str, run: Run, *arguments: str) -> ForkedProcess:
+    return ForkedProcess(["-c", OPEN + code, place, run.id, *arguments], stdout=subprocess.PIPE)
 
 
 def test_what_a_killed_script_flushed_is_there_once_and_in_order(place: str, run: Run) -> None:
@@ -92,7 +91,7 @@ def test_what_a_killed_script_flushed_is_there_once_and_in_order(place: str, run
         kept = len(metrics["m"])
 
 
-def test_a_service_that_is_killed_while_a_script_logs_has_each_value_once(service: AmlstoreService) -> None:
+def test_a_service_that_is_killed_while_a_script_logs_has_each_value_once(service: ForkedService) -> None:
     run = Experiment(Workspace.from_url(service.url), "e").start_logging(snapshot_directory=None)
     script = start(LOG_SLOWLY, service.url, run)
     for _ in range(3):

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
-
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 Fill = Callable[[], Path]
 
@@ -31,7 +30,7 @@ class Answer(NamedTuple):
 class Sender:
     """Sends a request once, unlike the plugin, and returns whatever is answered."""
 
-    def __init__(self, service: AmlstoreService) -> None:
+    def __init__(self, service: ForkedService) -> None:
         self._service = service
         self._token = service.exchange(service.key)
 
@@ -53,16 +52,16 @@ class Sender:
 
 
 @pytest.fixture
-def service(small_disk: Path, tmp_path: Path) -> Iterator[AmlstoreService]:
+def service(small_disk: Path, tmp_path: Path) -> Iterator[ForkedService]:
     """Its workspace is on the small disk, its log is not."""
-    running = AmlstoreService(tmp_path / "service")
+    running = ForkedService(tmp_path / "service")
     running.folder = small_disk / "workspace"
     with running:
         yield running
 
 
 @pytest.fixture
-def sender(service: AmlstoreService) -> Sender:
+def sender(service: ForkedService) -> Sender:
     return Sender(service)
 
 
@@ -76,9 +75,7 @@ def _points(name: str, first: int, count: int) -> list[dict[str, object]]:
     return [{"key": name, "value": step, "timestamp": 0, "step": step} for step in range(first, first + count)]
 
 
-def test_every_write_is_answered_507_and_every_read_goes_on(
-    service: AmlstoreService, sender: Sender, fill: Fill
-) -> None:
+def test_every_write_is_answered_507_and_every_read_goes_on(service: ForkedService, sender: Sender, fill: Fill) -> None:
     run_id = sender.create_run()
     fill()
     while (
@@ -137,7 +134,7 @@ def test_a_file_that_does_not_fit_is_refused_by_each_way_in_and_leaves_nothing(
 
 @pytest.mark.parametrize("size", [len(LARGE), len(LARGE) + MEGABYTE], ids=["sent whole", "sent in blocks"])
 def test_after_a_file_that_did_not_fit_metrics_are_logged_as_before(
-    service: AmlstoreService, tmp_path: Path, size: int
+    service: ForkedService, tmp_path: Path, size: int
 ) -> None:
     client = MlflowClient(service.tracking_uri)
     run_id = client.create_run("0").info.run_id
@@ -185,7 +182,7 @@ def test_one_that_is_too_much_for_the_disk_alone_hears_why_too(sender: Sender) -
     )
 
 
-def test_a_service_can_be_started_again_on_a_full_disk_and_reads_at_least(service: AmlstoreService, fill: Fill) -> None:
+def test_a_service_can_be_started_again_on_a_full_disk_and_reads_at_least(service: ForkedService, fill: Fill) -> None:
     run_id = Sender(service).create_run()
     ballast = fill()
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
-
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 RunScript = Callable[..., str]
 
@@ -54,13 +53,13 @@ print(json.dumps({"run_id": run.info.run_id, "steps": steps, "runs": runs, "vers
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[AmlstoreService]:
-    with AmlstoreService(tmp_path / "service") as running:
+def service(tmp_path: Path) -> Iterator[ForkedService]:
+    with ForkedService(tmp_path / "service") as running:
         yield running
 
 
 def test_after_ten_kills_under_load_every_acknowledged_call_is_there_exactly_once(
-    service: AmlstoreService, tmp_path: Path
+    service: ForkedService, tmp_path: Path
 ) -> None:
     stop = tmp_path / "stop"
     clients = [
@@ -99,7 +98,7 @@ def test_after_ten_kills_under_load_every_acknowledged_call_is_there_exactly_onc
     print(f"runs created: {runs}, model versions created: {sum(len(one['versions']) for one in told)}")
 
 
-def _wait_until_all_log(service: AmlstoreService) -> None:
+def _wait_until_all_log(service: ForkedService) -> None:
     store = MlflowClient(service.tracking_uri)
     until = time.monotonic() + MOST_S
     while len(store.search_runs(["0"], "metrics.async >= 0")) < CLIENTS:
@@ -116,7 +115,7 @@ def _check_history(store: MlflowClient, run_id: str, name: str, count: int) -> i
 class _Sender:
     """Sends each write with a key of its own, as often as it is told to."""
 
-    def __init__(self, service: AmlstoreService) -> None:
+    def __init__(self, service: ForkedService) -> None:
         self._service = service
         self.token = service.exchange(service.key)
 
@@ -140,7 +139,7 @@ def _names(sender: _Sender) -> list[str]:
     return sorted(experiment["name"] for experiment in found)
 
 
-def test_a_write_that_is_sent_again_is_applied_once_and_answered_the_same(service: AmlstoreService) -> None:
+def test_a_write_that_is_sent_again_is_applied_once_and_answered_the_same(service: ForkedService) -> None:
     sender = _Sender(service)
     sender.send("registered-models/create", {"name": "net"}, "key of the model")
     for number in range(20):
@@ -157,7 +156,7 @@ def test_a_write_that_is_sent_again_is_applied_once_and_answered_the_same(servic
     assert len(sender.send("runs/search", {"experiment_ids": ["0"]}, "any")[0]["runs"]) == 20
 
 
-def test_it_is_applied_once_when_the_service_was_killed_in_between(service: AmlstoreService) -> None:
+def test_it_is_applied_once_when_the_service_was_killed_in_between(service: ForkedService) -> None:
     sender = _Sender(service)
     calls = [("experiments/create", {"name": f"e{number}"}, f"key {number}") for number in range(10)]
     calls += [("runs/create", {"experiment_id": "0"}, f"run {number}") for number in range(10)]
@@ -172,7 +171,7 @@ def test_it_is_applied_once_when_the_service_was_killed_in_between(service: Amls
 
 
 def test_a_refusal_is_not_remembered_and_another_write_with_the_same_key_is_one_of_its_own(
-    service: AmlstoreService,
+    service: ForkedService,
 ) -> None:
     sender = _Sender(service)
     with pytest.raises(urllib.error.HTTPError, match="404"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
+from forked_service import ForkedService
 
 HERE = Path(__file__).parent
 # An Azure CLI that has somebody logged in: azureml-mlflow asks it for a token as for a user who ran `az login`.
@@ -69,7 +69,7 @@ class Client:
         return json.loads(printed.splitlines()[-1])
 
 
-class Place(AmlstoreService):
+class Place(ForkedService):
     """A service over TLS with an empty workspace, and ways for a client to be let in."""
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -135,7 +135,7 @@ class SdkPlace(Place):
 class RecordedService(Place):
     """A service over TLS, what arrives at which is in `recording`."""
 
-    command = (sys.executable, str(HERE / "recorder.py"))
+    command = (str(HERE / "recorder.py"),)
 
     def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder, *options)

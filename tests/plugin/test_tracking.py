@@ -5,7 +5,6 @@ import math
 import os
 import pickle
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from fork_server import run_forked
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -38,9 +38,7 @@ def file_paths(run_id: str, folder: str | None = None) -> list[str]:
 def run_script(workspace: Workspace, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a Python script in a process of its own, tracking into the workspace."""
     variables = {**os.environ, "MLFLOW_TRACKING_URI": workspace.get_mlflow_tracking_uri(), **environment}
-    return subprocess.run(
-        [sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=60, check=True
-    )
+    return run_forked(["-c", script], env=variables, check=True)
 
 
 @pytest.mark.usefixtures("amlstore_workspace")

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from forked_service import ForkedService
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.service.access import Role
 
 
-class Service(AmlstoreService):
+class Service(ForkedService):
     """The fixture's service, and what tests of access need besides."""
 
     def __init__(self, folder: Path, *options: str) -> None:

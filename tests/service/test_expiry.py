@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_service import ForkedService
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 LIFETIME_S = 3
 MOST_S = 60
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the clients are
 class Ended:
     """What the clients did, told after all of them have ended."""
 
-    def __init__(self, service: AmlstoreService, folder: Path, keys: dict[str, str]) -> None:
+    def __init__(self, service: ForkedService, folder: Path, keys: dict[str, str]) -> None:
         self.service, self.folder, self.keys = service, folder, keys
         service.restart()  # then all of the log is written
         self.log = [json.loads(line) for line in service.log.read_text().splitlines()]
@@ -60,7 +60,7 @@ class Ended:
         return sorted(point["value"] for point in self.service.call("GET", path, self.service.token)["metrics"])
 
 
-def _new_key(service: AmlstoreService, name: str) -> str:
+def _new_key(service: ForkedService, name: str) -> str:
     wanted = {"name": name, "role": "contributor"}
     return str(service.call("POST", "/auth/keys", service.exchange(service.key), wanted)["key"])
 
@@ -69,7 +69,7 @@ def _key_id(key: str) -> str:
     return key.split("_")[1]
 
 
-def tracking_uri(service: AmlstoreService, key: str) -> str:
+def tracking_uri(service: ForkedService, key: str) -> str:
     token = service.call("POST", "/auth/tracking-token", service.exchange(key))
     return f"{service.tracking_uri.partition('?')[0]}?expires={token['expires']}&token={token['token']}"
 
@@ -78,7 +78,7 @@ def tracking_uri(service: AmlstoreService, key: str) -> str:
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
     folder = tmp_path_factory.mktemp("expiry")
     nowhere = str(folder / "nowhere")
-    with AmlstoreService(folder / "service", "--token-lifetime", str(LIFETIME_S)) as service:
+    with ForkedService(folder / "service", "--token-lifetime", str(LIFETIME_S)) as service:
         keys = {name: _new_key(service, name) for name in CLIENTS}
         for name in WITH_A_KEY:
             (folder / f"{name}.key").write_text(keys[name])

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
+from forked_service import ForkedService
 
 
-def ask(service: AmlstoreService, method: str, path: str) -> tuple[int, str]:
+def ask(service: ForkedService, method: str, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=30)
     try:
         connection.request(method, path)
@@ -18,14 +18,14 @@ def ask(service: AmlstoreService, method: str, path: str) -> tuple[int, str]:
         connection.close()
 
 
-def test_a_service_is_live_and_ready(start_service: Callable[..., AmlstoreService]) -> None:
+def test_a_service_is_live_and_ready(start_service: Callable[..., ForkedService]) -> None:
     service = start_service()
     assert ask(service, "GET", "/health") == (200, "OK")
     assert ask(service, "GET", "/health/live") == (200, "OK")
     assert ask(service, "GET", "/health/ready") == (200, '{"status":"ready"}')
 
 
-def test_asking_for_the_head_alone_is_enough(start_service: Callable[..., AmlstoreService]) -> None:
+def test_asking_for_the_head_alone_is_enough(start_service: Callable[..., ForkedService]) -> None:
     service = start_service()
     for path in ("/health", "/health/live", "/health/ready"):
         assert ask(service, "HEAD", path) == (200, "")
@@ -34,7 +34,7 @@ def test_asking_for_the_head_alone_is_enough(start_service: Callable[..., Amlsto
 
 
 def test_one_whose_folder_was_moved_away_lives_but_is_not_ready_until_it_is_back(
-    start_service: Callable[..., AmlstoreService], tmp_path: Path
+    start_service: Callable[..., ForkedService], tmp_path: Path
 ) -> None:
     service = start_service()
     service.folder.rename(tmp_path / "elsewhere")

@@ -10,6 +10,7 @@ from typing import Any
 import mlflow.entities
 import pytest
 import requests
+from forked_service import ForkedService
 from mlflow.entities import Dataset, DatasetInput, ExperimentTag, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.exceptions import MlflowException
@@ -20,7 +21,6 @@ from mlflow.utils.rest_utils import MlflowHostCreds
 
 from mlflow_amlstore.plugin.registry import RegistryStore
 from mlflow_amlstore.plugin.tracking import TrackingStore
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 HAS_LOGGED_MODELS = hasattr(mlflow.entities, "LoggedModel")
 needs_logged_models = pytest.mark.skipif(not HAS_LOGGED_MODELS, reason="MLflow 2 has no logged models")
@@ -68,7 +68,7 @@ class Both:
 
 
 @pytest.fixture
-def both(service: AmlstoreService) -> Both:
+def both(service: ForkedService) -> Both:
     token = service.token
 
     def creds() -> MlflowHostCreds:

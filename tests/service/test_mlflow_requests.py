@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import requests
+from forked_service import ForkedService
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.service.access import Role
 from mlflow_amlstore.service.mlflow_api import ROUTES, unsupported
 from mlflow_amlstore.service.mlflow_api.filters import filter_of_logged_models, filter_of_runs, filter_of_versions
@@ -63,7 +63,7 @@ def _refused(response: requests.Response) -> tuple[int, str]:
 
 
 @pytest.fixture
-def api(service: AmlstoreService) -> Api:
+def api(service: ForkedService) -> Api:
     api = Api(service.url, service.token, model_name=uuid.uuid4().hex)
     api.experiment_id = api.post("experiments/create", name=uuid.uuid4().hex)["experiment_id"]
     api.post("registered-models/create", name=api.model_name)
@@ -406,7 +406,7 @@ class TestFilters:
             assert [one["info"]["model_id"] for one in found["models"]] == [model["model_id"]]
 
     def test_uris_as_they_were_answered_under_the_tracking_uri_are_found(
-        self, api: Api, service: AmlstoreService
+        self, api: Api, service: ForkedService
     ) -> None:
         run_id = api.new_run()
         model_id = api.post("logged-models", experiment_id=api.experiment_id)["model"]["info"]["model_id"]

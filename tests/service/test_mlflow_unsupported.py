@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import requests
+from forked_service import ForkedService
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.rest_utils import MlflowHostCreds
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.service.mlflow_api import unsupported
 
 SCRIPT = """
@@ -32,7 +32,7 @@ print(mlflow.get_run(run.info.run_id).data.metrics)
 """
 
 
-def test_each_answers_that_it_is_not_supported(service: AmlstoreService) -> None:
+def test_each_answers_that_it_is_not_supported(service: ForkedService) -> None:
     headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "application/x-protobuf"}
     for route in unsupported.routes:
         path = re.sub(r"{[^}]*}", "one", route.path)
@@ -41,20 +41,20 @@ def test_each_answers_that_it_is_not_supported(service: AmlstoreService) -> None
         assert "is not supported by mlflow-amlstore yet" in answer.json()["message"]
 
 
-def test_any_other_endpoint_is_not_found(service: AmlstoreService) -> None:
+def test_any_other_endpoint_is_not_found(service: ForkedService) -> None:
     headers = {"Authorization": f"Bearer {service.token}"}
     answer = requests.get(f"{service.url}/api/2.0/mlflow/none/such", headers=headers, timeout=10)
     assert (answer.status_code, answer.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
 
 
-def test_mlflows_client_raises_an_error_that_says_so(service: AmlstoreService) -> None:
+def test_mlflows_client_raises_an_error_that_says_so(service: ForkedService) -> None:
     store: Any = RestStore(lambda: MlflowHostCreds(service.url, token=service.token))
     with pytest.raises(MlflowException, match="Tracing is not supported by mlflow-amlstore yet") as refused:
         store.search_traces(["0"])
     assert refused.value.error_code == "NOT_IMPLEMENTED"
 
 
-def test_a_script_that_traces_goes_on(service: AmlstoreService) -> None:
+def test_a_script_that_traces_goes_on(service: ForkedService) -> None:
     environment = {**service.environment, "MLFLOW_TRACKING_URI": service.url, "MLFLOW_TRACKING_TOKEN": service.token}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

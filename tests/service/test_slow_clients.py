@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -14,8 +13,7 @@ from statistics import median
 from urllib.parse import urlsplit
 
 import pytest
-
-from mlflow_amlstore.pytest_plugin import AmlstoreService
+from forked_service import ForkedService
 
 resource = pytest.importorskip("resource")
 
@@ -32,19 +30,19 @@ main()
 """
 
 
-class ImpatientService(AmlstoreService):
+class ImpatientService(ForkedService):
     """A service that waits half a second where others wait ten or sixty."""
 
-    command = (sys.executable, "-c", IMPATIENT)
+    command = ("-c", IMPATIENT)
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[AmlstoreService]:
+def impatient(tmp_path: Path) -> Iterator[ForkedService]:
     with ImpatientService(tmp_path / "impatient") as running:
         yield running
 
 
-def connect(service: AmlstoreService) -> socket.socket:
+def connect(service: ForkedService) -> socket.socket:
     url = urlsplit(service.url)
     connection = socket.create_connection((url.hostname, url.port), timeout=30)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,7 +68,7 @@ def request_ms(connection: socket.socket) -> float:
 
 
 class TestHeaders:
-    def test_one_that_comes_by_and_by_has_ten_seconds(self, service: AmlstoreService) -> None:
+    def test_one_that_comes_by_and_by_has_ten_seconds(self, service: ForkedService) -> None:
         began = time.monotonic()
         with (
             connect(service) as dripping,
@@ -92,7 +90,7 @@ class TestHeaders:
             assert 9.5 < time.monotonic() - began < 13
             request_ms(good)
 
-    def test_one_that_is_late_but_whole_is_answered(self, service: AmlstoreService) -> None:
+    def test_one_that_is_late_but_whole_is_answered(self, service: ForkedService) -> None:
         with connect(service) as connection:
             for byte in HEALTH:
                 connection.sendall(bytes([byte]))
@@ -111,24 +109,24 @@ class TestHeaders:
         ],
         ids=["one long field", "many fields", "a long path", "a field without an end", "trailers"],
     )
-    def test_one_over_64_kib_is_refused(self, service: AmlstoreService, header: bytes) -> None:
+    def test_one_over_64_kib_is_refused(self, service: ForkedService, header: bytes) -> None:
         with connect(service) as connection:
             with suppress(OSError):  # it may be closed before all is sent
                 connection.sendall(header)
             assert b"HTTP/1.1 431 " in answer_of(connection)
 
-    def test_one_just_below_is_read(self, service: AmlstoreService) -> None:
+    def test_one_just_below_is_read(self, service: ForkedService) -> None:
         with connect(service) as connection:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 65_000 + b"\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
 
-    def test_what_is_not_http_is_refused(self, service: AmlstoreService) -> None:
+    def test_what_is_not_http_is_refused(self, service: ForkedService) -> None:
         for nonsense in (b"\x16\x03\x01\x02\x00", b"HELO\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\0" * 100):
             with connect(service) as connection:
                 connection.sendall(nonsense)
                 assert answer_of(connection).startswith(b"HTTP/1.1 400 ")
 
-    def test_requests_sent_ahead_are_answered_in_turn(self, service: AmlstoreService) -> None:
+    def test_requests_sent_ahead_are_answered_in_turn(self, service: ForkedService) -> None:
         with connect(service) as connection:
             connection.sendall(HEALTH * 50)
             received = b""
@@ -141,7 +139,7 @@ class TestHeaders:
 class TestOnAnImpatientService:
     """The same limits, half a second long."""
 
-    def test_an_idle_connection_is_closed(self, impatient: AmlstoreService) -> None:
+    def test_an_idle_connection_is_closed(self, impatient: ForkedService) -> None:
         with connect(impatient) as connection:
             request_ms(connection)
             time.sleep(0.7)
@@ -150,7 +148,7 @@ class TestOnAnImpatientService:
             assert answer_of(connection) == b""
             assert 0.8 < time.monotonic() - began < 5
 
-    def test_blank_lines_keep_nothing_open(self, impatient: AmlstoreService) -> None:
+    def test_blank_lines_keep_nothing_open(self, impatient: ForkedService) -> None:
         with connect(impatient) as connection:
             request_ms(connection)
             connection.sendall(b"\r\n")
@@ -158,7 +156,7 @@ class TestOnAnImpatientService:
             answer_of(connection)
             assert time.monotonic() - began < 5
 
-    def test_a_body_that_nobody_waits_for_keeps_nothing_open(self, impatient: AmlstoreService) -> None:
+    def test_a_body_that_nobody_waits_for_keeps_nothing_open(self, impatient: ForkedService) -> None:
         head = b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
         with connect(impatient) as connection:
             connection.sendall(head)
@@ -170,7 +168,7 @@ class TestOnAnImpatientService:
                     time.sleep(0.02)
             assert time.monotonic() - began < 5
 
-    def test_one_who_stops_reading_is_cut_off(self, impatient: AmlstoreService) -> None:
+    def test_one_who_stops_reading_is_cut_off(self, impatient: ForkedService) -> None:
         path = upload(impatient)
         with connect(impatient) as connection:
             connection.sendall(download_request(impatient, path))
@@ -181,7 +179,7 @@ class TestOnAnImpatientService:
             request_ms(connection)
 
 
-def upload(service: AmlstoreService) -> str:
+def upload(service: ForkedService) -> str:
     """Store a large file of zeros through MLflow's artifact proxy, and return its path there."""
     run = service.call("POST", "/api/2.0/mlflow/runs/create", service.token, {"experiment_id": "0"})
     path = f"/api/2.0/mlflow-artifacts/artifacts/0/{run['run']['info']['run_id']}/artifacts/large-{uuid.uuid4().hex}"
@@ -194,12 +192,12 @@ def upload(service: AmlstoreService) -> str:
     return path
 
 
-def download_request(service: AmlstoreService, path: str) -> bytes:
+def download_request(service: ForkedService, path: str) -> bytes:
     head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {service.token}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode()
 
 
-def size_mib(service: AmlstoreService) -> float:
+def size_mib(service: ForkedService) -> float:
     assert service.process is not None
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
@@ -220,7 +218,7 @@ def many_files() -> Iterator[None]:
 @pytest.mark.usefixtures("many_files")
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")  # noqa: PTH110
 def test_two_thousand_idle_connections_and_slow_readers_stop_nobody(
-    start_service: Callable[..., AmlstoreService], capsys: pytest.CaptureFixture[str]
+    start_service: Callable[..., ForkedService], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Prints what others wait and what it costs in memory; the bars asserted are wide, since machines differ."""
     service = start_service("--log-level", "warning")

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
+from forked_service import ForkedService
 
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.service import tls
 
 NAMES = ["127.0.0.1", "::1", "lab.example.org", "localhost"]
@@ -135,12 +135,12 @@ def health(url: str, ca: Path | None) -> str:
         return str(answer.read().decode())
 
 
-def ca_of(service: AmlstoreService) -> Path:
+def ca_of(service: ForkedService) -> Path:
     return service.folder.parent / "state" / "amlstore" / "tls" / "ca.pem"
 
 
 class TestAService:
-    def test_is_trusted_by_whoever_has_its_ca(self, start_service: Callable[..., AmlstoreService]) -> None:
+    def test_is_trusted_by_whoever_has_its_ca(self, start_service: Callable[..., ForkedService]) -> None:
         service = start_service("--tls", "self-signed")
         assert service.url.startswith("https://127.0.0.1:")
         assert service.tracking_uri.startswith("azureml://127.0.0.1:")
@@ -154,7 +154,7 @@ class TestAService:
         assert ca.read_bytes() == before
         assert health(service.url, ca) == "OK"
 
-    def test_may_be_reached_by_other_machines(self, start_service: Callable[..., AmlstoreService]) -> None:
+    def test_may_be_reached_by_other_machines(self, start_service: Callable[..., ForkedService]) -> None:
         service = start_service("--tls", "self-signed", "--host", "0.0.0.0", "--allowed-host", "lab.example.org")
         port = urlsplit(service.url).port
         assert health(f"https://127.0.0.1:{port}", ca_of(service)) == "OK"
@@ -163,7 +163,7 @@ class TestAService:
         assert "lab.example.org" in alternative.get_values_for_type(x509.DNSName)
 
     def test_tells_how_to_trust_it_and_mlflow_does_so(self, tmp_path: Path) -> None:
-        service = AmlstoreService(tmp_path, "--tls", "self-signed")
+        service = ForkedService(tmp_path, "--tls", "self-signed")
         with service:
             assert service.process is not None
             assert service.process.stdout is not None
@@ -179,7 +179,7 @@ class TestAService:
             done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
             assert "[1.0]" in done.stdout.splitlines(), done.stderr
 
-    def test_doesnt_wait_for_the_goodbye_of_idle_clients(self, start_service: Callable[..., AmlstoreService]) -> None:
+    def test_doesnt_wait_for_the_goodbye_of_idle_clients(self, start_service: Callable[..., ForkedService]) -> None:
         running = start_service("--tls", "self-signed")
         context = ssl.create_default_context(cafile=running.ca)
         address = urlsplit(running.url)
@@ -192,7 +192,7 @@ class TestAService:
             running.stop()
         assert "timeout graceful shutdown exceeded" not in running.log.read_text()
 
-    def test_takes_the_users_own(self, start_service: Callable[..., AmlstoreService], folder: Path) -> None:
+    def test_takes_the_users_own(self, start_service: Callable[..., ForkedService], folder: Path) -> None:
         made = tls.self_signed(["127.0.0.1"], folder)
         service = start_service("--tls-cert", str(made.chain))
         assert health(service.url, made.ca) == "OK"
@@ -200,9 +200,9 @@ class TestAService:
     def test_does_not_start_with_a_bad_one(self, tmp_path: Path) -> None:
         (tmp_path / "bad.pem").write_text("no")
         with pytest.raises(RuntimeError, match="must be a certificate in PEM form"):
-            AmlstoreService(tmp_path, "--tls-cert", str(tmp_path / "bad.pem")).start()
+            ForkedService(tmp_path, "--tls-cert", str(tmp_path / "bad.pem")).start()
 
-    def test_speaks_nothing_older_than_tls_1_2(self, start_service: Callable[..., AmlstoreService]) -> None:
+    def test_speaks_nothing_older_than_tls_1_2(self, start_service: Callable[..., ForkedService]) -> None:
         service = start_service("--tls", "self-signed")
         url = urlsplit(service.url)
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -8,21 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 
 from mlflow_amlstore.client.connection import connection_of
-from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
-    with AmlstoreService(tmp_path_factory.mktemp("service")) as running:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]:
+    with ForkedService(tmp_path_factory.mktemp("service")) as running:
         yield running
 
 
 @pytest.fixture
-def workspace(service: AmlstoreService) -> Iterator[EmbeddedWorkspace]:
+def workspace(service: ForkedService) -> Iterator[EmbeddedWorkspace]:
     """The service's workspace as its folder has it: the other door to the same records."""
     opened = open_folder(service.folder)
     yield opened
@@ -39,7 +40,7 @@ def _no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def client(service: AmlstoreService) -> Iterator[MlflowClient]:
+def client(service: ForkedService) -> Iterator[MlflowClient]:
     """A client of the service, which MLflow's fluent functions use too."""
     with mlflow_pointed_at(service.tracking_uri):
         yield MlflowClient()
@@ -154,7 +155,7 @@ class Network:
 
 
 @pytest.fixture
-def network(service: AmlstoreService) -> Iterator[Network]:
+def network(service: ForkedService) -> Iterator[Network]:
     between = Network(int(service.url.rpartition(":")[2]))
     yield between
     between.close()

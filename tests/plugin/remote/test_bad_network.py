@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
@@ -21,14 +22,13 @@ from mlflow_amlstore.client.files.download import download_file
 from mlflow_amlstore.client.files.remote_files import RemoteFiles
 from mlflow_amlstore.client.files.upload import Upload, upload_files
 from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable, StorageFailed, TransferBroken
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 SIZE = 50_000_001
 
 
 @pytest.fixture
-def far_client(service: AmlstoreService, network: Any) -> Iterator[MlflowClient]:
+def far_client(service: ForkedService, network: Any) -> Iterator[MlflowClient]:
     """A client whose every byte goes through the network."""
     uri = network.through(service.tracking_uri)
     yield MlflowClient(uri)
@@ -36,7 +36,7 @@ def far_client(service: AmlstoreService, network: Any) -> Iterator[MlflowClient]
 
 
 @pytest.fixture
-def files(service: AmlstoreService, network: Any, experiment_id: str, run_id: str) -> Iterator[RemoteFiles]:
+def files(service: ForkedService, network: Any, experiment_id: str, run_id: str) -> Iterator[RemoteFiles]:
     """The files of a run, by way of the network."""
     connection = connection_of(network.through(service.tracking_uri))
     yield RemoteFiles(connection, RunRoot(experiment_id, run_id))
@@ -81,7 +81,7 @@ class TestLogging:
         assert len(metrics.history(run_id, "b").items) == 100
 
     def test_an_outage_is_waited_for_by_all_threads(
-        self, service: AmlstoreService, far_client: MlflowClient, network: Any, run_id: str
+        self, service: ForkedService, far_client: MlflowClient, network: Any, run_id: str
     ) -> None:
         def log(number: int) -> None:
             for step in range(20):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 
 from mlflow_amlstore.client.connection import connection_of
@@ -18,19 +19,19 @@ from mlflow_amlstore.client.files.remote_files import RemoteFiles
 from mlflow_amlstore.client.files.upload import upload_files
 from mlflow_amlstore.errors import ServiceUnreachable
 from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
-from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 
 CONTENT = random.Random(1).randbytes(20_000_001)
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
-    with AmlstoreService(tmp_path_factory.mktemp("service"), "--token-lifetime", "2") as running:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]:
+    with ForkedService(tmp_path_factory.mktemp("service"), "--token-lifetime", "2") as running:
         yield running
 
 
 @pytest.fixture
-def client(service: AmlstoreService) -> Iterator[MlflowClient]:
+def client(service: ForkedService) -> Iterator[MlflowClient]:
     uri = f"{service.tracking_uri.partition('?')[0]}?token={service.token}"
     with mlflow_pointed_at(uri):
         yield MlflowClient()

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 from mlflow_amlstore.workspace.tracking_uri import parse
@@ -152,14 +152,14 @@ def test_a_refusal_has_the_code_that_an_embedded_workspace_gives(
         assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_a_repository_shows_no_token_and_takes_no_network_to_make(service: AmlstoreService) -> None:
+def test_a_repository_shows_no_token_and_takes_no_network_to_make(service: ForkedService) -> None:
     root = parse(service.tracking_uri).root
     repository = RemoteArtifactRepository(f"{root}/experiments/1/runs/2/artifacts", service.tracking_uri)
     assert parse(service.tracking_uri).token not in repr(repository) + str(vars(repository))
 
 
 def test_memory_stays_small_however_large_the_file(
-    service: AmlstoreService, client: MlflowClient, run_id: str, tmp_path: Path
+    service: ForkedService, client: MlflowClient, run_id: str, tmp_path: Path
 ) -> None:
     """In a process of its own, whose memory is measured before and after."""
     if sys.platform != "linux":

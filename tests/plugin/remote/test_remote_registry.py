@@ -5,11 +5,11 @@ import uuid
 
 import mlflow
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.plugin.remote_registry import RemoteRegistryStore
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 HAS_LOGGED_MODELS = hasattr(mlflow.entities, "LoggedModel")
@@ -108,7 +108,7 @@ def test_prompts_are_models_of_their_own_kind(client: MlflowClient) -> None:
     assert prompts.load_prompt(f"prompts:/{name}@best").format(name="Ada") == "Hello Ada"
 
 
-def test_a_store_can_be_pickled(client: MlflowClient, service: AmlstoreService, name: str) -> None:
+def test_a_store_can_be_pickled(client: MlflowClient, service: ForkedService, name: str) -> None:
     store = client._get_registry_client().store
     assert isinstance(store, RemoteRegistryStore)
     copy = pickle.loads(pickle.dumps(store))

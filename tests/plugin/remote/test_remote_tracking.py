@@ -13,12 +13,13 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from fork_server import run_forked
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.plugin.remote_tracking import RemoteTrackingStore, tracking_store_of
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 from mlflow_amlstore.workspace.tracking_uri import parse
 
@@ -102,7 +103,7 @@ class TestLogging:
         assert dict(read.dataset) == dict(dataset)
         assert [(tag.key, tag.value) for tag in read.tags] == [("mlflow.data.context", "training")]
 
-    def test_asynchronous_logging_loses_nothing_at_exit(self, service: AmlstoreService, client: MlflowClient) -> None:
+    def test_asynchronous_logging_loses_nothing_at_exit(self, service: ForkedService, client: MlflowClient) -> None:
         script = (
             "import mlflow\n"
             "with mlflow.start_run() as run:\n"
@@ -110,9 +111,7 @@ class TestLogging:
             "    for step in range(300):\n"
             "        mlflow.log_metric('m', step, step=step, synchronous=False)\n"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script], env=service.environment, capture_output=True, text=True, check=True
-        )
+        done = run_forked(["-c", script], env=service.environment, check=True)
         run_id = done.stdout.split()[0]
         assert [point.value for point in client.get_metric_history(run_id, "m")] == list(range(300))
 
@@ -218,12 +217,12 @@ class TestStore:
         assert client._get_registry_client().store is not None
         assert time.monotonic() - began < 5
 
-    def test_uris_that_differ_in_expires_and_token_are_one_store(self, service: AmlstoreService) -> None:
+    def test_uris_that_differ_in_expires_and_token_are_one_store(self, service: ForkedService) -> None:
         root = parse(service.tracking_uri).root
         assert tracking_store_of(service.tracking_uri) is tracking_store_of(f"{root}?expires=2026-01-31T13:00:00Z")
 
     @pytest.mark.parametrize("roles", [("reader", "contributor"), ("contributor", "reader")])
-    def test_each_of_two_keys_keeps_its_own_rights(self, service: AmlstoreService, roles: tuple[str, str]) -> None:
+    def test_each_of_two_keys_keeps_its_own_rights(self, service: ForkedService, roles: tuple[str, str]) -> None:
         clients = {}
         for role in roles:
             wanted = {"name": f"{role} {uuid.uuid4().hex}", "role": role}
@@ -239,19 +238,19 @@ class TestStore:
         for client in clients.values():
             store_of(client).connection.close()
 
-    def test_the_active_run_goes_on_with_the_next_uri(self, service: AmlstoreService, client: MlflowClient) -> None:
+    def test_the_active_run_goes_on_with_the_next_uri(self, service: ForkedService, client: MlflowClient) -> None:
         with mlflow.start_run() as run:
             mlflow.log_metric("m", 1.0)
             mlflow.set_tracking_uri(f"{parse(service.tracking_uri).root}?token={service.token}")
             mlflow.log_metric("m", 2.0)
         assert [point.value for point in client.get_metric_history(run.info.run_id, "m")] == [1.0, 2.0]
 
-    def test_no_repr_has_the_token(self, service: AmlstoreService, client: MlflowClient) -> None:
+    def test_no_repr_has_the_token(self, service: ForkedService, client: MlflowClient) -> None:
         token = parse(service.tracking_uri).token
         assert token not in repr(store_of(client)) + repr(client._get_registry_client().store)
 
     def test_a_pickled_store_works_in_another_process(
-        self, service: AmlstoreService, client: MlflowClient, run_id: str
+        self, service: ForkedService, client: MlflowClient, run_id: str
     ) -> None:
         assert pickle.loads(pickle.dumps(store_of(client))) is store_of(client)
         script = "import pickle, sys; print(pickle.load(sys.stdin.buffer).get_run(sys.argv[1]).info.run_id)"
@@ -280,7 +279,7 @@ class TestStore:
         assert sorted(point.value for point in client.get_metric_history(run_id, "m")) == [0.0, 1.0, 2.0, 3.0]
 
     def test_code_of_mlflows_that_calls_the_server_itself_gets_a_living_token(
-        self, service: AmlstoreService, client: MlflowClient, run_id: str
+        self, service: ForkedService, client: MlflowClient, run_id: str
     ) -> None:
         from mlflow.utils.rest_utils import http_request
 
@@ -305,7 +304,7 @@ def test_mlflows_number_of_retries_holds_through_the_plugin(
 ) -> None:
     """And an outage is one clear error, when it is longer than that."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    with AmlstoreService(tmp_path_factory.mktemp("short")) as service:
+    with ForkedService(tmp_path_factory.mktemp("short")) as service:
         client = MlflowClient(service.tracking_uri)
         client.search_experiments()
     with pytest.raises(MlflowException, match="can't be reached: connection refused") as raised:

@@ -10,30 +10,30 @@ from pathlib import Path
 
 import pytest
 import requests
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.client.connection import connection_of
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 CA_VARIABLES = ["MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
-    with AmlstoreService(tmp_path_factory.mktemp("service"), "--tls", "self-signed") as running:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]:
+    with ForkedService(tmp_path_factory.mktemp("service"), "--tls", "self-signed") as running:
         yield running
 
 
 @pytest.fixture
-def ca(service: AmlstoreService) -> Path:
+def ca(service: ForkedService) -> Path:
     """The development CA that the service made."""
     (found,) = (service.folder.parent / "state").rglob("ca.pem")
     return found
 
 
 @pytest.fixture(autouse=True)
-def _nothing_trusted(service: AmlstoreService, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_trusted(service: ForkedService, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*CA_VARIABLES, "MLFLOW_TRACKING_INSECURE_TLS", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
     yield
@@ -42,7 +42,7 @@ def _nothing_trusted(service: AmlstoreService, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("variable", CA_VARIABLES)
 def test_its_ca_is_trusted_by_any_of_the_usual_variables(
-    service: AmlstoreService, ca: Path, monkeypatch: pytest.MonkeyPatch, variable: str, tmp_path: Path
+    service: ForkedService, ca: Path, monkeypatch: pytest.MonkeyPatch, variable: str, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(variable, str(ca))
     client = MlflowClient(service.tracking_uri)
@@ -51,7 +51,7 @@ def test_its_ca_is_trusted_by_any_of_the_usual_variables(
     assert Path(client.download_artifacts(run_id, "a.txt", str(tmp_path))).read_text() == "x"
 
 
-def test_without_it_the_error_comes_at_once_and_says_what_to_do(service: AmlstoreService) -> None:
+def test_without_it_the_error_comes_at_once_and_says_what_to_do(service: ForkedService) -> None:
     began = time.monotonic()
     with pytest.raises(MlflowException, match="its certificate is not trusted") as raised:
         MlflowClient(service.tracking_uri).search_experiments()
@@ -61,7 +61,7 @@ def test_without_it_the_error_comes_at_once_and_says_what_to_do(service: Amlstor
 
 @pytest.mark.parametrize("variable", CA_VARIABLES)
 def test_what_the_error_says_to_do_helps_in_the_same_process(
-    service: AmlstoreService, ca: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    service: ForkedService, ca: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     client = MlflowClient(service.tracking_uri)
     with pytest.raises(MlflowException, match="its certificate is not trusted"):
@@ -71,7 +71,7 @@ def test_what_the_error_says_to_do_helps_in_the_same_process(
 
 
 def test_a_file_of_authorities_is_read_again_once_it_did_not_do(
-    service: AmlstoreService, ca: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    service: ForkedService, ca: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     authorities = tmp_path / "authorities.pem"
     authorities.write_bytes(Path(requests.utils.DEFAULT_CA_BUNDLE_PATH).read_bytes())
@@ -84,12 +84,12 @@ def test_a_file_of_authorities_is_read_again_once_it_did_not_do(
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_mlflows_switch_goes_without(service: AmlstoreService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflows_switch_goes_without(service: ForkedService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
     assert [experiment.name for experiment in MlflowClient(service.tracking_uri).search_experiments()] == ["Default"]
 
 
-def test_plain_http_to_it_is_said_so(service: AmlstoreService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_to_it_is_said_so(service: ForkedService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     plain = service.tracking_uri.replace("azureml://", "azureml+http://")
     with pytest.raises(MlflowException, match="can't be reached: "):
@@ -98,7 +98,7 @@ def test_plain_http_to_it_is_said_so(service: AmlstoreService, monkeypatch: pyte
 
 
 def test_a_proxy_is_used_for_it(
-    service: AmlstoreService, ca: Path, network_proxy: list[bytes], monkeypatch: pytest.MonkeyPatch
+    service: ForkedService, ca: Path, network_proxy: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca))
     monkeypatch.setenv("HTTPS_PROXY", os.environ["TEST_PROXY"])

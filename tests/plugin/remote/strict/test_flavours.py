@@ -10,9 +10,10 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 
-from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 
 pytestmark = pytest.mark.flavours
 
@@ -63,16 +64,16 @@ FLAVOURS = [sklearn, xgboost, lightgbm, pytorch, pyfunc]
 
 
 @pytest.fixture(scope="module", params=["2.0", "3.0"])
-def leveled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
+def leveled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]:
     """A workspace of either API level, with Azure ML's limits."""
     options = ("--api-level", request.param, "--limits", "azure")
-    with AmlstoreService(tmp_path_factory.mktemp("leveled"), *options) as running:
+    with ForkedService(tmp_path_factory.mktemp("leveled"), *options) as running:
         yield running
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.__name__)
 def test_a_model_is_logged_found_registered_and_loaded(
-    leveled: AmlstoreService, flavour: Callable[[], tuple[Any, Any, Callable[[Any], Any]]]
+    leveled: ForkedService, flavour: Callable[[], tuple[Any, Any, Callable[[Any], Any]]]
 ) -> None:
     module, model, predict = flavour()
     name = f"model-{flavour.__name__}"

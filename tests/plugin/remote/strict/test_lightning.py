@@ -5,9 +5,8 @@ from typing import Any
 
 import mlflow
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
-
-from mlflow_amlstore.pytest_plugin import AmlstoreService
 
 pytestmark = pytest.mark.lightning
 torch = pytest.importorskip("torch")
@@ -50,7 +49,7 @@ def fit(model: Any, folder: Path, **trainer: Any) -> Any:
 
 
 def test_every_checkpoint_is_logged_and_the_last_is_the_last(
-    service: AmlstoreService, client: MlflowClient, tmp_path: Path
+    service: ForkedService, client: MlflowClient, tmp_path: Path
 ) -> None:
     logger = lightning.loggers.MLFlowLogger("lightning", tracking_uri=service.tracking_uri, log_model="all")
     checkpoints = lightning.callbacks.ModelCheckpoint(dirpath=tmp_path / "c", save_last=True, save_top_k=-1)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 
 from mlflow_amlstore.client.connection import connection_of
-from mlflow_amlstore.pytest_plugin import AmlstoreService, mlflow_pointed_at
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 
 from .conftest import OtherProcess
 
@@ -25,9 +26,9 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AmlstoreService]:
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]:
     """A service that has the endpoints."""
-    with AmlstoreService(tmp_path_factory.mktemp("roomy")) as running:
+    with ForkedService(tmp_path_factory.mktemp("roomy")) as running:
         yield running
 
 
@@ -74,7 +75,7 @@ def train(client: MlflowClient) -> dict[str, Any]:
 
 
 def test_a_training_script_reads_back_what_it_reads_where_the_endpoints_are(
-    service: AmlstoreService, roomy: AmlstoreService
+    service: ForkedService, roomy: ForkedService
 ) -> None:
     found = []
     for workspace in (service, roomy):
@@ -122,7 +123,7 @@ def make_models(client: MlflowClient, experiment_id: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def both(service: AmlstoreService, roomy: AmlstoreService) -> list[tuple[str, str]]:
+def both(service: ForkedService, roomy: ForkedService) -> list[tuple[str, str]]:
     """Two workspaces with the same models: each one's URI and the experiment."""
     made = []
     for workspace in (service, roomy):
@@ -226,7 +227,7 @@ def test_rules_for_names_and_params_hold(client: MlflowClient, experiment_id: st
 def test_a_workspace_that_has_got_the_endpoints_still_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = AmlstoreService(tmp_path / "service", "--api-level", "2.0")
+    service = ForkedService(tmp_path / "service", "--api-level", "2.0")
     with service:
         client = MlflowClient(service.tracking_uri)
         run_id = client.create_run("0").info.run_id
