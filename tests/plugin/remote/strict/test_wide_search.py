@@ -188,9 +188,9 @@ def test_deleted_runs_are_searched_where_asked_for(client: MlflowClient, experim
 def test_the_cost_is_told(
     client: MlflowClient, searched: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow_amlstore.plugin import wide_search
+    from mlflow_amlstore.plugin import client_side_search
 
-    monkeypatch.setattr(wide_search, "_told", set())
+    monkeypatch.setattr(client_side_search, "_told", set())
     with caplog.at_level(logging.WARNING, "mlflow_amlstore"):
         for _ in range(2):
             client.search_runs([searched], order_by=["metrics.loss"])
