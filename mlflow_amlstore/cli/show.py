@@ -51,7 +51,9 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
     found = find_run(records, run)
     experiment = records.experiments.get(found.info.experiment_id).name
     files = _files(records, found)
-    children = [child.info.run_id for child in records.runs.find(RunFilter(of=found.info.run_id)).items][::-1]
+    children = [child.info.run_id for child in records.runs.find(RunFilter(parent_run_id=found.info.run_id)).items][
+        ::-1
+    ]
     if as_json:
         listed = [{"path": path, "size_bytes": file.size_bytes, "sha256": file.sha256} for path, file in files.items()]
         print_json({**run_json(found, experiment), "files": listed, "children": children})

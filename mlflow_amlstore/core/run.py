@@ -460,7 +460,7 @@ class Run(RunMetrics, RunFiles):
         return find_runs(
             self._experiment.workspace,
             None,
-            of=self.id,
+            parent_run_id=self.id,
             recursive=recursive,
             run_type=type,
             tags=tags,
@@ -511,7 +511,7 @@ def find_runs(
     workspace: "Workspace",
     experiment: "Experiment | None",
     *,
-    of: str | None = None,
+    parent_run_id: str | None = None,
     recursive: bool = False,
     include_children: bool = False,
     run_type: str | None = None,
@@ -521,7 +521,7 @@ def find_runs(
 ) -> Iterator[Run]:
     """The runs of an experiment, or below a run, that meet all that is given. Raises InvalidValue at the call."""
     filter = RunFilter(
-        of=of,
+        parent_run_id=parent_run_id,
         recursive=recursive,
         include_children=include_children,
         run_type=run_type,

@@ -185,7 +185,7 @@ class RunMetrics(OpenRun):
         """
         if not recursive:
             return self._metrics_of(self.id, name)
-        below = self._records.runs.find(RunFilter(of=self.id, recursive=True, run_type=run_type)).items
+        below = self._records.runs.find(RunFilter(parent_run_id=self.id, recursive=True, run_type=run_type)).items
         run_ids = [*(record.info.run_id for record in below), self.id]
         found = {run_id: self._metrics_of(run_id, name) for run_id in run_ids}
         return {run_id: metrics for run_id, metrics in found.items() if metrics}

@@ -290,11 +290,11 @@ class RunFilter:
     """Which runs a listing is of: those that meet all that is given.
 
     A tag or property is given with its value, or with None for any value. `run_type` is the property
-    `azureml.runsource`. Children are looked for `of` a run, through all generations if `recursive`, and with that the
-    run itself if `with_itself`; without `of`, those that have a parent are left out unless `include_children`.
+    `azureml.runsource`. With `parent_run_id` the listing is of that run's children: of all generations if `recursive`,
+    and then with the run itself if `with_itself`. Without it, child runs are left out unless `include_children`.
     """
 
-    of: str | None = None
+    parent_run_id: str | None = None
     recursive: bool = False
     with_itself: bool = False
     include_children: bool = False

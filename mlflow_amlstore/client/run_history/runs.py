@@ -112,10 +112,10 @@ class RemoteRuns:
         max_results: int | None = None,
         page_token: str | None = None,
     ) -> Page[RunRecord]:
-        if filter.of is not None and filter.recursive:
-            return Page([record for record in self._descendants(filter.of) if _meets(record, filter)], None)
-        if filter.of is not None:
-            fetch = self._children(filter.of, _odata(filter))
+        if filter.parent_run_id is not None and filter.recursive:
+            return Page([record for record in self._descendants(filter.parent_run_id) if _meets(record, filter)], None)
+        if filter.parent_run_id is not None:
+            fetch = self._children(filter.parent_run_id, _odata(filter))
         else:
             fetch = self._of_experiment(filter, experiment_id)
         records, token = fetch(max_results or _PAGE, page_token)
@@ -294,7 +294,7 @@ def _record(found: Mapping[str, Any]) -> RunRecord:
 def _odata(filter: RunFilter) -> str | None:
     """The filter in the SDK's words, which escape nothing: what comes is looked through again (`_meets`)."""
     terms = []
-    if filter.of is None and not filter.include_children:
+    if filter.parent_run_id is None and not filter.include_children:
         terms.append("ParentRunId eq null")
     if filter.status is not None:
         terms.append(f"Status eq {filter.status.value}")

@@ -55,15 +55,15 @@ def page_of_list(
 
 
 def _among(statement: Select[Any], filter: RunFilter) -> Select[Any]:
-    if filter.of is None:
+    if filter.parent_run_id is None:
         return statement if filter.include_children else statement.where(_RUN.parent_run_id.is_(None))
     if not filter.recursive:
-        return statement.where(_RUN.parent_run_id == filter.of)
-    below = select(_RUN.run_id).where(_RUN.parent_run_id == filter.of).cte("below", recursive=True)
+        return statement.where(_RUN.parent_run_id == filter.parent_run_id)
+    below = select(_RUN.run_id).where(_RUN.parent_run_id == filter.parent_run_id).cte("below", recursive=True)
     child = tables.runs.alias("child")
     # UNION, not UNION ALL: a run that is its own grandparent, which a tag can say, ends there.
     below = below.union(select(child.c.run_id).where(child.c.parent_run_id == below.c.run_id))
-    is_below, is_itself = _RUN.run_id.in_(select(below.c.run_id)), _RUN.run_id == filter.of
+    is_below, is_itself = _RUN.run_id.in_(select(below.c.run_id)), _RUN.run_id == filter.parent_run_id
     return statement.where(is_below | is_itself if filter.with_itself else is_below & ~is_itself)
 
 

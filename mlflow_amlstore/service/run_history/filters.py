@@ -21,11 +21,11 @@ _NULL = "null"
 _Values = dict[str, str | None]
 
 
-def read_run_filter(text: str | None, of: str | None = None) -> RunFilter:
-    """Return what a filter of runs says; `of` is the run whose children are meant. Raises InvalidValue."""
+def read_run_filter(text: str | None, parent_run_id: str | None = None) -> RunFilter:
+    """Read a filter of runs, or of the children of `parent_run_id`. Raises InvalidValue."""
     tags: _Values = {}
     properties: _Values = {}
-    found = RunFilter(of=of, include_children=True, tags=tags, properties=properties)
+    found = RunFilter(parent_run_id, include_children=True, tags=tags, properties=properties)
     left_out = None
     for term in _terms(text or ""):
         field, _, value = term.partition(_EQUALS)
@@ -34,9 +34,10 @@ def read_run_filter(text: str | None, of: str | None = None) -> RunFilter:
         elif term.startswith(_PROPERTIES):
             _read_pair(term, _PROPERTIES, properties)
         elif field == "ParentRunId":
-            found = replace(found, include_children=False) if value == _NULL else replace(found, of=_unquoted(value))
+            above = None if value == _NULL else _unquoted(value)
+            found = replace(found, include_children=False) if above is None else replace(found, parent_run_id=above)
         elif field == "RootRunId":
-            found = replace(found, of=_unquoted(value), recursive=True, with_itself=True)
+            found = replace(found, parent_run_id=_unquoted(value), recursive=True, with_itself=True)
         elif field == "Status":
             found = replace(found, status=status_from_azure(_unquoted(value)))
         elif field == "RunType":
@@ -47,7 +48,7 @@ def read_run_filter(text: str | None, of: str | None = None) -> RunFilter:
             raise _unknown(term)
     if left_out is None:
         return found
-    if not found.recursive or left_out != found.of:
+    if not found.recursive or left_out != found.parent_run_id:
         raise InvalidValue(
             "filter", text, "a run is left out of those below itself only: RootRunId eq X and RunId ne X"
         )

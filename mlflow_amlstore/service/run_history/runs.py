@@ -159,7 +159,7 @@ def query(call: Call, body: RunQuery) -> RunPage:
 @ROUTES.get("/runs/{run}/children", Role.READER)
 def children(call: Call, body: ChildrenQuery) -> RunPage:
     """List the children of a run, the latest started first."""
-    filter = read_run_filter(body.filter, of=run_of(call).info.run_id)
+    filter = read_run_filter(body.filter, parent_run_id=run_of(call).info.run_id)
     size = page_size("$top", body.top, _PAGE)
     return _page(call, call.records.runs.find(filter, max_results=size, page_token=body.continuationToken))
 

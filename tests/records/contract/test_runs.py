@@ -247,27 +247,27 @@ class TestChildRuns:
         assert by_argument.tags[PARENT_TAG] == run_id
         assert records.runs.get("child-2").info.parent_run_id == run_id
         assert records.runs.get("child-3").info.parent_run_id == run_id
-        assert ids(records, of=run_id) == ["child-3", "child-1", "child-2"]
+        assert ids(records, parent_run_id=run_id) == ["child-3", "child-1", "child-2"]
 
     def test_a_run_whose_parent_tag_is_deleted_is_a_child_no_longer(self, records: RecordStore, run_id: str) -> None:
         records.runs.create("0", run_id="child", parent_run_id=run_id)
         records.runs.delete_tag("child", PARENT_TAG)
-        assert ids(records, of=run_id) == []
+        assert ids(records, parent_run_id=run_id) == []
         assert records.runs.get("child").info.parent_run_id is None
 
     def test_deleted_children_are_not_listed(self, records: RecordStore, run_id: str) -> None:
         records.runs.create("0", run_id="child", parent_run_id=run_id)
         records.runs.delete("child")
-        assert ids(records, of=run_id) == []
+        assert ids(records, parent_run_id=run_id) == []
 
     def test_grandchildren_are_found_too_where_asked_even_in_a_circle(self, records: RecordStore, run_id: str) -> None:
         for number, parent in enumerate([run_id, "run-0", "run-1", "run-1"]):
             records.runs.create("0", run_id=f"run-{number}", start_ms=number, parent_run_id=parent)
-        assert ids(records, of=run_id) == ["run-0"]
-        assert ids(records, of=run_id, recursive=True) == ["run-3", "run-2", "run-1", "run-0"]
+        assert ids(records, parent_run_id=run_id) == ["run-0"]
+        assert ids(records, parent_run_id=run_id, recursive=True) == ["run-3", "run-2", "run-1", "run-0"]
 
         records.runs.set_tags(run_id, {PARENT_TAG: "run-3"})
-        assert set(ids(records, of=run_id, recursive=True)) == {"run-0", "run-1", "run-2", "run-3"}
+        assert set(ids(records, parent_run_id=run_id, recursive=True)) == {"run-0", "run-1", "run-2", "run-3"}
 
 
 class TestFinding:
@@ -301,7 +301,7 @@ class TestFinding:
             ({"properties": {"p": "x y"}, "include_children": True}, [3, 2]),
             ({"run_type": "hyperdrive"}, [1]),
             ({"status": RunStatus.COMPLETED}, [3, 1]),
-            ({"of": "run-0", "status": RunStatus.FAILED, "properties": {"p": None}}, [2]),
+            ({"parent_run_id": "run-0", "status": RunStatus.FAILED, "properties": {"p": None}}, [2]),
             ({"tags": {"' OR 1=1 --": None}}, []),
         ],
     )
