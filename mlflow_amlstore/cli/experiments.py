@@ -6,6 +6,7 @@ import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows, time_text
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import View
 
 
@@ -27,7 +28,10 @@ def command(
     """List experiments, the newest first."""
     records = open_chosen(workspace).records
     page = records.experiments.search(
-        view=View.DELETED if deleted else View.ACTIVE, filter=filter_string, order_by=order_by, max_results=limit
+        view=View.DELETED if deleted else View.ACTIVE,
+        filter=grammars.EXPERIMENTS.parse(filter_string),
+        order_by=order_by,
+        max_results=limit,
     )
     if as_json:
         print_json(

@@ -4,6 +4,7 @@ import re
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.locations import is_location, logged_model_container
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import ModelDirection, Page, RunRecord, View
 
@@ -74,7 +75,7 @@ def _beginning_with(records: RecordStore, given: str) -> list[RunRecord]:
     while len(found) < 2 and (page is None or page.next_token):
         page = records.runs.search(
             [experiment.experiment_id for experiment in experiments],
-            filter=f"attributes.run_id LIKE '{given}%'",
+            filter=grammars.RUNS.parse(f"attributes.run_id LIKE '{given}%'"),
             view=View.ALL,
             max_results=20,
             page_token=page.next_token if page else None,

@@ -9,6 +9,7 @@ from mlflow_amlstore.cli.output import print_json, print_rows, time_text
 from mlflow_amlstore.cli.run_fields import run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunRecord, View
 
@@ -49,7 +50,7 @@ def command(
     experiments = _experiments(records, names)
     page = records.runs.search(
         list(experiments),
-        filter=filter_string,
+        filter=grammars.RUNS.parse(filter_string),
         view=View.DELETED if deleted else View.ACTIVE,
         order_by=order_by,
         max_results=limit,

@@ -14,6 +14,7 @@ from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils,
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.remote_runs import RunPage, RunSearch
 from mlflow_amlstore.protocol.search import AzureSearch, as_azure_can
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.validation import MAX_RUNS, check_max_results
 
 _PAGE = 1000
@@ -43,10 +44,11 @@ class ClientSideSearches:
         of_what = (search.key, filter, tuple(order_by or ()))
         with as_mlflow_errors():
             check_max_results(max_results, MAX_RUNS)
-            can = as_azure_can(filter, order_by)
+            read = grammars.RUNS.parse(filter)
+            can = as_azure_can(read, order_by)
         is_later_page = (page_token or "").startswith(_TOKEN_PREFIX)
         if not page_token and can.is_by_values and search.has_values_elsewhere():
-            can = as_azure_can(filter, order_by, has_all_values=False)
+            can = as_azure_can(read, order_by, has_all_values=False)
         if not can.left_out and not is_later_page:
             return search.page(can.filter, can.order_by, min(max_results, _PAGE), page_token)
         fetched = self._fetched
@@ -56,7 +58,7 @@ class ClientSideSearches:
             if (
                 is_later_page and can.is_by_values
             ):  # whether values were elsewhere at the first page isn't known any more
-                can = as_azure_can(filter, order_by, has_all_values=False)
+                can = as_azure_can(read, order_by, has_all_values=False)
             every = _all(search, can, self._workspace)
             found = SearchUtils.sort(SearchUtils.filter(every, filter), list(order_by or ()))
         page, token = SearchUtils.paginate(found, (page_token or "").removeprefix(_TOKEN_PREFIX), max_results)

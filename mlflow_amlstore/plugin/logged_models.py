@@ -10,9 +10,10 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.plugin import convert_models
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import LoggedModelRecord, OrderTerm
-from mlflow_amlstore.workspace.artifact_uri import stored_filter, to_stored_location
+from mlflow_amlstore.workspace.artifact_uri import to_stored_location
 
 _DEFAULT_MAX_RESULTS = 100  # as MLflow's
 
@@ -60,11 +61,12 @@ class LoggedModelsMixin:
         page_token: str | None = None,
     ) -> PagedList[LoggedModel]:
         """Return a page of logged models; `datasets` and `order_by` are MLflow's dictionaries."""
-        to_stored = partial(to_stored_location, self._root_uri)
         with as_mlflow_errors():
             page = self._records.logged_models.search(
                 experiment_ids,
-                filter=stored_filter(filter_string, "artifact_location", to_stored),
+                filter=grammars.LOGGED_MODELS.parse(filter_string).with_values(
+                    "artifact_location", partial(to_stored_location, self._root_uri)
+                ),
                 datasets=[_dataset(given) for given in datasets or ()],
                 order_by=[_order_term(given) for given in order_by or ()],
                 max_results=max_results or _DEFAULT_MAX_RESULTS,

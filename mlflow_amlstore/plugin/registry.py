@@ -15,8 +15,9 @@ from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.plugin import convert_models
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.validation import model_version_key
-from mlflow_amlstore.workspace.artifact_uri import from_stored_source, stored_filter, to_stored_source
+from mlflow_amlstore.workspace.artifact_uri import from_stored_source, to_stored_source
 from mlflow_amlstore.workspace.model_source import origin_of_version
 from mlflow_amlstore.workspace.opening import open_workspace
 
@@ -81,7 +82,7 @@ class RegistryStore(AbstractStore):
         """Return a page of models by name."""
         with as_mlflow_errors():
             page = self._models.search(
-                filter=filter_string,
+                filter=grammars.MODELS.parse(filter_string),
                 order_by=order_by or (),
                 max_results=SEARCH_REGISTERED_MODEL_MAX_RESULTS_DEFAULT if max_results is None else max_results,
                 page_token=page_token,
@@ -199,10 +200,11 @@ class RegistryStore(AbstractStore):
         page_token: str | None = None,
     ) -> PagedList[ModelVersion]:
         """Return a page of versions."""
-        to_stored = partial(to_stored_source, self._root_uri)
         with as_mlflow_errors():
             page = self._models.search_versions(
-                filter=stored_filter(filter_string, "source_path", to_stored),
+                filter=grammars.VERSIONS.parse(filter_string).with_values(
+                    "source_path", partial(to_stored_source, self._root_uri)
+                ),
                 order_by=order_by or (),
                 max_results=SEARCH_MODEL_VERSION_MAX_RESULTS_DEFAULT if max_results is None else max_results,
                 page_token=page_token,

@@ -15,9 +15,10 @@ from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id
-from mlflow_amlstore.workspace.artifact_uri import stored_filter, to_stored_location
+from mlflow_amlstore.workspace.artifact_uri import to_stored_location
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_workspace
 
 if convert.HAS_LOGGED_MODELS:
@@ -65,7 +66,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         with as_mlflow_errors():
             page = self._records.experiments.search(
                 view=convert.to_view(view_type),
-                filter=filter_string,
+                filter=grammars.EXPERIMENTS.parse(filter_string),
                 order_by=order_by or (),
                 max_results=max_results,
                 page_token=page_token,
@@ -165,7 +166,9 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         with as_mlflow_errors():
             page: Page[RunRecord] = self._records.runs.search(
                 experiment_ids,
-                filter=stored_filter(filter_string, "artifact_uri", partial(to_stored_location, self._root_uri)),
+                filter=grammars.RUNS.parse(filter_string).with_values(
+                    "artifact_uri", partial(to_stored_location, self._root_uri)
+                ),
                 view=convert.to_view(run_view_type),
                 order_by=order_by or (),
                 max_results=max_results,

@@ -9,10 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mlflow_amlstore.records.search.grammar import Entity
+from mlflow_amlstore.records.search import grammars
+from mlflow_amlstore.records.search.filter import Comparison, Entity, Filter
 from mlflow_amlstore.records.search.ordering import parse_order_by
-from mlflow_amlstore.records.search.parser import Comparison, parse_filter
-from mlflow_amlstore.records.search.run_grammar import GRAMMAR, ORDER_VOCABULARY
 
 _ORDERABLE = ("start_time", "end_time")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
@@ -22,7 +21,6 @@ _TAKES = {
     Entity.TAG: ("=",),
     Entity.ATTRIBUTE: ("=", "IN"),
 }
-_WORDS = {Entity.METRIC: "metrics", Entity.PARAM: "params", Entity.TAG: "tags", Entity.ATTRIBUTE: "attributes"}
 
 
 class AzureSearch(NamedTuple):
@@ -35,15 +33,15 @@ class AzureSearch(NamedTuple):
     is_by_values: bool
 
 
-def as_azure_can(filter: str | None, order_by: Sequence[str] | None, *, has_all_values: bool = True) -> AzureSearch:
+def as_azure_can(filter: Filter, order_by: Sequence[str] | None, *, has_all_values: bool = True) -> AzureSearch:
     """Take out of a search what Azure ML can't do; where records don't have all values, it can't search by those.
 
-    Raises FilterInvalid for what MLflow can't either.
+    Raises FilterInvalid for an ordering that MLflow can't do either.
     """
     kept: list[str] = []
     left_out: list[str] = []
     is_by_values = False
-    for comparison in parse_filter(filter, GRAMMAR):
+    for comparison in filter.comparisons:
         problem = _problem(comparison)
         if comparison.entity in (Entity.PARAM, Entity.TAG) and not problem:
             is_by_values = True
@@ -53,23 +51,38 @@ def as_azure_can(filter: str | None, order_by: Sequence[str] | None, *, has_all_
             left_out.append(problem)
         else:
             kept.append(_written(comparison))
-    for ordering in parse_order_by(list(order_by or ()), ORDER_VOCABULARY):
+    for ordering in parse_order_by(list(order_by or ()), grammars.RUN_ORDER):
         if ordering.entity is not Entity.ATTRIBUTE or ordering.name not in _ORDERABLE:
             left_out.append(f"ordering by {ordering.entity.value} {ordering.name!r}")
     return AzureSearch(" and ".join(kept), [] if left_out else list(order_by or ()), left_out, is_by_values)
 
 
 def refusal(filter: str | None, order_by: Sequence[str] | None) -> str | None:
-    """What Azure ML can't do of a search, in words, or None: then it can do all, as it is written."""
-    left_out = as_azure_can(filter, order_by).left_out
-    if not left_out and re.search(r"\.\s*[`\"]", _without_values(filter or "")):
+    """What Azure ML can't do of a search of runs, in words, or None: then it can do all, as it is written.
+
+    Raises FilterInvalid for what MLflow can't do either.
+    """
+    read = grammars.RUNS.parse(filter)
+    left_out = as_azure_can(read, order_by).left_out
+    if not left_out and any(comparison.is_quoted for comparison in read.comparisons):
         return "a name in quotes"
     return left_out[0] if left_out else None
 
 
+def can_search_models(filter: str | None) -> bool:
+    """Whether Azure ML can search registered models so: by their name alone, once, and not by `!=`.
+
+    Raises FilterInvalid for what MLflow can't do either.
+    """
+    comparisons = grammars.MODELS.parse(filter).comparisons
+    return len(comparisons) < 2 and all(
+        comparison.entity is Entity.ATTRIBUTE and comparison.comparator != "!=" for comparison in comparisons
+    )
+
+
 def _problem(comparison: Comparison) -> str | None:
     subject = f"{comparison.entity.value} {comparison.name!r}"
-    if comparison.entity not in _WORDS or not _PLAIN_NAME.fullmatch(comparison.name):
+    if comparison.entity not in _TAKES or not _PLAIN_NAME.fullmatch(comparison.name):
         return f"filtering by {subject}"
     if comparison.entity is Entity.ATTRIBUTE and comparison.name != "run_id":
         return f"filtering by {subject}"
@@ -82,12 +95,8 @@ def _written(comparison: Comparison) -> str:
         text = f"({', '.join(_quoted(str(item)) for item in value)})"
     else:
         text = repr(value) if comparison.entity is Entity.METRIC else _quoted(str(value))
-    return f"{_WORDS[comparison.entity]}.{comparison.name} {comparison.comparator} {text}"
+    return f"{comparison.entity.value}s.{comparison.name} {comparison.comparator} {text}"
 
 
 def _quoted(text: str) -> str:
     return f'"{text}"' if "'" in text else f"'{text}'"
-
-
-def _without_values(filter: str) -> str:
-    return re.sub(r"([=<>!]|LIKE|IN)\s*('[^']*'|\"[^\"]*\"|\([^)]*\))", r"\1", filter, flags=re.IGNORECASE)

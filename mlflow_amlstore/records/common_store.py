@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import (
     ExperimentRecord,
     FileRecord,
@@ -45,7 +46,7 @@ class CommonExperiments(Protocol):
         self,
         *,
         view: View = View.ACTIVE,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         order_by: Sequence[str] = (),
         max_results: int = 1000,
         page_token: str | None = None,

@@ -6,7 +6,7 @@ done whole and durable on return, or not done at all. Any method may raise `NotF
 doesn't have, `InvalidValue` for a value that breaks a rule, `ReadOnly`, `DiskFull`, `WorkspaceBusy` and
 `StorageFailed`; docstrings name only what is particular.
 
-Filters and orderings are MLflow's search grammar (`records.search`).
+A search takes a filter that `records.search.parser` read, and orderings in MLflow's words.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,7 @@ from mlflow_amlstore.records.common_store import (
     CommonRuns,
     CommonStore,
 )
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import (
     DatasetInput,
     DatasetSummary,
@@ -58,7 +59,7 @@ class Runs(CommonRuns, Protocol):
         self,
         experiment_ids: Sequence[str],
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         view: View = View.ACTIVE,
         order_by: Sequence[str] = (),
         max_results: int | None = 1000,
@@ -268,7 +269,7 @@ class LoggedModels(Protocol):
         self,
         experiment_ids: Sequence[str],
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         datasets: Sequence[tuple[str, str | None]] = (),
         order_by: Sequence[OrderTerm] = (),
         max_results: int = 100,
@@ -319,7 +320,7 @@ class Models(CommonModels, Protocol):
     def search(
         self,
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         order_by: Sequence[str] = (),
         max_results: int = 100,
         page_token: str | None = None,
@@ -350,7 +351,7 @@ class Models(CommonModels, Protocol):
     def search_versions(
         self,
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         order_by: Sequence[str] = (),
         max_results: int = 10_000,
         page_token: str | None = None,

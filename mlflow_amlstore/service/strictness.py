@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from mlflow_amlstore.errors import AmlStoreError, RouteNotFound
 from mlflow_amlstore.protocol.limits import Limits, over_limit_message
-from mlflow_amlstore.protocol.search import refusal
+from mlflow_amlstore.protocol.search import can_search_models, refusal
 from mlflow_amlstore.service.error_answers import error_answer
 from mlflow_amlstore.service.files.azure_artifacts import NewArtifacts
 from mlflow_amlstore.service.files.containers import file_location
@@ -254,10 +254,8 @@ def _new_only(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_model_search(call: Call, body: Any) -> None:
-    text = (body.filter or "").strip()
-    simple = not text or (text.lower().startswith("name") and "!=" not in text and " and " not in text.lower())
-    if not simple:
+    if not can_search_models(body.filter):
         raise BeyondAzure(
             "Currently unsupported filter string format (we currently do not support OR). "
-            f"Provided filter string: {text}"
+            f"Provided filter string: {body.filter.strip()}"
         )

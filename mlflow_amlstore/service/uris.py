@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlflow_amlstore.errors import NotSupported
+from mlflow_amlstore.errors import NotFound, NotSupported, PathUnsafe
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
     container_of,
@@ -72,6 +72,32 @@ class Uris(ABC):
         container, path = split_location(source.removeprefix(WORKSPACE_SCHEME))
         return self.artifact_uri(container, path)
 
+    def compared_run(self, text: str) -> str:
+        """What a filter compares a run's artifact URI with, a URI or a LIKE pattern of URIs, as records keep it.
+
+        A text that is neither stays as it is.
+        """
+        return self._compared(text, "/")
+
+    def compared_logged_model(self, text: str) -> str:
+        """The same for a logged model's artifact URI."""
+        return self._compared(text, "/models/")
+
+    def compared_source(self, text: str) -> str:
+        """The same for a model version's source."""
+        return self._compared(text, "/", WORKSPACE_SCHEME)
+
+    def _compared(self, text: str, before_owner: str, scheme: str = "") -> str:
+        try:
+            location = self.location(text)
+        except (PathUnsafe, NotFound):  # no whole URI, but it may be a pattern
+            location = self._location_pattern(text, before_owner)
+        return text if location is None else scheme + location
+
+    @abstractmethod
+    def _location_pattern(self, pattern: str, before_owner: str) -> str | None:
+        """The pattern of locations that a pattern of URIs means, or None; `before_owner` parts experiment and owner."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyUris(Uris):
@@ -90,6 +116,10 @@ class ProxyUris(Uris):
         if rest.startswith("//"):  # `mlflow-artifacts://HOST/…` names the proxy's host as well
             rest = rest[2:].partition("/")[2]
         return _checked(rest)
+
+    def _location_pattern(self, pattern: str, before_owner: str) -> str | None:
+        head = f"{_PROXY_SCHEME}/"
+        return pattern.removeprefix(head) if pattern.startswith(head) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +150,10 @@ class AzureUris(Uris):
                     return _checked(rest.removeprefix("experiments/"))
                 return _location_of(match, self.find_container)
         return ProxyUris(self.find_container).location(uri)  # a client that knows the plain form too may send it here
+
+    def _location_pattern(self, pattern: str, before_owner: str) -> str | None:
+        head = f"{self.root}/experiments/"
+        return pattern.removeprefix(head).replace("/runs/", before_owner, 1) if pattern.startswith(head) else None
 
 
 def _location_without_address(uri: str, find_container: FindContainer) -> str | None:

@@ -5,8 +5,6 @@ which a moved folder doesn't make untrue. What follows the root is a plain path,
 names as they are (`mlflow.utils.uri.append_to_uri_path`).
 """
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,8 +13,6 @@ from mlflow_amlstore.records.locations import DATABASE_NAME, WORKSPACE_SCHEME, i
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED
 
 _PREFIX = f"{EMBEDDED}://"
-_TEXT = r"""'[^']*'|"[^"]*\""""
-_COMPARED = rf"""([`"]?\s*(?:=|!=|I?LIKE\b|(?:NOT\s+)?IN\b)\s*)({_TEXT}|\((?:{_TEXT}|[^)'"])*\))"""
 
 
 def artifact_uri(root_uri: str, container: str) -> str:
@@ -70,15 +66,3 @@ def from_stored_source(root_uri: str, source: str) -> str:
 def to_stored_location(root_uri: str, uri: str) -> str:
     """A run's or logged model's artifact URI as a record keeps it: no root where it is in this workspace."""
     return uri.removeprefix(f"{root_uri}/")
-
-
-def stored_filter(filter_string: str | None, attribute: str, to_stored: Callable[[str], str]) -> str | None:
-    """Put what records keep for the URIs, or LIKE patterns of them, that a filter compares `attribute` with."""
-    if not filter_string:
-        return filter_string
-    comparison = re.compile(rf"\b({attribute}){_COMPARED}", re.IGNORECASE)
-    return comparison.sub(lambda found: found[1] + found[2] + _each_text(found[3], to_stored), filter_string)
-
-
-def _each_text(values: str, to_stored: Callable[[str], str]) -> str:
-    return re.sub(_TEXT, lambda text: text[0][0] + to_stored(text[0][1:-1]) + text[0][-1], values)

@@ -10,6 +10,7 @@ import pytest
 from mlflow_amlstore.errors import AlreadyExists, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import create_database
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.sql.experiments import SqlExperiments
 from mlflow_amlstore.records.sql.logged_models import SqlLoggedModels, insert_points
 from mlflow_amlstore.records.types import LoggedModelPoint, OrderTerm
@@ -209,7 +210,8 @@ class TestSearch:
         )
 
         def names(filter: str | None = None, datasets: list[tuple[str, str | None]] | None = None) -> list[str]:
-            return [found.name for found in logged_models.search(["0"], filter=filter, datasets=datasets or []).items]
+            read = grammars.LOGGED_MODELS.parse(filter)
+            return [found.name for found in logged_models.search(["0"], filter=read, datasets=datasets or []).items]
 
         assert names("name = 'small'") == ["small"]
         assert names("params.depth = '9'") == ["large"]

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, event
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, PathUnsafe
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import create_database
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.sql.models import SqlModels
 
 SOURCE = "workspace:/1/0a1b2c/artifacts/model"
@@ -379,9 +380,10 @@ class TestSearch:
         models.create_version("greeting", "prompt-template", tags=PROMPT)
         of_prompts = "tags.`mlflow.prompt.is_prompt` = 'true'"
         assert [model.name for model in models.search().items] == ["iris"]
-        assert [model.name for model in models.search(filter=of_prompts).items] == ["greeting"]
+        assert [model.name for model in models.search(filter=grammars.MODELS.parse(of_prompts)).items] == ["greeting"]
         assert [version.name for version in models.search_versions().items] == ["iris"]
-        assert [version.name for version in models.search_versions(filter=of_prompts).items] == ["greeting"]
+        of_prompts_versions = grammars.VERSIONS.parse(of_prompts)
+        assert [version.name for version in models.search_versions(filter=of_prompts_versions).items] == ["greeting"]
 
     def test_versions_are_found_by_model_source_run_and_tag(self, models: SqlModels) -> None:
         models.create("iris")
@@ -395,7 +397,7 @@ class TestSearch:
             "version_number > 1": [2],
             "name = 'lily'": [],
         }.items():
-            found = models.search_versions(filter=filter).items
+            found = models.search_versions(filter=grammars.VERSIONS.parse(filter)).items
             assert [version.version for version in found] == numbers, filter
             assert found == [models.get_version("iris", number) for number in numbers]
 

@@ -12,7 +12,6 @@ from forked_service import ForkedService
 
 from mlflow_amlstore.service.access import Role
 from mlflow_amlstore.service.mlflow_api import ROUTES, unsupported
-from mlflow_amlstore.service.mlflow_api.filters import filter_of_logged_models, filter_of_runs, filter_of_versions
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 
 MODEL_ID = "m-" + "0" * 32
@@ -447,16 +446,9 @@ class TestFilters:
     def test_a_clients_uris_become_those_of_records(
         self, uris: Uris, text: str, of_runs: str, of_logged_models: str
     ) -> None:
-        both = "params.a = '{0}' AND {1} {2} '{3}' and `{1}` != \"{3}\" AND name = 'x'"
-        assert filter_of_runs(uris, both.format(text, "artifact_uri", "LIKE", text)) == both.format(
-            text, "artifact_uri", "LIKE", of_runs
-        )
-        assert filter_of_logged_models(uris, both.format(text, "artifact_location", "=", text)) == both.format(
-            text, "artifact_location", "=", of_logged_models
-        )
-        stored = of_runs if of_runs == text else f"workspace:/{of_runs}"
-        given = f"source_path IN ('{text}', \"{text}\") AND name LIKE 'x'"
-        assert filter_of_versions(uris, given) == given.replace(text, stored)
+        assert uris.compared_run(text) == of_runs
+        assert uris.compared_logged_model(text) == of_logged_models
+        assert uris.compared_source(text) == (of_runs if of_runs == text else f"workspace:/{of_runs}")
 
 
 def test_every_route_that_writes_needs_a_contributor() -> None:

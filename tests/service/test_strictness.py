@@ -135,11 +135,25 @@ def test_a_search_that_azure_cant_do_is_refused(strict: Strict, search: Any) -> 
         {"filter": "tags.mlflow.parentRunId = 'x' and metrics.loss <= 3 and params.a != 'b'"},
         {"filter": "attributes.run_id IN ('a', 'b')"},
         {"filter": "params.a = 'like `this`'"},
+        {"filter": "attributes.run_id IN ('a)', \"like.`this`\")"},
         {"max_results": 1000},
     ],
 )
 def test_a_search_that_azure_can_do_isnt(strict: Strict, search: Any) -> None:
     strict.ask("POST", "runs/search", {"experiment_ids": ["0"], **search})
+
+
+@pytest.mark.parametrize("filter", ["name != 'a'", "name = 'a' AND name LIKE 'a%'", "tags.a = 'x'", "NAME = 'a'"])
+def test_registered_models_are_searched_by_one_name_only(strict: Strict, filter: str) -> None:
+    found = strict.refused("GET", f"registered-models/search?filter={quote(filter)}")
+    assert (found.status, json.loads(found.body)["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+
+
+@pytest.mark.parametrize(
+    "filter", ["", "name = 'salt and pepper'", "`name` LIKE 'is it != this%'", "name IN ('a', 'b')"]
+)
+def test_by_that_name_they_are(strict: Strict, filter: str) -> None:
+    assert strict.ask("GET", f"registered-models/search?filter={quote(filter)}") == {}
 
 
 def test_a_path_is_given_out_once_though_nothing_came(strict: Strict) -> None:

@@ -1,6 +1,5 @@
 """Artifact URIs, and model sources as records keep them."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from mlflow_amlstore.workspace.artifact_uri import (
     artifact_uri,
     from_stored_source,
     split_artifact_uri,
-    stored_filter,
-    to_stored_location,
     to_stored_source,
 )
 from mlflow_amlstore.workspace.opening import create_workspace
@@ -56,27 +53,3 @@ def test_another_source_is_kept_as_it_is(source: str) -> None:
     root = "amlstore:///home/me/my%20ws"
 
     assert to_stored_source(root, source) == from_stored_source(root, source) == source
-
-
-_ROOT = "amlstore:///me"
-
-
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [
-        (f"artifact_uri = '{_ROOT}/0/abc'", "artifact_uri = '0/abc'"),
-        (
-            f"a.artifact_uri LIKE '{_ROOT}/0/%' AND params.a = '{_ROOT}/0'",
-            f"a.artifact_uri LIKE '0/%' AND params.a = '{_ROOT}/0'",
-        ),
-        (f"`artifact_uri` != '{_ROOT}/0'", "`artifact_uri` != '0'"),
-        (f'"artifact_uri" = "{_ROOT}/0"', '"artifact_uri" = "0"'),
-        (f"ARTIFACT_URI not in ('{_ROOT}/0', \"{_ROOT}/1\", 's3://x')", "ARTIFACT_URI not in ('0', \"1\", 's3://x')"),
-        (f"artifact_uri = '{_ROOT}2/0'", f"artifact_uri = '{_ROOT}2/0'"),
-        (f"artifact_uris = '{_ROOT}/0'", f"artifact_uris = '{_ROOT}/0'"),
-        ("", ""),
-        (None, None),
-    ],
-)
-def test_a_filters_uris_are_compared_as_records_keep_them(given: str | None, kept: str | None) -> None:
-    assert stored_filter(given, "artifact_uri", partial(to_stored_location, _ROOT)) == kept

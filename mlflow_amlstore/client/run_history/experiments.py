@@ -6,6 +6,7 @@ from typing import Any
 from mlflow_amlstore.client.run_history.routes import RunHistory, named, segment
 from mlflow_amlstore.errors import AlreadyExists, NotFound, NotSupported, ServiceError
 from mlflow_amlstore.protocol.times import time_ms_or_none
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import ExperimentRecord, Page, View
 from mlflow_amlstore.records.validation import check_experiment_name
 
@@ -60,12 +61,12 @@ class RemoteExperiments:
         self,
         *,
         view: View = View.ACTIVE,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         order_by: Sequence[str] = (),
         max_results: int = 1000,
         page_token: str | None = None,
     ) -> Page[ExperimentRecord]:
-        if filter or order_by:
+        if filter.comparisons or order_by:
             raise NotSupported("Searching experiments with a filter", "MLflow's search_experiments does that")
         body = {"viewType": _VIEWS[view], "top": max_results, "continuationToken": page_token}
         answer = self._history.call("POST", "experiments:query", given=body)

@@ -1,5 +1,6 @@
 """MLflow's search grammar over run records, executed in SQL.
 
-A filter goes through `lexer` and `parser`, which follow the resource's `grammar`, to comparisons; the resource's module
-(`runs`, `experiments`, `models`, `logged_models`) turns them and the ordering into one statement; `paging` runs it.
+`lexer` and `parser` read a text once, by one of the `grammars`, into a `filter`. A search takes the filter: the
+resource's module (`runs`, `experiments`, `models`, `logged_models`) makes one statement of its comparisons and the
+ordering, and `paging` runs it.
 """

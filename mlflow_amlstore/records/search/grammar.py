@@ -1,27 +1,15 @@
-"""What a filter may say, resource by resource, is a `Grammar`; the resources' modules each make one."""
+"""What grammars are made of: names, and rules for the values that names are compared with."""
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 
 from mlflow_amlstore.errors import FilterInvalid
+from mlflow_amlstore.records.search.filter import Entity
 from mlflow_amlstore.records.search.lexer import Kind, Token, unquoted
-
-Value = str | int | float | tuple[str | int | float, ...] | None
 
 _WHOLE = re.compile(r"[+-]?\d+")
 _LONGEST_INTEGER = 20  # characters, of a 64-bit number with its sign
-
-
-class Entity(str, Enum):
-    """What a name in a filter belongs to."""
-
-    ATTRIBUTE = "attribute"
-    METRIC = "metric"
-    PARAM = "param"
-    TAG = "tag"
-    DATASET = "dataset"
 
 
 class ValueRefused(Exception):
@@ -46,37 +34,24 @@ class Vocabulary:
     words: Mapping[str, Entity]
     fixed: Mapping[Entity, Mapping[str, str]]
 
-    def resolve(self, text: str, token: Token) -> tuple[Entity, str]:
-        """Return what `token` names. Raises FilterInvalid."""
+    def resolve(self, text: str, token: Token) -> tuple[Entity, str, bool]:
+        """Return what `token` names, and whether the name is in quotes or backticks. Raises FilterInvalid."""
         word, dot, rest = token.text.partition(".")
         entity = Entity.ATTRIBUTE if not dot else self.words.get(word.strip("`"))
         if entity is None:
             raise FilterInvalid(
                 text, token.position, token.text, f"the word before the dot must be one of {', '.join(self.words)}"
             )
-        name = unquoted(rest if dot else token.text)
+        written = rest if dot else token.text
+        name = unquoted(written)
+        is_quoted = name != written
         names = self.fixed.get(entity)
         if names is None:
-            return entity, name
+            return entity, name, is_quoted
         if name not in names:
             known = ", ".join(sorted(names))
             raise FilterInvalid(text, token.position, token.text, f"no such {entity.value}; there is {known}")
-        return entity, names[name]
-
-
-@dataclass(frozen=True)
-class Grammar:
-    """A vocabulary with a rule for every entity, and for the attributes that differ from the entity's own rule."""
-
-    vocabulary: Vocabulary
-    rules: Mapping[Entity, Rule]
-    attribute_rules: Mapping[str, Rule] = field(default_factory=dict)
-
-    def rule(self, entity: Entity, name: str) -> Rule:
-        """The rule for a name that the vocabulary resolved."""
-        if entity is Entity.ATTRIBUTE and name in self.attribute_rules:
-            return self.attribute_rules[name]
-        return self.rules[entity]
+        return entity, names[name], is_quoted
 
 
 def read_text(token: Token) -> str:

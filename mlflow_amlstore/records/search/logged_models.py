@@ -7,35 +7,17 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, Text, and_, cast, 
 
 from mlflow_amlstore.errors import FilterInvalid, InvalidValue
 from mlflow_amlstore.records import tables
-from mlflow_amlstore.records.search.grammar import (
-    IN,
-    LIKE,
-    NUMBER_RULE,
-    Entity,
-    Grammar,
-    Rule,
-    ValueRefused,
-    Vocabulary,
-    read_number,
-    read_text,
-    same,
-)
-from mlflow_amlstore.records.search.lexer import Kind, Token, check_characters
-from mlflow_amlstore.records.search.named_values import NamedValues, compare_number, number_or_null, number_sort_terms
+from mlflow_amlstore.records.search.filter import Comparison, Entity, Filter
+from mlflow_amlstore.records.search.grammars import LOGGED_MODEL_ATTRIBUTES
+from mlflow_amlstore.records.search.lexer import check_characters
 from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
-from mlflow_amlstore.records.search.parser import Comparison, parse_filter
-from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
+from mlflow_amlstore.records.search.sql import in_experiments, in_view
+from mlflow_amlstore.records.search.value_joins import ValueJoins, compare_number, number_or_null, number_sort_terms
 from mlflow_amlstore.records.types import OrderTerm, View
 from mlflow_amlstore.records.validation import check_max_results
 
 DEFAULT_MAX_LOGGED_MODELS = 100  # `mlflow.store.tracking.SEARCH_LOGGED_MODEL_MAX_RESULTS_DEFAULT`
 
-_ATTRIBUTES = {
-    **same("model_id", "experiment_id", "name", "model_type", "status", "status_message", "source_run_id"),
-    **same("artifact_location", "lifecycle_stage"),
-    **dict.fromkeys(("creation_timestamp_ms", "creation_timestamp", "creation_time"), "created"),
-    **dict.fromkeys(("last_updated_timestamp_ms", "last_updated_timestamp"), "updated"),
-}
 _MODEL = tables.logged_models.c
 _COLUMNS: dict[str, ColumnElement[Any]] = {
     "model_id": _MODEL.model_id,
@@ -58,34 +40,6 @@ _NULLABLE = {"model_type", "status_message", "source_run_id"}
 
 Datasets = Sequence[tuple[str, str | None]]
 
-
-def _read_loose_text(token: Token) -> str:
-    """A value in quotes, or a bare number or word: MLflow takes `params.lr = 0.01` here."""
-    if token.kind in (Kind.NUMBER, Kind.NAME):
-        return token.text
-    return read_text(token)
-
-
-def _read_loose_number(token: Token) -> int | float:
-    """A number, or `inf` and `nan`, which MLflow takes here."""
-    if token.kind is Kind.NAME:
-        try:
-            return float(token.text)
-        except ValueError:
-            raise ValueRefused("the value must be a number, without quotes") from None
-    return read_number(token)
-
-
-_TEXT = Rule((*LIKE, *IN), _read_loose_text)
-_NUMBER = Rule(NUMBER_RULE.comparators, _read_loose_number)
-_GRAMMAR = Grammar(
-    Vocabulary(
-        {"attributes": Entity.ATTRIBUTE, "metrics": Entity.METRIC, "params": Entity.PARAM, "tags": Entity.TAG},
-        {Entity.ATTRIBUTE: _ATTRIBUTES},
-    ),
-    {Entity.ATTRIBUTE: _TEXT, Entity.PARAM: _TEXT, Entity.TAG: _TEXT, Entity.METRIC: _NUMBER},
-    {"created": _NUMBER, "updated": _NUMBER},
-)
 _NAMED: dict[Entity, Table] = {Entity.PARAM: tables.logged_model_params, Entity.TAG: tables.logged_model_tags}
 
 
@@ -93,7 +47,7 @@ def page_of_logged_models(
     connection: Connection,
     experiment_keys: Sequence[int],
     *,
-    filter: str | None,
+    filter: Filter,
     datasets: Datasets,
     order_by: Sequence[OrderTerm],
     max_results: int | None,
@@ -110,10 +64,9 @@ def page_of_logged_models(
         raise InvalidValue("datasets", list(datasets), "each must have a dataset_name")
     for name, digest in datasets:
         check_characters(name + (digest or ""))
-    comparisons = parse_filter(filter, _GRAMMAR)
-    named = NamedValues(tables.logged_models, _NAMED)
-    conditions = [_condition(comparison, named, datasets) for comparison in comparisons]
-    if datasets and all(comparison.entity is not Entity.METRIC for comparison in comparisons):
+    named = ValueJoins(tables.logged_models, _COLUMNS, _NAMED)
+    conditions = [_condition(comparison, named, datasets) for comparison in filter.comparisons]
+    if datasets and all(comparison.entity is not Entity.METRIC for comparison in filter.comparisons):
         conditions.append(_has_metric(datasets))
     statement = (
         select(*_MODEL)
@@ -125,15 +78,13 @@ def page_of_logged_models(
         )
     )
     orderings = [(term.name, term.is_ascending, term.dataset_name, term.dataset_digest) for term in order_by]
-    query = ("logged models", sorted(experiment_keys), filter or "", list(datasets), orderings)
+    query = ("logged models", sorted(experiment_keys), filter.text, list(datasets), orderings)
     return fetch_page(
         connection, statement, _sort_terms(order_by), max_results=limit, page_token=page_token, query=query
     )
 
 
-def _condition(comparison: Comparison, named: NamedValues, datasets: Datasets) -> ColumnElement[bool]:
-    if comparison.entity is Entity.ATTRIBUTE:
-        return compare(_COLUMNS[comparison.name], comparison.comparator, comparison.value)
+def _condition(comparison: Comparison, named: ValueJoins, datasets: Datasets) -> ColumnElement[bool]:
     if comparison.entity is Entity.METRIC:
         point = tables.logged_model_metrics.c
         return _has_metric(
@@ -169,11 +120,11 @@ def _sort_terms(order_by: Sequence[OrderTerm]) -> list[SortTerm]:
             terms += _metric_sort_terms(term)
         elif "." in term.name:
             raise FilterInvalid(term.name, 0, term.name, "logged models are ordered by attributes and metrics only")
-        elif term.name not in _ATTRIBUTES:
-            known = ", ".join(sorted(_ATTRIBUTES))
+        elif term.name not in LOGGED_MODEL_ATTRIBUTES:
+            known = ", ".join(sorted(LOGGED_MODEL_ATTRIBUTES))
             raise FilterInvalid(term.name, 0, term.name, f"no such attribute; there is {known}")
         else:
-            name = _ATTRIBUTES[term.name]
+            name = LOGGED_MODEL_ATTRIBUTES[term.name]
             if name not in names:
                 terms.append(SortTerm(_COLUMNS[name], not term.is_ascending, name in _NULLABLE))
             names.add(name)

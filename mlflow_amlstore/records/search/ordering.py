@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlflow_amlstore.errors import FilterInvalid, InvalidValue
-from mlflow_amlstore.records.search.grammar import Entity, Vocabulary
+from mlflow_amlstore.records.search.filter import Entity
+from mlflow_amlstore.records.search.grammar import Vocabulary
 from mlflow_amlstore.records.search.lexer import Kind, tokens
 
 
@@ -38,7 +39,7 @@ def _parse_clause(clause: str, vocabulary: Vocabulary) -> Ordering:
     subject, *rest = tokens(clause)
     if subject.kind not in (Kind.NAME, Kind.QUOTED):
         raise FilterInvalid(clause, subject.position, subject.text, "an order_by clause starts with a name")
-    entity, name = vocabulary.resolve(clause, subject)
+    entity, name, _ = vocabulary.resolve(clause, subject)
     is_descending = rest[0].keyword == "DESC"
     if rest[0].keyword in ("ASC", "DESC"):
         rest = rest[1:]

@@ -1,32 +1,39 @@
 """Reading a filter string: comparisons joined by AND, nothing else."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mlflow_amlstore.errors import FilterInvalid
-from mlflow_amlstore.records.search.grammar import Entity, Grammar, Rule, Value, ValueRefused
+from mlflow_amlstore.records.search.filter import NO_FILTER, Comparison, Entity, Filter, Value
+from mlflow_amlstore.records.search.grammar import Rule, ValueRefused, Vocabulary
 from mlflow_amlstore.records.search.lexer import Kind, Token, tokens
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """`metrics.loss < 0.5`: `comparator` is in upper case, `value` a tuple after IN and None after IS (NOT) NULL."""
-
-    entity: Entity
-    name: str
-    comparator: str
-    value: Value
-    position: int
-
 
 _MAX_COMPARISONS = 200  # SQLite nests at most 1 000 expressions
 
 
-def parse_filter(text: str | None, grammar: Grammar) -> list[Comparison]:
-    """Read a filter; all its comparisons must hold. None and "" are no filter. Raises FilterInvalid.
+@dataclass(frozen=True)
+class Grammar:
+    """What the filters of a resource may say (`grammars`).
 
-    As in MLflow, an AND too many or too few does no harm.
+    It is a vocabulary with a rule for every entity, and for the attributes that differ from the entity's own rule.
     """
-    return _Parser(text, grammar).comparisons() if text else []
+
+    vocabulary: Vocabulary
+    rules: Mapping[Entity, Rule]
+    attribute_rules: Mapping[str, Rule] = field(default_factory=dict)
+
+    def rule(self, entity: Entity, name: str) -> Rule:
+        """The rule for a name that the vocabulary resolved."""
+        if entity is Entity.ATTRIBUTE and name in self.attribute_rules:
+            return self.attribute_rules[name]
+        return self.rules[entity]
+
+    def parse(self, text: str | None) -> Filter:
+        """Read a filter. None and "" are no filter. Raises FilterInvalid.
+
+        As in MLflow, an AND too many or too few does no harm.
+        """
+        return Filter(text, tuple(_Parser(text, self).comparisons())) if text else NO_FILTER
 
 
 class _Parser:
@@ -66,10 +73,10 @@ class _Parser:
             raise self._refused(left, "a comparison starts with a name, such as metrics.loss or tags.`my tag`")
         if left.keyword in ("OR", "NOT"):
             raise self._refused(left, "only AND may join comparisons")
-        entity, name = self._grammar.vocabulary.resolve(self._text, left)
+        entity, name, is_quoted = self._grammar.vocabulary.resolve(self._text, left)
         rule = self._grammar.rule(entity, name)
         comparator = self._comparator(f"{entity.value} {name!r}", rule)
-        return Comparison(entity, name, comparator, self._value(comparator, rule), left.position)
+        return Comparison(entity, name, comparator, self._value(comparator, rule), is_quoted)
 
     def _comparator(self, subject: str, rule: Rule) -> str:
         first = self._take()

@@ -6,13 +6,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, Text, case, cast, exists, literal, select
 
 from mlflow_amlstore.records import tables
-from mlflow_amlstore.records.search.grammar import Entity
-from mlflow_amlstore.records.search.named_values import NamedValues
+from mlflow_amlstore.records.search.filter import Comparison, Entity, Filter
+from mlflow_amlstore.records.search.grammars import RUN_ORDER
 from mlflow_amlstore.records.search.ordering import Ordering, parse_order_by
 from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
-from mlflow_amlstore.records.search.parser import Comparison, parse_filter
-from mlflow_amlstore.records.search.run_grammar import GRAMMAR, ORDER_VOCABULARY
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
+from mlflow_amlstore.records.search.value_joins import ValueJoins
 from mlflow_amlstore.records.status import MLFLOW_STATUS
 from mlflow_amlstore.records.types import View
 from mlflow_amlstore.records.validation import MAX_RUNS, check_max_results
@@ -43,36 +42,30 @@ def page_of_runs(
     experiment_keys: Sequence[int],
     *,
     view: View,
-    filter: str | None,
+    filter: Filter,
     order_by: Sequence[str],
     max_results: int | None,
     page_token: str | None,
 ) -> tuple[list[Row[Any]], str | None]:
     """Return a page of rows of `tables.RUN_FACTS`, by default the latest started first; all if `max_results` is None.
 
-    Raises FilterInvalid, InvalidValue, PageTokenInvalid.
+    Raises FilterInvalid for an ordering, InvalidValue, PageTokenInvalid.
     """
     limit = None if max_results is None else check_max_results(max_results, MAX_RUNS)
-    comparisons = parse_filter(filter, GRAMMAR)
-    orderings = parse_order_by(order_by, ORDER_VOCABULARY)
-    named = NamedValues(tables.runs, _NAMED)
-    conditions = [_condition(comparison, named) for comparison in comparisons]
+    orderings = parse_order_by(order_by, RUN_ORDER)
+    named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
+    conditions = [
+        _uses_dataset(comparison) if comparison.entity is Entity.DATASET else named.condition(comparison)
+        for comparison in filter.comparisons
+    ]
     terms = _sort_terms(orderings, named)
     statement = (
         select(*tables.RUN_FACTS)
         .select_from(named.add_to(tables.runs))
         .where(in_experiments(_RUN.experiment_id, experiment_keys), *in_view(tables.runs, view), *conditions)
     )
-    query = ("runs", sorted(experiment_keys), view.value, filter or "", list(order_by))
+    query = ("runs", sorted(experiment_keys), view.value, filter.text, list(order_by))
     return fetch_page(connection, statement, terms, max_results=limit, page_token=page_token, query=query)
-
-
-def _condition(comparison: Comparison, named: NamedValues) -> ColumnElement[bool]:
-    if comparison.entity is Entity.ATTRIBUTE:
-        return compare(_COLUMNS[comparison.name], comparison.comparator, comparison.value)
-    if comparison.entity is Entity.DATASET:
-        return _uses_dataset(comparison)
-    return named.condition(comparison)
 
 
 def _uses_dataset(comparison: Comparison) -> ColumnElement[bool]:
@@ -91,7 +84,7 @@ def _uses_dataset(comparison: Comparison) -> ColumnElement[bool]:
     )
 
 
-def _sort_terms(orderings: Sequence[Ordering], named: NamedValues) -> list[SortTerm]:
+def _sort_terms(orderings: Sequence[Ordering], named: ValueJoins) -> list[SortTerm]:
     terms: list[SortTerm] = []
     for ordering in orderings:
         if ordering.entity is Entity.ATTRIBUTE:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam
 
-from mlflow_amlstore.records.search.grammar import Value
+from mlflow_amlstore.records.search.filter import Value
 from mlflow_amlstore.records.types import View
 
 _OPERATORS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {

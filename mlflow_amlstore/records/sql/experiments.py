@@ -10,6 +10,7 @@ from mlflow_amlstore.errors import AlreadyExists, Deleted, InvalidState, NotFoun
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.locations import check_artifact_location
 from mlflow_amlstore.records.search.experiments import page_of_experiments
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.sql.driver_statement import key_list
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import experiment_tags, experiments, runs
@@ -63,7 +64,7 @@ class SqlExperiments:
         self,
         *,
         view: View = View.ACTIVE,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         order_by: Sequence[str] = (),
         max_results: int = 1000,
         page_token: str | None = None,

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.random_name import random_name
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.logged_models import page_of_logged_models
 from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in
 from mlflow_amlstore.records.sql.experiments import active_experiment
@@ -95,7 +96,7 @@ class SqlLoggedModels:
         self,
         experiment_ids: Sequence[str],
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         datasets: Sequence[tuple[str, str | None]] = (),
         order_by: Sequence[OrderTerm] = (),
         max_results: int = 100,

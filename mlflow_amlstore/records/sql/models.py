@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, check_source
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.models import PROMPT_TAG, page_of_models, page_of_versions
 from mlflow_amlstore.records.sql.model_lists import page_of_version_list
 from mlflow_amlstore.records.sql.model_records import active_versions, model_records, version_records
@@ -108,7 +109,7 @@ class SqlModels:
     def search(
         self,
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         order_by: Sequence[str] = (),
         max_results: int = 100,
         page_token: str | None = None,
@@ -253,7 +254,7 @@ class SqlModels:
     def search_versions(
         self,
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         order_by: Sequence[str] = (),
         max_results: int = 10_000,
         page_token: str | None = None,

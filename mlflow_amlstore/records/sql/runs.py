@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.random_name import random_name
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.runs import page_of_runs
 from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
@@ -166,7 +167,7 @@ class SqlRuns:
         self,
         experiment_ids: Sequence[str],
         *,
-        filter: str | None = None,
+        filter: Filter = NO_FILTER,
         view: View = View.ACTIVE,
         order_by: Sequence[str] = (),
         max_results: int | None = 1000,

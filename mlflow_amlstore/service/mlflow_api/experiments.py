@@ -3,6 +3,7 @@
 import msgspec
 
 from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ExperimentRecord
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, key_values, view_of
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
@@ -125,7 +126,7 @@ def search_experiments(call: Call, body: SearchExperiments) -> Experiments:
     """Return a page of experiments."""
     page = call.records.experiments.search(
         view=view_of(body.view_type),
-        filter=body.filter,
+        filter=grammars.EXPERIMENTS.parse(body.filter),
         order_by=body.order_by,
         max_results=_DEFAULT_MAX_RESULTS if body.max_results is None else body.max_results,
         page_token=body.page_token or None,

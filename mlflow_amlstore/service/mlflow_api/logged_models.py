@@ -4,9 +4,9 @@ import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import logged_model_container
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import LoggedModelPoint, LoggedModelRecord, OrderTerm
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, key_values, number
-from mlflow_amlstore.service.mlflow_api.filters import filter_of_logged_models
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.uris import Uris
 
@@ -181,7 +181,9 @@ def search_logged_models(call: Call, body: SearchLoggedModels) -> LoggedModels:
     """Return a page of logged models."""
     page = call.records.logged_models.search(
         body.experiment_ids,
-        filter=filter_of_logged_models(call.uris, body.filter),
+        filter=grammars.LOGGED_MODELS.parse(body.filter).with_values(
+            "artifact_location", call.uris.compared_logged_model
+        ),
         datasets=[(given.dataset_name, given.dataset_digest or None) for given in body.datasets or ()],
         order_by=[
             OrderTerm(

@@ -4,11 +4,11 @@ import json
 
 import msgspec
 
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.search.models import MAX_VERSIONS
 from mlflow_amlstore.records.types import ModelVersionRecord
 from mlflow_amlstore.records.validation import model_version_key
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, json_list_as_tag, key_values
-from mlflow_amlstore.service.mlflow_api.filters import filter_of_versions
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.uris import Uris
 from mlflow_amlstore.workspace.model_source import origin_of_version
@@ -159,7 +159,7 @@ def get_model_version_download_uri(call: Call, body: OfVersion) -> DownloadUri:
 def search_model_versions(call: Call, body: SearchModelVersions) -> ModelVersions:
     """Return a page of versions."""
     page = call.records.models.search_versions(
-        filter=filter_of_versions(call.uris, body.filter),
+        filter=grammars.VERSIONS.parse(body.filter).with_values("source_path", call.uris.compared_source),
         order_by=body.order_by,
         max_results=MAX_VERSIONS if body.max_results is None else body.max_results,
         page_token=body.page_token or None,

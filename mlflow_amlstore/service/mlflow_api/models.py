@@ -2,6 +2,7 @@
 
 import msgspec
 
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ModelRecord
 from mlflow_amlstore.records.validation import model_version_key
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, key_values
@@ -177,7 +178,7 @@ def delete_registered_model(call: Call, body: OfRegisteredModel) -> None:
 def search_registered_models(call: Call, body: SearchRegisteredModels) -> RegisteredModels:
     """Return a page of registered models."""
     page = call.records.models.search(
-        filter=body.filter,
+        filter=grammars.MODELS.parse(body.filter),
         order_by=body.order_by,
         max_results=_DEFAULT_MAX_RESULTS if body.max_results is None else body.max_results,
         page_token=body.page_token or None,

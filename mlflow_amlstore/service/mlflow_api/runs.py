@@ -4,6 +4,7 @@ import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import run_container
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.status import MLFLOW_STATUS, status_from_mlflow
 from mlflow_amlstore.records.types import DatasetInput, ModelDirection, RunRecord, RunStatus
 from mlflow_amlstore.records.types import RunInfo as InfoRecord
@@ -18,7 +19,6 @@ from mlflow_amlstore.service.mlflow_api.fields import (
     number,
     view_of,
 )
-from mlflow_amlstore.service.mlflow_api.filters import filter_of_runs
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.uris import Uris
 
@@ -198,7 +198,7 @@ def search_runs(call: Call, body: SearchRuns) -> Runs:
     """Return a page of runs."""
     page = call.records.runs.search(
         body.experiment_ids or (),
-        filter=filter_of_runs(call.uris, body.filter),
+        filter=grammars.RUNS.parse(body.filter).with_values("artifact_uri", call.uris.compared_run),
         view=view_of(body.run_view_type),
         order_by=body.order_by or (),
         max_results=_DEFAULT_MAX_RESULTS if body.max_results is None else body.max_results,

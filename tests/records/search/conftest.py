@@ -10,6 +10,7 @@ import pytest
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import create_database
+from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.search.experiments import page_of_experiments
 from mlflow_amlstore.records.search.logged_models import page_of_logged_models
 from mlflow_amlstore.records.search.models import page_of_models, page_of_versions
@@ -22,6 +23,13 @@ PAGE_OF: dict[str, Any] = {
     "models": page_of_models,
     "runs": page_of_runs,
     "versions": page_of_versions,
+}
+GRAMMARS = {
+    "experiments": grammars.EXPERIMENTS,
+    "logged_models": grammars.LOGGED_MODELS,
+    "models": grammars.MODELS,
+    "runs": grammars.RUNS,
+    "versions": grammars.VERSIONS,
 }
 
 # The answers compared in `parity` are those of MLflow 3's own stores; MLflow 2's differ in places.
@@ -143,6 +151,7 @@ class Records:
     def page(self, resource: str, **arguments: Any) -> tuple[list[Any], str | None]:
         """One page of `resource` (runs, experiments, …) as ids, and the next token."""
         arguments = {"filter": None, "order_by": (), "max_results": 1000, "page_token": None, **arguments}
+        arguments["filter"] = GRAMMARS[resource].parse(arguments["filter"])
         if resource in ("runs", "experiments"):
             arguments.setdefault("view", View.ACTIVE)
         keys = []

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from mlflow_amlstore.errors import FilterInvalid, InvalidValue
 from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.search import grammars
+from mlflow_amlstore.records.search.filter import NO_FILTER
 from mlflow_amlstore.records.search.lexer import tokens
 from mlflow_amlstore.records.status import MLFLOW_STATUS, status_from_mlflow
 from mlflow_amlstore.records.types import OrderTerm, RunStatus
@@ -188,6 +190,46 @@ def test_a_refusal_shows_where(records: Any) -> None:
         "  metrics.m > 1 AND params.p > 'x'",
         "                             ^",
     ]
+
+
+def without_root(text: str) -> str:
+    return text.removeprefix("amlstore:///me/")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("artifact_uri = 'amlstore:///me/0/abc'", ["0/abc"]),
+        ("run.artifact_uri LIKE 'amlstore:///me/0/%' AND params.a = 'amlstore:///me/0'", ["0/%", "amlstore:///me/0"]),
+        ("`artifact_uri` != 'amlstore:///me/0'", ["0"]),
+        ('"artifact_uri" = "amlstore:///me/0"', ["0"]),
+        ("artifact_uri = 'amlstore:///me2/0'", ["amlstore:///me2/0"]),
+        ("params.artifact_uri = 'amlstore:///me/0'", ["amlstore:///me/0"]),
+        ("params.a = \"artifact_uri = 'amlstore:///me/0'\"", ["artifact_uri = 'amlstore:///me/0'"]),
+        ("metrics.m > 1 AND params.p IS NULL", [1, None]),
+    ],
+)
+def test_the_values_of_one_attribute_can_be_changed(text: str, values: list[object]) -> None:
+    changed = grammars.RUNS.parse(text).with_values("artifact_uri", without_root)
+    assert [comparison.value for comparison in changed.comparisons] == values
+    assert changed.text == text
+
+
+def test_each_value_of_a_list_is_changed() -> None:
+    text = "artifact_location NOT IN ('amlstore:///me/0', \"amlstore:///me/1\", 's3://x')"
+    (comparison,) = grammars.LOGGED_MODELS.parse(text).with_values("artifact_location", without_root).comparisons
+    assert comparison.value == ("0", "1", "s3://x")
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_no_text_is_no_filter(text: str | None) -> None:
+    assert grammars.RUNS.parse(text).with_values("artifact_uri", without_root) == NO_FILTER
+
+
+@pytest.mark.parametrize("name", ["params.`a`", 'params."a"', "params.'a'", "`run_id`", '"run_id"'])
+def test_a_name_in_quotes_is_known_as_one(name: str) -> None:
+    quoted, plain = grammars.RUNS.parse(f"{name} = 'x' AND tags.a.b = \"like.`this`\"").comparisons
+    assert (quoted.is_quoted, plain.is_quoted) == (True, False)
 
 
 NAMES = ["metrics.m", "params.`a b`", "tags", "run_id", "status", "experiment_id", "version_number", "name"]

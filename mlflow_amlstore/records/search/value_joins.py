@@ -1,30 +1,34 @@
-"""Joining the tables that hold values by name: series, params and tags."""
+"""A search's conditions, and the joins with the tables that hold values by name: series, params and tags."""
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Table, and_, case, func
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records import tables
-from mlflow_amlstore.records.search.grammar import Entity
+from mlflow_amlstore.records.search.filter import Comparison, Entity
 from mlflow_amlstore.records.search.ordering import Ordering
 from mlflow_amlstore.records.search.paging import SortTerm
-from mlflow_amlstore.records.search.parser import Comparison
 from mlflow_amlstore.records.search.sql import compare
 
 _MAX_JOINS = 60  # SQLite joins at most 64 tables
 _MISSING = 2  # after NUMBER and NAN
 
 
-class NamedValues:
+class ValueJoins:
     """The joins that a search needs: one for every name it filters or orders by, however often.
 
-    An owner has a name at most once, so a join never multiplies rows.
+    `attributes` are what the owner has itself, `owned` the tables of what it has by name. An owner has a name at most
+    once, so a join never multiplies rows.
     """
 
-    def __init__(self, owner: Table, owned: Mapping[Entity, Table]) -> None:
+    def __init__(
+        self, owner: Table, attributes: Mapping[str, ColumnElement[Any]], owned: Mapping[Entity, Table]
+    ) -> None:
         self._owner = owner
+        self._attributes = attributes
         self._owned = owned
         self._joined: dict[tuple[Entity, str], FromClause] = {}
         self._required: set[tuple[Entity, str]] = set()
@@ -41,6 +45,8 @@ class NamedValues:
 
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
         """Whether the owner's value of that name satisfies the comparison; without a value it doesn't."""
+        if comparison.entity is Entity.ATTRIBUTE:
+            return compare(self._attributes[comparison.name], comparison.comparator, comparison.value)
         row = self.join(comparison.entity, comparison.name)
         if comparison.comparator == "IS NULL":
             return row.c.name.is_(None)
