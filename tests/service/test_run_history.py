@@ -10,9 +10,10 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.search.filter import Comparison, Entity
 from mlflow_amlstore.records.types import RunFilter, RunStatus
 from mlflow_amlstore.service.addresses import workspace_path
-from mlflow_amlstore.service.run_history.filters import MAX_LENGTH, read_experiment_filter, read_run_filter
+from mlflow_amlstore.service.run_history.odata import MAX_LENGTH, read_experiment_filter, read_run_filter
 
 if TYPE_CHECKING:
     from tests.service.conftest import Service
@@ -97,6 +98,20 @@ class TestRoutes:
             assert [each["experimentId"] for each in found] == [experiment["experimentId"]], filter
         assert call("POST", "experiments:query", {"filter": other})["value"] == []
 
+    def test_a_page_of_experiments_is_full_where_a_filter_leaves_some_out(self, call: Call, experiment: Any) -> None:
+        names = [f"{experiment['name']}-{number}" for number in range(5)]
+        tag = f"kind-{experiment['name']}"
+        for name in names:
+            made = call("POST", f"experiments/{name}")
+            if name != names[3]:
+                call("PATCH", f"experimentids/{made['experimentId']}", {"tags": {tag: "1"}})
+        query = {"filter": f"(Tags/{tag} ne null or Tags/{tag} eq null)", "top": 2}
+        first = call("POST", "experiments:query", query)
+        second = call("POST", "experiments:query", {**query, "continuationToken": first["continuationToken"]})
+        assert [each["name"] for each in first["value"]] == [names[4], names[2]]
+        assert [each["name"] for each in second["value"]] == [names[1], names[0]]
+        assert second["continuationToken"] is None
+
 
 class TestTrees:
     def test_every_run_knows_the_root_of_its_tree(self, call: Call, tree: list[str]) -> None:
@@ -161,7 +176,12 @@ class TestFilters:
             read_run_filter(longest + " ")
 
     def test_an_experiment_filter_has_a_name_and_tags(self) -> None:
-        assert read_experiment_filter("((name eq a b) and (Tags/t ne null or Tags/t eq null))") == ("a b", {"t": None})
+        text = '((name eq a b) and (Tags/t ne null or Tags/t eq null) and (Tags/u eq "v"))'
+        assert read_experiment_filter(text).comparisons == (
+            Comparison(Entity.ATTRIBUTE, "name", "=", "a b"),
+            Comparison(Entity.TAG, "t", "IS NOT NULL", None),
+            Comparison(Entity.TAG, "u", "=", "v"),
+        )
         with pytest.raises(InvalidValue):
             read_experiment_filter("(Status eq Completed)")
 

@@ -9,7 +9,7 @@ from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, RunRecord, View
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
-from mlflow_amlstore.service.run_history.filters import read_experiment_filter
+from mlflow_amlstore.service.run_history.odata import read_experiment_filter
 from mlflow_amlstore.service.run_history.page_size import page_size
 
 ROUTES = Routes(Area.HISTORY)
@@ -122,16 +122,11 @@ def query(call: Call, body: ExperimentQuery) -> ExperimentPage:
     view = _VIEWS.get(body.view_type or "ActiveOnly")
     if view is None:
         raise InvalidValue("viewType", body.view_type, f"must be one of {', '.join(_VIEWS)}")
-    name, tags = read_experiment_filter(body.filter)
-    size = page_size("top", body.top, _PAGE)
-    page = call.records.experiments.search(view=view, max_results=size, page_token=body.continuation_token)
-    found = [
-        _dto(record)
-        for record in page.items
-        if name in (None, record.name)
-        and all(tag in record.tags and value in (None, record.tags[tag]) for tag, value in tags.items())
-    ]
-    return ExperimentPage(found, page.next_token)
+    filter, size = read_experiment_filter(body.filter), page_size("top", body.top, _PAGE)
+    page = call.records.experiments.search(
+        view=view, filter=filter, max_results=size, page_token=body.continuation_token
+    )
+    return ExperimentPage([_dto(record) for record in page.items], page.next_token)
 
 
 def experiment_of(call: Call) -> ExperimentRecord:

@@ -14,12 +14,12 @@ from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.deduplication import log_once
 from mlflow_amlstore.service.run_history.metrics import path_of
+from mlflow_amlstore.service.run_history.odata import read_metric_filter
 from mlflow_amlstore.service.run_history.run_dto import time_of
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 
 ROUTES = Routes(Area.HISTORY)
 
-_RUN, _NAMED = "RunId eq ", " and name eq "
 _TYPES = ((bool, "bool"), (int, "int"), (float, "float"), (str, "string"))
 
 
@@ -99,23 +99,13 @@ def wait_for_ingest(call: Call) -> None:
 @ROUTES.post("/experiments/{experiment}/metrics:query", Role.READER)
 def query(call: Call, body: MetricQuery) -> RunMetricPage:
     """Give the metrics of runs with their values."""
-    run_ids, name = _read_filter(body.filter or "")
+    run_ids, name = read_metric_filter(body.filter or "")
     found = []
     for run_id in run_ids:
         check_run_in_experiment(call.records, call.path["experiment"], run_id)
         listed = call.records.metrics.list_metrics(run_id, name, with_times=True)
         found += [_sent(run_id, metric) for metric in listed if metric.times_ms]
     return RunMetricPage(found)
-
-
-def _read_filter(text: str) -> tuple[list[str], str | None]:
-    """The runs, and the metric's name where only those are meant: `(RunId eq A or RunId eq B and name eq N)`."""
-    inner = text[1:-1] if text.startswith("(") and text.endswith(")") else text
-    runs, is_named, name = inner.partition(_NAMED)
-    terms = runs.split(" or ")
-    if not all(term.startswith(_RUN) for term in terms):
-        raise InvalidValue("filter", text, "must be RunId eq ID or RunId eq ID …, perhaps with `and name eq NAME`")
-    return [term.removeprefix(_RUN) for term in terms], name if is_named else None
 
 
 def _logged(run_id: str, metric: RunMetric) -> LoggedTuple:

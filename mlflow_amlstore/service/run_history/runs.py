@@ -11,7 +11,7 @@ from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunStatus
 from mlflow_amlstore.service.routing import Area, Call, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import experiment_of, run_of
-from mlflow_amlstore.service.run_history.filters import read_run_filter
+from mlflow_amlstore.service.run_history.odata import read_run_filter
 from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import (
     TARGET,

@@ -1,4 +1,4 @@
-"""The filters that Azure ML's SDK makes for lists: `((RootRunId eq x and (Status eq Completed)) and RunId ne x)`.
+"""OData filters of run history, as Azure ML's SDK makes them: `((RootRunId eq x and (Status eq y)) and RunId ne x)`.
 
 They are a small part of OData, terms that `and` joins, and no other is read. Nothing in them is escaped: a term ends
 where the next one's first word stands after an `and`, outside of quotes, so a name or value may be any other text.
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.search.filter import Comparison, Entity, Filter
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import RunFilter
 
@@ -17,6 +18,7 @@ _TAGS, _PROPERTIES = "Tags/", "Properties/"
 _FIELDS = (_TAGS, _PROPERTIES, "ParentRunId ", "RootRunId ", "RunId ", "Status ", "RunType ", "name ")
 _QUOTED, _EQUALS, _EXISTS = ' eq "', " eq ", " ne null or "
 _NULL = "null"
+_RUN, _NAMED = "RunId eq ", " and name eq "
 
 _Values = dict[str, str | None]
 
@@ -55,18 +57,34 @@ def read_run_filter(text: str | None, parent_run_id: str | None = None) -> RunFi
     return replace(found, with_itself=False)
 
 
-def read_experiment_filter(text: str | None) -> tuple[str | None, _Values]:
-    """Return the name and the tags that a filter of experiments asks for. Raises InvalidValue."""
-    name = None
+def read_experiment_filter(text: str | None) -> Filter:
+    """Read a filter of experiments, by name and tags. Raises InvalidValue."""
+    comparisons = []
     tags: _Values = {}
     for term in _terms(text or ""):
         if term.startswith(_TAGS):
             _read_pair(term, _TAGS, tags)
         elif term.startswith("name eq "):
-            name = _unquoted(term.removeprefix("name eq "))
+            comparisons.append(Comparison(Entity.ATTRIBUTE, "name", "=", _unquoted(term.removeprefix("name eq "))))
         else:
             raise _unknown(term)
-    return name, tags
+    comparisons += [
+        Comparison(Entity.TAG, name, "IS NOT NULL" if value is None else "=", value) for name, value in tags.items()
+    ]
+    return Filter(text or "", tuple(comparisons))
+
+
+def read_metric_filter(text: str) -> tuple[list[str], str | None]:
+    """The runs, and the metric's name where only those are meant: `(RunId eq A or RunId eq B and name eq N)`.
+
+    Raises InvalidValue.
+    """
+    inner = text[1:-1] if text.startswith("(") and text.endswith(")") else text
+    runs, is_named, name = inner.partition(_NAMED)
+    terms = runs.split(" or ")
+    if not all(term.startswith(_RUN) for term in terms):
+        raise InvalidValue("filter", text, "must be RunId eq ID or RunId eq ID …, perhaps with `and name eq NAME`")
+    return [term.removeprefix(_RUN) for term in terms], name if is_named else None
 
 
 def _terms(text: str) -> Iterator[str]:
