@@ -7,6 +7,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mlflow_amlstore"
 NAME = PACKAGE.name
@@ -44,13 +46,25 @@ CLIENT_LAYERS = (
     "remote_workspace",
     "azure_workspace",
 )
+# Inside `core`, from the lowest to the highest; modules of one layer may import each other. Annotations may name what
+# stands higher: a run's name its experiment, an experiment's its workspace.
+CORE_LAYERS = (
+    "sdk_names not_yet display named_texts paging cells images metric_schemas local_files snapshots",
+    "sigterm buffered_log",
+    "backend",
+    "conda_dependencies environment",
+    "model",
+    "open_run run_facts run_metrics run_files",
+    "run",
+    "experiment",
+    "workspace",
+    "run_context",
+)
 MAY_IMPORT_MLFLOW = {"plugin", "pytest_plugin", "azureml"}
 # Modules that import ours inside functions, and why. Everywhere else our imports stand at the top.
 LATE_IMPORTS = {
     "__init__.py": "every import of a module of ours loads it",
     "plugin/__init__.py": "`import mlflow` loads it; the stores are loaded when one is asked for",
-    "core/run.py": "an experiment starts runs, and a run knows its experiment and may be an offline one",
-    "core/workspace.py": "what a workspace holds knows its workspace",
     "workspace/opening.py": "the extra `embedded` may be missing, and a service's client needs none of it",
     "diagnosis/examination.py": "as above",
     "cli/serve.py": "the extra `service` may be missing, and `--help` needs none of it",
@@ -66,6 +80,7 @@ class Import(NamedTuple):
     line: int
     module: str
     is_late: bool
+    is_for_types: bool
 
     @property
     def room(self) -> str:
@@ -85,6 +100,8 @@ def _imports_of(file: Path) -> Iterator[Import]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     late = {id(node) for function in functions for node in ast.walk(function)}
+    type_blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and _is_type_checking(node.test)]
+    for_types = {id(node) for block in type_blocks for statement in block.body for node in ast.walk(statement)}
     path = file.relative_to(PACKAGE).as_posix()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -95,7 +112,11 @@ def _imports_of(file: Path) -> Iterator[Import]:
         else:
             continue
         for module in dict.fromkeys(modules):
-            yield Import(path, node.lineno, module, id(node) in late)
+            yield Import(path, node.lineno, module, id(node) in late, id(node) in for_types)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
 
 def _imported(module: str, name: str) -> str:
@@ -124,17 +145,18 @@ def test_rooms_import_only_along_the_arrows() -> None:
     assert wrong == []
 
 
-def test_the_client_imports_upwards_only() -> None:
-    layers = {name: floor for floor, name in enumerate(CLIENT_LAYERS)}
-    client = PACKAGE / "client"
-    assert {path.stem for path in client.iterdir() if not path.name.startswith("__")} == set(layers)
+@pytest.mark.parametrize(("room", "layers"), [("client", CLIENT_LAYERS), ("core", CORE_LAYERS)])
+def test_inside_a_room_each_layer_imports_those_below_it(room: str, layers: tuple[str, ...]) -> None:
+    floors = {name: floor for floor, names in enumerate(layers) for name in names.split()}
+    assert {path.stem for path in (PACKAGE / room).iterdir() if not path.name.startswith("__")} == set(floors)
     wrong = []
     for found in OURS:
-        target = found.module.split(".")[1:]
-        if found.room == "client" and target[:1] == ["client"] and len(target) > 1:
-            importer = Path(found.file).parts[1].removesuffix(".py")
-            if layers[target[1]] > layers[importer]:
-                wrong.append(str(found))
+        importer, target = found.file.removesuffix(".py").split("/"), found.module.split(".")[1:]
+        if importer[0] != room or target[:1] != [room] or len(target) == 1 or importer[1] == "__init__":
+            continue
+        is_annotation = room == "core" and found.is_for_types
+        if floors[target[1]] > floors[importer[1]] and not is_annotation:
+            wrong.append(str(found))
     assert wrong == []
 
 
@@ -152,6 +174,6 @@ def test_no_module_imports_itself_through_others() -> None:
     graph = defaultdict(set)
     for found in OURS:
         importer = ".".join((NAME, *Path(found.file).with_suffix("").parts)).removesuffix(".__init__")
-        if not found.is_late and found.module != importer and found.file not in LATE_IMPORTS:
+        if not found.is_for_types and found.module != importer:
             graph[importer].add(found.module)
     TopologicalSorter(graph).prepare()  # raises CycleError, naming the modules

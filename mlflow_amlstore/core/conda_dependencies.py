@@ -4,14 +4,12 @@ import copy
 import re
 import sys
 from collections.abc import Iterable
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import InvalidValue
-
-PathText = str | PathLike[str]
 
 _ENVIRONMENT_NAME = "project_environment"
 _CHANNELS = ["conda-forge"]

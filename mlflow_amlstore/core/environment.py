@@ -4,15 +4,13 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mlflow_amlstore.core.conda_dependencies import CondaDependencies
+from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue
-
-PathText = str | PathLike[str]
 
 # The files of a saved environment, as the SDK names them.
 _DEFINITION_FILE, _CONDA_FILE, _DOCKER_FILE = "azureml_environment.json", "conda_dependencies.yml", "BaseDockerfile"

@@ -1,26 +1,38 @@
 """`Experiment`: a named group of runs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import getpass
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.display import facts_table
-from mlflow_amlstore.core.named_texts import names_of, texts_of, wanted_texts
+from mlflow_amlstore.core.local_files import PathText
+from mlflow_amlstore.core.named_texts import delete_tags, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing
-from mlflow_amlstore.core.run import Run, find_runs, start_run
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.core.paging import all_items
+from mlflow_amlstore.core.run import Run, Runs
+from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
+from mlflow_amlstore.errors import AlreadyExists, AmlStoreError, InvalidValue, NotSupported
 from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.records.common_store import CommonStore
-from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, View
+from mlflow_amlstore.records.status import status_from_azure
+from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, ExperimentRecord, RunFilter, RunInfo, RunStatus, View
 from mlflow_amlstore.records.validation import check_experiment_name, is_text_name
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
 
+_logger = logging.getLogger(__name__)
+
 _VIEWS = {"ActiveOnly": View.ACTIVE, "ArchivedOnly": View.DELETED, "All": View.ALL}
 _PAGE = 1000
-_ANY_RUN = RunFilter(include_children=True)
+_RUNS_PAGE = 500
 
 
 @names_the_missing
@@ -111,14 +123,57 @@ class Experiment:
         >>> run.log("alpha", 0.03)
         >>> run.complete()
         """
-        return start_run(
-            self,
+        return self._start_run(
             run_id=run_id,
             name=display_name or name,
             outputs="outputs" if outputs is None or outputs is True else outputs or None,
             snapshot_directory=snapshot_directory,
             synchronous=synchronous,
         )
+
+    def _start_run(
+        self,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+        outputs: PathText | None = None,
+        snapshot_directory: PathText | None = None,
+        parent_run_id: str | None = None,
+        synchronous: bool = False,
+        announce: Callable[[str], None] | None = None,
+    ) -> Run:
+        """Make a run that starts now. `announce` is told in words what it is given."""
+        properties = {} if snapshot_directory is None else self._snapshot_property(Path(snapshot_directory))
+        record = self._records.runs.create(
+            self.id,
+            run_id=run_id,
+            name=name,
+            user_id=_user(),
+            status=RunStatus.RUNNING,
+            start_ms=time.time_ns() // 1_000_000,
+            parent_run_id=parent_run_id,
+            properties=properties,
+        )
+        return Run._of(self, record, outputs=outputs, synchronous=synchronous, announce=announce)
+
+    def _snapshot_property(self, folder: Path) -> dict[str, str]:
+        """Snapshot a folder, which may hold anything: a run starts also where that can't be done."""
+        if not folder.exists():
+            raise InvalidValue("snapshot_directory", str(folder), "is neither a file nor a folder")
+        try:
+            return {SNAPSHOT_PROPERTY: store_snapshot(self._records, folder)}
+        except SnapshotEmpty:
+            return {}
+        except (AmlStoreError, OSError) as error:
+            _logger.warning("The run starts without a snapshot. %s", error)
+            return {}
+
+    def _start_children(self, parent: RunInfo, tags: Sequence[Mapping[str, str]], synchronous: bool) -> Runs:
+        """Make children of a run that start now, one for each of the tags."""
+        records = self._records.runs.create_children(
+            parent, tags, user_id=_user(), start_ms=time.time_ns() // 1_000_000
+        )
+        return [Run._of(self, record, synchronous=synchronous) for record in records]
 
     def submit(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> Run:
         """Submit a script as a run: not yet."""
@@ -138,14 +193,43 @@ class Experiment:
         >>> [run.id for run in experiment.get_runs(tags={"stage": "candidate"})]
         []
         """
-        return find_runs(
-            self._workspace,
-            self,
-            run_type=type,
-            tags=tags,
-            properties=properties,
+        return self._find_runs(run_type=type, tags=tags, properties=properties, include_children=include_children)
+
+    def _find_runs(
+        self,
+        *,
+        parent_run_id: str | None = None,
+        recursive: bool = False,
+        include_children: bool = False,
+        run_type: str | None = None,
+        tags: str | Mapping[str, str | None] | None = None,
+        properties: str | Mapping[str, str | None] | None = None,
+        status: str | None = None,
+    ) -> Iterator[Run]:
+        """Yield the experiment's runs, or the children `of` a run in whatever experiment, that meet all that is given.
+
+        Raises InvalidValue at the call.
+        """
+        filter = RunFilter(
+            parent_run_id=parent_run_id,
+            recursive=recursive,
             include_children=include_children,
+            run_type=run_type,
+            tags=wanted_texts("tags", tags),
+            properties=wanted_texts("properties", properties),
+            status=None if status is None else status_from_azure(status),
         )
+        return self._runs_of(filter, self.id if of is None else None)
+
+    def _runs_of(self, filter: RunFilter, experiment_id: str | None) -> Iterator[Run]:
+        """Yield what is found, opening each experiment once."""
+        experiments = {self.id: self}
+        find = partial(self._records.runs.find, filter, experiment_id=experiment_id, max_results=_RUNS_PAGE)
+        for record in all_items(find):
+            where = record.info.experiment_id
+            if where not in experiments:
+                experiments[where] = self._workspace._experiment(where)
+            yield Run._of(experiments[where], record)
 
     @staticmethod
     def list(
@@ -162,9 +246,10 @@ class Experiment:
         if view_type not in _VIEWS:
             raise InvalidValue("view_type", view_type, f"must be one of {', '.join(_VIEWS)}")
         wanted = wanted_texts("tags", tags)
+        search = partial(workspace.records.experiments.search, view=_VIEWS[view_type], max_results=_PAGE)
         return [
             Experiment._of(workspace, record)
-            for record in all_experiments(workspace.records, _VIEWS[view_type])
+            for record in all_items(search)
             if experiment_name in (None, record.name)
             and all(name in record.tags and value in (None, record.tags[name]) for name, value in wanted.items())
         ]
@@ -172,7 +257,9 @@ class Experiment:
     @staticmethod
     def delete(workspace: "Workspace", experiment_id: str) -> None:
         """Delete an experiment that has no runs. Raises InvalidValue for one that has some, NotFound."""
-        if workspace.records.runs.find(_ANY_RUN, experiment_id=experiment_id, max_results=1).items:
+        if workspace.records.runs.find(
+            RunFilter(include_children=True), experiment_id=experiment_id, max_results=1
+        ).items:
             raise InvalidValue("experiment", experiment_id, "has runs; archive it instead")
         workspace.records.experiments.delete(experiment_id)
 
@@ -204,12 +291,7 @@ class Experiment:
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Delete tags; one that isn't there is passed over."""
-        for key in names_of("tags", tags):
-            try:
-                self._records.experiments.delete_tag(self.id, key)
-            except NotFound as error:
-                if error.kind != "tag":
-                    raise
+        delete_tags(tags, partial(self._records.experiments.delete_tag, self.id))
         self.refresh()
 
     def get_portal_url(self) -> str:
@@ -223,12 +305,8 @@ class Experiment:
         return facts_table({"Name": self.name, "Workspace": self._workspace.name, "Id": self.id})
 
 
-def all_experiments(records: CommonStore, view: View) -> Iterator[ExperimentRecord]:
-    """Yield the experiments of a view, the newest first, page by page."""
-    token = None
-    while True:
-        page = records.experiments.search(view=view, max_results=_PAGE, page_token=token)
-        yield from page.items
-        token = page.next_token
-        if token is None:
-            return
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user without a name
+        return str(os.getuid()) if hasattr(os, "getuid") else ""

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
-from mlflow_amlstore.core.open_run import PathText
 from mlflow_amlstore.errors import InvalidValue
 
+PathText = str | PathLike[str]
 _Stamp = tuple[int, int, int]  # when it was written, its size, and which file it is: a copy may have an older time
 
 

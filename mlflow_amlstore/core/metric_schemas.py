@@ -7,6 +7,7 @@ Shapes and versions are those of the SDK's reference for `Run.log_confusion_matr
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlflow_amlstore.errors import InvalidValue
@@ -96,15 +97,7 @@ def _check_accuracy_table(field: str, data: Mapping[str, Any]) -> None:
                 _check_numbers(f"{field}, {tables}", row)
 
 
-def _check_residuals(field: str, data: Mapping[str, Any]) -> None:
-    _check_bins(field, data, "bin_counts")
-
-
-def _check_predictions(field: str, data: Mapping[str, Any]) -> None:
-    _check_bins(field, data, "bin_averages", "bin_errors", "bin_counts")
-
-
-def _check_bins(field: str, data: Mapping[str, Any], *per_bin: str) -> None:
+def _check_bins(field: str, data: Mapping[str, Any], per_bin: Sequence[str]) -> None:
     edges = data["bin_edges"]
     _check_numbers(f"{field}, bin_edges", edges)
     for key in per_bin:
@@ -133,8 +126,13 @@ _SCHEMAS = {
         ("probability_tables", "percentile_tables", "probability_thresholds", "percentile_thresholds", "class_labels"),
         _check_accuracy_table,
     ),
-    MetricKind.RESIDUALS: _Schema("residuals", ("1.0.0",), ("bin_edges", "bin_counts"), _check_residuals),
+    MetricKind.RESIDUALS: _Schema(
+        "residuals", ("1.0.0",), ("bin_edges", "bin_counts"), partial(_check_bins, per_bin=("bin_counts",))
+    ),
     MetricKind.PREDICTIONS: _Schema(
-        "predictions", ("1.0.0",), ("bin_averages", "bin_errors", "bin_counts", "bin_edges"), _check_predictions
+        "predictions",
+        ("1.0.0",),
+        ("bin_averages", "bin_errors", "bin_counts", "bin_edges"),
+        partial(_check_bins, per_bin=("bin_averages", "bin_errors", "bin_counts")),
     ),
 }

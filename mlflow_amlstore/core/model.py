@@ -1,14 +1,16 @@
 """`Model`: a version of a registered model, as Azure ML's SDK has it."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
+from mlflow_amlstore.core.paging import all_items
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.records.common_store import CommonStore
@@ -164,7 +166,8 @@ class Model:
         """
         refuse_given("Model.list", dataset_id=dataset_id)
         filter = _filter(name, tags, properties, run_id, model_framework, latest_only=latest)
-        return [Model._of(workspace, record) for record in find_versions(workspace.records, filter)]
+        find = partial(workspace.records.models.find_versions, filter, max_results=_PAGE)
+        return [Model._of(workspace, record) for record in all_items(find)]
 
     @property
     def workspace(self) -> "Workspace":
@@ -341,17 +344,6 @@ def _register(
         properties={**kept, **framework_properties(framework, framework_version)},
     )
     return Model._of(workspace, record)
-
-
-def find_versions(records: CommonStore, filter: ModelFilter) -> Iterator[ModelVersionRecord]:
-    """Yield the versions that a filter is of, by name and the newest first, page by page."""
-    token = None
-    while True:
-        page = records.models.find_versions(filter, max_results=_PAGE, page_token=token)
-        yield from page.items
-        token = page.next_token
-        if token is None:
-            return
 
 
 def _newest(records: CommonStore, filter: ModelFilter) -> ModelVersionRecord:

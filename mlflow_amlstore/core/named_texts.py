@@ -1,8 +1,8 @@
 """Tags and properties as callers give them, made what records take; each raises InvalidValue for what is none."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.errors import InvalidValue, NotFound
 
 
 def texts_of(field: str, given: object) -> dict[str, str]:
@@ -12,7 +12,7 @@ def texts_of(field: str, given: object) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in given.items()}
 
 
-def names_of(field: str, given: object) -> list[str]:
+def _names_of(field: str, given: object) -> list[str]:
     """One name, or several."""
     if isinstance(given, str):
         return [given]
@@ -21,6 +21,16 @@ def names_of(field: str, given: object) -> list[str]:
     if len(texts) < len(names):
         raise InvalidValue(field, given, "must be a name, or a list of names")
     return texts
+
+
+def delete_tags(given: object, delete: Callable[[str], None]) -> None:
+    """Delete one tag, or several, by name; one that isn't there is passed over."""
+    for name in _names_of("tags", given):
+        try:
+            delete(name)
+        except NotFound as error:
+            if error.kind != "tag":
+                raise
 
 
 def wanted_texts(field: str, given: object) -> dict[str, str | None]:

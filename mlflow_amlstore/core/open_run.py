@@ -1,6 +1,6 @@
 """What every part of `Run` builds on: an opened run, its record, and where its files are."""
 
-from os import PathLike
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.records.common_store import CommonStore
@@ -10,14 +10,15 @@ from mlflow_amlstore.records.types import RunInfo, RunRecord
 if TYPE_CHECKING:
     from mlflow_amlstore.core.experiment import Experiment
 
-PathText = str | PathLike[str]
-
 
 class OpenRun:
-    """A run that was opened; its parts are `run_metrics.RunMetrics`, `run_files.RunFiles` and `run.Run` itself."""
+    """A run that was opened; `RunFacts`, `RunMetrics`, `RunFiles` and `Run` itself are its parts."""
 
     _experiment: "Experiment"
     _info: RunInfo
+    _run_type: str | None
+    _announce: Callable[[str], None] | None
+    """Is told in words what the run was given; None for all but an offline run."""
 
     @property
     def experiment(self) -> "Experiment":

@@ -3,36 +3,25 @@
 The argument names, defaults and return shapes are those of `azureml.core.Run`, whose scripts run on it unchanged.
 """
 
-import getpass
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlflow_amlstore.core.display import facts_table
-from mlflow_amlstore.core.named_texts import names_of, texts_of, wanted_texts
+from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.not_yet import names_the_missing
-from mlflow_amlstore.core.open_run import PathText
+from mlflow_amlstore.core.run_facts import RunFacts
 from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
-from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
-from mlflow_amlstore.errors import AmlStoreError, InvalidState, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.protocol.times import iso_time_or_none
-from mlflow_amlstore.records.status import ENDED, status_from_azure
-from mlflow_amlstore.records.types import (
-    DESCRIPTION_TAG,
-    RUN_TYPE_PROPERTY,
-    SNAPSHOT_PROPERTY,
-    RunError,
-    RunFilter,
-    RunRecord,
-    RunStatus,
-)
+from mlflow_amlstore.records.common_store import CommonRuns
+from mlflow_amlstore.records.status import ENDED
+from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunError, RunInfo, RunRecord, RunStatus
 from mlflow_amlstore.records.validation import check_integer
 
 if TYPE_CHECKING:
@@ -41,15 +30,28 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_PAGE = 500
-_Runs = list["Run"]
+Runs = list["Run"]  # for classes in which `list` is a method
+_StatusSetter = Callable[[CommonRuns, RunInfo, RunStatus, RunError | None], RunInfo]
 _CHILD_NUMBER_TAG = "azureml.batch_child_number"
 _MAX_CHILDREN_AT_ONCE = 100
 _POLL_S = (0.2, 5.0)
 
 
+def set_status(runs: CommonRuns, info: RunInfo, status: RunStatus, error: RunError | None) -> RunInfo:
+    """Write a run's status and the times that go with it; return the run as it is then."""
+    now = time.time_ns() // 1_000_000
+    begins = status is RunStatus.RUNNING and info.start_ms is None
+    return runs.update(
+        info.run_id,
+        status=status,
+        start_ms=now if begins else None,
+        end_ms=now if status in ENDED else None,
+        error=error,
+    )
+
+
 @names_the_missing
-class Run(RunMetrics, RunFiles):
+class Run(RunFacts, RunMetrics, RunFiles):
     """One execution of training code, and its record.
 
     Got from `experiment.start_logging()`, `Run.get_context()` in a submitted script, `Run.get(ws, run_id)` or
@@ -73,11 +75,20 @@ class Run(RunMetrics, RunFiles):
         record = experiment.workspace.records.runs.get(run_id)
         if record.info.experiment_id != experiment.id:
             raise NotFound("run", run_id, f"It is in another experiment than {experiment.name!r}")
-        self._open(experiment, record, outputs, synchronous)
+        self._open(experiment, record, outputs, synchronous, set_status, None)
 
-    def _open(self, experiment: "Experiment", record: RunRecord, outputs: PathText | None, synchronous: bool) -> None:
+    def _open(
+        self,
+        experiment: "Experiment",
+        record: RunRecord,
+        outputs: PathText | None,
+        synchronous: bool,
+        status_setter: _StatusSetter,
+        announce: Callable[[str], None] | None,
+    ) -> None:
         self._experiment, self._info = experiment, record.info
         self._run_type = record.properties.get(RUN_TYPE_PROPERTY)
+        self._status_setter, self._announce = status_setter, announce
         self._open_log(synchronous)
         self._open_outputs(outputs)
 
@@ -89,19 +100,37 @@ class Run(RunMetrics, RunFiles):
         *,
         outputs: PathText | None = None,
         synchronous: bool = False,
+        status_setter: _StatusSetter = set_status,
+        announce: Callable[[str], None] | None = None,
     ) -> "Run":
+        """Open a run by its record. `status_setter` writes its status; `announce` is told in words what it is given."""
         self = cls.__new__(cls)
-        self._open(experiment, record, outputs, synchronous)
+        self._open(experiment, record, outputs, synchronous, status_setter, announce)
         return self
 
     @classmethod
-    def get_context(cls, allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: object) -> "Run":
-        """Return the run that this process was submitted as, which its environment names; outside one, an offline run.
+    def _by_id(
+        cls,
+        workspace: "Workspace",
+        run_id: str,
+        synchronous: bool = False,
+        status_setter: _StatusSetter = set_status,
+        announce: Callable[[str], None] | None = None,
+    ) -> "Run":
+        record = workspace.records.runs.get(run_id)
+        experiment = workspace._experiment(record.info.experiment_id)
+        return cls._of(experiment, record, synchronous=synchronous, status_setter=status_setter, announce=announce)
 
-        An offline run prints what is logged and keeps it until the process ends: its metrics, tags, files and details
-        can be read back. A worker process that is forked when there is one already has the same; any other its own.
-        With `allow_offline=False`, InvalidState is raised instead. A submitted run's status is set by who submitted it,
-        so completing it only waits for what was logged.
+    _find_context: ClassVar[Callable[[bool], "Run"]]
+    """`run_context.run_context`, which opens workspaces and so can't be imported here; `core/__init__.py` sets it."""
+
+    @classmethod
+    def get_context(cls, allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: object) -> "Run":
+        """Return the run that this process was submitted as, which its environment names; else an offline run.
+
+        An offline run prints what is logged, and keeps its metrics, tags, files and details until the process ends. A
+        worker that is forked later shares it; a spawned one gets its own. With `allow_offline=False`, InvalidState is
+        raised instead. A submitted run's status is set by its launcher; `complete` only waits for what was logged.
 
         >>> run = Run.get_context()
         >>> run.tag("stage", "warm-up")
@@ -109,9 +138,7 @@ class Run(RunMetrics, RunFiles):
         >>> run.get_tags(), run.experiment.name
         ({'stage': 'warm-up'}, 'Offline')
         """
-        from mlflow_amlstore.core.run_context import run_context
-
-        return run_context(allow_offline)
+        return Run._find_context(allow_offline)
 
     @staticmethod
     def get(workspace: "Workspace", run_id: str) -> "Run":
@@ -120,7 +147,7 @@ class Run(RunMetrics, RunFiles):
         >>> Run.get(ws, run.id).id == run.id
         True
         """
-        return _run_of(workspace, workspace.records.runs.get(run_id))
+        return workspace.get_run(run_id)
 
     @staticmethod
     def list(
@@ -136,9 +163,7 @@ class Run(RunMetrics, RunFiles):
         `tags` and `properties` are a dict of what they must be, or a name that must be there; `status` is one of
         Azure ML's words, such as `Completed`.
         """
-        return find_runs(
-            experiment.workspace,
-            experiment,
+        return experiment._find_runs(
             run_type=type,
             tags=tags,
             properties=properties,
@@ -149,67 +174,14 @@ class Run(RunMetrics, RunFiles):
     # What a run is
 
     @property
-    def name(self) -> str:
-        """Its name; `display_name` is the same."""
-        return self._info.name
-
-    @property
-    def display_name(self) -> str:
-        """Its name, which can be set: at most 8000 characters."""
-        return self._info.name
-
-    @display_name.setter
-    def display_name(self, name: str) -> None:
-        self._info = self._records.runs.update(self.id, name=name)
-
-    @property
-    def description(self) -> str | None:
-        """What it is about, which can be set; MLflow's UI shows it as the run's description."""
-        return self._now().tags.get(DESCRIPTION_TAG)
-
-    @description.setter
-    def description(self, text: str) -> None:
-        self._records.runs.set_tags(self.id, {DESCRIPTION_TAG: text})
-
-    @property
-    def number(self) -> int:
-        """Its number in its workspace."""
-        return self._info.number
-
-    @property
-    def type(self) -> str | None:
-        """What made it: the property `azureml.runsource`, None for a run that was started here."""
-        return self._run_type
-
-    @property
-    def status(self) -> str:
-        """Its status as of now; `get_status()` is the same."""
-        return self.get_status()
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Its tags as of now; `get_tags()` is the same."""
-        return self.get_tags()
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """Its properties as of now; `get_properties()` is the same."""
-        return self.get_properties()
-
-    @property
     def parent(self) -> "Run | None":
         """The run that it is a child of; None for a run of its own, and where the parent is gone."""
         if self._info.parent_run_id is None:
             return None
         try:
-            return Run.get(self._experiment.workspace, self._info.parent_run_id)
+            return self._experiment.workspace.get_run(self._info.parent_run_id)
         except NotFound:
             return None
-
-    def get_status(self) -> str:
-        """Return its status: NotStarted, Queued, Preparing, Starting, Running, CancelRequested, Finalizing, Completed,
-        Failed or Canceled."""
-        return self._now().info.status.value
 
     def get_details(self) -> dict[str, Any]:
         """Return what is known of it: `runId`, `target`, `status`, `startTimeUtc`, `endTimeUtc`, `properties`,
@@ -263,56 +235,14 @@ class Run(RunMetrics, RunFiles):
         )
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
-        return _open_again, (type(self), self._experiment.workspace, self.id, self._synchronous)
+        workspace = self._experiment.workspace
+        return type(self)._by_id, (workspace, self.id, self._synchronous, self._status_setter, self._announce)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and other.id == self.id and other._records is self._records
 
     def __hash__(self) -> int:
         return hash(self.id)
-
-    # Tags and properties
-
-    def tag(self, key: str, value: str | None = None) -> None:
-        """Set one tag; without a value it is the empty text.
-
-        >>> run.tag("stage", "candidate")
-        >>> run.get_tags()
-        {'stage': 'candidate'}
-        """
-        self.set_tags({key: value})
-
-    def set_tags(self, tags: Mapping[str, str | None]) -> None:
-        """Set several tags: names of 1 to 1000 characters, values of at most 8000; what is no string becomes one."""
-        self._records.runs.set_tags(self.id, texts_of("tags", tags))
-
-    def get_tags(self) -> dict[str, str]:
-        """Return the run's tags."""
-        return self._now().own_tags
-
-    def remove_tags(self, tags: str | Iterable[str]) -> None:
-        """Delete tags; one that isn't there is passed over."""
-        for key in names_of("tags", tags):
-            try:
-                self._records.runs.delete_tag(self.id, key)
-            except NotFound as error:
-                if error.kind != "tag":
-                    raise
-
-    def add_properties(self, properties: Mapping[str, str]) -> None:
-        """Add properties, which stay as they are: names of 1 to 1000 characters, values of at most 8000.
-
-        Raises Changed for one that is there with another value; none is added then.
-
-        >>> run.add_properties({"build": "1234"})
-        >>> run.get_properties()["build"]
-        '1234'
-        """
-        self._records.runs.add_properties(self.id, texts_of("properties", properties))
-
-    def get_properties(self) -> dict[str, str]:
-        """Return the run's properties."""
-        return self._now().properties
 
     # The course of a run
 
@@ -351,15 +281,7 @@ class Run(RunMetrics, RunFiles):
             self.flush()
 
     def _set_status(self, status: RunStatus, error: RunError | None = None) -> None:
-        now = time.time_ns() // 1_000_000
-        begins = status is RunStatus.RUNNING and self._info.start_ms is None
-        self._info = self._records.runs.update(
-            self.id,
-            status=status,
-            start_ms=now if begins else None,
-            end_ms=now if status in ENDED else None,
-            error=error,
-        )
+        self._info = self._status_setter(self._records.runs, self._info, status, error)
 
     def __enter__(self) -> "Run":
         return self
@@ -411,8 +333,7 @@ class Run(RunMetrics, RunFiles):
         >>> [child.name for child in run.get_children()]
         ['fold 1']
         """
-        return start_run(
-            self._experiment,
+        return self._experiment._start_run(
             run_id=run_id,
             name=name,
             outputs=outputs,
@@ -422,7 +343,7 @@ class Run(RunMetrics, RunFiles):
 
     def create_children(
         self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[object] | None = None
-    ) -> _Runs:
+    ) -> Runs:
         """Start child runs: `count` of them, or one for each of `tag_values` under `tag_key`; at most 100.
 
         Raises InvalidValue.
@@ -438,10 +359,8 @@ class Run(RunMetrics, RunFiles):
         if len(values) > _MAX_CHILDREN_AT_ONCE:
             raise InvalidValue("number of children", len(values), f"at most {_MAX_CHILDREN_AT_ONCE} at once")
         key = _CHILD_NUMBER_TAG if tag_key is None else tag_key
-        records = self._records.runs.create_children(
-            self._info, [{key: str(value)} for value in values], user_id=_user(), start_ms=time.time_ns() // 1_000_000
-        )
-        return [Run._of(self._experiment, record, synchronous=self._synchronous) for record in records]
+        tags = [{key: str(value)} for value in values]
+        return self._experiment._start_children(self._info, tags, self._synchronous)
 
     def submit_child(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> "Run":
         """Submit a script as a child run: not yet."""
@@ -457,9 +376,7 @@ class Run(RunMetrics, RunFiles):
     ) -> Iterator["Run"]:
         """Yield the run's children, or with `recursive` all its descendants, the latest started first: those that meet
         all that is given, as in `Run.list`."""
-        return find_runs(
-            self._experiment.workspace,
-            None,
+        return self._experiment._find_runs(
             parent_run_id=self.id,
             recursive=recursive,
             run_type=type,
@@ -467,106 +384,3 @@ class Run(RunMetrics, RunFiles):
             properties=properties,
             status=status,
         )
-
-
-def start_run(
-    experiment: "Experiment",
-    *,
-    run_id: str | None = None,
-    name: str | None = None,
-    outputs: PathText | None = None,
-    snapshot_directory: PathText | None = None,
-    parent_run_id: str | None = None,
-    synchronous: bool = False,
-) -> Run:
-    """Make a run that starts now."""
-    properties = {} if snapshot_directory is None else _snapshot_property(experiment, Path(snapshot_directory))
-    record = experiment.workspace.records.runs.create(
-        experiment.id,
-        run_id=run_id,
-        name=name,
-        user_id=_user(),
-        status=RunStatus.RUNNING,
-        start_ms=time.time_ns() // 1_000_000,
-        parent_run_id=parent_run_id,
-        properties=properties,
-    )
-    return Run._of(experiment, record, outputs=outputs, synchronous=synchronous)
-
-
-def _snapshot_property(experiment: "Experiment", folder: Path) -> dict[str, str]:
-    """A snapshot of the folder, the current one by default, which may hold anything: without it the run starts, too."""
-    if not folder.exists():
-        raise InvalidValue("snapshot_directory", str(folder), "is neither a file nor a folder")
-    try:
-        return {SNAPSHOT_PROPERTY: store_snapshot(experiment.workspace.records, folder)}
-    except SnapshotEmpty:
-        return {}
-    except (AmlStoreError, OSError) as error:
-        _logger.warning("The run starts without a snapshot. %s", error)
-        return {}
-
-
-def find_runs(
-    workspace: "Workspace",
-    experiment: "Experiment | None",
-    *,
-    parent_run_id: str | None = None,
-    recursive: bool = False,
-    include_children: bool = False,
-    run_type: str | None = None,
-    tags: str | Mapping[str, str | None] | None = None,
-    properties: str | Mapping[str, str | None] | None = None,
-    status: str | None = None,
-) -> Iterator[Run]:
-    """The runs of an experiment, or below a run, that meet all that is given. Raises InvalidValue at the call."""
-    filter = RunFilter(
-        parent_run_id=parent_run_id,
-        recursive=recursive,
-        include_children=include_children,
-        run_type=run_type,
-        tags=wanted_texts("tags", tags),
-        properties=wanted_texts("properties", properties),
-        status=None if status is None else status_from_azure(status),
-    )
-    return _find_runs(workspace, experiment, filter)
-
-
-def _find_runs(workspace: "Workspace", experiment: "Experiment | None", filter: RunFilter) -> Iterator[Run]:
-    """Page by page, and each experiment once."""
-    experiment_id = None if experiment is None else experiment.id
-    experiments = {} if experiment is None else {experiment.id: experiment}
-    token = None
-    while True:
-        page = workspace.records.runs.find(filter, experiment_id=experiment_id, max_results=_PAGE, page_token=token)
-        for record in page.items:
-            where = record.info.experiment_id
-            if where not in experiments:
-                experiments[where] = _experiment_of(workspace, record)
-            yield Run._of(experiments[where], record)
-        token = page.next_token
-        if token is None:
-            return
-
-
-def _open_again(kind: type[Run], workspace: "Workspace", run_id: str, synchronous: bool) -> Run:
-    """A run that was pickled or copied."""
-    record = workspace.records.runs.get(run_id)
-    return kind._of(_experiment_of(workspace, record), record, synchronous=synchronous)
-
-
-def _run_of(workspace: "Workspace", record: RunRecord) -> Run:
-    return Run._of(_experiment_of(workspace, record), record)
-
-
-def _experiment_of(workspace: "Workspace", record: RunRecord) -> "Experiment":
-    from mlflow_amlstore.core.experiment import Experiment
-
-    return Experiment._of(workspace, workspace.records.experiments.get(record.info.experiment_id))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user without a name
-        return str(os.getuid()) if hasattr(os, "getuid") else ""

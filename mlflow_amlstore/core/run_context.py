@@ -9,56 +9,18 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from multiprocessing.util import Finalize
-from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 from mlflow_amlstore.core.experiment import Experiment
-from mlflow_amlstore.core.open_run import PathText
-from mlflow_amlstore.core.run import Run, start_run
+from mlflow_amlstore.core.run import Run, set_status
 from mlflow_amlstore.core.workspace import Workspace
 from mlflow_amlstore.errors import InvalidState
-from mlflow_amlstore.records.types import Cell, MetricKind, RunError, RunStatus
+from mlflow_amlstore.records.common_store import CommonRuns
+from mlflow_amlstore.records.types import RunError, RunInfo, RunStatus
 
-_OFFLINE_EXPERIMENT = "Offline"
 _ARM = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
-
-
-class SubmittedRun(Run):
-    """The run that a launcher started this process for: its status is the launcher's to set, by the exit code."""
-
-    def _set_status(self, status: RunStatus, error: RunError | None = None) -> None:
-        if error is not None:
-            self._info = self._records.runs.update(self.id, error=error)
-
-
-class OfflineRun(Run):
-    """The run of a script that nobody submitted: it prints what is logged, and keeps it until the process ends.
-
-    It is a run like any other, of a workspace in a temporary folder, which goes when the process that made it ends. A
-    worker that is forked after that logs into the same run; one that is started anew, or forked before, has its own.
-    """
-
-    def log(self, name: str, value: object, description: str = "", step: int | None = None) -> None:
-        """As `Run.log`, and printed."""
-        super().log(name, value, description, step)
-        _say(f"{name} = {value}" + ("" if step is None else f" (step {step})"))
-
-    def _add(self, name: str, kind: MetricKind, columns: Mapping[str, Sequence[Cell]]) -> None:
-        super()._add(name, kind, columns)
-        values = next(iter(columns.values())) if list(columns) == [""] else columns
-        _say(f"{name} = {values} ({kind.words})")
-
-    def set_tags(self, tags: Mapping[str, str | None]) -> None:
-        """As `Run.set_tags`, and printed."""
-        super().set_tags(tags)
-        _say(f"tags {dict(tags)}")
-
-    def upload_file(self, name: str, path_or_stream: PathText | BinaryIO, datastore_name: str | None = None) -> None:
-        """As `Run.upload_file`, and printed."""
-        super().upload_file(name, path_or_stream, datastore_name)
-        _say(f"file {name}")
 
 
 def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.environ) -> Run:
@@ -69,8 +31,8 @@ def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.
     run_id = environment.get("AZUREML_RUN_ID") or environment.get("MLFLOW_RUN_ID")
     uri = environment.get("MLFLOW_TRACKING_URI") or _uri_of_job(environment)
     if run_id and uri:
-        run = Run.get(Workspace.from_tracking_uri(uri), run_id)
-        return SubmittedRun(run.experiment, run.id) if environment.get("AZUREML_RUN_ID") else run
+        setter = _leave_status_to_launcher if environment.get("AZUREML_RUN_ID") else set_status
+        return Run._by_id(Workspace.from_tracking_uri(uri), run_id, status_setter=setter)
     if not allow_offline:
         raise InvalidState(
             "This process isn't a submitted run: that has AZUREML_RUN_ID or MLFLOW_RUN_ID, and MLFLOW_TRACKING_URI, in "
@@ -93,22 +55,30 @@ def _uri_of_job(environment: Mapping[str, str]) -> str | None:
     )
 
 
-_offline: OfflineRun | None = None  # a process that is forked goes on with it
+def _leave_status_to_launcher(runs: CommonRuns, info: RunInfo, status: RunStatus, error: RunError | None) -> RunInfo:
+    """Write the error alone: the launcher sets the status, by this process's exit code."""
+    return info if error is None else runs.update(info.run_id, error=error)
+
+
+_offline: Run | None = None  # a process that is forked goes on with it
 
 
 def _offline_run() -> Run:
-    """The one offline run of this process, made when it is first asked for."""
+    """The one offline run of this process, made when it is first asked for.
+
+    It is a run like any other, of a workspace in a temporary folder, which goes when the process that made it ends.
+    """
     global _offline
     if _offline is None:
         folder = tempfile.mkdtemp(prefix="amlstore-offline-")
         # Unlike `atexit`, called at the end of a worker of `multiprocessing` too, in the process that made the folder
         # alone, and with this priority after the workers of that have ended.
         Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-1)
-        experiment = Experiment(Workspace.create(folder, "offline"), _OFFLINE_EXPERIMENT)
-        started = start_run(experiment, run_id=f"OfflineRun_{uuid.uuid4()}")
-        _offline = OfflineRun(experiment, started.id, synchronous=True)
+        experiment = Experiment(Workspace.create(folder, "offline"), "Offline")
+        run_id = f"OfflineRun_{uuid.uuid4()}"
+        _offline = experiment._start_run(run_id=run_id, synchronous=True, announce=_print)
     return _offline
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"[offline run] {text}\n")

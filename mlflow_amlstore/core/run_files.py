@@ -5,10 +5,10 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from mlflow_amlstore.core.local_files import OutputsFolder, files_under
+from mlflow_amlstore.core.local_files import OutputsFolder, PathText, files_under
 from mlflow_amlstore.core.model import Model, register_run_model
 from mlflow_amlstore.core.not_yet import refuse_given
-from mlflow_amlstore.core.open_run import OpenRun, PathText
+from mlflow_amlstore.core.open_run import OpenRun
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
@@ -42,6 +42,8 @@ class RunFiles(OpenRun):
                     f"file {name!r}", type(path_or_stream).__name__, "must be a path or a stream of bytes"
                 )
             self._records.files.write(self._container, name, path_or_stream)
+        if self._announce is not None:
+            self._announce(f"file {name}")
 
     def upload_files(
         self,

@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 from mlflow_amlstore.core.buffered_log import buffered_log
 from mlflow_amlstore.core.cells import as_cell, as_cells, as_columns
 from mlflow_amlstore.core.images import image_of
+from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.metric_schemas import checked_document
-from mlflow_amlstore.core.open_run import OpenRun, PathText
+from mlflow_amlstore.core.open_run import OpenRun
 from mlflow_amlstore.protocol.metric_kinds import artifact_id
 from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind
 from mlflow_amlstore.records.types import (
@@ -53,6 +54,7 @@ class RunMetrics(OpenRun):
         >>> run.get_metrics("accuracy")
         {'accuracy': 0.9}
         """
+        given = value
         if type(value) is not float:
             value = as_cell(f"metric {name!r}", value)
         if step is not None and type(step) is not int:
@@ -64,6 +66,8 @@ class RunMetrics(OpenRun):
             self._log.write_through([logged])
         else:
             self._log.add(logged)
+        if self._announce is not None:
+            self._announce(f"{name} = {given}" + ("" if step is None else f" (step {step})"))
 
     def log_list(self, name: str, value: Iterable[object], description: str = "") -> None:
         """Log several numbers or strings at once, of any iterable, generators and arrays of one dimension too.
@@ -204,6 +208,9 @@ class RunMetrics(OpenRun):
         else:
             for call in calls:
                 self._log.add(call)
+        if self._announce is not None:
+            values = next(iter(columns.values())) if list(columns) == [""] else columns
+            self._announce(f"{name} = {values} ({kind.words})")
 
     def _check(self, logged: LoggedTuple) -> None:
         """Raise what breaks a rule at the call, a name of another kind too, as far as this process logged it."""

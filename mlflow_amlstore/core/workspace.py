@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlflow_amlstore.client.azure_workspace import open_azure_workspace
 from mlflow_amlstore.client.remote_workspace import open_service, remote_workspace_of
@@ -11,17 +10,15 @@ from mlflow_amlstore.client.tokens.clouds import CLOUD_VARIABLE, current_cloud
 from mlflow_amlstore.client.tokens.credentials import Credential
 from mlflow_amlstore.core.backend import Backend, Embedded, OnAzure, Served
 from mlflow_amlstore.core.buffered_log import drain_logs
+from mlflow_amlstore.core.experiment import Experiment
+from mlflow_amlstore.core.model import Model
 from mlflow_amlstore.core.not_yet import names_the_missing
+from mlflow_amlstore.core.run import Run
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace import config_json
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder, open_workspace
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, parse
-
-if TYPE_CHECKING:
-    from mlflow_amlstore.core.experiment import Experiment
-    from mlflow_amlstore.core.model import Model
-    from mlflow_amlstore.core.run import Run
 
 
 @names_the_missing
@@ -202,17 +199,13 @@ class Workspace:
         return self._backend.records
 
     @property
-    def experiments(self) -> "dict[str, Experiment]":
+    def experiments(self) -> dict[str, Experiment]:
         """The active experiments by name."""
-        from mlflow_amlstore.core.experiment import Experiment
-
         return {experiment.name: experiment for experiment in Experiment.list(self)}
 
     @property
-    def models(self) -> "dict[str, Model]":
+    def models(self) -> dict[str, Model]:
         """The newest version of each registered model by its name; a name without versions is left out."""
-        from mlflow_amlstore.core.model import Model
-
         return {model.name: model for model in Model.list(self, latest=True)}
 
     @property
@@ -220,11 +213,13 @@ class Workspace:
         """The endpoints by name: there are none yet."""
         return {}
 
-    def get_run(self, run_id: str) -> "Run":
+    def get_run(self, run_id: str) -> Run:
         """Open a run by its id. Raises NotFound."""
-        from mlflow_amlstore.core.run import Run
+        return Run._by_id(self, run_id)
 
-        return Run.get(self, run_id)
+    def _experiment(self, experiment_id: str) -> Experiment:
+        """The experiment of this id, for a run that is in it. Raises NotFound."""
+        return Experiment._of(self, self.records.experiments.get(experiment_id))
 
     def portal_url(self, path: str) -> str:
         """The address of something in the workspace, in the form that MLflow prints."""

@@ -1,6 +1,8 @@
 """`Run.get_context()`: the run that the environment names, else an offline one."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,7 @@ def test_a_submitted_script_finds_its_run_and_leaves_its_status_to_who_submitted
     found.complete()
     assert (found.id, found.experiment.name, found.experiment.workspace.name) == (run.id, "diabetes", "workspace")
     assert (run.get_metrics(), run.get_status()) == ({"m": 1}, "Running")
+    pickle.loads(pickle.dumps(found)).complete()
     found.fail("why")
     assert (run.get_status(), run.get_details()["error"]["error"]["message"]) == ("Running", "why")
     found.child_run().complete()
@@ -60,7 +63,7 @@ def test_elsewhere_it_is_an_offline_run_that_prints_and_keeps_what_is_logged(
     run.log_list("list", [1, 2])
     run.log_row("row", x=1, y="b")
     run.tag("stage", "warm-up")
-    run.upload_file("a.txt", tmp_path / "a.txt")
+    copy.copy(run).upload_file("a.txt", tmp_path / "a.txt")
     with run.child_run("child") as child:
         child.log("m", 1)
     assert capsys.readouterr().out == (
