@@ -1,4 +1,4 @@
-"""Where a workspace is: in a folder of this machine, or behind a service. `Workspace` can't tell which."""
+"""Where a workspace's records are: in a folder of this machine, behind a service, or in Azure ML."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 
 
 class Backend(Protocol):
-    """What a workspace asks of wherever its records are. Can be pickled."""
+    """What `Workspace` needs of the place where its records are. Can be pickled."""
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
-"""Values as scripts have them, such as NumPy's and pandas', into the plain cells that metrics hold.
+"""Makes plain cells, as metrics hold them, from the values of scripts, such as NumPy's and pandas'.
 
-Known by what they can do, not by their types: neither NumPy nor pandas nor a tensor library is imported here.
+Values are recognised by their methods, not by their types, so NumPy, pandas and tensor libraries aren't imported.
 """
 
 import numbers
@@ -17,7 +17,7 @@ _MISSING = {"NAType", "NaTType"}  # pandas' types for what isn't there
 def as_cell(field: str, value: object) -> Cell:
     """One value: a number, boolean, string or None, or an array, tensor or NumPy scalar that holds one of them.
 
-    Raises InvalidValue, which for a list or a dict names the call that takes it.
+    Raises InvalidValue; for a list or a dict, the error names the call that takes it.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return _exact(value)
@@ -42,7 +42,7 @@ def as_cell(field: str, value: object) -> Cell:
 
 
 def _exact(value: Any) -> Cell:
-    """Of a subclass, such as NumPy's float64 or an enum, the plain value."""
+    """The plain value, also of a subclass such as NumPy's float64 or an enum."""
     if value is None or type(value) in (float, int, bool, str):
         return value  # type: ignore[no-any-return]  # it is one of these
     kind = next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
@@ -50,7 +50,7 @@ def _exact(value: Any) -> Cell:
 
 
 def as_cells(field: str, values: object) -> list[Cell]:
-    """Several values, of any iterable of them, generators too. Raises InvalidValue."""
+    """Several values, from any iterable, such as a generator. Raises InvalidValue."""
     if isinstance(values, str | bytes):
         raise InvalidValue(field, values, "must be several values, such as a list; log takes one")
     if isinstance(values, Mapping):
@@ -72,7 +72,7 @@ def _is_one_value(cell: object) -> bool:
 
 
 def as_columns(field: str, values: object) -> Mapping[str, Sequence[Cell]]:
-    """Columns by name: of a dict of lists, of a dict of values (one row), or a data frame. Raises InvalidValue."""
+    """Columns by name, from a dict of lists, a dict of values (one row) or a data frame. Raises InvalidValue."""
     if not isinstance(values, Mapping) and hasattr(values, "columns") and hasattr(values, "items"):
         values = dict(values.items())
     if not isinstance(values, Mapping):

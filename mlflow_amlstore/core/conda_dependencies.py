@@ -22,8 +22,7 @@ _INDEX_OPTION = "--index-url"
 class CondaDependencies:
     """A list of conda packages, pip packages and channels, which is a conda environment file.
 
-    A new one has the Python version that it is made with and nothing else. A package that is added again replaces what
-    was said of it before.
+    A new list has the Python version of this process and nothing else. Adding a package again replaces its entry.
 
     >>> dependencies = CondaDependencies.create(pip_packages=["scikit-learn"], python_version="3.11")
     >>> dependencies.add_pip_package("scikit-learn>=1.5")
@@ -39,7 +38,7 @@ class CondaDependencies:
     """
 
     def __init__(self, conda_dependencies_file_path: PathText | None = None) -> None:
-        """Read a conda environment file. Raises InvalidValue for a file that can't be read or is none."""
+        """Read a conda environment file. Raises InvalidValue if it can't be read or isn't one."""
         if conda_dependencies_file_path is None:
             python = f"python={sys.version_info.major}.{sys.version_info.minor}"
             self._content: dict[str, Any] = {
@@ -66,7 +65,7 @@ class CondaDependencies:
     ) -> "CondaDependencies":
         """List packages; `python_version` is such as `3.11`, this process's by default.
 
-        `pin_sdk_version` is taken for old scripts' sake: nothing is pinned.
+        `pin_sdk_version` is accepted for old scripts: nothing is pinned.
         """
         self = CondaDependencies()
         if python_version is not None:
@@ -81,7 +80,7 @@ class CondaDependencies:
 
     @property
     def conda_channels(self) -> list[str]:
-        """The channels, the first one first asked."""
+        """The channels, in the order in which conda asks them."""
         return list(self._content.get("channels") or ())
 
     @property
@@ -105,7 +104,7 @@ class CondaDependencies:
             self._content["channels"] = [*self.conda_channels, channel]
 
     def remove_channel(self, channel: str) -> None:
-        """Remove a channel; one that isn't there is passed over."""
+        """Remove a channel. One that isn't there is ignored."""
         self._content["channels"] = [known for known in self.conda_channels if known != channel]
 
     def add_conda_package(self, conda_package: str) -> None:
@@ -113,7 +112,7 @@ class CondaDependencies:
         _put(self._dependencies, conda_package)
 
     def remove_conda_package(self, conda_package: str) -> None:
-        """Remove a conda package, whatever version of it is listed; one that isn't there is passed over."""
+        """Remove a conda package, whatever its version. One that isn't there is ignored."""
         _drop(self._dependencies, conda_package)
 
     def add_pip_package(self, pip_package: str) -> None:
@@ -121,7 +120,7 @@ class CondaDependencies:
         _put(self._pip_to_change(), pip_package)
 
     def remove_pip_package(self, pip_package: str) -> None:
-        """Remove a pip package, whatever version of it is listed; one that isn't there is passed over."""
+        """Remove a pip package, whatever its version. One that isn't there is ignored."""
         _drop(self._pip_lines(), pip_package)
 
     def set_pip_requirements(self, pip_requirements: Iterable[str]) -> None:
@@ -134,7 +133,7 @@ class CondaDependencies:
             self._pip_to_change().insert(len(self.pip_options), pip_option)
 
     def remove_pip_option(self, pip_option: str) -> None:
-        """Remove an option of pip, whatever its value; one that isn't there is passed over."""
+        """Remove an option of pip, whatever its value. One that isn't there is ignored."""
         name = pip_option.split()[0]
         lines = self._pip_lines()
         lines[:] = [line for line in lines if line.split()[0] != name]
@@ -145,17 +144,17 @@ class CondaDependencies:
         self.set_pip_option(f"{_INDEX_OPTION} {index_url}")
 
     def get_python_version(self) -> str | None:
-        """Return the Python version that is asked for; None where there is none."""
+        """Return the Python version; None if the list has none."""
         python = next((package for package in self.conda_packages if _name_of(package) == "python"), "")
         return python.removeprefix("python").lstrip("=") or None
 
     def set_python_version(self, version: str) -> None:
-        """Ask for a Python version, such as `3.11`."""
+        """Set the Python version, such as `3.11`."""
         self.remove_conda_package("python")
         self._dependencies.insert(0, f"python={version}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a copy of what the file has."""
+        """Return a copy of the file's content."""
         return copy.deepcopy(self._content)
 
     def serialize_to_string(self) -> str:
@@ -174,7 +173,7 @@ class CondaDependencies:
         return str(file)
 
     def save_to_file(self, base_directory: PathText, conda_file_path: PathText | None = None) -> str:
-        """Write the conda environment file into a folder and return the name that it was given."""
+        """Write the conda environment file into a folder and return its name there."""
         name = _DEFAULT_FILE if conda_file_path is None else str(conda_file_path)
         self.save(Path(base_directory, name))
         return name
@@ -193,7 +192,7 @@ class CondaDependencies:
         return dependencies
 
     def _pip_lines(self) -> list[str]:
-        """The list under `pip`, itself; an empty one where there is none."""
+        """The list under `pip` itself, not a copy; an empty list if there is none."""
         found = (item["pip"] for item in self._dependencies if isinstance(item, dict) and "pip" in item)
         return next(found, [])
 

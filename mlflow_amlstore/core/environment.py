@@ -18,8 +18,8 @@ _DEFINITION_FILE, _CONDA_FILE, _DOCKER_FILE = "azureml_environment.json", "conda
 
 @dataclass
 class PythonSection:
-    """The Python of an environment: `interpreter_path` as it is where `user_managed_dependencies`, else one that is
-    made with `conda_dependencies`."""
+    """The Python of an environment: the one at `interpreter_path` if `user_managed_dependencies`, else one that is made
+    from `conda_dependencies`."""
 
     user_managed_dependencies: bool = False
     interpreter_path: str = "python"
@@ -37,7 +37,7 @@ class ContainerRegistry:
 
 @dataclass
 class DockerSection:
-    """The Docker image that an environment names. Nothing here runs in one: what scripts set is kept."""
+    """The Docker image of an environment. It is kept as it was set; no script runs in it."""
 
     enabled: bool = False
     base_image: str | None = None
@@ -60,7 +60,7 @@ class Environment:
     """
 
     def __init__(self, name: str) -> None:
-        """Describe an environment. Raises InvalidValue for a name that is empty or no text."""
+        """Describe an environment. Raises InvalidValue if the name is empty or isn't a text."""
         self.name = _checked_name(name)
         self.version: str | None = None
         self.python = PythonSection()
@@ -70,16 +70,16 @@ class Environment:
 
     @staticmethod
     def from_conda_specification(name: str, file_path: PathText) -> "Environment":
-        """Describe an environment by a conda environment file. Raises InvalidValue for a file that is none."""
+        """Describe an environment by a conda environment file. Raises InvalidValue if the file isn't one."""
         environment = Environment(name)
         environment.python.conda_dependencies = CondaDependencies(file_path)
         return environment
 
     @staticmethod
     def from_pip_requirements(name: str, file_path: PathText, pip_version: str | None = None) -> "Environment":
-        """Describe an environment by a requirements file of pip, whose `-r` and `-c` aren't followed.
+        """Describe an environment by a requirements file of pip.
 
-        Raises InvalidValue for a file that can't be read or has those.
+        Raises InvalidValue if the file can't be read, or refers to other files with `-r` or `-c`.
         """
         environment = Environment(name)
         dependencies = environment.python.conda_dependencies
@@ -95,7 +95,7 @@ class Environment:
         return cloned
 
     def save_to_directory(self, path: PathText, overwrite: bool = False) -> None:
-        """Write the files that describe it into a folder, as the SDK does. Raises AlreadyExists unless `overwrite`."""
+        """Write its files into a folder, as the SDK does. Raises AlreadyExists if it exists, unless `overwrite`."""
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=overwrite)
@@ -111,7 +111,7 @@ class Environment:
 
     @staticmethod
     def load_from_directory(path: PathText) -> "Environment":
-        """Read what `save_to_directory`, the SDK's too, has written. Raises InvalidValue for a folder without it."""
+        """Read what `save_to_directory` wrote, here or in the SDK. Raises InvalidValue for a folder without it."""
         folder = Path(path)
         environment = _environment_of(_read_definition(folder / _DEFINITION_FILE))
         if (folder / _CONDA_FILE).is_file():
@@ -144,7 +144,7 @@ def _requirements(file: Path) -> Iterator[str]:
 
 
 def _definition_of(environment: Environment) -> dict[str, Any]:
-    """What the SDK's definition file has, but for what goes into the other files."""
+    """What the SDK writes into the definition file; the rest goes into the other files."""
     python, docker = environment.python, environment.docker
     registry = docker.base_image_registry
     return {

@@ -47,7 +47,7 @@ class Experiment:
     """
 
     def __init__(self, workspace: "Workspace", name: str) -> None:
-        """Open the experiment of this name, making it where there is none; an archived one is opened as it is.
+        """Open the experiment of this name, or create it. An archived one is opened as it is.
 
         Raises InvalidValue for a name that is empty or over 500 characters, or has control characters.
         """
@@ -114,10 +114,9 @@ class Experiment:
     ) -> Run:
         """Start a run, as notebooks do; use it in a `with` block, or `complete` it.
 
-        The folder `outputs` (`./outputs` by default, False for none) is looked through when the run completes, and
-        what was written there meanwhile becomes files of the run. `snapshot_directory` is snapshotted with the run, but
-        for what `.amlignore`, else `.gitignore`, leaves out; None takes none. With `synchronous`, every value is
-        durable when its call returns.
+        When the run completes, the files written meanwhile into the folder `outputs` (by default `./outputs`, False for
+        none) become files of the run. `snapshot_directory` is snapshotted, without what `.amlignore` (or else
+        `.gitignore`) lists; None takes no snapshot. With `synchronous`, every value is durable when its call returns.
 
         >>> run = experiment.start_logging(snapshot_directory=None, display_name="first try")
         >>> run.log("alpha", 0.03)
@@ -186,9 +185,9 @@ class Experiment:
         properties: str | Mapping[str, str | None] | None = None,
         include_children: bool = False,
     ) -> Iterator[Run]:
-        """Yield the experiment's runs, the latest started first: those that meet all that is given.
+        """Yield the experiment's runs that match all arguments, the latest started first.
 
-        `tags` and `properties` are a dict of what they must be, or a name that must be there.
+        `tags` and `properties` are a name that must be set, or a dict of names and values.
 
         >>> [run.id for run in experiment.get_runs(tags={"stage": "candidate"})]
         []
@@ -206,7 +205,7 @@ class Experiment:
         properties: str | Mapping[str, str | None] | None = None,
         status: str | None = None,
     ) -> Iterator[Run]:
-        """Yield the experiment's runs, or the children `of` a run in whatever experiment, that meet all that is given.
+        """Yield the experiment's runs that match all arguments, or the children `of` a run, in any experiment.
 
         Raises InvalidValue at the call.
         """
@@ -256,7 +255,7 @@ class Experiment:
 
     @staticmethod
     def delete(workspace: "Workspace", experiment_id: str) -> None:
-        """Delete an experiment that has no runs. Raises InvalidValue for one that has some, NotFound."""
+        """Delete an experiment that has no runs. Raises InvalidValue if it has runs, NotFound."""
         if workspace.records.runs.find(
             RunFilter(include_children=True), experiment_id=experiment_id, max_results=1
         ).items:
@@ -264,12 +263,12 @@ class Experiment:
         workspace.records.experiments.delete(experiment_id)
 
     def archive(self) -> None:
-        """Archive it with its runs: it is listed no more and takes no writes until it is reactivated."""
+        """Archive it with its runs: it isn't listed and takes no writes until it is reactivated."""
         self._records.experiments.delete(self.id)
         self.refresh()
 
     def reactivate(self, new_name: str | None = None) -> None:
-        """Make an archived experiment an active one again. `new_name` is refused, as Azure ML does."""
+        """Make an archived experiment active again. `new_name` is refused, as Azure ML refuses it."""
         if new_name is not None:
             raise InvalidValue("new_name", new_name, "an experiment can't be renamed while it is reactivated")
         self._records.experiments.restore(self.id)
@@ -290,7 +289,7 @@ class Experiment:
         self.refresh()
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
-        """Delete tags; one that isn't there is passed over."""
+        """Delete tags. A tag that isn't there is ignored."""
         delete_tags(tags, partial(self._records.experiments.delete_tag, self.id))
         self.refresh()
 

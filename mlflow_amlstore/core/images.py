@@ -12,7 +12,7 @@ _PNG = ".png"
 
 
 def image_of(field: str, path: object, plot: object) -> tuple[BinaryIO, str]:
-    """An image's content, to be closed, and the ending of its name. Raises InvalidValue; matplotlib draws a `plot`."""
+    """An image's content, to be closed by the caller, and the ending of its name. Raises InvalidValue."""
     if (path is None) == (plot is None):
         raise InvalidValue(field, path, "give either path (a file or stream) or plot (matplotlib's plt or a figure)")
     if plot is not None:

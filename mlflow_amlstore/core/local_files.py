@@ -8,11 +8,11 @@ from pathlib import Path
 from mlflow_amlstore.errors import InvalidValue
 
 PathText = str | PathLike[str]
-_Stamp = tuple[int, int, int]  # when it was written, its size, and which file it is: a copy may have an older time
+_Stamp = tuple[int, int, int]  # time of writing, size and inode: a file that was copied here may have an older time
 
 
 def files_under(folder: Path, name: str) -> list[tuple[str, Path]]:
-    """The files under a folder as `(NAME/PATH, file)`. Raises InvalidValue where it is none."""
+    """The files under a folder as `(NAME/PATH, file)`. Raises InvalidValue if it isn't a folder."""
     if not folder.is_dir():
         raise InvalidValue(f"folder {name!r}", str(folder), "is not a folder")
     prefix = f"{name.strip('/')}/" if name.strip("/") else ""
@@ -21,7 +21,7 @@ def files_under(folder: Path, name: str) -> list[tuple[str, Path]]:
 
 
 class OutputsFolder:
-    """A folder, which may not be there yet, and what is written into it from now on."""
+    """A folder, and what is written into it from now on. It need not exist yet."""
 
     def __init__(self, path: PathText) -> None:
         self._folder = Path(path).absolute()  # the current folder may be another one by the end
@@ -29,9 +29,9 @@ class OutputsFolder:
         self.upload_changed(lambda _: None)
 
     def upload_changed(self, upload: Callable[[list[tuple[str, Path]]], object]) -> None:
-        """Upload the files that are new or changed since they were uploaded last, as `(FOLDER/PATH, file)`.
+        """Upload the files that are new or have changed since the last upload, as `(FOLDER/PATH, file)`.
 
-        Raises what the upload does; they count as not uploaded then.
+        Raises what `upload` raises; the next call then uploads the same files again.
         """
         if not self._folder.is_dir():
             return

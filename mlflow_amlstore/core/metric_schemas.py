@@ -1,4 +1,4 @@
-"""The kinds of metric that are JSON documents of a fixed shape: their schemas, as Azure ML's charts read them.
+"""The schemas of the metrics that are JSON documents, as Azure ML's charts read them.
 
 Shapes and versions are those of the SDK's reference for `Run.log_confusion_matrix`, `log_accuracy_table`,
 `log_residuals` and `log_predictions`.
@@ -27,7 +27,7 @@ class _Schema:
 
 
 def checked_document(kind: MetricKind, name: str, value: object) -> dict[str, Any]:
-    """The document of a metric of one of these kinds, as plain JSON values, from a dict or a JSON text.
+    """The document of a metric, as plain JSON values, from a dict or a JSON text.
 
     Raises InvalidValue that names the metric, the field and the rule.
     """

@@ -50,7 +50,7 @@ class Model:
     """
 
     class Framework:
-        """Names of frameworks that `model_framework` may have."""
+        """The frameworks that `model_framework` can name."""
 
         CUSTOM = "Custom"
         TENSORFLOW = "TensorFlow"
@@ -70,9 +70,9 @@ class Model:
         model_framework: str | None = None,
         expand: bool = True,
     ) -> None:
-        """Open a version by `id` (`name:version`) or by name and number, else the newest that meets all that is given.
+        """Open a version by `id` (`name:version`) or by name and number, else the newest that matches all arguments.
 
-        `expand` is taken for old scripts' sake: a model is always read whole. Raises NotFound.
+        `expand` is accepted for old scripts: a model is always read whole. Raises NotFound.
         """
         if id is not None:
             name, _, number = id.rpartition(":")
@@ -155,11 +155,12 @@ class Model:
         page_count: int = 255,
         model_framework: str | None = None,
     ) -> "list[Model]":
-        """Return the versions that meet all that is given, by name: of each model the newest first, or `latest` alone.
+        """Return the versions that match all arguments, by name and then the newest first; with `latest`, only the
+        newest of each model.
 
-        `tags` and `properties` are a name that must be there, a dict of what they must be, or a list of both: names,
-        and pairs of a name and a value. Values are compared as texts. `expand` and `page_count` are taken for old
-        scripts' sake. Raises NotSupported for a `dataset_id`.
+        `tags` and `properties` are a name that must be set, a dict of names and values, or a list of names and of pairs
+        `[name, value]`. Values are compared as texts. `expand` and `page_count` are accepted for old scripts. Raises
+        NotSupported for a `dataset_id`.
 
         >>> [model.id for model in Model.list(ws, tags=["kind", ["alpha", 0.03]])]
         []
@@ -201,7 +202,7 @@ class Model:
 
     @property
     def properties(self) -> dict[str, str]:
-        """Its properties, which stay as they are."""
+        """Its properties, which can't be changed."""
         return {name: value for name, value in self._record.properties.items() if name not in FRAMEWORK_PROPERTIES}
 
     @property
@@ -235,7 +236,7 @@ class Model:
     ) -> str:
         """Download the file or folder into a folder and return its path there.
 
-        Raises AlreadyExists where it is there, unless `exist_ok`; InvalidValue where it lies outside the workspace.
+        Raises AlreadyExists if it is there, unless `exist_ok`; InvalidValue if the model lies outside the workspace.
         """
         location = self._workspace.records.models.location_of(self._record)
         if location is None:
@@ -259,13 +260,13 @@ class Model:
         self._refresh()
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
-        """Delete tags; one that isn't there is passed over."""
+        """Delete tags. A tag that isn't there is ignored."""
         for name in [tags] if isinstance(tags, str) else tags:
             self._workspace.records.models.delete_version_tag(self.name, self.version, name)
         self._refresh()
 
     def add_properties(self, properties: Mapping[str, str]) -> None:
-        """Add properties, which stay as they are. Raises Changed for one that is there with another value."""
+        """Add properties, which can't be changed later. Raises Changed if one has another value already."""
         given = {name: str(value) for name, value in properties.items()}
         self._workspace.records.models.add_version_properties(self.name, self.version, given)
         self._refresh()
@@ -315,7 +316,7 @@ def register_run_model(
     framework_version: str | None,
     description: str | None,
 ) -> Model:
-    """Register a file or folder of a run as the next version of a model. Raises NotFound where there is none."""
+    """Register a file or folder of a run as the next version of a model. Raises NotFound if there is none."""
     container, path = run_container(run.experiment_id, run.run_id), check_path(path)
     if not workspace.records.files.list_all(container, path, max_results=1):
         raise NotFound("file", path, f"Run {run.run_id} has no such file or folder: upload it first")

@@ -1,4 +1,4 @@
-"""What Azure ML's SDK has and this package doesn't have yet: asked for, it raises NotSupported with the way out."""
+"""What Azure ML's SDK has and this package doesn't have yet. Its use raises NotSupported with the way out."""
 
 from typing import NoReturn, TypeVar
 
@@ -32,14 +32,14 @@ def way_out(name: str) -> str:
 
 
 def refuse_given(call: str, **arguments: object) -> None:
-    """Raise NotSupported for an argument that the SDK's call takes and ours can't use, where it was given a value."""
+    """Raise NotSupported if a value was given for an argument that only the SDK's call can use."""
     for name, value in arguments.items():
         if value:
             raise NotSupported(f"{call} with {name}", way_out(name))
 
 
 class _NotYet:
-    """An attribute that raises AttributeNotSupported, asked of the class as of an object."""
+    """An attribute that raises AttributeNotSupported, on the class and on its objects."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -50,7 +50,7 @@ class _NotYet:
 
 
 def names_the_missing(of: Class) -> Class:
-    """Give a class what its namesake in the SDK has besides, as attributes that say that they aren't here yet."""
+    """Add the attributes that only the SDK's class of this name has; each raises AttributeNotSupported."""
     for name in ATTRIBUTES[of.__name__]:
         if not hasattr(of, name):
             setattr(of, name, _NotYet(name))

@@ -54,12 +54,12 @@ def set_status(runs: CommonRuns, info: RunInfo, status: RunStatus, error: RunErr
 class Run(RunFacts, RunMetrics, RunFiles):
     """One execution of training code, and its record.
 
-    Got from `experiment.start_logging()`, `Run.get_context()` in a submitted script, `Run.get(ws, run_id)` or
-    `Run(experiment, run_id)`. Values are logged at once and written in groups in the background, at the latest after
-    0.2 s; `flush` and `complete` wait for them, and so does reading them back through a run of this process.
+    Get one from `experiment.start_logging()`, `Run.get_context()` in a submitted script, `Run.get(ws, run_id)` or
+    `Run(experiment, run_id)`. Logging calls return at once, and a thread writes the values in groups, at most 0.2 s
+    later. `flush` and `complete` wait for it, and so does reading metrics in this process.
 
-    Copied, or unpickled in another process, it is the same run, opened again by its workspace and id; the outputs
-    folder is looked through by the first one alone.
+    A copied or unpickled run is the same run, opened again by its workspace and id. Only the original uploads its
+    outputs folder.
 
     >>> with experiment.start_logging(snapshot_directory=None) as run:
     ...     for error in (0.5, 0.25):
@@ -158,10 +158,10 @@ class Run(RunFacts, RunMetrics, RunFiles):
         status: str | None = None,
         include_children: bool = False,
     ) -> Iterator["Run"]:
-        """Yield an experiment's runs, the latest started first: those that meet all that is given.
+        """Yield the runs of an experiment that match all arguments, the latest started first.
 
-        `tags` and `properties` are a dict of what they must be, or a name that must be there; `status` is one of
-        Azure ML's words, such as `Completed`.
+        `tags` and `properties` are a name that must be set, or a dict of names and values. `status` is one of Azure
+        ML's words, such as `Completed`.
         """
         return experiment._find_runs(
             run_type=type,
@@ -175,7 +175,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
 
     @property
     def parent(self) -> "Run | None":
-        """The run that it is a child of; None for a run of its own, and where the parent is gone."""
+        """The parent run; None if there is none, or if it is gone."""
         if self._info.parent_run_id is None:
             return None
         try:
@@ -184,7 +184,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
             return None
 
     def get_details(self) -> dict[str, Any]:
-        """Return what is known of it: `runId`, `target`, `status`, `startTimeUtc`, `endTimeUtc`, `properties`,
+        """Return the run's details: `runId`, `target`, `status`, `startTimeUtc`, `endTimeUtc`, `properties`,
         `params` (MLflow's), `inputDatasets`, `outputDatasets`, `runDefinition`, `logFiles` (their names and addresses),
         `submittedBy`; `error` where it failed with one. Times are ISO 8601 in UTC.
         """
@@ -254,13 +254,15 @@ class Run(RunFacts, RunMetrics, RunFiles):
     def complete(self, _set_status: bool = True) -> None:
         """Wait for what was logged, upload the outputs, and mark the run Completed.
 
-        A completed run still takes values: what is logged late is kept. Raises what `flush` does, with the run
-        Completed all the same.
+        Values that are logged later are kept, too. Raises what `flush` raises; the run is Completed even then.
         """
         self._end(partial(self._set_status, RunStatus.COMPLETED) if _set_status else None)
 
     def fail(self, error_details: object = None, error_code: str | None = None, _set_status: bool = True) -> None:
-        """Wait for what was logged, upload the outputs, and mark the run Failed, with why: a text or an exception."""
+        """Wait for what was logged, upload the outputs, and mark the run Failed.
+
+        `error_details` is a text or an exception.
+        """
         error = None
         if error_details is not None or error_code is not None:
             is_exception = isinstance(error_details, BaseException)
@@ -273,7 +275,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
         self._end(partial(self._set_status, RunStatus.CANCELED))
 
     def _end(self, set_status: Callable[[], None] | None) -> None:
-        """Write what waits, upload the outputs and set the status: each whatever becomes of what is before it."""
+        """Write what waits, upload the outputs and set the status. Each step runs even if the one before it fails."""
         with ExitStack() as ending:
             if set_status is not None:
                 ending.callback(set_status)
@@ -287,11 +289,10 @@ class Run(RunFacts, RunMetrics, RunFiles):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
-        """Complete the run; one that was ended before, by the block's own `complete`, `fail` or `cancel` or by anybody
-        else, stays so.
+        """Complete the run, unless it has ended already.
 
-        Where an exception leaves the block, whatever it did, the run is Failed with that; `sys.exit()` without a code
-        is no failure. What goes wrong while the run is marked so is a warning: the block's exception goes on up.
+        If an exception leaves the block, the run is Failed with it, even if it has ended; `sys.exit()` without a code
+        is no failure. An error while the run is marked Failed is a warning: the block's exception goes on.
         """
         if error is None or (isinstance(error, SystemExit) and not error.code):
             self._end(self._complete_unless_ended)
@@ -310,7 +311,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
     ) -> dict[str, Any]:
         """Wait until the run has ended and return its details.
 
-        Raises InvalidState with its error where it failed or was cancelled, unless `raise_on_error` is False.
+        Raises InvalidState with its error if it failed or was cancelled, unless `raise_on_error` is False.
         """
         if show_output:
             raise NotSupported("Streaming a run's logs", "Read them with get_details_with_logs()")
@@ -344,7 +345,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
     def create_children(
         self, count: int | None = None, tag_key: str | None = None, tag_values: Sequence[object] | None = None
     ) -> Runs:
-        """Start child runs: `count` of them, or one for each of `tag_values` under `tag_key`; at most 100.
+        """Start `count` child runs, or one for each of `tag_values` with that tag under `tag_key`; at most 100.
 
         Raises InvalidValue.
         """
@@ -374,8 +375,10 @@ class Run(RunFacts, RunMetrics, RunFiles):
         type: str | None = None,
         status: str | None = None,
     ) -> Iterator["Run"]:
-        """Yield the run's children, or with `recursive` all its descendants, the latest started first: those that meet
-        all that is given, as in `Run.list`."""
+        """Yield the run's children that match all arguments, as in `Run.list`, the latest started first.
+
+        With `recursive`, yield all its descendants that do.
+        """
         return self._experiment._find_runs(
             parent_run_id=self.id,
             recursive=recursive,

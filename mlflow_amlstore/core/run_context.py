@@ -24,9 +24,10 @@ _ARM = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WO
 
 
 def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.environ) -> Run:
-    """The run that this process was submitted as; without one, an offline run where that is allowed.
+    """The run that this process was submitted as; if there is none, an offline run.
 
-    Raises InvalidState where it isn't; for a run that is named, what opening its workspace and `Run.get` raise.
+    Raises InvalidState if no offline run is allowed; for a submitted run, what opening its workspace and `Run.get`
+    raise.
     """
     run_id = environment.get("AZUREML_RUN_ID") or environment.get("MLFLOW_RUN_ID")
     uri = environment.get("MLFLOW_TRACKING_URI") or _uri_of_job(environment)
@@ -42,7 +43,7 @@ def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.
 
 
 def _uri_of_job(environment: Mapping[str, str]) -> str | None:
-    """The tracking URI that Azure ML's own variables come to."""
+    """The tracking URI that Azure ML's own variables describe."""
     endpoint = environment.get("AZUREML_SERVICE_ENDPOINT", "")
     names = [quote(environment.get(name, ""), safe="") for name in _ARM]
     if not endpoint or not all(names):

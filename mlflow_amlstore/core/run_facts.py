@@ -27,7 +27,7 @@ class RunFacts(OpenRun):
 
     @property
     def description(self) -> str | None:
-        """What it is about, which can be set; MLflow's UI shows it as the run's description."""
+        """Its description, which can be set. MLflow's UI shows it."""
         return self._now().tags.get(DESCRIPTION_TAG)
 
     @description.setter
@@ -41,7 +41,7 @@ class RunFacts(OpenRun):
 
     @property
     def type(self) -> str | None:
-        """What made it: the property `azureml.runsource`, None for a run that was started here."""
+        """What made it: the property `azureml.runsource`; None if the run was started here."""
         return self._run_type
 
     @property
@@ -74,7 +74,7 @@ class RunFacts(OpenRun):
         self.set_tags({key: value})
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
-        """Set several tags: names of 1 to 1000 characters, values of at most 8000; what is no string becomes one."""
+        """Set several tags: names of 1 to 1000 characters, values of at most 8000. Other values become strings."""
         self._records.runs.set_tags(self.id, texts_of("tags", tags))
         if self._announce is not None:
             self._announce(f"tags {dict(tags)}")
@@ -84,13 +84,13 @@ class RunFacts(OpenRun):
         return self._now().own_tags
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
-        """Delete tags; one that isn't there is passed over."""
+        """Delete tags. A tag that isn't there is ignored."""
         delete_tags(tags, partial(self._records.runs.delete_tag, self.id))
 
     def add_properties(self, properties: Mapping[str, str]) -> None:
-        """Add properties, which stay as they are: names of 1 to 1000 characters, values of at most 8000.
+        """Add properties, which can't be changed later: names of 1 to 1000 characters, values of at most 8000.
 
-        Raises Changed for one that is there with another value; none is added then.
+        Raises Changed if one has another value already; none is added then.
 
         >>> run.add_properties({"build": "1234"})
         >>> run.get_properties()["build"]

@@ -23,15 +23,14 @@ class RunFiles(OpenRun):
         self._outputs = None if outputs is None else OutputsFolder(outputs)
 
     def _upload_outputs(self) -> None:
-        """What was written into the outputs folder since this object was made."""
+        """Upload what was written into the outputs folder since this object was made."""
         if self._outputs is not None:
             self._outputs.upload_changed(self._upload)
 
     def upload_file(self, name: str, path_or_stream: PathText | BinaryIO, datastore_name: str | None = None) -> None:
-        """Upload a file, or what is left of a stream of bytes, under a name with `/` between folders.
+        """Upload a file, or the rest of a binary stream, under a name with `/` between folders.
 
-        A name that is there is written again. Raises InvalidValue for a file that can't be read or a name that isn't
-        safe.
+        A file of that name is replaced. Raises InvalidValue for a file that can't be read, and for an unsafe name.
         """
         refuse_given("Run.upload_file", datastore_name=datastore_name)
         if isinstance(path_or_stream, str | PathLike):
@@ -53,14 +52,14 @@ class RunFiles(OpenRun):
         timeout_seconds: float | None = None,
         datastore_name: str | None = None,
     ) -> None:
-        """Upload files under names, one for each; all are there at once, or none."""
+        """Upload several files, each under its name: all of them, or none."""
         refuse_given("Run.upload_files", return_artifacts=return_artifacts, datastore_name=datastore_name)
         if len(names) != len(paths):
             raise InvalidValue("names", len(names), f"must be as many as paths ({len(paths)})")
         self._upload(list(zip(names, map(Path, paths), strict=True)))
 
     def upload_folder(self, name: str, path: PathText, datastore_name: str | None = None) -> None:
-        """Upload all files under a folder, as `name/…`; all are there at once."""
+        """Upload all files under a folder, as `name/…`: all of them, or none."""
         refuse_given("Run.upload_folder", datastore_name=datastore_name)
         self._upload(files_under(Path(path), name))
 
@@ -77,9 +76,9 @@ class RunFiles(OpenRun):
     def download_file(
         self, name: str, output_file_path: PathText | None = None, _validate_checksum: bool = False
     ) -> None:
-        """Download a file to a path, into a folder that is there, or by its own name into the current one.
+        """Download a file to a path, or under its own name into an existing folder, by default the current one.
 
-        It is checked on the way, and there whole or not at all. Raises NotFound.
+        The content is verified, and the file appears whole or not at all. Raises NotFound.
         """
         target = Path() if output_file_path is None else Path(output_file_path)
         self._download(name, target / name.rpartition("/")[2] if target.is_dir() else target)
@@ -93,10 +92,11 @@ class RunFiles(OpenRun):
         append_prefix: bool = True,
         timeout_seconds: float | None = None,
     ) -> None:
-        """Download the files under a folder of the run (all by default) into `output_directory`, the current one by
-        default, under their whole names, or without the prefix.
+        """Download the files under the folder `prefix` of the run, by default all files.
 
-        `output_paths` names a path for each instead, in the files' order. Raises NotFound where there are none.
+        They go into `output_directory`, by default the current one, under their whole names; with
+        `append_prefix=False`, without the prefix. `output_paths` gives each file a path instead, in the files' order.
+        Raises NotFound if there are no files.
         """
         prefix = (prefix or "").replace("\\", "/").strip("/")
         paths = [file.path for file in self._records.files.list_all(self._container, prefix)]
@@ -119,19 +119,19 @@ class RunFiles(OpenRun):
         return self._experiment.workspace.file_uri(f"{self._container}/{path}")
 
     def take_snapshot(self, file_or_folder_path: PathText) -> str:
-        """Snapshot a file or folder, but for what `.amlignore`, else `.gitignore`, leaves out; return its id.
+        """Snapshot a file or folder, without what `.amlignore` (or else `.gitignore`) lists, and return its id.
 
-        Raises InvalidValue for a path that isn't there or a folder of over 300 MB; Changed where the run has one.
+        Raises InvalidValue for a path that isn't there or a folder of over 300 MB; Changed if the run has a snapshot.
         """
         snapshot_id = store_snapshot(self._records, Path(file_or_folder_path))
         self._records.runs.add_properties(self.id, {SNAPSHOT_PROPERTY: snapshot_id})
         return snapshot_id
 
     def restore_snapshot(self, snapshot_id: str | None = None, path: PathText | None = None) -> str:
-        """Write a snapshot, the run's own by default, as a zip file into a folder (the current one by default), and
-        return the file's path. Raises InvalidState where the run has none, NotFound.
+        """Write a snapshot, by default the run's own, as a zip file into a folder, by default the current one.
 
-        A service makes the zip file, and keeps it, for a contributor's key.
+        Returns the file's path. Raises InvalidState if the run has no snapshot, NotFound. A service makes and keeps
+        the zip file, so that needs a contributor's key.
         """
         wanted = snapshot_id or self.get_snapshot_id()
         if wanted is None:
@@ -142,7 +142,7 @@ class RunFiles(OpenRun):
         return str(target)
 
     def get_snapshot_id(self) -> str | None:
-        """Return the id of the snapshot that the run has; None where it has none."""
+        """Return the id of the run's snapshot; None if it has none."""
         return self._now().properties.get(SNAPSHOT_PROPERTY)
 
     def register_model(
@@ -162,7 +162,7 @@ class RunFiles(OpenRun):
     ) -> Model:
         """Register a file or folder of the run as the next version of a model (`model_name` is its path by default).
 
-        Raises NotFound where the run has no such file.
+        Raises NotFound if the run has no such file.
         """
         refuse_given(
             "Run.register_model",

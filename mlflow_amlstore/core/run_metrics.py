@@ -44,10 +44,11 @@ class RunMetrics(OpenRun):
     def log(self, name: str, value: object, description: str = "", step: int | None = None) -> None:
         """Log a number, boolean or string; under a name logged before, the metric becomes a vector.
 
-        NumPy's and pandas' scalars and one-element arrays and tensors are taken for what they hold, and -0.0 for 0.0.
-        `step` is a 64-bit integer (NumPy's too), the value's position in the metric by default. MLflow sees numbers and
-        booleans as a metric. `description` is taken for old scripts' sake and not kept. Raises InvalidValue for any
-        other value, for a name that is empty or over 1000 characters, or is already another kind of metric.
+        Scalars of NumPy and pandas, and arrays and tensors of one element, are logged as the value they hold; -0.0 is
+        logged as 0.0. `step` is a 64-bit integer (also NumPy's), by default the value's position in the metric. MLflow
+        sees numbers and booleans as a metric. `description` is accepted for old scripts and not kept. Raises
+        InvalidValue for any other value, and for a name that is empty, has over 1000 characters or belongs to another
+        kind of metric.
 
         >>> run.log("accuracy", 0.9)
         >>> run.log("stage", "warm-up")
@@ -70,10 +71,10 @@ class RunMetrics(OpenRun):
             self._announce(f"{name} = {given}" + ("" if step is None else f" (step {step})"))
 
     def log_list(self, name: str, value: Iterable[object], description: str = "") -> None:
-        """Log several numbers or strings at once, of any iterable, generators and arrays of one dimension too.
+        """Log several numbers or strings at once, from a list, a generator, an array of one dimension or any iterable.
 
-        MLflow sees the numbers as a history by position. Logged again, the list goes on. An empty list logs nothing,
-        and `get_metrics` has no such name.
+        Logging the name again extends the list. MLflow sees the numbers as a history by position. An empty list logs
+        nothing, not even the name.
 
         >>> run.log_list("fibonacci", (n for n in [1, 1, 2, 3]))
         >>> run.get_metrics("fibonacci")
@@ -82,7 +83,7 @@ class RunMetrics(OpenRun):
         self._add(name, MetricKind.LIST, {"": as_cells(f"metric {name!r}", value)})
 
     def log_row(self, name: str, description: str | None = None, **kwargs: object) -> None:
-        """Log a value for each of several columns: once it is a tuple, in a loop a table.
+        """Log one row, a value for each column. Logging the name again adds a row, so that a loop makes a table.
 
         MLflow sees each numeric column as the history `name.column`.
 
@@ -98,9 +99,9 @@ class RunMetrics(OpenRun):
         self._add(name, MetricKind.ROW, cells)
 
     def log_table(self, name: str, value: Mapping[str, Iterable[object]], description: str = "") -> None:
-        """Log columns of equal length by name, of a dict or a data frame; or one row, of a dict of values.
+        """Log a table: a dict of columns of equal length, or a data frame. A dict of single values is one row.
 
-        Logged again, the table goes on. Columns without values log nothing, and no columns are InvalidValue.
+        Logging the name again adds rows. Columns without values log nothing. Raises InvalidValue for no columns.
 
         >>> run.log_table("squares", {"x": [1, 2, 3], "y": [1, 4, 9]})
         >>> run.get_metrics("squares")
@@ -170,22 +171,24 @@ class RunMetrics(OpenRun):
         self._add_document(name, MetricKind.PREDICTIONS, value)
 
     def flush(self, timeout_seconds: float = 300) -> None:
-        """Wait until everything logged into this run by this process is durable. Raises what the workspace raised.
+        """Wait until everything that this process logged into this run is durable. Raises what the workspace raised.
 
-        `timeout_seconds` is taken for old scripts' sake: a write is tried as long as any call to the workspace.
+        `timeout_seconds` is accepted for old scripts: a write is retried for as long as any call to the workspace.
         """
         self._log.flush()
 
     def get_metrics(
         self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
     ) -> dict[str, Any]:
-        """Return the run's metrics by name, or the one named: everything that `Run` and MLflow logged into it.
+        """Return the run's metrics by name, or only the one named: all that `Run` and MLflow logged into it.
 
-        One value is the value, several are a list; a row or table is `{column: value}`, or `{column: [values]}` for
-        several rows, where a cell that was not logged is NaN; an image or a document is its file's address. What MLflow
-        logged under a table's own name, before or after it, are rows at the table's end, in a column "". With
-        `recursive`, `{run_id: metrics}` of the run and all its descendants (those of a `run_type`) that have any.
-        `populate` is taken for old scripts' sake: contents are downloaded with `download_file`.
+        A metric of one value is that value; of several values, a list. A row or table is `{column: value}`, or
+        `{column: [values]}` for several rows, with NaN for a cell that was not logged. An image or a document is its
+        file's address. Values that MLflow logged under a table's name are rows at its end, in a column "".
+
+        With `recursive`, return `{run_id: metrics}` for the run and its descendants (only those of `run_type`, if
+        given), without those that have no metrics. `populate` is accepted for old scripts: get contents with
+        `download_file`.
         """
         if not recursive:
             return self._metrics_of(self.id, name)
@@ -213,7 +216,7 @@ class RunMetrics(OpenRun):
             self._announce(f"{name} = {values} ({kind.words})")
 
     def _check(self, logged: LoggedTuple) -> None:
-        """Raise what breaks a rule at the call, a name of another kind too, as far as this process logged it."""
+        """Check values at the call, and that this process has logged no other kind of metric under the name."""
         name, kind = logged[:2]
         check_logged_values(LoggedValues(*logged))
         check_same_kind(name, self._log.kinds.setdefault(name, kind), kind)
@@ -242,7 +245,7 @@ def _shape(run_id: str, metric: MetricRecord) -> Any:
 
 
 def _pieces(logged: tuple[str, MetricKind, _Columns, int | None, int]) -> Iterator[LoggedTuple]:
-    """A call, or where it has many rows several that come to the same, so that a write of it has a bounded size."""
+    """Split a call of many rows into several with the same result, so that each write has a bounded size."""
     name, kind, columns, step, timestamp_ms = logged
     rows, at_once = len(next(iter(columns.values()))), max(1, _CELLS_AT_ONCE // len(columns))
     if rows <= at_once:

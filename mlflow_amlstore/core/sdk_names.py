@@ -1,4 +1,4 @@
-"""The names that Azure ML's SDK (azureml-core 1.61) has: who asks for one hears whether it isn't here or is nowhere.
+"""The names that Azure ML's SDK (azureml-core 1.61) has: an error can tell what isn't here yet from a slip.
 
 Names only, public ones: its modules by package, what is in those modules that this package has too, and the
 attributes of the classes.

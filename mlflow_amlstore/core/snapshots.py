@@ -19,16 +19,16 @@ _logger = logging.getLogger(__name__)
 
 
 class SnapshotEmpty(InvalidValue):
-    """A folder has nothing to keep."""
+    """A folder has no files to snapshot."""
 
 
 def store_snapshot(records: CommonStore, path: Path) -> str:
-    """Keep a file, or a folder but for what its `.amlignore`, else its `.gitignore`, leaves out; return the new id.
+    """Store a file, or a folder without what its `.amlignore` (or else `.gitignore`) lists, and return the new id.
 
-    Left out, too, are `.git`, caches, virtual environments, the folder of an embedded workspace, links to folders, and
-    with a warning links to files elsewhere, files that can't be read and those with names that a workspace can't have.
-    A link to a file of the folder is kept as that file is. Raises InvalidValue for a path that isn't there, for over
-    300 MB or 10 000 files; SnapshotEmpty for none.
+    `.git`, caches, virtual environments, the folder of an embedded workspace and links to folders are left out. So are,
+    with a warning, links to files outside the folder, files that can't be read and files with names that a workspace
+    can't have. A link to a file of the folder is stored as that file. Raises InvalidValue for a path that isn't there,
+    and for over 300 MB or 10 000 files; SnapshotEmpty if there is nothing to store.
     """
     if path.is_file():
         items = [(path.name, path)]

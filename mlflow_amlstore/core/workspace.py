@@ -42,10 +42,10 @@ class Workspace:
     ) -> None:
         """Open a workspace of Azure ML, in the cloud that AZUREML_CURRENT_CLOUD names (the public one by default).
 
-        `credential` is any of azure-identity's, and `auth` the SDK's name for it; without one, the default chain is
-        used, and at a terminal whoever sits there is asked to sign in, after all else. Raises NotFound, LoginNeeded,
-        TokenRefused, ServiceUnreachable, InvalidValue, and ServiceError with what Azure says (PERMISSION_DENIED names
-        the role that is missing).
+        `credential` is any of azure-identity's; `auth` is the SDK's name for it. Without one, azure-identity's default
+        chain is used, and at a terminal, if that gives no token, the user is asked to sign in. Raises NotFound,
+        LoginNeeded, TokenRefused, ServiceUnreachable, InvalidValue, and ServiceError with what Azure says
+        (PERMISSION_DENIED names the role that is missing).
         """
         if credential is not None and auth is not None:
             raise InvalidValue("auth", type(auth).__name__, "means the same as credential: give one of them")
@@ -64,8 +64,8 @@ class Workspace:
     ) -> "Workspace":
         """Open a workspace of Azure ML by name, as the constructor does. `auth` is a credential.
 
-        `location` is taken for old scripts' sake: the other names are enough. Raises InvalidValue for a `cloud` that
-        isn't the one of AZUREML_CURRENT_CLOUD.
+        `location` is accepted for old scripts and not used. Raises InvalidValue for a `cloud` that isn't the one of
+        AZUREML_CURRENT_CLOUD.
         """
         if cloud is not None and cloud != current_cloud().name:
             raise InvalidValue("cloud", cloud, f"set {CLOUD_VARIABLE}={cloud} in the environment instead")
@@ -79,14 +79,14 @@ class Workspace:
         _logger: object = None,
         _file_name: str | None = None,
     ) -> "Workspace":
-        """Open the workspace that config.json names: in `path` (a file or folder), else the current folder, its
-        `.azureml/` or `aml_config/`, then each parent's in turn. The file that Azure's portal offers is one, too.
+        """Open the workspace that config.json names; the file that Azure's portal offers will do.
 
-        `auth` is a credential for Azure ML; where config.json names a folder or a service it isn't used, so that the
-        same script runs there. `_file_name` is another name than config.json.
+        `path` is the file or its folder. Without it, the current folder and its `.azureml/` and `aml_config/` are
+        searched, then each parent and its. `auth` is a credential for Azure ML; it isn't used if config.json names a
+        folder or a service, so that the same script runs on all. `_file_name` is another name for config.json.
 
-        Raises ConfigNotFound with the folders searched, ConfigInvalid, WorkspaceNotFound, and for a service what
-        `from_url` does, for Azure ML what the constructor does.
+        Raises ConfigNotFound with the folders searched, ConfigInvalid, WorkspaceNotFound; for a service also what
+        `from_url` raises, for Azure ML what the constructor raises.
         """
         config = config_json.find_config(None if path is None else Path(path), _file_name or config_json.FILE_NAME)
         if config.folder is not None:
@@ -97,11 +97,11 @@ class Workspace:
 
     @classmethod
     def from_url(cls, service_url: str, credential: Credential | None = None) -> "Workspace":
-        """Open the workspace that a service has, at `https://HOST[:PORT]`, or `http://` on this machine.
+        """Open the workspace of the service at `https://HOST[:PORT]`, or `http://` on this machine.
 
-        `credential` is anything with azure-identity's `get_token`; without one, a key is looked for when it's needed:
-        in AMLSTORE_KEY, the keyring, where `amlstore login` left it, and among services that this user started here.
-        Raises ServiceUnreachable, ServiceError, InvalidValue for what is no address.
+        `credential` is anything with azure-identity's `get_token`. Without one, a key is looked for when it is needed:
+        in AMLSTORE_KEY, the keyring, the file of `amlstore login`, and the services that this user started here. Raises
+        ServiceUnreachable, ServiceError, and InvalidValue for what is no address.
         """
         return cls._of(Served(open_service(service_url, credential)))
 
@@ -109,7 +109,7 @@ class Workspace:
     def from_tracking_uri(cls, uri: str) -> "Workspace":
         """Open the workspace that a tracking URI means, typed by hand or issued.
 
-        Raises TrackingUriInvalid, WorkspaceNotFound; for a service what `from_url` does.
+        Raises TrackingUriInvalid, WorkspaceNotFound; for a service also what `from_url` raises.
         """
         parsed = parse(uri)
         if parsed.scheme != EMBEDDED:
@@ -123,8 +123,8 @@ class Workspace:
     ) -> "Workspace":
         """Make an embedded workspace in a folder, with its config.json, or open the workspace that is there.
 
-        Where config.json in the folder names a service, that is the service's. Raises NotSupported for the SDK's other
-        arguments, which make a workspace in Azure.
+        If config.json in the folder names a service, the service's workspace is opened. Raises NotSupported for the
+        SDK's other arguments, which make a workspace in Azure.
         """
         if path is None or of_azure:
             raise NotSupported(
@@ -234,11 +234,11 @@ class Workspace:
         return {"name": self.name, **self._backend.facts}
 
     def get_mlflow_tracking_uri(self) -> str:
-        """A tracking URI for MLflow, valid for an hour; asked again, the same one while over five minutes are left.
+        """Return a tracking URI for MLflow, valid for an hour; while more than five minutes are left, the same again.
 
-        A service's has a token in it: whoever sees it can log until it expires. Azure ML's has none: the credential
-        stays in this process, and another needs its own. Raises LoginNeeded where this machine has no key for the
-        service, TokenRefused, ServiceUnreachable.
+        A service's URI contains a token: whoever sees it can log until it expires. Azure ML's contains none: the
+        credential stays in this process, and another process needs its own. Raises LoginNeeded if this machine has no
+        key for the service, TokenRefused, ServiceUnreachable.
         """
         return self._backend.issue_uri()
 
