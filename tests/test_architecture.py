@@ -65,6 +65,8 @@ MAY_IMPORT_MLFLOW = {"plugin", "pytest_plugin", "azureml"}
 LATE_IMPORTS = {
     "__init__.py": "every import of a module of ours loads it",
     "plugin/__init__.py": "`import mlflow` loads it; the stores are loaded when one is asked for",
+    "core/backend.py": "a workspace in a folder needs none of the client, a third of what the SDK would load",
+    "core/workspace.py": "as above",
     "workspace/opening.py": "the extra `embedded` may be missing, and a service's client needs none of it",
     "diagnosis/examination.py": "as above",
     "cli/serve.py": "the extra `service` may be missing, and `--help` needs none of it",

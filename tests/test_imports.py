@@ -68,6 +68,11 @@ def test_mlflow_and_yaml_stay_unloaded_by_the_sdk() -> None:
     assert loaded & {"mlflow", "yaml"} == set()
 
 
+def test_the_client_of_a_service_stays_unloaded_until_a_workspace_is_elsewhere() -> None:
+    loaded = _modules_after("mlflow_amlstore.core")
+    assert {name for name in loaded if name.startswith("mlflow_amlstore.client") or name == "ssl"} == set()
+
+
 CLIENT_OF_A_SERVICE = (
     "mlflow_amlstore.core",
     "mlflow_amlstore.cli",

@@ -4,14 +4,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
-from mlflow_amlstore.client.remote_workspace import RemoteWorkspace
-from mlflow_amlstore.client.run_history.remote_records import records_of
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace.artifact_uri import artifact_uri
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.client.remote_workspace import RemoteWorkspace
 
 
 class Backend(Protocol):
@@ -99,7 +100,7 @@ class Embedded:
 class Served:
     """Behind a service."""
 
-    remote: RemoteWorkspace
+    remote: "RemoteWorkspace"
 
     @property
     def name(self) -> str:
@@ -122,6 +123,8 @@ class Served:
 
     @property
     def records(self) -> CommonStore:
+        from mlflow_amlstore.client.run_history.remote_records import records_of
+
         return records_of(self.remote.connection)
 
     @property

@@ -5,12 +5,9 @@ MLFLOW_TRACKING_URI its workspace, or without that AZUREML_SERVICE_ENDPOINT with
 """
 
 import os
-import shutil
 import sys
-import tempfile
 import uuid
 from collections.abc import Mapping
-from multiprocessing.util import Finalize
 from urllib.parse import quote, urlsplit
 
 from mlflow_amlstore.core.experiment import Experiment
@@ -71,6 +68,10 @@ def _offline_run() -> Run:
     """
     global _offline
     if _offline is None:
+        import shutil
+        import tempfile
+        from multiprocessing.util import Finalize
+
         folder = tempfile.mkdtemp(prefix="amlstore-offline-")
         # Unlike `atexit`, called at the end of a worker of `multiprocessing` too, in the process that made the folder
         # alone, and with this priority after the workers of that have ended.

@@ -3,11 +3,8 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlflow_amlstore.client.azure_workspace import open_azure_workspace
-from mlflow_amlstore.client.remote_workspace import open_service, remote_workspace_of
-from mlflow_amlstore.client.tokens.clouds import CLOUD_VARIABLE, current_cloud
-from mlflow_amlstore.client.tokens.credentials import Credential
 from mlflow_amlstore.core.backend import Backend, Embedded, OnAzure, Served
 from mlflow_amlstore.core.buffered_log import drain_logs
 from mlflow_amlstore.core.experiment import Experiment
@@ -19,6 +16,9 @@ from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace import config_json
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder, open_workspace
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, parse
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.client.tokens.credentials import Credential
 
 
 @names_the_missing
@@ -36,9 +36,9 @@ class Workspace:
         subscription_id: str,
         resource_group: str,
         workspace_name: str,
-        credential: Credential | None = None,
+        credential: "Credential | None" = None,
         *,
-        auth: Credential | None = None,
+        auth: "Credential | None" = None,
     ) -> None:
         """Open a workspace of Azure ML, in the cloud that AZUREML_CURRENT_CLOUD names (the public one by default).
 
@@ -47,6 +47,8 @@ class Workspace:
         LoginNeeded, TokenRefused, ServiceUnreachable, InvalidValue, and ServiceError with what Azure says
         (PERMISSION_DENIED names the role that is missing).
         """
+        from mlflow_amlstore.client.azure_workspace import open_azure_workspace
+
         if credential is not None and auth is not None:
             raise InvalidValue("auth", type(auth).__name__, "means the same as credential: give one of them")
         credential = auth if credential is None else credential
@@ -56,7 +58,7 @@ class Workspace:
     def get(
         cls,
         name: str,
-        auth: Credential | None = None,
+        auth: "Credential | None" = None,
         subscription_id: str | None = None,
         resource_group: str | None = None,
         location: str | None = None,
@@ -67,6 +69,8 @@ class Workspace:
         `location` is accepted for old scripts and not used. Raises InvalidValue for a `cloud` that isn't the one of
         AZUREML_CURRENT_CLOUD.
         """
+        from mlflow_amlstore.client.tokens.clouds import CLOUD_VARIABLE, current_cloud
+
         if cloud is not None and cloud != current_cloud().name:
             raise InvalidValue("cloud", cloud, f"set {CLOUD_VARIABLE}={cloud} in the environment instead")
         return cls(subscription_id or "", resource_group or "", name, auth)
@@ -75,7 +79,7 @@ class Workspace:
     def from_config(
         cls,
         path: str | os.PathLike[str] | None = None,
-        auth: Credential | None = None,
+        auth: "Credential | None" = None,
         _logger: object = None,
         _file_name: str | None = None,
     ) -> "Workspace":
@@ -96,13 +100,15 @@ class Workspace:
         return cls(config.subscription_id or "", config.resource_group or "", config.workspace_name or "", auth)
 
     @classmethod
-    def from_url(cls, service_url: str, credential: Credential | None = None) -> "Workspace":
+    def from_url(cls, service_url: str, credential: "Credential | None" = None) -> "Workspace":
         """Open the workspace of the service at `https://HOST[:PORT]`, or `http://` on this machine.
 
         `credential` is anything with azure-identity's `get_token`. Without one, a key is looked for when it is needed:
         in AMLSTORE_KEY, the keyring, the file of `amlstore login`, and the services that this user started here. Raises
         ServiceUnreachable, ServiceError, and InvalidValue for what is no address.
         """
+        from mlflow_amlstore.client.remote_workspace import open_service
+
         return cls._of(Served(open_service(service_url, credential)))
 
     @classmethod
@@ -113,6 +119,8 @@ class Workspace:
         """
         parsed = parse(uri)
         if parsed.scheme != EMBEDDED:
+            from mlflow_amlstore.client.remote_workspace import remote_workspace_of
+
             return cls._of(Served(remote_workspace_of(uri)))
         opened = open_workspace(uri)
         return cls._of(Embedded(opened, _name_of(opened.folder)))
