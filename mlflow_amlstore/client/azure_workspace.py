@@ -13,7 +13,7 @@ from mlflow_amlstore.client.tokens.credentials import Credential, check_credenti
 from mlflow_amlstore.client.tokens.sign_in import SignIn
 from mlflow_amlstore.errors import InvalidValue, NotFound, ServiceError, ServiceUnreachable, TokenRefused
 from mlflow_amlstore.workspace.service_url import service_url_of
-from mlflow_amlstore.workspace.tracking_uri import REMOTE, parse
+from mlflow_amlstore.workspace.tracking_uri import REMOTE, parse, workspace_path
 
 _API_VERSION = "2022-05-01"  # the oldest that has mlFlowTrackingUri, so that every cloud has it
 _PERMISSIONS_VERSION = "2022-04-01"
@@ -36,10 +36,7 @@ def open_azure_workspace(
         check_credential(credential)
     cloud = current_cloud()
     sign_in = SignIn(cloud.resource_manager, cloud, credential)
-    path = (
-        f"/subscriptions/{quote(subscription_id)}/resourceGroups/{quote(resource_group)}"
-        f"/providers/Microsoft.MachineLearningServices/workspaces/{quote(workspace_name)}"
-    )
+    path = workspace_path(*map(quote, named.values()))
     document = _document(cloud, sign_in, path, workspace_name)
     try:
         properties = document["properties"]

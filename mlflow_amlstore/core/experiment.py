@@ -218,7 +218,7 @@ class Experiment:
             properties=wanted_texts("properties", properties),
             status=None if status is None else status_from_azure(status),
         )
-        return self._runs_of(filter, self.id if of is None else None)
+        return self._runs_of(filter, self.id if parent_run_id is None else None)
 
     def _runs_of(self, filter: RunFilter, experiment_id: str | None) -> Iterator[Run]:
         """Yield what is found, opening each experiment once."""

@@ -16,6 +16,7 @@ from mlflow_amlstore.core.workspace import Workspace
 from mlflow_amlstore.errors import InvalidState
 from mlflow_amlstore.records.common_store import CommonRuns
 from mlflow_amlstore.records.types import RunError, RunInfo, RunStatus
+from mlflow_amlstore.workspace.tracking_uri import workspace_path
 
 _ARM = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
 
@@ -45,12 +46,8 @@ def _uri_of_job(environment: Mapping[str, str]) -> str | None:
     names = [quote(environment.get(name, ""), safe="") for name in _ARM]
     if not endpoint or not all(names):
         return None
-    subscription, group, workspace = names
     scheme = "azureml" if urlsplit(endpoint).scheme == "https" else "azureml+http"
-    return (
-        f"{scheme}://{urlsplit(endpoint).netloc}/mlflow/v2.0/subscriptions/{subscription}/resourceGroups/{group}"
-        f"/providers/Microsoft.MachineLearningServices/workspaces/{workspace}"
-    )
+    return f"{scheme}://{urlsplit(endpoint).netloc}/mlflow/v2.0{workspace_path(*names)}"
 
 
 def _leave_status_to_launcher(runs: CommonRuns, info: RunInfo, status: RunStatus, error: RunError | None) -> RunInfo:

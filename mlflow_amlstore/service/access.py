@@ -1,4 +1,4 @@
-"""Who may do what: roles, what opens a route, and the caller that a credential turns out to be."""
+"""Who may do what: roles, rights, what opens a route, and the caller that a credential turns out to be."""
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -12,6 +12,26 @@ class Role(IntEnum):
     OWNER = 3
 
 
+class Right(Enum):
+    """What a route is for. A caller needs its right and its role."""
+
+    TRACK = "track"
+    """Log and read experiments, runs, files and models."""
+    ADMINISTER = "administer"
+    """Everything else: keys, what the service counts, its own description."""
+
+
+class TokenUse(Enum):
+    """What a token is issued for."""
+
+    ACCESS = "access"
+    TRACKING = "tracking"
+
+
+RIGHTS = {TokenUse.ACCESS: frozenset(Right), TokenUse.TRACKING: frozenset({Right.TRACK})}
+"""The rights of each token."""
+
+
 class Access(Enum):
     """Who may call a route that no role opens."""
 
@@ -22,12 +42,9 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever's credential came with a request. `key_id` is the key behind it, `started_s` when its tokens began (UTC).
-
-    A caller `for_tracking_only` holds the token of a tracking URI.
-    """
+    """Whoever's token came with a request. `key_id` is the key behind it, `started_s` when its tokens began (UTC)."""
 
     key_id: str
     role: Role
     started_s: int
-    for_tracking_only: bool
+    use: TokenUse

@@ -3,6 +3,8 @@
 from functools import lru_cache
 from urllib.parse import quote
 
+from mlflow_amlstore.workspace import tracking_uri
+
 SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
 TENANT_ID = SUBSCRIPTION_ID
 RESOURCE_GROUP = "amlstore"
@@ -11,11 +13,13 @@ STORAGE_SUFFIX = "core.windows.net"
 BLOB_PREFIX = f"/amlstore.blob.{STORAGE_SUFFIX}"
 """What content URLs begin with; it has the form of a storage account's host, for which Azure ML's clients look."""
 
+WORKSPACE = tracking_uri.workspace_path("{sub}", "{rg}", "{ws}")
+"""The path of a workspace in the route table."""
+
 
 def workspace_path(workspace_name: str) -> str:
     """`/subscriptions/…/workspaces/NAME`, as it is before it's percent-encoded."""
-    provider = "providers/Microsoft.MachineLearningServices"
-    return f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}/{provider}/workspaces/{workspace_name}"
+    return tracking_uri.workspace_path(SUBSCRIPTION_ID, RESOURCE_GROUP, workspace_name)
 
 
 @lru_cache(maxsize=64)

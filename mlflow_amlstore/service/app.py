@@ -36,7 +36,7 @@ from mlflow_amlstore.service import (
     run_history,
     run_tokens,
 )
-from mlflow_amlstore.service.access import Access, Caller, Role
+from mlflow_amlstore.service.access import Access, Caller
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import decode_json, decode_query, read_body, timed
@@ -263,7 +263,7 @@ class _Request:
         credential = bearer_of(_text(self._headers.get(b"authorization")))
         if route.access is not Access.KEY:
             self.caller = self._service._tokens.caller_of(credential)
-            _check_rights(route, self.caller)
+            route.check_rights(self.caller)
         return credential
 
     def _uris(self, base_url: str, names_workspace: bool) -> Uris:
@@ -323,14 +323,6 @@ def _once(records: RecordStore, request_id: str, apply: Callable[[], bytes]) -> 
 
 def _encoded(answer: Any) -> bytes:
     return b"{}" if answer is None else msgspec.json.encode(answer)
-
-
-def _check_rights(route: Route, caller: Caller) -> None:
-    if isinstance(route.access, Role) and caller.role < route.access:
-        raise NotAllowed(
-            f"{route.method} {route.path} needs the role {route.access.name.lower()}; the key behind this call is a "
-            f"{caller.role.name.lower()}'s. One with more rights comes from `amlstore keys create`"
-        )
 
 
 def _check_given_once(headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -13,6 +13,7 @@ from mlflow_amlstore.service.addresses import (
     STORAGE_SUFFIX,
     SUBSCRIPTION_ID,
     TENANT_ID,
+    WORKSPACE,
     tracking_root,
     workspace_path,
 )
@@ -30,7 +31,6 @@ _ACTIONS = {
     ],
     Role.OWNER: ["*"],
 }
-_WORKSPACE = "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/workspaces/{ws}"
 
 
 class Authentication(msgspec.Struct, frozen=True, rename="camel"):
@@ -156,8 +156,8 @@ def list_subscriptions(call: Call, body: ArmQuery) -> Subscriptions:
     return Subscriptions([Subscription(path, SUBSCRIPTION_ID, TENANT_ID, CLOUD_NAME, "Enabled")])
 
 
-@ROUTES.get(_WORKSPACE, Role.READER)
-@ROUTES.get(f"/rp/workspaces{_WORKSPACE}", Role.READER)
+@ROUTES.get(WORKSPACE, Role.READER)
+@ROUTES.get(f"/rp/workspaces{WORKSPACE}", Role.READER)
 def get_workspace(call: Call, body: ArmQuery) -> Workspace:
     """Tell of the workspace."""
     _check_own(call)
@@ -179,7 +179,7 @@ def get_workspace(call: Call, body: ArmQuery) -> Workspace:
     )
 
 
-@ROUTES.get(f"{_WORKSPACE}/providers/Microsoft.Authorization/permissions", Role.READER)
+@ROUTES.get(f"{WORKSPACE}/providers/Microsoft.Authorization/permissions", Role.READER)
 def list_permissions(call: Call, body: ArmQuery) -> Permissions:
     """List what the caller may do, as the roles of Azure that are most like this service's would allow it."""
     _check_own(call)

@@ -18,7 +18,7 @@ import jwt
 
 from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.service.access import Caller, Role
+from mlflow_amlstore.service.access import Caller, Role, TokenUse
 from mlflow_amlstore.service.addresses import TENANT_ID
 from mlflow_amlstore.service.keys import check_key
 from mlflow_amlstore.service.secret import LOCAL_KEY_ID, local_key
@@ -72,7 +72,7 @@ class Tokens:
                 raise TokenRefused("The key is not one of this workspace's, or was revoked")
             key_id, role = key.key_id, Role[key.role.upper()]
         now = self._now_s()
-        return self._issue(Caller(key_id, role, int(now), for_tracking_only=False), now), role
+        return self._issue(Caller(key_id, role, int(now), TokenUse.ACCESS), now), role
 
     def tracking_token(self, caller: Caller) -> IssuedToken:
         """Return a tracking token for a caller, who may hold one that is renewed by it. Raises TokenRefused."""
@@ -80,12 +80,12 @@ class Tokens:
         if now >= caller.started_s + LONGEST_RENEWAL_S:
             raise TokenRefused("The tracking URI has been renewed for 30 days, which is the longest")
         role = min(caller.role, Role.CONTRIBUTOR)
-        return self._issue(Caller(caller.key_id, role, caller.started_s, for_tracking_only=True), now)
+        return self._issue(Caller(caller.key_id, role, caller.started_s, TokenUse.TRACKING), now)
 
     def owner_tracking_token(self) -> IssuedToken:
         """Return a tracking token for whoever runs the service."""
         now = self._now_s()
-        return self.tracking_token(Caller(LOCAL_KEY_ID, Role.OWNER, int(now), for_tracking_only=False))
+        return self.tracking_token(Caller(LOCAL_KEY_ID, Role.OWNER, int(now), TokenUse.ACCESS))
 
     def _issue(self, caller: Caller, now: float) -> IssuedToken:
         expires_s = math.ceil(min(now + self._lifetime_s, caller.started_s + LONGEST_RENEWAL_S))
@@ -94,7 +94,7 @@ class Tokens:
             "aud": self._workspace_id,
             "sub": caller.key_id,
             "role": caller.role.name.lower(),
-            "use": "tracking" if caller.for_tracking_only else "access",
+            "use": caller.use.value,
             "iat": int(now),
             "exp": expires_s,
             "auth_time": caller.started_s,
@@ -107,15 +107,13 @@ class Tokens:
         known = self._known.get(token)
         if known is None:
             claims = self._verified(token)
-            caller = Caller(
-                claims["sub"], Role[claims["role"].upper()], claims["auth_time"], claims["use"] == "tracking"
-            )
+            caller = _caller_in(claims)
             if len(self._known) >= _MAX_KNOWN_TOKENS:
                 self._known.clear()
             known = self._known[token] = caller, claims["exp"]
         caller, expires_s = known
         if self._now_s() >= expires_s:
-            what = "tracking URI" if caller.for_tracking_only else "token"
+            what = "tracking URI" if caller.use is TokenUse.TRACKING else "token"
             raise TokenRefused(f"The {what} expired at {_as_time(expires_s)}")
         if caller.key_id in self._revoked_keys():
             raise TokenRefused("The key behind this token was revoked")
@@ -153,6 +151,14 @@ def bearer_of(authorization: str | None) -> str:
     if kind.lower() != "bearer" or not credential.strip():
         raise TokenRefused("This call needs the header `Authorization: Bearer TOKEN`")
     return credential.strip()
+
+
+def _caller_in(claims: dict[str, Any]) -> Caller:
+    try:
+        role, use = Role[claims["role"].upper()], TokenUse(claims["use"])
+    except (KeyError, ValueError) as error:  # a later release's
+        raise TokenRefused("The token has a role or a use that this service doesn't know") from error
+    return Caller(claims["sub"], role, claims["auth_time"], use)
 
 
 def _as_time(seconds: int) -> str:

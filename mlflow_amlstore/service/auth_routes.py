@@ -7,7 +7,7 @@ import msgspec
 from mlflow_amlstore.errors import InvalidValue, TokenRefused
 from mlflow_amlstore.records.types import KeyRecord
 from mlflow_amlstore.service.keys import new_key
-from mlflow_amlstore.service.routing import Access, Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Access, Area, Call, Right, Role, Routes
 
 ROUTES = Routes(Area.ROOT)
 
@@ -59,7 +59,7 @@ def exchange_key(call: Call) -> AccessTokenAnswer:
     return AccessTokenAnswer(issued.text, issued.expires_s - time.time(), role.name.lower())
 
 
-@ROUTES.post("/auth/tracking-token", Role.READER)
+@ROUTES.post("/auth/tracking-token", Role.READER, Right.TRACK)
 def tracking_token(call: Call) -> TrackingTokenAnswer:
     """Issue a tracking token to the holder of an access token, or renew the tracking token that is the bearer."""
     if call.caller is None:

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from mlflow_amlstore.service.routing import Access, Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Access, Area, Call, Right, Role, Routes
 
 ROUTES = Routes(Area.ROOT)
 MLFLOW_API_VERSION = "3.17.0"  # the release whose REST API this is; MLflow's clients ask for it
@@ -80,7 +80,7 @@ async def metrics(call: Call, request: Request) -> Response:
     return Response(generate_latest(_REGISTRY), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@ROUTES.get("/version", Role.READER)
+@ROUTES.get("/version", Role.READER, Right.TRACK)
 async def version(call: Call, request: Request) -> Response:
     """Give the MLflow release whose REST API this is, as MLflow's server does."""
     return PlainTextResponse(MLFLOW_API_VERSION)

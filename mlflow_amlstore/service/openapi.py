@@ -7,22 +7,21 @@ from typing import Any, get_args, get_origin
 import msgspec
 
 import mlflow_amlstore
-from mlflow_amlstore.service.addresses import BLOB_PREFIX
+from mlflow_amlstore.service.addresses import BLOB_PREFIX, WORKSPACE
 from mlflow_amlstore.service.error_answers import ArmError, AzureError, MlflowError, ModelError
 from mlflow_amlstore.service.routing import Access, Area, Call, Role, Route, Routes
 
 ROUTES = Routes(Area.ROOT)
 
 _PARAMETER = re.compile(r"{(\w+)(?::path)?}")
-_WORKSPACE = "/subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.MachineLearningServices/workspaces/{ws}"
 _PREFIXES = {
     Area.ROOT: [""],
-    Area.MLFLOW: ["", f"/mlflow/v1.0{_WORKSPACE}", f"/mlflow/v2.0{_WORKSPACE}"],
-    Area.HISTORY: [f"/history/v1.0{_WORKSPACE}"],
-    Area.ARTIFACT: [f"/artifact/v2.0{_WORKSPACE}"],
-    Area.METRIC: [f"/metric/v2.0{_WORKSPACE}"],
-    Area.CONTENT: [f"/content/v1.0{_WORKSPACE}", f"/content/v2.0{_WORKSPACE}"],
-    Area.MODEL_MANAGEMENT: [f"/modelmanagement/v1.0{_WORKSPACE}"],
+    Area.MLFLOW: ["", f"/mlflow/v1.0{WORKSPACE}", f"/mlflow/v2.0{WORKSPACE}"],
+    Area.HISTORY: [f"/history/v1.0{WORKSPACE}"],
+    Area.ARTIFACT: [f"/artifact/v2.0{WORKSPACE}"],
+    Area.METRIC: [f"/metric/v2.0{WORKSPACE}"],
+    Area.CONTENT: [f"/content/v1.0{WORKSPACE}", f"/content/v2.0{WORKSPACE}"],
+    Area.MODEL_MANAGEMENT: [f"/modelmanagement/v1.0{WORKSPACE}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
 }
@@ -82,7 +81,7 @@ def _operation(route: Route, prefix: str, template: str, schema_of: dict[Any, An
     if route.access not in (Access.PUBLIC, Access.SIGNED_URL):
         operation["security"] = [{"bearer": []}]
         if isinstance(route.access, Role):
-            operation["x-role"] = route.access.name.lower()
+            operation["x-role"], operation["x-right"] = route.access.name.lower(), route.right.value
     if route.answer in schema_of:
         operation["responses"]["200"]["content"] = {"application/json": {"schema": schema_of[route.answer]}}
     if route.body is not None:

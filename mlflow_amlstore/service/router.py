@@ -7,13 +7,14 @@ from typing import NamedTuple
 from starlette.routing import compile_path
 
 from mlflow_amlstore.errors import NotFound, RouteNotFound
-from mlflow_amlstore.service.addresses import BLOB_PREFIX, workspace_path
+from mlflow_amlstore.service.addresses import BLOB_PREFIX, WORKSPACE, workspace_path
 from mlflow_amlstore.service.routing import Area, Route
 
+_ANY_WORKSPACE = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(WORKSPACE))
 # What Azure ML's data plane puts before the path of an area (azureml-wire.md, sections 1 to 4).
 _PREFIX = re.compile(
     r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0|metric/v2\.0|content/v[12]\.0|modelmanagement/v1\.0)"
-    r"(?P<workspace>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+)(?P<rest>/.*)?",
+    rf"(?P<workspace>{_ANY_WORKSPACE})(?P<rest>/.*)?",
     re.DOTALL,
 )
 _AREAS = {

@@ -14,14 +14,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mlflow_amlstore.errors import NotAllowed
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.service.access import Access, Caller, Role
+from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role
 from mlflow_amlstore.service.auth import Tokens
 from mlflow_amlstore.service.reserved_paths import ReservedPaths
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import Uris
 
-__all__ = ["Access", "Area", "Call", "Role", "Route", "Routes"]
+__all__ = ["Access", "Area", "Call", "Right", "Role", "Route", "Routes"]
 
 MAX_JSON_BYTES = 32 * 1024 * 1024  # a dataset's profile alone may have 16 MB (`records.validation`)
 
@@ -75,6 +76,7 @@ class Route:
     method: str
     path: str
     access: Role | Access
+    right: Right  # which a caller needs besides the role
     handler: Callable[..., Any]
     body: Any  # a struct, or what a list in JSON has
     answer: Any
@@ -87,6 +89,19 @@ class Route:
     def writes(self) -> bool:
         return not self.streams and isinstance(self.access, Role) and self.access >= Role.CONTRIBUTOR
 
+    def check_rights(self, caller: Caller) -> None:
+        """Raise NotAllowed where the caller lacks this route's right or role."""
+        if self.right not in RIGHTS[caller.use]:
+            raise NotAllowed(
+                f"{self.method} {self.path} needs an access token; this one is for tracking and nothing else. "
+                "POST /auth/token exchanges a key for an access token"
+            )
+        if isinstance(self.access, Role) and caller.role < self.access:
+            raise NotAllowed(
+                f"{self.method} {self.path} needs the role {self.access.name.lower()}; the key behind this call is a "
+                f"{caller.role.name.lower()}'s. One with more rights comes from `amlstore keys create`"
+            )
+
     @property
     def summary(self) -> str:
         """The first sentence of the handler's docstring."""
@@ -94,7 +109,10 @@ class Route:
 
 
 class Routes:
-    """The routes of one module, in one area: `routes.post("/api/…", Role.READER)` decorates a handler."""
+    """The routes of one module, in one area: `routes.post("/api/…", Role.READER, Right.TRACK)` decorates a handler.
+
+    A route that names no right needs `Right.ADMINISTER`, so that it is closed to tracking tokens.
+    """
 
     def __init__(self, area: Area) -> None:
         self._area = area
@@ -103,33 +121,33 @@ class Routes:
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
 
-    def add(self, method: str, path: str, access: Role | Access) -> Callable[[H], H]:
+    def add(self, method: str, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register the handler below; its `body` annotation says what is decoded for it."""
 
         def register(handler: H) -> H:
             hints = get_type_hints(handler)
             body = hints.get("body")
-            self._routes.append(Route(self._area, method, path, access, handler, body, hints.get("return")))
+            self._routes.append(Route(self._area, method, path, access, right, handler, body, hints.get("return")))
             return handler
 
         return register
 
-    def get(self, path: str, access: Role | Access) -> Callable[[H], H]:
+    def get(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register a GET; a body is read from the query string."""
-        return self.add("GET", path, access)
+        return self.add("GET", path, access, right)
 
-    def post(self, path: str, access: Role | Access) -> Callable[[H], H]:
+    def post(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register a POST with a JSON body."""
-        return self.add("POST", path, access)
+        return self.add("POST", path, access, right)
 
-    def put(self, path: str, access: Role | Access) -> Callable[[H], H]:
+    def put(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register a PUT."""
-        return self.add("PUT", path, access)
+        return self.add("PUT", path, access, right)
 
-    def patch(self, path: str, access: Role | Access) -> Callable[[H], H]:
+    def patch(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register a PATCH with a JSON body."""
-        return self.add("PATCH", path, access)
+        return self.add("PATCH", path, access, right)
 
-    def delete(self, path: str, access: Role | Access) -> Callable[[H], H]:
+    def delete(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register a DELETE; a body is read from JSON where there is one, else from the query string."""
-        return self.add("DELETE", path, access)
+        return self.add("DELETE", path, access, right)

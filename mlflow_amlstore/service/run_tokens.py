@@ -4,7 +4,7 @@ import msgspec
 
 from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
 ROUTES = Routes(Area.HISTORY)
 
@@ -16,8 +16,8 @@ class RunToken(msgspec.Struct, frozen=True, rename="camel"):
     expiry_time_utc: str
 
 
-@ROUTES.get("/experimentids/{experiment}/runs/{run}/token", Role.READER)
-@ROUTES.get("/experiments/{experiment}/runs/{run}/token", Role.READER)
+@ROUTES.get("/experimentids/{experiment}/runs/{run}/token", Role.READER, Right.TRACK)
+@ROUTES.get("/experiments/{experiment}/runs/{run}/token", Role.READER, Right.TRACK)
 def run_token(call: Call) -> RunToken:
     """Issue a tracking token to the holder of a token, with which a run's process goes on."""
     if call.caller is None:

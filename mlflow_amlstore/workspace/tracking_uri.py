@@ -27,6 +27,12 @@ LIFETIME = timedelta(hours=1)
 _RENEW_WHEN_LEFT = timedelta(minutes=5)
 
 
+def workspace_path(subscription_id: str, resource_group: str, workspace_name: str) -> str:
+    """`/subscriptions/…/workspaces/NAME`: how Azure names a workspace, in tracking URIs too. Nothing is encoded."""
+    group = f"/subscriptions/{subscription_id}/resourceGroups/{resource_group}"
+    return f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace_name}"
+
+
 @dataclass(frozen=True, slots=True)
 class TrackingUri:
     """A tracking URI taken apart. `root` is all but the query: two URIs with one root are one store."""

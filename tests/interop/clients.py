@@ -93,7 +93,8 @@ class Place(ForkedService):
 
     def with_azure_login(self) -> dict[str, str]:
         """The environment of a user who is logged in with the Azure CLI, in a cloud that is this service."""
-        return {**self._cloud(), "TOKEN_OF_AZURE_CLI": self.token, "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential"}
+        token = self.exchange(self.key)
+        return {**self._cloud(), "TOKEN_OF_AZURE_CLI": token, "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential"}
 
     def with_key(self) -> dict[str, str]:
         """The environment of a user of ours who has a key. No cloud has the host: an Azure login would go before."""
@@ -123,7 +124,7 @@ class SdkPlace(Place):
         url = f"https://{self.host}:{self.url.rpartition(':')[2]}"
         return {
             "SERVICE_URL": url,
-            "TOKEN": self.token,
+            "TOKEN": self.exchange(self.key),
             "AMLSTORE_KEY": self.key,
             "REQUESTS_CA_BUNDLE": str(self.ca),
             "SSL_CERT_FILE": str(self.ca),

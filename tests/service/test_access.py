@@ -3,16 +3,18 @@
 import http.client
 import json
 import time
-from typing import TYPE_CHECKING
+import urllib.request
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import jwt
 import pytest
 
-from mlflow_amlstore.service.access import Access, Role
-from mlflow_amlstore.service.addresses import BLOB_PREFIX, workspace_path
+from mlflow_amlstore.errors import NotAllowed
+from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role, TokenUse
+from mlflow_amlstore.service.addresses import BLOB_PREFIX, WORKSPACE, workspace_path
 from mlflow_amlstore.service.app import ROUTES
-from mlflow_amlstore.service.routing import Area, Route
+from mlflow_amlstore.service.routing import Area, Call, Route, Routes
 
 if TYPE_CHECKING:
     from tests.service.conftest import Service
@@ -108,21 +110,106 @@ def test_a_route_is_refused_without_a_good_credential(
                 assert credential.partition(" ")[2] not in body.decode() or not credential.partition(" ")[2]
 
 
-@pytest.mark.parametrize("route", [r for r in with_role if r.access is not Role.READER], ids=name_of)
-def test_a_role_too_small_is_refused(service: "Service", route: Route) -> None:
-    assert isinstance(route.access, Role)
+# What a tracking token may not call. A new route is listed here, or it names `Right.TRACK` and is in one of the areas.
+CLOSED_TO_TRACKING = {
+    "GET /auth/keys",
+    "POST /auth/keys",
+    "DELETE /auth/keys/{key_id}",
+    "GET /metrics",
+    "GET /openapi.json",
+    "GET /subscriptions",
+    f"GET {WORKSPACE}",
+    f"GET /rp/workspaces{WORKSPACE}",
+    f"GET {WORKSPACE}/providers/Microsoft.Authorization/permissions",
+}
+TRACKING_AREAS = {Area.MLFLOW, Area.HISTORY, Area.METRIC, Area.ARTIFACT, Area.CONTENT, Area.MODEL_MANAGEMENT}
+TRACKING_ELSEWHERE = {"POST /auth/tracking-token", "GET /version"}  # its own renewal, and what MLflow's client asks
+
+
+def test_every_route_is_either_for_tracking_or_listed_as_closed_to_it() -> None:
+    tracking = [route for route in with_role if route.right is Right.TRACK]
+    assert {name_of(route) for route in with_role} - {name_of(route) for route in tracking} == CLOSED_TO_TRACKING
+    assert {name_of(route) for route in tracking if route.area not in TRACKING_AREAS} == TRACKING_ELSEWHERE
+
+
+def test_a_route_that_names_no_right_is_closed_to_tracking() -> None:
+    routes = Routes(Area.MLFLOW)
+
+    @routes.get("/api/2.0/mlflow/new", Role.READER)
+    def new(call: Call) -> None:
+        """Answer."""
+
+    (route,) = routes
+    with pytest.raises(NotAllowed, match=r"GET /api/2\.0/mlflow/new needs an access token; this one is for tracking"):
+        route.check_rights(Caller("key", Role.OWNER, 0, TokenUse.TRACKING))
+    route.check_rights(Caller("key", Role.READER, 0, TokenUse.ACCESS))
+
+
+def test_a_token_for_tracking_has_one_right() -> None:
+    assert {TokenUse.ACCESS: set(Right), TokenUse.TRACKING: {Right.TRACK}} == RIGHTS
+
+
+class Held(NamedTuple):
+    """A token that somebody has, and what it should open."""
+
+    text: str
+    role: Role
+    rights: frozenset[Right]
+
+
+@pytest.fixture(scope="module")
+def tokens(service: "Service") -> dict[str, Held]:
+    """Access tokens and tracking tokens of keys of different roles, and a run's token."""
+    held: dict[str, Held] = {}
     for role in Role:
-        if role < route.access:
-            for path in paths_of(route, service.workspace_name):
-                status, body = status_of(service, route.method, path, bearer(service.token_of(role)))
-                assert status == 403, (role, path, status, body)
-                assert f"needs the role {route.access.name.lower()}" in body.decode()
+        access = service.token_of(role)
+        held[f"{role.name} access"] = Held(access, role, RIGHTS[TokenUse.ACCESS])
+        if role is not Role.CONTRIBUTOR:  # an owner's is a contributor's
+            tracking = service.call("POST", "/auth/tracking-token", access)["token"]
+            held[f"{role.name} tracking"] = Held(tracking, min(role, Role.CONTRIBUTOR), RIGHTS[TokenUse.TRACKING])
+    created = service.call("POST", "/api/2.0/mlflow/runs/create", service.token, {"experiment_id": "0"})
+    where = f"/experimentids/0/runs/{created['run']['info']['run_id']}/token"
+    path = f"/history/v1.0{workspace_path(service.workspace_name)}{where}"
+    of_run = service.call("GET", path, service.token_of(Role.OWNER))["token"]
+    return {**held, "run's": Held(of_run, Role.CONTRIBUTOR, RIGHTS[TokenUse.TRACKING])}
 
 
-@pytest.mark.parametrize("route", [r for r in with_role if r.access is Role.OWNER], ids=name_of)
-def test_a_tracking_token_is_good_for_no_owners_route(service: "Service", route: Route) -> None:
+@pytest.mark.parametrize("route", with_role, ids=name_of)
+def test_a_token_opens_what_its_right_and_role_allow_and_nothing_else(
+    service: "Service", tokens: dict[str, Held], route: Route
+) -> None:
+    assert isinstance(route.access, Role)
     for path in paths_of(route, service.workspace_name):
-        assert status_of(service, route.method, path, bearer(service.token))[0] == 403
+        for name, held in tokens.items():
+            status, body = status_of(service, route.method, path, bearer(held.text))
+            if route.right not in held.rights:
+                assert (status, b"needs an access token; this one is for tracking" in body) == (403, True), name
+            elif held.role < route.access:
+                needed = f"needs the role {route.access.name.lower()}".encode()
+                assert (status, needed in body) == (403, True), (name, path, body)
+            else:
+                assert status not in (401, 403), (name, path, body)
+
+
+@pytest.mark.parametrize("route", guarded, ids=name_of)
+def test_a_content_url_opens_its_own_file_alone(service: "Service", content_queries: list[str], route: Route) -> None:
+    for path in paths_of(route, service.workspace_name):
+        for query in content_queries:
+            status, body = status_of(service, route.method, f"{path}?{query}", {})
+            assert status == (403 if route.access is Access.SIGNED_URL else 401), (path, body)
+
+
+@pytest.fixture(scope="module")
+def content_queries(service: "Service") -> list[str]:
+    """The signed part of URLs that read and write a file of some run."""
+    created = service.call("POST", "/api/2.0/mlflow/runs/create", service.token, {"experiment_id": "0"})
+    asked = {"run_id": created["run"]["info"]["run_id"], "path": "a"}
+    presign = "/api/2.0/mlflow/artifacts/presigned"
+    upload = service.call("POST", f"{presign}-upload-url", service.token, asked)
+    request = urllib.request.Request(upload["presigned_url"], b"1", upload["headers"], method="PUT")
+    urllib.request.urlopen(request).close()
+    download = service.call("POST", f"{presign}-download-url", service.token, asked)
+    return [urlsplit(url["presigned_url"]).query for url in (upload, download)]
 
 
 @pytest.mark.parametrize("route", [r for r in with_role if "" not in PREFIX[r.area]], ids=name_of)

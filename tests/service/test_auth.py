@@ -11,7 +11,7 @@ import pytest
 from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service import auth
-from mlflow_amlstore.service.access import Caller, Role
+from mlflow_amlstore.service.access import Caller, Role, TokenUse
 from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.keys import new_key
 from mlflow_amlstore.service.secret import local_key
@@ -56,7 +56,7 @@ def test_a_key_is_exchanged_for_a_token_of_its_role(records: RecordStore, tokens
     issued, role = tokens.exchange_key(text)
 
     assert role is Role.CONTRIBUTOR
-    assert tokens.caller_of(issued.text) == Caller(record.key_id, Role.CONTRIBUTOR, int(clock()), False)
+    assert tokens.caller_of(issued.text) == Caller(record.key_id, Role.CONTRIBUTOR, int(clock()), TokenUse.ACCESS)
     assert issued.expires_s == clock() + HOUR
 
 
@@ -79,7 +79,7 @@ def test_a_tracking_token_is_for_tracking_and_never_an_owners(tokens: Tokens) ->
 
     caller = tokens.caller_of(tokens.tracking_token(owner).text)
 
-    assert caller.for_tracking_only
+    assert caller.use is TokenUse.TRACKING
     assert caller.role is Role.CONTRIBUTOR
 
 
@@ -103,7 +103,7 @@ def test_a_living_tracking_token_is_renewed_for_thirty_days_and_no_longer(tokens
     with pytest.raises(TokenRefused, match="expired at"):
         tokens.caller_of(issued.text)
     with pytest.raises(TokenRefused, match="renewed for 30 days"):
-        tokens.tracking_token(Caller("local", Role.OWNER, int(began), True))
+        tokens.tracking_token(Caller("local", Role.OWNER, int(began), TokenUse.TRACKING))
 
 
 def test_revoking_a_key_ends_its_tokens_and_their_renewals(records: RecordStore, tokens: Tokens) -> None:
@@ -155,6 +155,8 @@ def test_forged_tokens_are_refused(records: RecordStore, tokens: Tokens) -> None
         "not a JWT": "token",
         "no expiry": jwt.encode({k: v for k, v in claims.items() if k != "exp"}, SECRET, algorithm="HS256"),
         "another issuer": jwt.encode({**claims, "iss": "x"}, SECRET, algorithm="HS256"),
+        "an unknown use": jwt.encode({**claims, "use": "deploying"}, SECRET, algorithm="HS256"),
+        "an unknown role": jwt.encode({**claims, "role": "god"}, SECRET, algorithm="HS256"),
     }
     for name, token in forged.items():
         with pytest.raises(TokenRefused):
@@ -167,7 +169,7 @@ def test_clocks_that_were_ahead_when_the_token_was_issued_do_no_harm(records: Re
     here = Tokens(records, SECRET, HOUR, now_s=clock)
 
     for issuer in (ahead, behind):
-        assert here.caller_of(issuer.owner_tracking_token().text).for_tracking_only
+        assert here.caller_of(issuer.owner_tracking_token().text).use is TokenUse.TRACKING
 
 
 @pytest.mark.parametrize("header", [None, "", "Basic dXNlcjpwYXNz", "Bearer", "Bearer  ", "token"])

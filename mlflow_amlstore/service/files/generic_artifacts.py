@@ -18,7 +18,7 @@ from mlflow_amlstore.service.files.azure_artifacts import (
     PathQuery,
 )
 from mlflow_amlstore.service.files.containers import container_of_owner
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
 
 ROUTES = Routes(Area.ARTIFACT)
@@ -26,26 +26,26 @@ ROUTES = Routes(Area.ARTIFACT)
 _SERVICE = "artifact/v2.0"
 
 
-@ROUTES.post("/artifacts/{origin}/{container}/batch/metadata", Role.CONTRIBUTOR)
-@ROUTES.post("/artifacts/batch/metadata/{origin}/{container}", Role.CONTRIBUTOR)
+@ROUTES.post("/artifacts/{origin}/{container}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/artifacts/batch/metadata/{origin}/{container}", Role.CONTRIBUTOR, Right.TRACK)
 def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
     """Give URLs to write files of a container to."""
     return azure_artifacts.create(call, _owner(call), body)
 
 
-@ROUTES.get("/artifacts/{origin}/{container}/contentinfo", Role.READER)
+@ROUTES.get("/artifacts/{origin}/{container}/contentinfo", Role.READER, Right.TRACK)
 def content_information(call: Call, body: PathQuery) -> ContentInformation:
     """Give a URL to read a file from."""
     return azure_artifacts.content_information(call, _owner(call), body.path)
 
 
-@ROUTES.get("/artifacts/contentinfo/{origin}/{container}/{path:path}", Role.READER)
+@ROUTES.get("/artifacts/contentinfo/{origin}/{container}/{path:path}", Role.READER, Right.TRACK)
 def content_information_of_path(call: Call) -> ContentInformation:
     """Give a URL to read a file from, named in the address."""
     return azure_artifacts.content_information(call, _owner(call), call.path["path"])
 
 
-@ROUTES.get("/artifacts/prefix/contentinfo/{origin}/{container}/{prefix:path}", Role.READER)
+@ROUTES.get("/artifacts/prefix/contentinfo/{origin}/{container}/{prefix:path}", Role.READER, Right.TRACK)
 def list_contents(call: Call, body: PageQuery) -> ContentPage:
     """Give URLs to read the files at or under a path from."""
     owner, prefix = _owner(call), call.path["prefix"]
@@ -54,7 +54,7 @@ def list_contents(call: Call, body: PageQuery) -> ContentPage:
     return azure_artifacts.list_contents(call, owner, query, azure_artifacts.address_of(call, _SERVICE, where))
 
 
-@ROUTES.get("/artifacts/{origin}/{container}", Role.READER)
+@ROUTES.get("/artifacts/{origin}/{container}", Role.READER, Right.TRACK)
 def list_artifacts(call: Call, body: PageQuery) -> ArtifactPage:
     """List the files of a container, or those at or under a path."""
     return azure_artifacts.list_page(call, _owner(call), body)

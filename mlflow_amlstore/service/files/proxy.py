@@ -26,7 +26,7 @@ from mlflow_amlstore.service.files.blobs import EQUAL_PART
 from mlflow_amlstore.service.files.containers import check_writable, container_of_owner, file_location
 from mlflow_amlstore.service.files.content import content_answer
 from mlflow_amlstore.service.files.transfer import on_thread, receive
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.signed_urls import Direction
 
 ROUTES = Routes(Area.MLFLOW)
@@ -158,7 +158,7 @@ class AbortMultipart(msgspec.Struct, frozen=True):
     upload_id: str = ""
 
 
-@ROUTES.get(f"{_PROXY}/artifacts", Role.READER)
+@ROUTES.get(f"{_PROXY}/artifacts", Role.READER, Right.TRACK)
 def list_proxied(call: Call, body: ProxyListQuery) -> FileInfos:
     """List a folder."""
     if not body.path.strip("/"):
@@ -168,14 +168,14 @@ def list_proxied(call: Call, body: ProxyListQuery) -> FileInfos:
     return FileInfos([_info(posixpath.basename(child.path), child) for child in children])
 
 
-@ROUTES.get(f"{_PROXY}/artifacts/{{location:path}}", Role.READER)
+@ROUTES.get(f"{_PROXY}/artifacts/{{location:path}}", Role.READER, Right.TRACK)
 async def download(call: Call, request: Request) -> Response:
     """Read a file."""
     container, path = file_location(call.path["location"])
     return await content_answer(call.records.files, request, container, path, _as_attachment)
 
 
-@ROUTES.put(f"{_PROXY}/artifacts/{{location:path}}", Role.CONTRIBUTOR)
+@ROUTES.put(f"{_PROXY}/artifacts/{{location:path}}", Role.CONTRIBUTOR, Right.TRACK)
 async def upload(call: Call, request: Request) -> Response:
     """Write a file."""
     container, path = file_location(call.path["location"])
@@ -191,7 +191,7 @@ async def upload(call: Call, request: Request) -> Response:
     return _empty()
 
 
-@ROUTES.delete(f"{_PROXY}/artifacts/{{location:path}}", Role.CONTRIBUTOR)
+@ROUTES.delete(f"{_PROXY}/artifacts/{{location:path}}", Role.CONTRIBUTOR, Right.TRACK)
 async def delete(call: Call, request: Request) -> Response:
     """Delete a file, or a folder with all that is in it."""
     container, path = split_location(call.path["location"])
@@ -200,7 +200,7 @@ async def delete(call: Call, request: Request) -> Response:
     return _empty()
 
 
-@ROUTES.get(f"{_PROXY}/presigned/{{location:path}}", Role.READER)
+@ROUTES.get(f"{_PROXY}/presigned/{{location:path}}", Role.READER, Right.TRACK)
 def presign_proxied(call: Call) -> ProxyPresignedUrl:
     """Give a URL to read a file from."""
     container, path = file_location(call.path["location"])
@@ -209,7 +209,7 @@ def presign_proxied(call: Call) -> ProxyPresignedUrl:
     return ProxyPresignedUrl(url, {}, record.size_bytes)
 
 
-@ROUTES.post(f"{_PROXY}/mpu/create/{{location:path}}", Role.CONTRIBUTOR)
+@ROUTES.post(f"{_PROXY}/mpu/create/{{location:path}}", Role.CONTRIBUTOR, Right.TRACK)
 def create_multipart(call: Call, body: CreateMultipart) -> CreatedMultipart:
     """Begin an upload in parts."""
     if not 1 <= body.num_parts <= MAX_PARTS:
@@ -227,7 +227,7 @@ def create_multipart(call: Call, body: CreateMultipart) -> CreatedMultipart:
     return CreatedMultipart(upload_id, credentials)
 
 
-@ROUTES.post(f"{_PROXY}/mpu/complete/{{location:path}}", Role.CONTRIBUTOR)
+@ROUTES.post(f"{_PROXY}/mpu/complete/{{location:path}}", Role.CONTRIBUTOR, Right.TRACK)
 async def complete_multipart(call: Call, request: Request) -> Response:
     """Make a file of its parts."""
     body = await _decoded(CompleteMultipart, request)
@@ -241,7 +241,7 @@ async def complete_multipart(call: Call, request: Request) -> Response:
     return _empty()
 
 
-@ROUTES.post(f"{_PROXY}/mpu/abort/{{location:path}}", Role.CONTRIBUTOR)
+@ROUTES.post(f"{_PROXY}/mpu/abort/{{location:path}}", Role.CONTRIBUTOR, Right.TRACK)
 async def abort_multipart(call: Call, request: Request) -> Response:
     """Give an upload in parts up."""
     body = await _decoded(AbortMultipart, request)
@@ -250,19 +250,19 @@ async def abort_multipart(call: Call, request: Request) -> Response:
     return _empty()
 
 
-@ROUTES.get("/api/2.0/mlflow/artifacts/list", Role.READER)
+@ROUTES.get("/api/2.0/mlflow/artifacts/list", Role.READER, Right.TRACK)
 def list_of_run(call: Call, body: RunListQuery) -> ListedArtifacts:
     """List a folder of a run."""
     return _listed(call, container_of_owner(call.records, body.run_id or body.run_uuid), body.path)
 
 
-@ROUTES.get("/api/2.0/mlflow/logged-models/{model_id}/artifacts/directories", Role.READER)
+@ROUTES.get("/api/2.0/mlflow/logged-models/{model_id}/artifacts/directories", Role.READER, Right.TRACK)
 def list_of_model(call: Call, body: ModelListQuery) -> ListedArtifacts:
     """List a folder of a logged model."""
     return _listed(call, container_of_owner(call.records, call.path["model_id"]), body.artifact_directory_path)
 
 
-@ROUTES.post("/api/2.0/mlflow/artifacts/presigned-upload-url", Role.CONTRIBUTOR)
+@ROUTES.post("/api/2.0/mlflow/artifacts/presigned-upload-url", Role.CONTRIBUTOR, Right.TRACK)
 def presign_upload(call: Call, body: PresignedUpload) -> PresignedUrl:
     """Give a URL to write a file to, with Put Blob."""
     if bool(body.run_id) == bool(body.model_id):
@@ -273,7 +273,7 @@ def presign_upload(call: Call, body: PresignedUpload) -> PresignedUrl:
     return PresignedUrl(url, _PUT_BLOB_HEADERS)
 
 
-@ROUTES.post("/api/2.0/mlflow/artifacts/presigned-download-url", Role.READER)
+@ROUTES.post("/api/2.0/mlflow/artifacts/presigned-download-url", Role.READER, Right.TRACK)
 def presign_download(call: Call, body: PresignedDownload) -> PresignedUrl:
     """Give a URL to read a file from."""
     container, path = container_of_owner(call.records, body.run_id), check_path(body.path)

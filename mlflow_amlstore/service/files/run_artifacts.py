@@ -13,7 +13,7 @@ from mlflow_amlstore.service.files.azure_artifacts import (
     PathQuery,
 )
 from mlflow_amlstore.service.files.containers import container_in_experiment
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
 ROUTES = Routes(Area.HISTORY)
 
@@ -22,39 +22,39 @@ _BY_NAME = "/experiments/{experiment}/runs/{run}/artifacts"
 _BY_ID = "/experimentids/{experiment}/runs/{run}/artifacts"
 
 
-@ROUTES.post(f"{_BY_NAME}/batch/metadata", Role.CONTRIBUTOR)
-@ROUTES.post(f"{_BY_ID}/batch/metadata", Role.CONTRIBUTOR)
+@ROUTES.post(f"{_BY_NAME}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post(f"{_BY_ID}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK)
 def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
     """Give URLs to write files of a run to."""
     return azure_artifacts.create(call, _owner(call), body)
 
 
-@ROUTES.get(_BY_NAME, Role.READER)
-@ROUTES.get(_BY_ID, Role.READER)
-@ROUTES.get(f"{_BY_NAME}/path", Role.READER)
-@ROUTES.get(f"{_BY_ID}/path", Role.READER)
+@ROUTES.get(_BY_NAME, Role.READER, Right.TRACK)
+@ROUTES.get(_BY_ID, Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_NAME}/path", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_ID}/path", Role.READER, Right.TRACK)
 def list_artifacts(call: Call, body: PageQuery) -> ArtifactPage:
     """List the files of a run, or those at or under a path."""
     return azure_artifacts.list_page(call, _owner(call), body)
 
 
-@ROUTES.get(f"{_BY_NAME}/contentinfo", Role.READER)
-@ROUTES.get(f"{_BY_ID}/contentinfo", Role.READER)
+@ROUTES.get(f"{_BY_NAME}/contentinfo", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_ID}/contentinfo", Role.READER, Right.TRACK)
 def content_information(call: Call, body: PathQuery) -> ContentInformation:
     """Give a URL to read a file of a run from."""
     return azure_artifacts.content_information(call, _owner(call), body.path)
 
 
-@ROUTES.get(f"{_BY_NAME}/prefix/contentinfo", Role.READER)
-@ROUTES.get(f"{_BY_ID}/prefix/contentinfo", Role.READER)
+@ROUTES.get(f"{_BY_NAME}/prefix/contentinfo", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_ID}/prefix/contentinfo", Role.READER, Right.TRACK)
 def list_contents(call: Call, body: PageQuery) -> ContentPage:
     """Give URLs to read the files at or under a path from."""
     owner = _owner(call)
     return azure_artifacts.list_contents(call, owner, body, f"{owner.address}/prefix/contentinfo")
 
 
-@ROUTES.get(f"{_BY_NAME}/metadata", Role.READER)
-@ROUTES.get(f"{_BY_ID}/metadata", Role.READER)
+@ROUTES.get(f"{_BY_NAME}/metadata", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_ID}/metadata", Role.READER, Right.TRACK)
 def metadata(call: Call, body: PathQuery) -> Artifact:
     """Tell what is known of a file of a run."""
     return azure_artifacts.metadata(call, _owner(call), body.path)

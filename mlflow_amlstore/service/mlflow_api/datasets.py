@@ -3,7 +3,7 @@
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
 routes = Routes(Area.MLFLOW)
 
@@ -31,7 +31,7 @@ class DatasetSummaries(msgspec.Struct, frozen=True, omit_defaults=True):
     dataset_summaries: list[DatasetSummary] = []
 
 
-@routes.post("/api/2.0/mlflow/experiments/search-datasets", Role.READER)
+@routes.post("/api/2.0/mlflow/experiments/search-datasets", Role.READER, Right.TRACK)
 def search_datasets(call: Call, body: SearchDatasets) -> DatasetSummaries:
     """Return the datasets that the runs of experiments used."""
     if not 1 <= len(body.experiment_ids) <= _MAX_EXPERIMENTS:

@@ -6,7 +6,7 @@ from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ExperimentRecord
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, key_values, view_of
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
 routes = Routes(Area.MLFLOW)
 
@@ -96,7 +96,7 @@ class Experiments(msgspec.Struct, frozen=True, omit_defaults=True):
     next_page_token: str | None = None
 
 
-@routes.post("/api/2.0/mlflow/experiments/create", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/experiments/create", Role.CONTRIBUTOR, Right.TRACK)
 def create_experiment(call: Call, body: CreateExperiment) -> CreatedExperiment:
     """Create an experiment."""
     location = call.uris.to_stored(body.artifact_location) if body.artifact_location else None
@@ -105,13 +105,13 @@ def create_experiment(call: Call, body: CreateExperiment) -> CreatedExperiment:
     )
 
 
-@routes.get("/api/2.0/mlflow/experiments/get", Role.READER)
+@routes.get("/api/2.0/mlflow/experiments/get", Role.READER, Right.TRACK)
 def get_experiment(call: Call, body: OfExperiment) -> ExperimentAnswer:
     """Return an experiment, a deleted one too."""
     return ExperimentAnswer(_experiment(call, call.records.experiments.get(body.experiment_id)))
 
 
-@routes.get("/api/2.0/mlflow/experiments/get-by-name", Role.READER)
+@routes.get("/api/2.0/mlflow/experiments/get-by-name", Role.READER, Right.TRACK)
 def get_experiment_by_name(call: Call, body: GetExperimentByName) -> ExperimentAnswer:
     """Return the experiment of a name, a deleted one too."""
     record = call.records.experiments.find_by_name(body.experiment_name)
@@ -120,8 +120,8 @@ def get_experiment_by_name(call: Call, body: GetExperimentByName) -> ExperimentA
     return ExperimentAnswer(_experiment(call, record))
 
 
-@routes.get("/api/2.0/mlflow/experiments/search", Role.READER)
-@routes.post("/api/2.0/mlflow/experiments/search", Role.READER)
+@routes.get("/api/2.0/mlflow/experiments/search", Role.READER, Right.TRACK)
+@routes.post("/api/2.0/mlflow/experiments/search", Role.READER, Right.TRACK)
 def search_experiments(call: Call, body: SearchExperiments) -> Experiments:
     """Return a page of experiments."""
     page = call.records.experiments.search(
@@ -134,31 +134,31 @@ def search_experiments(call: Call, body: SearchExperiments) -> Experiments:
     return Experiments([_experiment(call, record) for record in page.items], page.next_token)
 
 
-@routes.post("/api/2.0/mlflow/experiments/update", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/experiments/update", Role.CONTRIBUTOR, Right.TRACK)
 def update_experiment(call: Call, body: UpdateExperiment) -> None:
     """Rename an experiment."""
     call.records.experiments.rename(body.experiment_id, body.new_name)
 
 
-@routes.post("/api/2.0/mlflow/experiments/delete", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/experiments/delete", Role.CONTRIBUTOR, Right.TRACK)
 def delete_experiment(call: Call, body: OfExperiment) -> None:
     """Delete an experiment and its runs; restoring brings them back."""
     call.records.experiments.delete(body.experiment_id)
 
 
-@routes.post("/api/2.0/mlflow/experiments/restore", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/experiments/restore", Role.CONTRIBUTOR, Right.TRACK)
 def restore_experiment(call: Call, body: OfExperiment) -> None:
     """Bring a deleted experiment and its runs back."""
     call.records.experiments.restore(body.experiment_id)
 
 
-@routes.post("/api/2.0/mlflow/experiments/set-experiment-tag", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/experiments/set-experiment-tag", Role.CONTRIBUTOR, Right.TRACK)
 def set_experiment_tag(call: Call, body: SetExperimentTag) -> None:
     """Set an experiment's tag."""
     call.records.experiments.set_tag(body.experiment_id, body.key, body.value)
 
 
-@routes.post("/api/2.0/mlflow/experiments/delete-experiment-tag", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/experiments/delete-experiment-tag", Role.CONTRIBUTOR, Right.TRACK)
 def delete_experiment_tag(call: Call, body: DeleteExperimentTag) -> None:
     """Delete an experiment's tag."""
     call.records.experiments.delete_tag(body.experiment_id, body.key)

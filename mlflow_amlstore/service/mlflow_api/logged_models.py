@@ -7,7 +7,7 @@ from mlflow_amlstore.records.locations import logged_model_container
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import LoggedModelPoint, LoggedModelRecord, OrderTerm
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, key_values, number
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.uris import Uris
 
 routes = Routes(Area.MLFLOW)
@@ -139,7 +139,7 @@ class LoggedModels(msgspec.Struct, frozen=True, omit_defaults=True):
     next_page_token: str | None = None
 
 
-@routes.post("/api/2.0/mlflow/logged-models", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/logged-models", Role.CONTRIBUTOR, Right.TRACK)
 def create_logged_model(call: Call, body: CreateLoggedModel) -> LoggedModelAnswer:
     """Create a pending logged model, with a name made up where none is given."""
     record = call.records.logged_models.create(
@@ -153,14 +153,14 @@ def create_logged_model(call: Call, body: CreateLoggedModel) -> LoggedModelAnswe
     return LoggedModelAnswer(_logged_model(call.uris, record))
 
 
-@routes.get("/api/2.0/mlflow/logged-models/{model_id}", Role.READER)
+@routes.get("/api/2.0/mlflow/logged-models/{model_id}", Role.READER, Right.TRACK)
 def get_logged_model(call: Call, body: GetLoggedModel) -> LoggedModelAnswer:
     """Return a logged model, a deleted one only if allowed."""
     record = call.records.logged_models.get(call.path["model_id"], allow_deleted=body.allow_deleted)
     return LoggedModelAnswer(_logged_model(call.uris, record))
 
 
-@routes.patch("/api/2.0/mlflow/logged-models/{model_id}", Role.CONTRIBUTOR)
+@routes.patch("/api/2.0/mlflow/logged-models/{model_id}", Role.CONTRIBUTOR, Right.TRACK)
 def finalize_logged_model(call: Call, body: FinalizeLoggedModel) -> LoggedModelAnswer:
     """Mark a logged model ready or failed."""
     status = _STATUS.get(str(body.status))
@@ -170,13 +170,13 @@ def finalize_logged_model(call: Call, body: FinalizeLoggedModel) -> LoggedModelA
     return LoggedModelAnswer(_logged_model(call.uris, record))
 
 
-@routes.delete("/api/2.0/mlflow/logged-models/{model_id}", Role.CONTRIBUTOR)
+@routes.delete("/api/2.0/mlflow/logged-models/{model_id}", Role.CONTRIBUTOR, Right.TRACK)
 def delete_logged_model(call: Call) -> None:
     """Delete a logged model; its files stay until the workspace is tidied up."""
     call.records.logged_models.delete(call.path["model_id"])
 
 
-@routes.post("/api/2.0/mlflow/logged-models/search", Role.READER)
+@routes.post("/api/2.0/mlflow/logged-models/search", Role.READER, Right.TRACK)
 def search_logged_models(call: Call, body: SearchLoggedModels) -> LoggedModels:
     """Return a page of logged models."""
     page = call.records.logged_models.search(
@@ -200,19 +200,19 @@ def search_logged_models(call: Call, body: SearchLoggedModels) -> LoggedModels:
     return LoggedModels([_logged_model(call.uris, record) for record in page.items], page.next_token)
 
 
-@routes.post("/api/2.0/mlflow/logged-models/{model_id}/params", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/logged-models/{model_id}/params", Role.CONTRIBUTOR, Right.TRACK)
 def log_logged_model_params(call: Call, body: LogLoggedModelParams) -> None:
     """Add params that a logged model doesn't have yet."""
     call.records.logged_models.add_params(call.path["model_id"], by_key(body.params))
 
 
-@routes.patch("/api/2.0/mlflow/logged-models/{model_id}/tags", Role.CONTRIBUTOR)
+@routes.patch("/api/2.0/mlflow/logged-models/{model_id}/tags", Role.CONTRIBUTOR, Right.TRACK)
 def set_logged_model_tags(call: Call, body: SetLoggedModelTags) -> None:
     """Set a logged model's tags."""
     call.records.logged_models.set_tags(call.path["model_id"], by_key(body.tags))
 
 
-@routes.delete("/api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key:path}", Role.CONTRIBUTOR)
+@routes.delete("/api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key:path}", Role.CONTRIBUTOR, Right.TRACK)
 def delete_logged_model_tag(call: Call) -> None:
     """Delete a logged model's tag."""
     call.records.logged_models.delete_tag(call.path["model_id"], call.path["tag_key"])

@@ -9,7 +9,7 @@ from mlflow_amlstore.records.search.models import MAX_VERSIONS
 from mlflow_amlstore.records.types import ModelVersionRecord
 from mlflow_amlstore.records.validation import model_version_key
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, json_list_as_tag, key_values
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.uris import Uris
 from mlflow_amlstore.workspace.model_source import origin_of_version
 
@@ -121,7 +121,7 @@ class DownloadUri(msgspec.Struct, frozen=True):
     artifact_uri: str
 
 
-@routes.post("/api/2.0/mlflow/model-versions/create", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/model-versions/create", Role.CONTRIBUTOR, Right.TRACK)
 def create_model_version(call: Call, body: CreateModelVersion) -> ModelVersionAnswer:
     """Add the next version of a registered model."""
     source = call.uris.to_stored(body.source)
@@ -141,21 +141,21 @@ def create_model_version(call: Call, body: CreateModelVersion) -> ModelVersionAn
     return ModelVersionAnswer(model_version(call.uris, record))
 
 
-@routes.get("/api/2.0/mlflow/model-versions/get", Role.READER)
+@routes.get("/api/2.0/mlflow/model-versions/get", Role.READER, Right.TRACK)
 def get_model_version(call: Call, body: OfVersion) -> ModelVersionAnswer:
     """Return a version."""
     record = call.records.models.get_version(body.name, model_version_key(body.version))
     return ModelVersionAnswer(model_version(call.uris, record))
 
 
-@routes.get("/api/2.0/mlflow/model-versions/get-download-uri", Role.READER)
+@routes.get("/api/2.0/mlflow/model-versions/get-download-uri", Role.READER, Right.TRACK)
 def get_model_version_download_uri(call: Call, body: OfVersion) -> DownloadUri:
     """Return where a version's files are."""
     record = call.records.models.get_version(body.name, model_version_key(body.version))
     return DownloadUri(call.uris.from_stored(record.storage_location))
 
 
-@routes.get("/api/2.0/mlflow/model-versions/search", Role.READER)
+@routes.get("/api/2.0/mlflow/model-versions/search", Role.READER, Right.TRACK)
 def search_model_versions(call: Call, body: SearchModelVersions) -> ModelVersions:
     """Return a page of versions."""
     page = call.records.models.search_versions(
@@ -167,7 +167,7 @@ def search_model_versions(call: Call, body: SearchModelVersions) -> ModelVersion
     return ModelVersions([model_version(call.uris, record) for record in page.items], page.next_token)
 
 
-@routes.patch("/api/2.0/mlflow/model-versions/update", Role.CONTRIBUTOR)
+@routes.patch("/api/2.0/mlflow/model-versions/update", Role.CONTRIBUTOR, Right.TRACK)
 def update_model_version(call: Call, body: UpdateModelVersion) -> ModelVersionAnswer:
     """Set a version's description."""
     version = model_version_key(body.version)
@@ -175,7 +175,7 @@ def update_model_version(call: Call, body: UpdateModelVersion) -> ModelVersionAn
     return ModelVersionAnswer(model_version(call.uris, record))
 
 
-@routes.post("/api/2.0/mlflow/model-versions/transition-stage", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/model-versions/transition-stage", Role.CONTRIBUTOR, Right.TRACK)
 def transition_model_version_stage(call: Call, body: TransitionStage) -> ModelVersionAnswer:
     """Move a version to a stage, and on request the versions that are there to Archived."""
     record = call.records.models.set_stage(
@@ -187,19 +187,19 @@ def transition_model_version_stage(call: Call, body: TransitionStage) -> ModelVe
     return ModelVersionAnswer(model_version(call.uris, record))
 
 
-@routes.delete("/api/2.0/mlflow/model-versions/delete", Role.CONTRIBUTOR)
+@routes.delete("/api/2.0/mlflow/model-versions/delete", Role.CONTRIBUTOR, Right.TRACK)
 def delete_model_version(call: Call, body: OfVersion) -> None:
     """Delete a version with its aliases."""
     call.records.models.delete_version(body.name, model_version_key(body.version))
 
 
-@routes.post("/api/2.0/mlflow/model-versions/set-tag", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/model-versions/set-tag", Role.CONTRIBUTOR, Right.TRACK)
 def set_model_version_tag(call: Call, body: SetVersionTag) -> None:
     """Set a version's tag."""
     call.records.models.set_version_tag(body.name, model_version_key(body.version), body.key, body.value)
 
 
-@routes.delete("/api/2.0/mlflow/model-versions/delete-tag", Role.CONTRIBUTOR)
+@routes.delete("/api/2.0/mlflow/model-versions/delete-tag", Role.CONTRIBUTOR, Right.TRACK)
 def delete_model_version_tag(call: Call, body: DeleteVersionTag) -> None:
     """Delete a version's tag, if it has it."""
     call.records.models.delete_version_tag(body.name, model_version_key(body.version), body.key)

@@ -12,7 +12,7 @@ from mlflow_amlstore.service.mlflow_api.model_versions import (
     Version,
     model_version,
 )
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.uris import Uris
 
 routes = Routes(Area.MLFLOW)
@@ -135,7 +135,7 @@ class LatestVersions(msgspec.Struct, frozen=True, omit_defaults=True):
     model_versions: list[ModelVersion] = []
 
 
-@routes.post("/api/2.0/mlflow/registered-models/create", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/registered-models/create", Role.CONTRIBUTOR, Right.TRACK)
 def create_registered_model(call: Call, body: CreateRegisteredModel) -> RegisteredModelAnswer:
     """Register a model's name."""
     record = call.records.models.create(
@@ -147,19 +147,19 @@ def create_registered_model(call: Call, body: CreateRegisteredModel) -> Register
     return RegisteredModelAnswer(_registered_model(call.uris, record))
 
 
-@routes.get("/api/2.0/mlflow/registered-models/get", Role.READER)
+@routes.get("/api/2.0/mlflow/registered-models/get", Role.READER, Right.TRACK)
 def get_registered_model(call: Call, body: OfRegisteredModel) -> RegisteredModelAnswer:
     """Return a registered model with its newest versions."""
     return RegisteredModelAnswer(_registered_model(call.uris, call.records.models.get(body.name)))
 
 
-@routes.post("/api/2.0/mlflow/registered-models/rename", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/registered-models/rename", Role.CONTRIBUTOR, Right.TRACK)
 def rename_registered_model(call: Call, body: RenameRegisteredModel) -> RegisteredModelAnswer:
     """Rename a registered model with its versions."""
     return RegisteredModelAnswer(_registered_model(call.uris, call.records.models.rename(body.name, body.new_name)))
 
 
-@routes.patch("/api/2.0/mlflow/registered-models/update", Role.CONTRIBUTOR)
+@routes.patch("/api/2.0/mlflow/registered-models/update", Role.CONTRIBUTOR, Right.TRACK)
 def update_registered_model(call: Call, body: UpdateRegisteredModel) -> RegisteredModelAnswer:
     """Set a registered model's description."""
     record = call.records.models.update(
@@ -168,13 +168,13 @@ def update_registered_model(call: Call, body: UpdateRegisteredModel) -> Register
     return RegisteredModelAnswer(_registered_model(call.uris, record))
 
 
-@routes.delete("/api/2.0/mlflow/registered-models/delete", Role.CONTRIBUTOR)
+@routes.delete("/api/2.0/mlflow/registered-models/delete", Role.CONTRIBUTOR, Right.TRACK)
 def delete_registered_model(call: Call, body: OfRegisteredModel) -> None:
     """Delete a registered model with all its versions."""
     call.records.models.delete(body.name)
 
 
-@routes.get("/api/2.0/mlflow/registered-models/search", Role.READER)
+@routes.get("/api/2.0/mlflow/registered-models/search", Role.READER, Right.TRACK)
 def search_registered_models(call: Call, body: SearchRegisteredModels) -> RegisteredModels:
     """Return a page of registered models."""
     page = call.records.models.search(
@@ -186,39 +186,39 @@ def search_registered_models(call: Call, body: SearchRegisteredModels) -> Regist
     return RegisteredModels([_registered_model(call.uris, record) for record in page.items], page.next_token)
 
 
-@routes.get("/api/2.0/mlflow/registered-models/get-latest-versions", Role.READER)
-@routes.post("/api/2.0/mlflow/registered-models/get-latest-versions", Role.READER)
+@routes.get("/api/2.0/mlflow/registered-models/get-latest-versions", Role.READER, Right.TRACK)
+@routes.post("/api/2.0/mlflow/registered-models/get-latest-versions", Role.READER, Right.TRACK)
 def get_latest_versions(call: Call, body: GetLatestVersions) -> LatestVersions:
     """Return the newest version of each stage, or of the stages named."""
     records = call.records.models.latest_versions(body.name, body.stages)
     return LatestVersions([model_version(call.uris, record) for record in records])
 
 
-@routes.post("/api/2.0/mlflow/registered-models/set-tag", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/registered-models/set-tag", Role.CONTRIBUTOR, Right.TRACK)
 def set_registered_model_tag(call: Call, body: SetRegisteredModelTag) -> None:
     """Set a registered model's tag."""
     call.records.models.set_tag(body.name, body.key, body.value)
 
 
-@routes.delete("/api/2.0/mlflow/registered-models/delete-tag", Role.CONTRIBUTOR)
+@routes.delete("/api/2.0/mlflow/registered-models/delete-tag", Role.CONTRIBUTOR, Right.TRACK)
 def delete_registered_model_tag(call: Call, body: DeleteRegisteredModelTag) -> None:
     """Delete a registered model's tag, if it has it."""
     call.records.models.delete_tag(body.name, body.key)
 
 
-@routes.post("/api/2.0/mlflow/registered-models/alias", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/registered-models/alias", Role.CONTRIBUTOR, Right.TRACK)
 def set_registered_model_alias(call: Call, body: SetRegisteredModelAlias) -> None:
     """Point an alias at a version."""
     call.records.models.set_alias(body.name, body.alias, model_version_key(body.version))
 
 
-@routes.delete("/api/2.0/mlflow/registered-models/alias", Role.CONTRIBUTOR)
+@routes.delete("/api/2.0/mlflow/registered-models/alias", Role.CONTRIBUTOR, Right.TRACK)
 def delete_registered_model_alias(call: Call, body: OfAlias) -> None:
     """Delete an alias, if there is one."""
     call.records.models.delete_alias(body.name, body.alias)
 
 
-@routes.get("/api/2.0/mlflow/registered-models/alias", Role.READER)
+@routes.get("/api/2.0/mlflow/registered-models/alias", Role.READER, Right.TRACK)
 def get_model_version_by_alias(call: Call, body: OfAlias) -> ModelVersionAnswer:
     """Return the version that an alias points at; `latest` is the newest."""
     return ModelVersionAnswer(model_version(call.uris, call.records.models.get_version_by_alias(body.name, body.alias)))

@@ -18,7 +18,7 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.records.validation import MAX_PARAM_VALUE_LENGTH, MAX_TAG_VALUE_LENGTH, check_run_id
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, OfRun, by_key, cut, json_list_as_tag
 from mlflow_amlstore.service.mlflow_api.runs import InputDataset, ModelInput, ModelOutput
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
 routes = Routes(Area.MLFLOW)
 
@@ -115,31 +115,31 @@ class LogModel(OfRun, kw_only=True):
     model_json: Given
 
 
-@routes.post("/api/2.0/mlflow/runs/log-metric", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/log-metric", Role.CONTRIBUTOR, Right.TRACK)
 def log_metric(call: Call, body: LogMetric) -> None:
     """Append a point to a metric."""
     call.records.runs.log(body.run, points=_points([body]), model_points=_model_points(body.run, [body]))
 
 
-@routes.post("/api/2.0/mlflow/runs/log-parameter", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/log-parameter", Role.CONTRIBUTOR, Right.TRACK)
 def log_param(call: Call, body: LogParam) -> None:
     """Add a param."""
     call.records.runs.log(body.run, params=[(body.key, body.value[:MAX_PARAM_VALUE_LENGTH])])
 
 
-@routes.post("/api/2.0/mlflow/runs/set-tag", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/set-tag", Role.CONTRIBUTOR, Right.TRACK)
 def set_tag(call: Call, body: SetTag) -> None:
     """Set a run's tag."""
     call.records.runs.log(body.run, tags=[(body.key, body.value[:MAX_TAG_VALUE_LENGTH])])
 
 
-@routes.post("/api/2.0/mlflow/runs/delete-tag", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/delete-tag", Role.CONTRIBUTOR, Right.TRACK)
 def delete_tag(call: Call, body: DeleteTag) -> None:
     """Delete a run's tag."""
     call.records.runs.delete_tag(body.run, body.key)
 
 
-@routes.post("/api/2.0/mlflow/runs/log-batch", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/log-batch", Role.CONTRIBUTOR, Right.TRACK)
 def log_batch(call: Call, body: LogBatch) -> None:
     """Append points, add params and set tags: all of them, or none."""
     run_id = check_run_id(body.run)
@@ -153,21 +153,21 @@ def log_batch(call: Call, body: LogBatch) -> None:
     )
 
 
-@routes.post("/api/2.0/preview/mlflow/runs/log-batch-async", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/preview/mlflow/runs/log-batch-async", Role.CONTRIBUTOR, Right.TRACK)
 def log_batch_async(call: Call, body: LogBatch) -> BatchTracking:
     """Do as log-batch does, for clients of Azure ML, whose service may write a batch later: here it's written."""
     log_batch(call, body)
     return BatchTracking(uuid.uuid4().hex)
 
 
-@routes.get("/api/2.0/preview/mlflow/runs/get-run-data-status", Role.READER)
+@routes.get("/api/2.0/preview/mlflow/runs/get-run-data-status", Role.READER, Right.TRACK)
 def get_run_data_status(call: Call, body: RunDataStatusQuery) -> RunDataStatus:
     """Tell whether a batch of log-batch-async is written, as all are that were answered."""
     call.records.runs.get(check_run_id(body.run))
     return RunDataStatus(is_complete=True)
 
 
-@routes.post("/api/2.0/mlflow/runs/log-inputs", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/log-inputs", Role.CONTRIBUTOR, Right.TRACK)
 def log_inputs(call: Call, body: LogInputs) -> None:
     """Record the datasets and logged models that went into a run."""
     call.records.runs.log_inputs(
@@ -177,14 +177,14 @@ def log_inputs(call: Call, body: LogInputs) -> None:
     )
 
 
-@routes.post("/api/2.0/mlflow/runs/outputs", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/outputs", Role.CONTRIBUTOR, Right.TRACK)
 def log_outputs(call: Call, body: LogOutputs) -> None:
     """Record the logged models that came out of a run."""
     models = [RunModel(ModelDirection.OUTPUT, model.model_id, model.step) for model in body.models]
     call.records.runs.log_inputs(body.run, models=models)
 
 
-@routes.post("/api/2.0/mlflow/runs/log-model", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/log-model", Role.CONTRIBUTOR, Right.TRACK)
 def log_model(call: Call, body: LogModel) -> None:
     """Add a model to the tag that lists a run's models, as MLflow 2 logs them."""
     known = call.records.runs.get(body.run).tags.get(_LOGGED_MODELS_TAG, "[]")

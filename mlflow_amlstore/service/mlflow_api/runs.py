@@ -19,7 +19,7 @@ from mlflow_amlstore.service.mlflow_api.fields import (
     number,
     view_of,
 )
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.uris import Uris
 
 routes = Routes(Area.MLFLOW)
@@ -155,7 +155,7 @@ class Runs(msgspec.Struct, frozen=True, omit_defaults=True):
     next_page_token: str | None = None
 
 
-@routes.post("/api/2.0/mlflow/runs/create", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/create", Role.CONTRIBUTOR, Right.TRACK)
 def create_run(call: Call, body: CreateRun) -> RunAnswer:
     """Create a run."""
     record = call.records.runs.create(
@@ -168,32 +168,32 @@ def create_run(call: Call, body: CreateRun) -> RunAnswer:
     return RunAnswer(_run(call.uris, record))
 
 
-@routes.get("/api/2.0/mlflow/runs/get", Role.READER)
+@routes.get("/api/2.0/mlflow/runs/get", Role.READER, Right.TRACK)
 def get_run(call: Call, body: OfRun) -> RunAnswer:
     """Return a run with its latest metrics, params, tags, inputs and outputs."""
     return RunAnswer(_run(call.uris, call.records.runs.get(body.run)))
 
 
-@routes.post("/api/2.0/mlflow/runs/update", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/update", Role.CONTRIBUTOR, Right.TRACK)
 def update_run(call: Call, body: UpdateRun) -> RunInfoAnswer:
     """Change a run's status, end or name."""
     info = call.records.runs.update(body.run, status=_status(body.status), end_ms=body.end_time, name=body.run_name)
     return RunInfoAnswer(_run_info(call.uris, info))
 
 
-@routes.post("/api/2.0/mlflow/runs/delete", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/delete", Role.CONTRIBUTOR, Right.TRACK)
 def delete_run(call: Call, body: OfRun) -> None:
     """Delete a run; restoring brings it back."""
     call.records.runs.delete(body.run)
 
 
-@routes.post("/api/2.0/mlflow/runs/restore", Role.CONTRIBUTOR)
+@routes.post("/api/2.0/mlflow/runs/restore", Role.CONTRIBUTOR, Right.TRACK)
 def restore_run(call: Call, body: OfRun) -> None:
     """Bring a deleted run back."""
     call.records.runs.restore(body.run)
 
 
-@routes.post("/api/2.0/mlflow/runs/search", Role.READER)
+@routes.post("/api/2.0/mlflow/runs/search", Role.READER, Right.TRACK)
 def search_runs(call: Call, body: SearchRuns) -> Runs:
     """Return a page of runs."""
     page = call.records.runs.search(

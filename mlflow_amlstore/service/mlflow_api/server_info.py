@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
 routes = Routes(Area.MLFLOW)
 
@@ -26,7 +26,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
     features_enabled: Features = Features()
 
 
-@routes.get("/api/3.0/mlflow/server-info", Role.READER)
+@routes.get("/api/3.0/mlflow/server-info", Role.READER, Right.TRACK)
 def get_server_info(call: Call) -> ServerInfo:
     """Return which of MLflow's optional features the service has."""
     return ServerInfo()

@@ -7,7 +7,7 @@ trace. Its tracing logs it and goes on, so a training script that merely autolog
 from collections.abc import Callable
 
 from mlflow_amlstore.errors import NotSupported
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
 routes = Routes(Area.MLFLOW)
 
@@ -179,4 +179,4 @@ for _topic, _lines in _BY_TOPIC.items():
     for _line in _lines.split("\n"):
         if _line.strip():
             _method, _path = _line.split()
-            routes.add(_method, _path, Role.READER)(_refusal(_topic))
+            routes.add(_method, _path, Role.READER, Right.TRACK)(_refusal(_topic))

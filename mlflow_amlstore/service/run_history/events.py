@@ -9,7 +9,7 @@ from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.protocol.event_names import ERROR, EVENTS, PREFIX
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunError, RunStatus
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import run_of
 from mlflow_amlstore.service.run_history.run_dto import time_of
 
@@ -41,17 +41,17 @@ class BatchOfEventsResult(msgspec.Struct, frozen=True):
     successes: list[int]
 
 
-@ROUTES.post("/experiments/{experiment}/runs/{run}/events", Role.CONTRIBUTOR)
-@ROUTES.post("/experimentids/{experiment_id}/runs/{run}/events", Role.CONTRIBUTOR)
-@ROUTES.post("/runs/{run}/events", Role.CONTRIBUTOR)
+@ROUTES.post("/experiments/{experiment}/runs/{run}/events", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/experimentids/{experiment_id}/runs/{run}/events", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/runs/{run}/events", Role.CONTRIBUTOR, Right.TRACK)
 def post(call: Call, body: Event) -> None:
     """Take note of what happened to a run."""
     _take(call, call.path["run"], body)
 
 
-@ROUTES.post("/experiments/{experiment}/batch/events", Role.CONTRIBUTOR)
-@ROUTES.post("/experimentids/{experiment_id}/batch/events", Role.CONTRIBUTOR)
-@ROUTES.post("/batch/events", Role.CONTRIBUTOR)
+@ROUTES.post("/experiments/{experiment}/batch/events", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/experimentids/{experiment_id}/batch/events", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/batch/events", Role.CONTRIBUTOR, Right.TRACK)
 def post_many(call: Call, body: BatchOfEvents) -> BatchOfEventsResult:
     """Take note of what happened to several runs: all of it, or none."""
     for event in body.events:

@@ -8,7 +8,7 @@ from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, RunRecord, View
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.odata import read_experiment_filter
 from mlflow_amlstore.service.run_history.page_size import page_size
 
@@ -67,14 +67,14 @@ class DeletedTags(msgspec.Struct, frozen=True):
     errors: dict[str, Any]
 
 
-@ROUTES.get("/experiments/{experiment}", Role.READER)
-@ROUTES.get("/experimentids/{experiment_id}", Role.READER)
+@ROUTES.get("/experiments/{experiment}", Role.READER, Right.TRACK)
+@ROUTES.get("/experimentids/{experiment_id}", Role.READER, Right.TRACK)
 def get(call: Call) -> ExperimentDto:
     """Tell of an experiment."""
     return _dto(experiment_of(call))
 
 
-@ROUTES.post("/experiments/{experiment}", Role.CONTRIBUTOR)
+@ROUTES.post("/experiments/{experiment}", Role.CONTRIBUTOR, Right.TRACK)
 def create(call: Call) -> ExperimentDto:
     """Make an experiment, or tell of the one that has the name."""
     name = call.path["experiment"]
@@ -82,7 +82,7 @@ def create(call: Call) -> ExperimentDto:
     return _dto(found or call.records.experiments.get(call.records.experiments.create(name)))
 
 
-@ROUTES.patch("/experimentids/{experiment_id}", Role.CONTRIBUTOR)
+@ROUTES.patch("/experimentids/{experiment_id}", Role.CONTRIBUTOR, Right.TRACK)
 def modify(call: Call, body: ModifyExperiment) -> ExperimentDto:
     """Rename, tag, archive or reactivate an experiment."""
     experiments, experiment_id = call.records.experiments, call.path["experiment_id"]
@@ -97,7 +97,7 @@ def modify(call: Call, body: ModifyExperiment) -> ExperimentDto:
     return _dto(experiments.get(experiment_id))
 
 
-@ROUTES.delete("/experimentids/{experiment_id}", Role.CONTRIBUTOR)
+@ROUTES.delete("/experimentids/{experiment_id}", Role.CONTRIBUTOR, Right.TRACK)
 def delete(call: Call) -> None:
     """Delete an experiment without runs."""
     experiment_id = call.path["experiment_id"]
@@ -106,7 +106,7 @@ def delete(call: Call) -> None:
     call.records.experiments.delete(experiment_id)
 
 
-@ROUTES.post("/experimentids/{experiment_id}/tags:delete", Role.CONTRIBUTOR)
+@ROUTES.post("/experimentids/{experiment_id}/tags:delete", Role.CONTRIBUTOR, Right.TRACK)
 def delete_tags(call: Call, body: DeleteTags) -> DeletedTags:
     """Delete tags of an experiment; one that isn't there is passed over."""
     experiment = experiment_of(call)
@@ -116,7 +116,7 @@ def delete_tags(call: Call, body: DeleteTags) -> DeletedTags:
     return DeletedTags(body.tags, {})
 
 
-@ROUTES.post("/experiments:query", Role.READER)
+@ROUTES.post("/experiments:query", Role.READER, Right.TRACK)
 def query(call: Call, body: ExperimentQuery) -> ExperimentPage:
     """List experiments, the newest first."""
     view = _VIEWS.get(body.view_type or "ActiveOnly")

@@ -29,7 +29,7 @@ from mlflow_amlstore.records.types import (
 )
 from mlflow_amlstore.service.files.azure_artifacts import address_of
 from mlflow_amlstore.service.files.containers import container_of_owner
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import CreatedBy
 from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
@@ -144,7 +144,7 @@ class Operation(msgspec.Struct, frozen=True):
     value: Any = None
 
 
-@ROUTES.post("/assets", Role.CONTRIBUTOR)
+@ROUTES.post("/assets", Role.CONTRIBUTOR, Right.TRACK)
 def create_asset(call: Call, body: AssetDto) -> AssetDto:
     """Name a file or folder, so that it can be registered."""
     places = [artifact.prefix or artifact.id or "" for artifact in body.artifacts]
@@ -153,7 +153,7 @@ def create_asset(call: Call, body: AssetDto) -> AssetDto:
     return _asset(_location(call.records, places[0]), body.name, body.runid)
 
 
-@ROUTES.get("/assets", Role.READER)
+@ROUTES.get("/assets", Role.READER, Right.TRACK)
 def list_assets(call: Call, body: ModelQuery) -> AssetPage:
     """List what was registered, as assets."""
     found, token, link = _found(call, body, "assets")
@@ -163,14 +163,14 @@ def list_assets(call: Call, body: ModelQuery) -> AssetPage:
     )
 
 
-@ROUTES.get("/assets/{asset}", Role.READER)
+@ROUTES.get("/assets/{asset}", Role.READER, Right.TRACK)
 def get_asset(call: Call) -> AssetDto:
     """Tell which file or folder an asset is."""
     location = _location_of_asset(call.path["asset"])
     return _asset(location, location.rpartition("/")[2])
 
 
-@ROUTES.post("/models", Role.CONTRIBUTOR)
+@ROUTES.post("/models", Role.CONTRIBUTOR, Right.TRACK)
 def register(call: Call, body: NewModel) -> ModelDto:
     """Register an asset as the next version of a model, which is made where there is none of the name."""
     if not body.url.startswith(_ASSET_URL):
@@ -198,20 +198,20 @@ def register(call: Call, body: NewModel) -> ModelDto:
     return _dtos(call.records, [record])[0]
 
 
-@ROUTES.get("/models", Role.READER)
+@ROUTES.get("/models", Role.READER, Right.TRACK)
 def list_models(call: Call, body: ModelQuery) -> ModelPage:
     """List versions by name, the newest of each first."""
     found, token, link = _found(call, body, "models")
     return ModelPage(_dtos(call.records, found), token, link)
 
 
-@ROUTES.get("/models/{model}", Role.READER)
+@ROUTES.get("/models/{model}", Role.READER, Right.TRACK)
 def get_model(call: Call) -> ModelDto:
     """Tell of a version, named by its id NAME:VERSION."""
     return _dtos(call.records, [call.records.models.get_version(*_name_and_number(call))])[0]
 
 
-@ROUTES.patch("/models/{model}", Role.CONTRIBUTOR)
+@ROUTES.patch("/models/{model}", Role.CONTRIBUTOR, Right.TRACK)
 def change_model(call: Call, body: list[Operation]) -> ModelDto:
     """Change a version's tags and description, and add properties, which are written once."""
     for operation in body:
@@ -219,7 +219,7 @@ def change_model(call: Call, body: list[Operation]) -> ModelDto:
     return get_model(call)
 
 
-@ROUTES.delete("/models/{model}", Role.CONTRIBUTOR)
+@ROUTES.delete("/models/{model}", Role.CONTRIBUTOR, Right.TRACK)
 def delete_model(call: Call) -> None:
     """Delete a version; its files stay."""
     call.records.models.delete_version(*_name_and_number(call))

@@ -9,7 +9,7 @@ from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunStatus
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import experiment_of, run_of
 from mlflow_amlstore.service.run_history.odata import read_run_filter
 from mlflow_amlstore.service.run_history.page_size import page_size
@@ -103,21 +103,21 @@ class RunDetails(msgspec.Struct, frozen=True, rename="camel"):
     error: ErrorOfRun | None
 
 
-@ROUTES.patch(f"{_BY_NAME}/runs/{{run}}", Role.CONTRIBUTOR)
-@ROUTES.patch(f"{_BY_ID}/runs/{{run}}", Role.CONTRIBUTOR)
+@ROUTES.patch(f"{_BY_NAME}/runs/{{run}}", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.patch(f"{_BY_ID}/runs/{{run}}", Role.CONTRIBUTOR, Right.TRACK)
 def create_or_modify(call: Call, body: CreateOrModifyRun) -> RunDto:
     """Make a run, or change it."""
     return run_dto(call.records, _put(call, experiment_of(call).experiment_id, call.path["run"], body))
 
 
-@ROUTES.patch("/runs/{run}", Role.CONTRIBUTOR)
+@ROUTES.patch("/runs/{run}", Role.CONTRIBUTOR, Right.TRACK)
 def modify(call: Call, body: CreateOrModifyRun) -> RunDto:
     """Change a run, whichever experiment it is in."""
     return run_dto(call.records, _change(call, call.records.runs.get(call.path["run"]), body))
 
 
-@ROUTES.patch(f"{_BY_NAME}/batch/runs", Role.CONTRIBUTOR)
-@ROUTES.patch(f"{_BY_ID}/batch/runs", Role.CONTRIBUTOR)
+@ROUTES.patch(f"{_BY_NAME}/batch/runs", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.patch(f"{_BY_ID}/batch/runs", Role.CONTRIBUTOR, Right.TRACK)
 def create_or_modify_many(call: Call, body: BatchOfRuns) -> BatchOfRunsResult:
     """Make or change several runs."""
     experiment_id = experiment_of(call).experiment_id
@@ -129,16 +129,16 @@ def create_or_modify_many(call: Call, body: BatchOfRuns) -> BatchOfRunsResult:
     return BatchOfRunsResult({run.run_id: run for run in run_dtos(call.records, done)}, {})
 
 
-@ROUTES.get(f"{_BY_NAME}/runs/{{run}}", Role.READER)
-@ROUTES.get(f"{_BY_ID}/runs/{{run}}", Role.READER)
-@ROUTES.get("/runs/{run}", Role.READER)
+@ROUTES.get(f"{_BY_NAME}/runs/{{run}}", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_ID}/runs/{{run}}", Role.READER, Right.TRACK)
+@ROUTES.get("/runs/{run}", Role.READER, Right.TRACK)
 def get(call: Call) -> RunDto:
     """Tell of a run."""
     return run_dto(call.records, run_of(call))
 
 
-@ROUTES.post(f"{_BY_NAME}/runs:query", Role.READER)
-@ROUTES.post(f"{_BY_ID}/runs:query", Role.READER)
+@ROUTES.post(f"{_BY_NAME}/runs:query", Role.READER, Right.TRACK)
+@ROUTES.post(f"{_BY_ID}/runs:query", Role.READER, Right.TRACK)
 def query(call: Call, body: RunQuery) -> RunPage:
     """List runs of an experiment, the latest started first."""
     experiment_id = experiment_of(call).experiment_id
@@ -154,9 +154,9 @@ def query(call: Call, body: RunQuery) -> RunPage:
     )
 
 
-@ROUTES.get(f"{_BY_NAME}/runs/{{run}}/children", Role.READER)
-@ROUTES.get(f"{_BY_ID}/runs/{{run}}/children", Role.READER)
-@ROUTES.get("/runs/{run}/children", Role.READER)
+@ROUTES.get(f"{_BY_NAME}/runs/{{run}}/children", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_ID}/runs/{{run}}/children", Role.READER, Right.TRACK)
+@ROUTES.get("/runs/{run}/children", Role.READER, Right.TRACK)
 def children(call: Call, body: ChildrenQuery) -> RunPage:
     """List the children of a run, the latest started first."""
     filter = read_run_filter(body.filter, parent_run_id=run_of(call).info.run_id)
@@ -164,9 +164,9 @@ def children(call: Call, body: ChildrenQuery) -> RunPage:
     return _page(call, call.records.runs.find(filter, max_results=size, page_token=body.continuationToken))
 
 
-@ROUTES.get(f"{_BY_NAME}/runs/{{run}}/details", Role.READER)
-@ROUTES.get(f"{_BY_ID}/runs/{{run}}/details", Role.READER)
-@ROUTES.get("/runs/{run}/details", Role.READER)
+@ROUTES.get(f"{_BY_NAME}/runs/{{run}}/details", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_ID}/runs/{{run}}/details", Role.READER, Right.TRACK)
+@ROUTES.get("/runs/{run}/details", Role.READER, Right.TRACK)
 def details(call: Call) -> RunDetails:
     """Tell all that is known of a run."""
     record = run_of(call)
@@ -189,9 +189,9 @@ def details(call: Call) -> RunDetails:
     )
 
 
-@ROUTES.delete(f"{_BY_NAME}/runs/{{run}}/tags", Role.CONTRIBUTOR)
-@ROUTES.delete(f"{_BY_ID}/runs/{{run}}/tags", Role.CONTRIBUTOR)
-@ROUTES.delete("/runs/{run}/tags", Role.CONTRIBUTOR)
+@ROUTES.delete(f"{_BY_NAME}/runs/{{run}}/tags", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.delete(f"{_BY_ID}/runs/{{run}}/tags", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.delete("/runs/{run}/tags", Role.CONTRIBUTOR, Right.TRACK)
 def delete_tags(call: Call, body: list[str]) -> RunDto:
     """Delete tags of a run; one that isn't there is passed over."""
     record = run_of(call)

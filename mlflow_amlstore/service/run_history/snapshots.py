@@ -15,7 +15,7 @@ from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.locations import check_new_path, snapshot_container, split_location, upload_container
 from mlflow_amlstore.service.addresses import BLOB_PREFIX
 from mlflow_amlstore.service.files.transfer import on_thread
-from mlflow_amlstore.service.routing import Area, Call, Role, Routes
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.signed_urls import Direction
 
 ROUTES = Routes(Area.CONTENT)
@@ -89,13 +89,13 @@ class SnapshotZip(msgspec.Struct, frozen=True, rename="camel"):
     zip_sas_uri: str
 
 
-@ROUTES.get("/snapshots/latest/metadata", Role.READER)
+@ROUTES.get("/snapshots/latest/metadata", Role.READER, Right.TRACK)
 def latest(call: Call) -> LatestSnapshot:
     """Tell what the next snapshot is compared with: nothing, so that all of it is sent."""
     return LatestSnapshot(DirTreeNode(timestamp="2000-01-01T00:00:00Z"), _EMPTY_ID)
 
 
-@ROUTES.post("/snapshots/getblob", Role.CONTRIBUTOR)
+@ROUTES.post("/snapshots/getblob", Role.CONTRIBUTOR, Right.TRACK)
 def give_urls(call: Call, body: FileNames) -> FileNodes:
     """Give a URL to write each file to."""
     container = upload_container(f"snapshot-{uuid.uuid4().hex}")
@@ -109,7 +109,7 @@ def give_urls(call: Call, body: FileNames) -> FileNodes:
     )
 
 
-@ROUTES.post("/snapshots/{snapshot}", Role.CONTRIBUTOR)
+@ROUTES.post("/snapshots/{snapshot}", Role.CONTRIBUTOR, Right.TRACK)
 def create(call: Call, body: NewSnapshot) -> None:
     """Make a snapshot of files that were sent, and of others that an earlier one has."""
     snapshot_id = call.path["snapshot"]
@@ -131,7 +131,7 @@ def create(call: Call, body: NewSnapshot) -> None:
     call.records.files.name_again(container, items)
 
 
-@ROUTES.post("/snapshots/{snapshot}/zip", Role.CONTRIBUTOR)
+@ROUTES.post("/snapshots/{snapshot}/zip", Role.CONTRIBUTOR, Right.TRACK)
 async def give_zip(call: Call, request: Request) -> Response:
     """Make a zip file of a snapshot, and give the URL to read it.
 
