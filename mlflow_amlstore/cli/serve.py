@@ -132,9 +132,13 @@ def _serve(
         allowed_hosts=address.allowed_hosts,
         secret=secret,
         token_lifetime_s=token_lifetime_s,
-        strictness=strictness,
     )
-    app = make_app(opened.records, settings)
+    if strictness is None:
+        app = make_app(opened.records, settings)
+    else:
+        from mlflow_amlstore.service.strict_app import make_strict_app
+
+        app = make_strict_app(opened.records, settings, strictness)
     token = Tokens(opened.records, secret, token_lifetime_s).owner_tracking_token()
     tracking_uri = f"{tracking_root(address.service_url, workspace_name)}?expires={token.expires}&token={token.text}"
 

@@ -42,11 +42,9 @@ from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
-from mlflow_amlstore.service.reserved_paths import ReservedPaths
 from mlflow_amlstore.service.router import Router
 from mlflow_amlstore.service.routing import Area, Call, Route
 from mlflow_amlstore.service.signed_urls import UrlSigner
-from mlflow_amlstore.service.strictness import Strictness
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
 
@@ -62,6 +60,7 @@ _NAN_IN_JSON = (Area.METRIC, Area.HISTORY)  # Azure ML's SDK sends bare NaN and 
 _BODY_FROM_QUERY = ("GET", "HEAD")
 # Where two of these differ, whoever stands between (a proxy) may go by the other one.
 _GIVEN_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"idempotency-key")
+_HAS_NO_LIMITS = (LIMITS_HEADER.encode(), NO_LIMITS.encode())
 
 
 ROUTES: tuple[Route, ...] = tuple(
@@ -87,7 +86,7 @@ class Settings:
     """What a service is told when it starts.
 
     `service_url` is where clients reach it, `allowed_hosts` the names of it that a Host header may have (lower case,
-    without a port). Content URLs and tracking URIs live `token_lifetime_s`. `strictness` None: it does all that it can.
+    without a port). Content URLs and tracking URIs live `token_lifetime_s`.
     """
 
     service_url: str
@@ -95,25 +94,19 @@ class Settings:
     allowed_hosts: frozenset[str]
     secret: bytes = field(repr=False)
     token_lifetime_s: float = 3600.0
-    strictness: Strictness | None = None
 
 
-def make_app(records: RecordStore, settings: Settings) -> ASGIApp:
+def make_app(records: RecordStore, settings: Settings, routes: tuple[Route, ...] = ROUTES) -> ASGIApp:
     """The service over a record store, which stays the caller's to close."""
-    return _Service(records, settings)
+    return _Service(records, settings, routes)
 
 
 class _Service:
-    def __init__(self, records: RecordStore, settings: Settings) -> None:
+    def __init__(self, records: RecordStore, settings: Settings, routes: tuple[Route, ...]) -> None:
         self._records = records
         self._settings = settings
-        strictness = settings.strictness
-        self._routes = ROUTES if strictness is None else tuple(strictness.routes(ROUTES))
-        self._router = Router(self._routes, settings.workspace_name)
-        self._error_answer = error_answer if strictness is None else strictness.error_answer
-        self._reserved_paths = ReservedPaths() if strictness is not None and strictness.writes_files_once else None
-        has_limits = strictness is not None and strictness.limits is not None
-        self._more_headers = [] if has_limits else [(LIMITS_HEADER.encode(), NO_LIMITS.encode())]
+        self._routes = routes
+        self._router = Router(routes, settings.workspace_name)
         self._tokens = Tokens(records, settings.secret, settings.token_lifetime_s)
         self._signer = UrlSigner(settings.secret, settings.token_lifetime_s)
         self._writer = GroupWriter(records)
@@ -155,22 +148,20 @@ class _Service:
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
         request = _Request(self, scope, receive, headers)
-        answered = _Answered(send, request_id, self._more_headers)
+        answered = _Answered(send, request_id)
         self._in_progress += 1
         try:
             await request.answer(answered)
         except WorkspaceNotFound as error:
             logs.log_error(request_id, error)
-            await answered.instead(self._error_answer(request.area, WorkspaceGone(), request_id), scope, receive)
+            await answered.instead(error_answer(request.area, WorkspaceGone(), request_id), scope, receive)
         except AmlStoreError as error:
             if error.http_status >= 500:
                 logs.log_error(request_id, error)
-            await answered.instead(self._error_answer(request.area, error, request_id), scope, receive)
+            await answered.instead(error_answer(request.area, error, request_id), scope, receive)
         except Exception as error:
             logs.log_error(request_id, error)
-            await answered.instead(
-                self._error_answer(request.area, InternalError(request_id), request_id), scope, receive
-            )
+            await answered.instead(error_answer(request.area, InternalError(request_id), request_id), scope, receive)
         finally:
             self._in_progress -= 1
             seconds = time.perf_counter() - began
@@ -207,8 +198,6 @@ class _Request:
         if len(headers) != len(scope["headers"]):
             _check_given_once(scope["headers"])
         base_url = self._checked_base_url()
-        if service._settings.strictness is not None:
-            service._settings.strictness.check_pace()
         route, path, names_workspace = service._router.match(scope["method"], scope["path"])
         self.area, self.route_name = route.area, f"{route.method} {route.path}"
         credential = self._check_credential(route)
@@ -221,7 +210,6 @@ class _Request:
             workspace_name=service._settings.workspace_name,
             routes=service._routes,
             path=path,
-            reserved_paths=service._reserved_paths,
             caller=self.caller,
             credential=credential if route.access is Access.KEY else "",
         )
@@ -276,14 +264,14 @@ class _Request:
 class _Answered:
     """The sending of one answer: its status, and whether it has begun."""
 
-    def __init__(self, send: Send, request_id: str, more_headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._headers = [(b"x-request-id", request_id.encode()), *more_headers]
+        self._headers = [(b"x-request-id", request_id.encode()), _HAS_NO_LIMITS]
         self.status = 0
         self.sent_bytes = 0
 
     async def send(self, message: Message) -> None:
-        """ASGI's `send`, with the request's id added to the headers."""
+        """ASGI's `send`, with the headers of every answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *self._headers]

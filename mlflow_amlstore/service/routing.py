@@ -18,7 +18,6 @@ from mlflow_amlstore.errors import NotAllowed
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role
 from mlflow_amlstore.service.auth import Tokens
-from mlflow_amlstore.service.reserved_paths import ReservedPaths
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import Uris
 
@@ -54,7 +53,6 @@ class Call:
     routes: "tuple[Route, ...]"
     path: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
-    reserved_paths: ReservedPaths | None = None  # where it is, a run's paths are given out for writing once
     credential: str = ""  # the key itself, where `Access.KEY` opens the route
 
 

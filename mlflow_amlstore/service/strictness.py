@@ -1,32 +1,29 @@
-"""As strict as Azure ML: a service that does no more than the cloud, so that tests find what the cloud would refuse.
+"""The route table of a service as strict as Azure ML, so that tests find what the cloud would refuse.
 
-`Strictness` turns the route table into a stricter one; what stays is called through a check. A service that isn't
-strict has none of this on its way.
+Routes that the cloud doesn't have are left out; those that stay are called through a check. `strict_app` is the
+application around it.
 """
 
 import functools
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mlflow_amlstore.errors import AmlStoreError, RouteNotFound
+from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.protocol.limits import Limits, over_limit_message
 from mlflow_amlstore.protocol.search import can_search_models, refusal
-from mlflow_amlstore.service.error_answers import error_answer
-from mlflow_amlstore.service.files.azure_artifacts import NewArtifacts
-from mlflow_amlstore.service.files.containers import file_location
+from mlflow_amlstore.service.files.azure_artifacts import CreatedArtifacts, ErrorAnswer, ErrorOfPath, NewArtifacts
+from mlflow_amlstore.service.files.containers import file_location, file_of_url
 from mlflow_amlstore.service.files.refusals import BlobRefused
 from mlflow_amlstore.service.files.transfer import on_thread
+from mlflow_amlstore.service.reserved_paths import ReservedPaths
 from mlflow_amlstore.service.routing import Area, Call, Route
 
 _ONLY_SINCE_3 = ("/api/2.0/mlflow/logged-models", "/api/2.0/mlflow/runs/outputs", "/api/3.0/")
-_KEPT_HEADERS = ("retry-after", "www-authenticate")
 _BATCHES = ("/api/2.0/mlflow/runs/log-batch", "/api/2.0/preview/mlflow/runs/log-batch-async")
 
 
@@ -47,40 +44,7 @@ class BeyondAzure(AmlStoreError):
     http_status = 400
 
 
-class Throttled(AmlStoreError):
-    """Too many requests in this second."""
-
-    mlflow_code = "RESOURCE_EXHAUSTED"
-    http_status = 429
-
-    def __init__(self) -> None:
-        super().__init__("Too many requests. Try again after the seconds in Retry-After")
-
-
-class ErrorOfAzure(msgspec.Struct, frozen=True, rename="pascal"):
-    """What is wrong, as Azure ML's MLflow endpoints have it."""
-
-    code: str
-    message: str
-    severity: None = None
-    target: None = None
-    details: list[str] = []
-    inner_error: None = None
-
-
-class AzureMlflowError(msgspec.Struct, frozen=True):
-    """The whole answer, whose fields Azure spells in three ways."""
-
-    error: ErrorOfAzure = msgspec.field(name="Error")
-    correlation: dict[str, str] = msgspec.field(name="Correlation")
-    status: int = msgspec.field(name="statusCode")
-    error_code: str = ""
-    environment: str = msgspec.field(name="Environment", default="local")
-    location: str = msgspec.field(name="Location", default="local")
-    component: str = msgspec.field(name="ComponentName", default="mlflow")
-
-
-@dataclass
+@dataclass(frozen=True)
 class Strictness:
     """What a service does not do although it could. Each part may be on its own."""
 
@@ -90,61 +54,24 @@ class Strictness:
     """Azure ML's figures; with them its search is narrower, and a run's files are written once."""
     requests_per_s: float | None = None
     """More are answered 429."""
-    _second: int = 0
-    _requests_in_it: int = 0
-
-    @property
-    def writes_files_once(self) -> bool:
-        """Whether a path of a run is given out for writing once."""
-        return self.limits is not None
 
     def routes(self, routes: Iterable[Route]) -> Iterator[Route]:
-        """The route table of a service that is this strict."""
+        """The route table of one service that is this strict."""
+        reserved = ReservedPaths()
         for route in routes:
             if self.has_logged_models or not (route.area is Area.MLFLOW and route.path.startswith(_ONLY_SINCE_3)):
-                yield self._checked(route)
+                yield self._checked(route, reserved)
 
-    def _checked(self, route: Route) -> Route:
+    def _checked(self, route: Route, reserved: ReservedPaths) -> Route:
         if self.limits is None:
             return route
         if route.area in (Area.HISTORY, Area.ARTIFACT) and route.body is NewArtifacts:
-            return replace(route, handler=_after(self._check_new_paths, route.handler))
+            handler = _given_out_once(route.handler, reserved)
+            return replace(route, handler=_after(self._check_new_paths, handler))
         if route.area is Area.BLOB and route.method == "PUT":
             return replace(route, handler=_new_only(route.handler))
         check = self._checks().get((route.method, route.path))
         return route if check is None else replace(route, handler=_after(check, route.handler))
-
-    def check_pace(self) -> None:
-        """Raise Throttled when this second has had its requests."""
-        if self.requests_per_s is None:
-            return
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._requests_in_it = second, 0
-        self._requests_in_it += 1
-        if self._requests_in_it > self.requests_per_s:
-            raise Throttled
-
-    def error_answer(self, area: Area, error: AmlStoreError, request_id: str) -> Response:
-        """The answer that tells a client of an error, as Azure ML does."""
-        response = error_answer(area, error, request_id)
-        if isinstance(error, Throttled):
-            response.headers["Retry-After"] = "1"
-        if isinstance(error, RouteNotFound):
-            return Response(None, 404)  # as people saw it (azure-sdk-for-python issue 44896)
-        if area is not Area.MLFLOW:
-            return response
-        kind = "ServiceError" if error.http_status >= 500 else "UserError"
-        body = AzureMlflowError(
-            ErrorOfAzure("ValidationError" if isinstance(error, OverLimit) else kind, str(error)),
-            {"operation": request_id, "request": request_id},
-            error.http_status,
-            error.mlflow_code,
-        )
-        headers = {
-            name: value for name, value in response.headers.items() if name in ("retry-after", "www-authenticate")
-        }
-        return Response(msgspec.json.encode(body), error.http_status, headers, "application/json")
 
     def _checks(self) -> dict[tuple[str, str], Callable[[Call, Any], None]]:
         base = "/api/2.0/mlflow"
@@ -236,6 +163,27 @@ def _after(check: Callable[[Call, Any], None], handler: Callable[..., Any]) -> C
         return handler(call, body)
 
     return checked
+
+
+def _given_out_once(handler: Callable[..., CreatedArtifacts], reserved: ReservedPaths) -> Callable[..., Any]:
+    """Refuse the paths of a run that were given out for writing before."""
+
+    @functools.wraps(handler)
+    def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
+        created = handler(call, body)
+        errors = dict(created.errors)
+        for sent, content in created.artifact_content_information.items():
+            if not reserved.take(call.records, *file_of_url(content.content_uri)):
+                artifact_id = created.artifacts[sent].artifact_id
+                conflict = f"Resource Conflict: ArtifactId {artifact_id} already exists."
+                errors[sent] = ErrorAnswer(ErrorOfPath("UserError", conflict))
+        return CreatedArtifacts(
+            {sent: artifact for sent, artifact in created.artifacts.items() if sent not in errors},
+            {sent: content for sent, content in created.artifact_content_information.items() if sent not in errors},
+            errors,
+        )
+
+    return create
 
 
 def _new_only(handler: Callable[..., Any]) -> Callable[..., Any]:

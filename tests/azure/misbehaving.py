@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlflow_amlstore.cli import main
-from mlflow_amlstore.service import app
+from mlflow_amlstore.service import server
 
 VARIABLE = "FAULTS"
 
@@ -52,6 +52,6 @@ class Misbehaving:
 
 
 if __name__ == "__main__":
-    make_app = app.make_app
-    app.make_app = lambda *given: Misbehaving(make_app(*given), Path(os.environ[VARIABLE]))  # type: ignore[assignment]
+    run = server.run
+    server.run = lambda app, *given, **named: run(Misbehaving(app, Path(os.environ[VARIABLE])), *given, **named)
     main()

@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlflow_amlstore.cli import main
-from mlflow_amlstore.service import app
+from mlflow_amlstore.service import server
 
 VARIABLE = "RECORDING"
 _LONGEST_TEXT_BYTES = 64 * 1024
@@ -78,6 +78,6 @@ class Recorder:
 
 
 if __name__ == "__main__":
-    make_app = app.make_app
-    app.make_app = lambda *arguments: Recorder(make_app(*arguments), Path(os.environ[VARIABLE]))  # type: ignore[assignment]
+    run = server.run
+    server.run = lambda app, *given, **named: run(Recorder(app, Path(os.environ[VARIABLE])), *given, **named)
     main()

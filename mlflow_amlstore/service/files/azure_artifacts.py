@@ -147,12 +147,7 @@ def create(call: Call, owner: Owner, body: NewArtifacts) -> CreatedArtifacts:
         except AmlStoreError as error:
             errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", str(error)))
             continue
-        artifact = _artifact(owner, path, new.tags or {})
-        if call.reserved_paths is not None and not call.reserved_paths.take(call.records, owner.container, path):
-            conflict = f"Resource Conflict: ArtifactId {artifact.artifact_id} already exists."
-            errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", conflict))
-            continue
-        artifacts[new.path] = artifact
+        artifacts[new.path] = _artifact(owner, path, new.tags or {})
         url = call.signer.sign(call.base_url, f"{owner.container}/{path}", Direction.WRITE)
         contents[new.path] = ContentInformation(url, owner.origin, owner.azure_container, path, new.tags)
     return CreatedArtifacts(artifacts, contents, errors)

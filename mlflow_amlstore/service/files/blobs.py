@@ -176,17 +176,10 @@ def _opened_by_url(call: Call, request: Request, direction: Direction | None) ->
 
 
 async def _check_conditions(call: Call, request: Request, container: str, path: str) -> None:
-    _allow_writing_again(request)
+    # Azure's clients send `If-None-Match: *` with every upload, because their cloud writes a run's files once. Here it
+    # is ignored: a file may be written again and again, as `last.ckpt` is.
     if "if-match" in request.headers:
         check_unchanged(request, await on_thread(call.records.files.find, container, path))
-
-
-def _allow_writing_again(request: Request) -> None:
-    """Take no notice of `If-None-Match: *`, which Azure's clients send with every upload of a file.
-
-    There a run's files are written once, here again and again (`last.ckpt` is). Whoever wants it as it is there refuses
-    a file that exists in this place, with 409 BlobAlreadyExists.
-    """
 
 
 def _check_length(request: Request, limit_bytes: int) -> int:

@@ -1,8 +1,11 @@
 """Whose files a route is about: from a run or logged model, as each protocol names it, to its container."""
 
+from urllib.parse import unquote, urlsplit
+
 from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.locations import container_of, logged_model_container, split_location, upload_of
 from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.service.addresses import BLOB_PREFIX
 
 
 def container_in_experiment(records: RecordStore, experiment: str, run_or_model_id: str) -> str:
@@ -52,6 +55,11 @@ def file_location(location: str) -> tuple[str, str]:
     if not path:
         raise NotFound("file", location, "The address names a whole container; add the path of a file in it")
     return container, path
+
+
+def file_of_url(content_url: str) -> tuple[str, str]:
+    """The container and path of the file that a content URL opens."""
+    return file_location(unquote(urlsplit(content_url).path).removeprefix(f"{BLOB_PREFIX}/"))
 
 
 def _check_is_in(records: RecordStore, experiment: str, experiment_id: str, run_or_model_id: str) -> None:
