@@ -19,7 +19,7 @@ from mlflow.protos import databricks_pb2
 
 from mlflow_amlstore.service import files, mlflow_api
 from mlflow_amlstore.service.app import ROUTES
-from mlflow_amlstore.service.mlflow_api import unsupported
+from mlflow_amlstore.service.mlflow_api import unsupported_routes
 from mlflow_amlstore.service.routing import Area, Route
 
 DOCUMENT = Path(__file__).with_name("parity.md")
@@ -156,7 +156,7 @@ def document() -> str:
     methods = client_methods(endpoint.request for endpoint in endpoints)
     of_mlflow = {endpoint.key: methods.get(endpoint.request, "") for endpoint in endpoints} | _CLIENT_METHODS
     routes = known_routes()
-    refused = {id(route) for route in unsupported.routes}
+    refused = {id(route) for route in unsupported_routes.routes}
     supported, not_supported = defaultdict(list), defaultdict(list)
     for key, route in routes.items():
         shown = f"`{route.method} {route.path.replace(':path', '')}`"

@@ -1,8 +1,9 @@
 """`amlstore serve [DIR]`."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -18,8 +19,9 @@ from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, create_workspac
 from mlflow_amlstore.workspace.service_url import service_url_of
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from mlflow_amlstore.service import logs
-    from mlflow_amlstore.service.strictness import Strictness
     from mlflow_amlstore.service.tls import Certificate
 
 DEFAULT_PORT = 5480
@@ -97,8 +99,8 @@ def command(
         opened, workspace_name = _open(folder)
         with closing(opened), _logging(log_level):
             api_level, limits = api_level or ("2.0" if parity else "3.0"), limits or ("azure" if parity else "none")
-            strictness = _strictness(api_level, limits, requests_per_second)
-            _serve(opened, workspace_name, listening, address, certificate, token_lifetime, strictness)
+            make_app = _app_maker(api_level, limits, requests_per_second)
+            _serve(opened, workspace_name, listening, address, certificate, token_lifetime, make_app)
 
 
 class _Address(NamedTuple):
@@ -116,12 +118,12 @@ def _serve(
     address: _Address,
     certificate: "Certificate | None",
     token_lifetime_s: float,
-    strictness: "Strictness | None",
+    make_app: "Callable[..., ASGIApp]",
 ) -> None:
     """Serve a workspace until a signal; print where it is once clients can come."""
     from mlflow_amlstore.service import server
     from mlflow_amlstore.service.addresses import tracking_root
-    from mlflow_amlstore.service.app import Settings, make_app
+    from mlflow_amlstore.service.app import Settings
     from mlflow_amlstore.service.auth import Tokens
     from mlflow_amlstore.service.secret import local_key, service_secret
 
@@ -133,12 +135,6 @@ def _serve(
         secret=secret,
         token_lifetime_s=token_lifetime_s,
     )
-    if strictness is None:
-        app = make_app(opened.records, settings)
-    else:
-        from mlflow_amlstore.service.strict_app import make_strict_app
-
-        app = make_strict_app(opened.records, settings, strictness)
     token = Tokens(opened.records, secret, token_lifetime_s).owner_tracking_token()
     tracking_uri = f"{tracking_root(address.service_url, workspace_name)}?expires={token.expires}&token={token.text}"
 
@@ -150,19 +146,24 @@ def _serve(
             _tell_how_to_trust(certificate.ca, address.service_url)
 
     with _announced(address.urls, local_key(secret)):
-        server.run(app, listening, certificate=certificate, started=tell)
+        server.run(make_app(opened.records, settings), listening, certificate=certificate, started=tell)
 
 
-def _strictness(api_level: str, limits: str, requests_per_s: float | None) -> "Strictness | None":
+def _app_maker(api_level: str, limits: str, requests_per_s: float | None) -> "Callable[..., ASGIApp]":
+    """What makes the application: `make_app`, or that of a strict service."""
+    from mlflow_amlstore.service.app import make_app
+
     if (api_level, limits, requests_per_s) == ("3.0", "none", None):
-        return None
+        return make_app
+    from mlflow_amlstore.service.strict_app import make_strict_app
     from mlflow_amlstore.service.strictness import Strictness
 
-    return Strictness(
+    strictness = Strictness(
         has_logged_models=api_level != "2.0",
         limits=AZURE if limits == "azure" else None,
         requests_per_s=requests_per_s,
     )
+    return partial(make_strict_app, strictness=strictness)
 
 
 @contextmanager

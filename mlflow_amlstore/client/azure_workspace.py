@@ -23,7 +23,7 @@ _RETRY_FOR_S = 30.0  # nothing is lost yet, and it may be a slip of the pen
 def open_azure_workspace(
     subscription_id: str, resource_group: str, workspace_name: str, credential: Credential | None = None
 ) -> RemoteWorkspace:
-    """Ask the resource manager of the current cloud (`azure.cloud`) for a workspace.
+    """Ask the resource manager of the current cloud (`tokens.clouds`) for a workspace.
 
     Raises InvalidValue for a name that is empty, NotFound, LoginNeeded, TokenRefused, ServiceError (PERMISSION_DENIED
     says which action isn't allowed), ServiceUnreachable.

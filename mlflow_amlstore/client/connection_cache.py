@@ -15,8 +15,8 @@ _KEPT = 1000
 
 
 class ConnectionCache(Generic[K, V]):
-    """Makes an object when it is first asked for, and returns that one while it is among those used last. A forked
-    child starts with none. Safe across threads."""
+    """Keeps the objects that were used last, and makes those that it doesn't have. A forked child starts with none.
+    Safe across threads."""
 
     def __init__(self, make: Callable[[Connection, K], V]) -> None:
         self._make = make

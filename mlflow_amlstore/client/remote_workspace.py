@@ -51,7 +51,7 @@ def open_service(service_url: str, credential: Credential | None = None) -> Remo
 
 
 def remote_workspace_of(uri: str) -> RemoteWorkspace:
-    """The workspace that a remote tracking URI names, without asking anybody: not all tokens may ask what it is.
+    """The workspace that a remote tracking URI names. No request is made, because not all tokens may ask.
 
     Raises TrackingUriInvalid.
     """

@@ -1,6 +1,6 @@
 """Logging into a run of a workspace over the network, within the limits that the workspace has.
 
-A batch is sent in as many calls as it takes. What the run has no room for goes into its journal (`in_runs.keeping`),
+A batch is sent in as many calls as it takes. What the run has no room for goes into its journal (`journal.keeping`),
 and a warning says so, once.
 """
 
@@ -67,8 +67,10 @@ class RunLog:
         return {**answer["run_info"], "run_name": name}
 
     def log(self, run_id: str, metrics: Sequence[Any], params: Sequence[Pair], tags: Sequence[Pair]) -> None:
-        """Log a batch, in messages of MLflow's. It is whole or not at all where one call takes it; else, where a call
-        fails, those before it have been kept. Raises what `Connection.request` and the journal do.
+        """Log a batch, in messages of MLflow's.
+
+        A batch that fits in one call is logged whole or not at all. Of one that takes several, the calls before a
+        failure are kept. Raises what `Connection.request` and the journal do.
         """
         limits = self._connection.limits
         if limits is not None and not _fits(limits, metrics, params, tags):
@@ -128,8 +130,10 @@ class RunLog:
         *,
         was_refused: bool = False,
     ) -> None:
-        """Log what may be too much. Of a value that is too long, the run has the beginning: so it is the run that says
-        whether a param would be changed, and other clients see that there is something.
+        """Log what may be too much.
+
+        Of a value that is too long the run gets the beginning. So the run can refuse to change a param, and other
+        clients see a part of it.
         """
         check_params([(pair["key"], pair["value"]) for pair in params])
         check_tags((tag["key"], tag["value"]) for tag in tags)
@@ -162,8 +166,10 @@ class RunLog:
     def _log_pairs(
         self, limits: Limits, run_id: str, field: str, pairs: Sequence[Pair], *, was_refused: bool
     ) -> tuple[set[str], set[str]]:
-        """Log as many `params` or `tags` as the run takes; return the names that it has where it is full, and those of
-        the others."""
+        """Log as many `params` or `tags` as the run takes.
+
+        Returns the names that a full run has, and the names that it had no room for; both are empty where all fit.
+        """
         if not was_refused and self._takes(run_id, field, pairs):
             return set(), set()
         for _ in range(_FILLING_TRIES):
@@ -177,8 +183,7 @@ class RunLog:
         return known, self._log_again(run_id, field, pairs, known)  # others fill it all the time
 
     def _log_again(self, run_id: str, field: str, pairs: Sequence[Pair], known: Collection[str]) -> set[str]:
-        """Log those that the run has already, so that it says whether a param would be changed; return the others'
-        names."""
+        """Log those that the run has already, so that it can refuse to change a param. Returns the other names."""
         again = [pair for pair in pairs if pair["key"] in known]
         if again:
             self._send(run_id, field, again)

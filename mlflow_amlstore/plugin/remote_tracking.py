@@ -24,7 +24,7 @@ from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_runs import RunPage, RunSearch, WholeRuns
-from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
+from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
 
 if TYPE_CHECKING:
     from mlflow_amlstore.plugin.client_side_search import ClientSideSearches

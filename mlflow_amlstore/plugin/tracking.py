@@ -14,7 +14,7 @@ from mlflow_amlstore.plugin import convert
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
-from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
+from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id

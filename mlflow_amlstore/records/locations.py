@@ -97,6 +97,12 @@ def split_location(location: str) -> tuple[str, str]:
     return container, check_path(path) if path else ""
 
 
+def check_location(location: str) -> str:
+    """Return `CONTAINER[/PATH]` with its path checked. Raises as `split_location`."""
+    container, path = split_location(location)
+    return f"{container}/{path}" if path else container
+
+
 def _match(location: str) -> re.Match[str] | None:
     for pattern in (_LOGGED_MODEL, _RUN, _UPLOAD, _SNAPSHOT):
         if match := pattern.fullmatch(location):
@@ -163,8 +169,7 @@ def check_source(source: str) -> str:
     (CVE-2023-1177, -2356).
     """
     if source.startswith(WORKSPACE_SCHEME):
-        container, path = split_location(source.removeprefix(WORKSPACE_SCHEME))
-        return WORKSPACE_SCHEME + (f"{container}/{path}" if path else container)
+        return WORKSPACE_SCHEME + check_location(source.removeprefix(WORKSPACE_SCHEME))
     _check_remote("model source", source, "log the model to a run first and register `runs:/RUN_ID/PATH`")
     return source
 

@@ -81,11 +81,6 @@ def other_kind(name: str, known: MetricKind, wanted: MetricKind) -> InvalidValue
     )
 
 
-def is_number(cell: Cell) -> bool:
-    """Whether MLflow sees the cell: a number, NaN and ±Inf too, or a boolean."""
-    return isinstance(cell, float | int)
-
-
 def is_nan(cell: Cell) -> bool:
     """Whether the cell is the number NaN; the string "NaN" is a string."""
     return isinstance(cell, float) and math.isnan(cell)

@@ -60,7 +60,7 @@ _NAN_IN_JSON = (Area.METRIC, Area.HISTORY)  # Azure ML's SDK sends bare NaN and 
 _BODY_FROM_QUERY = ("GET", "HEAD")
 # Where two of these differ, whoever stands between (a proxy) may go by the other one.
 _GIVEN_ONCE = (b"host", b"origin", b"authorization", b"content-type", b"content-length", b"idempotency-key")
-_HAS_NO_LIMITS = (LIMITS_HEADER.encode(), NO_LIMITS.encode())
+HAS_NO_LIMITS = (LIMITS_HEADER.encode(), NO_LIMITS.encode())
 
 
 ROUTES: tuple[Route, ...] = tuple(
@@ -97,7 +97,7 @@ class Settings:
 
 
 def make_app(records: RecordStore, settings: Settings, routes: tuple[Route, ...] = ROUTES) -> ASGIApp:
-    """The service over a record store, which stays the caller's to close."""
+    """Make the service over a record store. Closing the store is up to the caller."""
     return _Service(records, settings, routes)
 
 
@@ -266,7 +266,7 @@ class _Answered:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._headers = [(b"x-request-id", request_id.encode()), _HAS_NO_LIMITS]
+        self._headers = [(b"x-request-id", request_id.encode()), HAS_NO_LIMITS]
         self.status = 0
         self.sent_bytes = 0
 

@@ -1,9 +1,11 @@
-"""Tokens: who may call the service, for how long, and as what.
+"""Tokens: who may call the service, for how long, and with which rights.
 
-A key, which lives until it is revoked, is exchanged for an *access token*; with that, tracking URIs are issued, each
-with a *tracking token* that is good for tracking and nothing else. A living tracking token is renewed by whoever holds
-it: until the key behind it is revoked, and for 30 days at most. Tokens are JWTs (RFC 7519), because Azure ML's clients
-read `exp` and `tid` from them; they are signed with the workspace's own secret, so a restart doesn't end them.
+A key lives until it is revoked. It is exchanged for an *access token*, which opens every route of the key's role. An
+access token gets *tracking tokens*, one in each tracking URI, which have the right to track and no other. Whoever holds
+a tracking token can renew it before it ends, until the key is revoked, and for 30 days at most.
+
+Tokens are JWTs (RFC 7519), because Azure ML's clients read `exp` and `tid` from them. They are signed with the
+workspace's own secret, so they outlive a restart.
 """
 
 import hmac
@@ -75,7 +77,7 @@ class Tokens:
         return self._issue(Caller(key_id, role, int(now), TokenUse.ACCESS), now), role
 
     def tracking_token(self, caller: Caller) -> IssuedToken:
-        """Return a tracking token for a caller, who may hold one that is renewed by it. Raises TokenRefused."""
+        """Return a tracking token for the holder of an access token, or of a tracking token. Raises TokenRefused."""
         now = self._now_s()
         if now >= caller.started_s + LONGEST_RENEWAL_S:
             raise TokenRefused("The tracking URI has been renewed for 30 days, which is the longest")

@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from mlflow_amlstore.errors import InvalidValue, TokenRefused
+from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.types import KeyRecord
 from mlflow_amlstore.service.keys import new_key
 from mlflow_amlstore.service.routing import Access, Area, Call, Right, Role, Routes
@@ -61,9 +61,8 @@ def exchange_key(call: Call) -> AccessTokenAnswer:
 
 @ROUTES.post("/auth/tracking-token", Role.READER, Right.TRACK)
 def tracking_token(call: Call) -> TrackingTokenAnswer:
-    """Issue a tracking token to the holder of an access token, or renew the tracking token that is the bearer."""
-    if call.caller is None:
-        raise TokenRefused("A tracking token needs a token")
+    """Issue a tracking token to the holder of an access token, or renew a tracking token."""
+    assert call.caller is not None  # as the route needs a role
     issued = call.tokens.tracking_token(call.caller)
     return TrackingTokenAnswer(issued.text, issued.expires_s - time.time(), issued.expires)
 

@@ -1,5 +1,5 @@
-"""An error as each area's clients read it: MLflow's two fields, Azure ML's ErrorResponse, model management's own form,
-or storage's XML."""
+"""Errors in the form of each area: MLflow's, Azure ML's ErrorResponse, model management's, the resource manager's,
+storage's XML."""
 
 from datetime import datetime, timezone
 from http import HTTPStatus

@@ -5,14 +5,10 @@ read this one table, so that no route can be forgotten by one of them.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar, get_type_hints
-
-import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 
 from mlflow_amlstore.errors import NotAllowed
 from mlflow_amlstore.records.store import RecordStore
@@ -56,9 +52,6 @@ class Call:
     credential: str = ""  # the key itself, where `Access.KEY` opens the route
 
 
-Answer = msgspec.Struct | list[Any] | dict[str, Any] | None
-RecordsHandler = Callable[..., Answer]
-StreamHandler = Callable[[Call, Request], Awaitable[Response]]
 H = TypeVar("H", bound=Callable[..., Any])
 
 

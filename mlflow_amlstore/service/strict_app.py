@@ -1,91 +1,82 @@
-"""A service as strict as Azure ML: its application in a layer that answers no more, and no better, than the cloud."""
+"""The service as a stand-in for Azure ML (`amlstore serve --parity`): a layer around its application.
+
+The layer limits the pace, gives MLflow's errors Azure's form, and leaves out the header that says that the service has
+no limits. What requests may contain is checked by the route table (`strictness`).
+"""
 
 import json
+import math
 import time
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlflow_amlstore.protocol.limits import LIMITS_HEADER, field_over_limit
+from mlflow_amlstore.protocol.limits import field_over_limit
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.service.app import ROUTES, Settings, make_app
+from mlflow_amlstore.service.app import HAS_NO_LIMITS, ROUTES, Settings, make_app
 from mlflow_amlstore.service.strictness import Strictness
-
-_RETRY_AFTER_S = 1
 
 
 def make_strict_app(records: RecordStore, settings: Settings, strictness: Strictness) -> ASGIApp:
-    """The service over a record store, which stays the caller's to close, as strict as it's told to be."""
+    """Make the service over a record store, as strict as `strictness` says. Closing the store is up to the caller."""
     return _StrictApp(make_app(records, settings, tuple(strictness.routes(ROUTES))), strictness)
 
 
 class _StrictApp:
     def __init__(self, app: ASGIApp, strictness: Strictness) -> None:
         self._app = app
-        self._has_limits = strictness.limits is not None
-        self._requests_per_s = strictness.requests_per_s
-        self._second = 0
-        self._requests_in_second = 0
+        # A workspace tells of its limits by not telling that it has none.
+        self._headers_left_out = () if strictness.limits is None else (HAS_NO_LIMITS,)
+        self._requests_per_s = strictness.requests_per_s or math.inf
+        self._second, self._requests_in_second = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif self._is_throttled():
-            message = f"Too many requests. Try again after {_RETRY_AFTER_S} s"
-            body = _azure_error(429, "RESOURCE_EXHAUSTED", message, "")
-            headers = {"Retry-After": str(_RETRY_AFTER_S)}
-            await Response(body, 429, headers, "application/json")(scope, receive, send)
+            body = _azure_error(429, "RESOURCE_EXHAUSTED", "Too many requests. Try again in a second", "")
+            await Response(body, 429, {"Retry-After": "1"}, "application/json")(scope, receive, send)
         else:
-            await self._app(scope, receive, _Answer(send, self._has_limits).send)
+            await self._app(scope, receive, self._answer(send))
 
     def _is_throttled(self) -> bool:
         """Whether this second has had its requests."""
-        if self._requests_per_s is None:
-            return False
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._requests_in_second = second, 0
         self._requests_in_second += 1
         return self._requests_in_second > self._requests_per_s
 
+    def _answer(self, send: Send) -> Send:
+        """ASGI's `send` for one answer. An error in JSON is held back until its body comes, which comes whole."""
+        held: list[Message] = []
 
-class _Answer:
-    """One answer on its way out. MLflow's form of an error becomes Azure's."""
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [pair for pair in message["headers"] if pair not in self._headers_left_out]
+                if message["status"] >= 400 and (b"content-type", b"application/json") in message["headers"]:
+                    held.append(message)
+                    return
+            elif held:
+                message["body"] = _as_azure_has_it(held[0], message["body"])
+                await send(held[0])
+            await send(message)
 
-    def __init__(self, send: Send, has_limits: bool) -> None:
-        self._send = send
-        self._has_limits = has_limits
-        self._held: Message | None = None
-        self._body = b""
+        return answer
 
-    async def send(self, message: Message) -> None:
-        """ASGI's `send`. An error in JSON is held back until its body is whole."""
-        if message["type"] == "http.response.start":
-            if self._has_limits:  # which is told by not telling that there are none
-                headers = [pair for pair in message["headers"] if pair[0] != LIMITS_HEADER.encode()]
-                message = {**message, "headers": headers}
-            if message["status"] >= 400 and (b"content-type", b"application/json") in message["headers"]:
-                self._held = message
-                return
-        if self._held is None:
-            await self._send(message)
-            return
-        self._body += message.get("body", b"")
-        if not message.get("more_body"):
-            await self._send_error(self._held)
 
-    async def _send_error(self, start: Message) -> None:
-        headers, body, error = dict(start["headers"]), self._body, json.loads(self._body)
-        code = error.get("error_code")
-        if code == "ENDPOINT_NOT_FOUND":  # without a word, as people saw it (azure-sdk-for-python issue 44896)
-            body = b""
-            del headers[b"content-type"]
-        elif code is not None:
-            request_id = headers[b"x-request-id"].decode()
-            body = _azure_error(start["status"], code, error["message"], request_id)
-        headers[b"content-length"] = str(len(body)).encode()
-        await self._send({**start, "headers": list(headers.items())})
-        await self._send({"type": "http.response.body", "body": body})
+def _as_azure_has_it(start: Message, body: bytes) -> bytes:
+    """The body of an error whose answer starts so, with MLflow's form turned into Azure's; `start` is changed too."""
+    headers, error = dict(start["headers"]), json.loads(body)
+    code = error.get("error_code")
+    if code == "ENDPOINT_NOT_FOUND":  # without a word, as people saw it (azure-sdk-for-python issue 44896)
+        body = b""
+        del headers[b"content-type"]
+    elif code is not None:
+        body = _azure_error(start["status"], code, error["message"], headers[b"x-request-id"].decode())
+    headers[b"content-length"] = str(len(body)).encode()
+    start["headers"] = list(headers.items())
+    return body
 
 
 def _azure_error(status: int, mlflow_code: str, message: str, request_id: str) -> bytes:

@@ -1,7 +1,7 @@
-"""The route table of a service as strict as Azure ML, so that tests find what the cloud would refuse.
+"""The route table of a service as strict as Azure ML, with which tests find what the cloud would refuse.
 
-Routes that the cloud doesn't have are left out; those that stay are called through a check. `strict_app` is the
-application around it.
+Routes that the cloud doesn't have are left out. The others check what the cloud checks before they do their work.
+`strict_app` makes an application of the table.
 """
 
 import functools
@@ -20,7 +20,6 @@ from mlflow_amlstore.service.files.azure_artifacts import CreatedArtifacts, Erro
 from mlflow_amlstore.service.files.containers import file_location, file_of_url
 from mlflow_amlstore.service.files.refusals import BlobRefused
 from mlflow_amlstore.service.files.transfer import on_thread
-from mlflow_amlstore.service.reserved_paths import ReservedPaths
 from mlflow_amlstore.service.routing import Area, Call, Route
 
 _ONLY_SINCE_3 = ("/api/2.0/mlflow/logged-models", "/api/2.0/mlflow/runs/outputs", "/api/3.0/")
@@ -57,16 +56,16 @@ class Strictness:
 
     def routes(self, routes: Iterable[Route]) -> Iterator[Route]:
         """The route table of one service that is this strict."""
-        reserved = ReservedPaths()
+        given_out: set[tuple[str, str]] = set()
         for route in routes:
             if self.has_logged_models or not (route.area is Area.MLFLOW and route.path.startswith(_ONLY_SINCE_3)):
-                yield self._checked(route, reserved)
+                yield self._checked(route, given_out)
 
-    def _checked(self, route: Route, reserved: ReservedPaths) -> Route:
+    def _checked(self, route: Route, given_out: set[tuple[str, str]]) -> Route:
         if self.limits is None:
             return route
         if route.area in (Area.HISTORY, Area.ARTIFACT) and route.body is NewArtifacts:
-            handler = _given_out_once(route.handler, reserved)
+            handler = _given_out_once(route.handler, given_out)
             return replace(route, handler=_after(self._check_new_paths, handler))
         if route.area is Area.BLOB and route.method == "PUT":
             return replace(route, handler=_new_only(route.handler))
@@ -96,9 +95,7 @@ class Strictness:
         return int(getattr(self.limits, name))
 
     def _check_length(self, field: str, text: str, figure: str) -> None:
-        limit = self._figure(figure)
-        if len(text) > limit:
-            raise OverLimit(field, limit, len(text))
+        self._check_count(field, len(text), figure)
 
     def _check_count(self, field: str, size: int, figure: str) -> None:
         limit = self._figure(figure)
@@ -165,18 +162,25 @@ def _after(check: Callable[[Call, Any], None], handler: Callable[..., Any]) -> C
     return checked
 
 
-def _given_out_once(handler: Callable[..., CreatedArtifacts], reserved: ReservedPaths) -> Callable[..., Any]:
-    """Refuse the paths of a run that were given out for writing before."""
+def _given_out_once(
+    handler: Callable[..., CreatedArtifacts], given_out: set[tuple[str, str]]
+) -> Callable[..., CreatedArtifacts]:
+    """Refuse the paths of a run that were given out for writing before, whether or not their content ever came.
+
+    `given_out` has those since the service started. A file that is there was given out before.
+    """
 
     @functools.wraps(handler)
     def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
         created = handler(call, body)
         errors = dict(created.errors)
         for sent, content in created.artifact_content_information.items():
-            if not reserved.take(call.records, *file_of_url(content.content_uri)):
+            file = file_of_url(content.content_uri)
+            if file in given_out or call.records.files.find(*file) is not None:
                 artifact_id = created.artifacts[sent].artifact_id
                 conflict = f"Resource Conflict: ArtifactId {artifact_id} already exists."
                 errors[sent] = ErrorAnswer(ErrorOfPath("UserError", conflict))
+            given_out.add(file)
         return CreatedArtifacts(
             {sent: artifact for sent, artifact in created.artifacts.items() if sent not in errors},
             {sent: content for sent, content in created.artifact_content_information.items() if sent not in errors},

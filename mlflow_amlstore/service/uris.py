@@ -1,12 +1,12 @@
 """How the service names things to its clients: its own addresses, and artifact URIs in the form a client understands.
 
-Records keep `workspace:/CONTAINER/PATH` (`records.locations`), which says nothing of where the workspace is. What goes
-out depends on how the client came in: one that uses `/mlflow/v2.0/subscriptions/…` has the plugin, or Azure ML's, and
-gets `azureml://…/experiments/EXPERIMENT/runs/RUN/artifacts`; one that uses plain `/api/…` is MLflow alone and gets
-`mlflow-artifacts:/CONTAINER`, which goes through MLflow's artifact proxy. A logged model stands in the place of a run,
-as in `…/experiments/1/runs/m-0123/artifacts`: the form that Azure ML's client can read too.
+Records keep `workspace:/CONTAINER/PATH` (`records.locations`), which doesn't depend on where the workspace is. A client
+is answered in the form that it can read. One that calls `/mlflow/v2.0/subscriptions/…` has our plugin or Azure ML's: it
+gets `azureml://…/experiments/EXPERIMENT/runs/RUN/artifacts`. One that calls plain `/api/…` is MLflow without a plugin:
+it gets `mlflow-artifacts:/CONTAINER`, which leads through MLflow's artifact proxy. A logged model takes a run's place,
+as in `…/experiments/1/runs/m-0123/artifacts`, because Azure ML's client can read that.
 
-What comes in may have any form that Azure ML gives to a file of this workspace (`_FORMS`).
+A client may send any form that Azure ML gives to a file of this workspace (`_FORMS`).
 """
 
 import re
@@ -15,17 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlflow_amlstore.errors import NotFound, NotSupported, PathUnsafe
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
+    check_location,
     container_of,
     split_location,
     upload_container,
     upload_of,
 )
 
-UPLOAD_ORIGIN = "LocalUpload"  # Azure ML's word for what is uploaded to be registered as a model
-RUN_ORIGIN = "ExperimentRun"
-RUN_CONTAINER_PREFIX = "dcid."
 _PROXY_SCHEME = "mlflow-artifacts:"
 _PATH = r"(?:/(?P<path>.*))?"
 _RUN_IN_EXPERIMENT = rf"experiments/(?P<experiment>[^/]+)/runs/(?P<owner>[^/]+)/artifacts{_PATH}"
@@ -115,7 +114,7 @@ class ProxyUris(Uris):
         rest = uri.removeprefix(_PROXY_SCHEME)
         if rest.startswith("//"):  # `mlflow-artifacts://HOST/…` names the proxy's host as well
             rest = rest[2:].partition("/")[2]
-        return _checked(rest)
+        return check_location(rest)
 
     def _location_pattern(self, pattern: str, before_owner: str) -> str | None:
         head = f"{_PROXY_SCHEME}/"
@@ -147,7 +146,7 @@ class AzureUris(Uris):
             if rest != uri and rest.startswith("experiments/"):
                 match = re.fullmatch(_RUN_IN_EXPERIMENT, rest, re.DOTALL)
                 if match is None:
-                    return _checked(rest.removeprefix("experiments/"))
+                    return check_location(rest.removeprefix("experiments/"))
                 return _location_of(match, self.find_container)
         return ProxyUris(self.find_container).location(uri)  # a client that knows the plain form too may send it here
 
@@ -175,9 +174,4 @@ def _location_of(match: "re.Match[str]", find_container: FindContainer) -> str:
 
 
 def _joined(container: str, path: str | None) -> str:
-    return _checked(f"{container}/{path}" if path else container)
-
-
-def _checked(location: str) -> str:
-    container, path = split_location(location)
-    return f"{container}/{path}" if path else container
+    return check_location(f"{container}/{path}" if path else container)

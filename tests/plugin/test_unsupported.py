@@ -13,7 +13,7 @@ from mlflow.store.tracking.abstract_store import AbstractStore
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.plugin.tracking import TrackingStore
-from mlflow_amlstore.plugin.unsupported import UnsupportedMethods
+from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
 from mlflow_amlstore.workspace.opening import create_workspace
 
 # Methods of MLflow's AbstractStore whose own code does the right thing here.
@@ -45,8 +45,8 @@ def test_every_method_of_mlflows_store_is_implemented_inherited_on_purpose_or_re
     forgotten = inherited - INHERITED_ON_PURPOSE
     assert not forgotten, (
         f"MLflow {mlflow.__version__} has store methods that nobody decided on: {', '.join(sorted(forgotten))}. "
-        "For each: implement it in plugin/tracking.py, or name it in plugin/unsupported.py under its topic so that it "
-        "is refused, or, where MLflow's own code is right for us, add it to INHERITED_ON_PURPOSE here."
+        "For each: implement it in plugin/tracking.py, or name it in plugin/unsupported_methods.py under its topic so "
+        "that it is refused, or, where MLflow's own code is right for us, add it to INHERITED_ON_PURPOSE here."
     )
 
 

@@ -11,7 +11,7 @@ import requests
 from forked_service import ForkedService
 
 from mlflow_amlstore.service.access import Role
-from mlflow_amlstore.service.mlflow_api import ROUTES, unsupported
+from mlflow_amlstore.service.mlflow_api import ROUTES, unsupported_routes
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 
 MODEL_ID = "m-" + "0" * 32
@@ -452,7 +452,7 @@ class TestFilters:
 
 
 def test_every_route_that_writes_needs_a_contributor() -> None:
-    refused = {id(route) for route in unsupported.routes}
+    refused = {id(route) for route in unsupported_routes.routes}
     for route in (route for routes in ROUTES for route in routes if id(route) not in refused):
         reads = route.handler.__name__.startswith(("get_", "search_"))
         assert route.access is (Role.READER if reads else Role.CONTRIBUTOR), route.path

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.rest_utils import MlflowHostCreds
 
-from mlflow_amlstore.service.mlflow_api import unsupported
+from mlflow_amlstore.service.mlflow_api import unsupported_routes
 
 SCRIPT = """
 import mlflow
@@ -34,7 +34,7 @@ print(mlflow.get_run(run.info.run_id).data.metrics)
 
 def test_each_answers_that_it_is_not_supported(service: ForkedService) -> None:
     headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "application/x-protobuf"}
-    for route in unsupported.routes:
+    for route in unsupported_routes.routes:
         path = re.sub(r"{[^}]*}", "one", route.path)
         answer = requests.request(route.method, service.url + path, headers=headers, data=b"\x0a\xff", timeout=10)
         assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED"), route

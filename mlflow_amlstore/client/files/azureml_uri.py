@@ -9,9 +9,10 @@ azureml://jobs/JOB/outputs/artifacts/paths/[PATH]                 a submitted jo
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import quote
 
+from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.errors import NotSupported, TrackingUriInvalid
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
 from mlflow_amlstore.records.locations import check_path
 
 _OF_RUN = re.compile(
@@ -41,7 +42,7 @@ class RunRoot:
     @property
     def route(self) -> str:
         """The routes to the files, after the workspace's path."""
-        owner = f"experiments/{quote(self.experiment, safe='')}/runs/{quote(self.owner_id, safe='')}"
+        owner = f"experiments/{segment(self.experiment)}/runs/{segment(self.owner_id)}"
         return f"{owner}/artifacts"
 
     service = "history/v1.0"
@@ -57,12 +58,12 @@ class ContainerRoot:
     @property
     def run_id(self) -> str | None:
         """The run whose tags tell of the files; None for an upload."""
-        return self.container.removeprefix("dcid.") if self.origin == "ExperimentRun" else None
+        return self.container.removeprefix(RUN_CONTAINER_PREFIX) if self.origin == RUN_ORIGIN else None
 
     @property
     def route(self) -> str:
         """The routes to the files, after the workspace's path."""
-        return f"artifacts/{quote(self.origin, safe='')}/{quote(self.container, safe='')}"
+        return f"artifacts/{segment(self.origin)}/{segment(self.container)}"
 
     service = "artifact/v2.0"
 
@@ -88,7 +89,7 @@ def parse_artifact_uri(uri: str) -> ArtifactUri:
     if match := _OF_CONTAINER.fullmatch(uri):
         artifact_root, root = ContainerRoot(match["origin"], match["container"]), ""
     elif match := _OF_JOB.fullmatch(uri):
-        artifact_root, root = ContainerRoot("ExperimentRun", f"dcid.{match['job']}"), ""
+        artifact_root, root = ContainerRoot(RUN_ORIGIN, RUN_CONTAINER_PREFIX + match["job"]), ""
     elif match := _OF_RUN.fullmatch(uri):
         artifact_root, root = RunRoot(match["experiment"], match["owner"]), match["root"].rstrip("/")
         if root.endswith(":"):

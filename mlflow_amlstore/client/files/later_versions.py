@@ -91,8 +91,11 @@ class KnownVersions:
             self._listed_at_s[folder] = time.monotonic()
 
     def was_listed(self, path: str) -> bool:
-        """Whether this was listed just now: then no later version is looked for than is known, so that a folder's files
-        aren't asked for one by one. What another process writes again in these seconds is seen after them."""
+        """Whether this was listed just now.
+
+        Then the listing's versions are taken as the latest, so that a folder's files aren't asked for one by one. What
+        another process writes again in these seconds is seen after them.
+        """
         now_s = time.monotonic()
         with self._lock:
             listed = [folder for folder, at_s in self._listed_at_s.items() if now_s - at_s < _LISTING_HOLDS_S]

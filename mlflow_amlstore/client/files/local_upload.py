@@ -8,8 +8,8 @@ from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.files.azureml_uri import ContainerRoot
 from mlflow_amlstore.client.files.remote_files import files_of
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.protocol.artifact_origins import UPLOAD_ORIGIN
 
-_ORIGIN = "LocalUpload"
 _MODEL_FILE = "MLmodel"
 
 
@@ -26,5 +26,5 @@ def upload_model(connection: Connection, folder: Path) -> str:
     items = [
         (f"{name}/{file.relative_to(folder).as_posix()}", file) for file in sorted(folder.rglob("*")) if file.is_file()
     ]
-    files_of(connection, ContainerRoot(_ORIGIN, stamp)).upload(items)
-    return f"azureml://artifacts/{_ORIGIN}/{stamp}/{name}"
+    files_of(connection, ContainerRoot(UPLOAD_ORIGIN, stamp)).upload(items)
+    return f"azureml://artifacts/{UPLOAD_ORIGIN}/{stamp}/{name}"

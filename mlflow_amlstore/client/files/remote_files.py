@@ -44,7 +44,7 @@ from mlflow_amlstore.workspace.service_url import is_loopback
 WRITTEN_AGAIN_TAG = "amlstore_written_again"
 _WRITTEN_AGAIN = "yes: NAME.amlstore-2.END is a later version of NAME.END"
 JOURNAL_FOLDER = ".amlstore/journal"
-"""Where this package keeps what a run has no endpoint or no room for (`in_runs.journal`)."""
+"""Where this package keeps what a run has no endpoint or no room for (`client.journal`)."""
 _MAX_PATHS_AT_ONCE = 100
 _CONFLICT = "already exists"
 

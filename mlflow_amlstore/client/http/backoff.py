@@ -60,8 +60,10 @@ class Backoff:
 
 
 class Throttle:
-    """When the next request may go to a service that asked its clients to be slower: one for all threads of a process,
-    each of which would learn it by a refusal of its own."""
+    """When the next request may go to a service that asked its clients to slow down.
+
+    All threads of a process share it. Else each would have to be refused once.
+    """
 
     def __init__(self) -> None:
         self._resume_at_s: dict[str, float] = {}

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from mlflow_amlstore.client.http import roles
 from mlflow_amlstore.client.http.backoff import RETRIED_STATUSES, THROTTLE, THROTTLED, Backoff, retry_after_s
@@ -143,6 +143,11 @@ class ServiceCall:
         return ServiceError(code or CODES_BY_STATUS.get(answer.status, "INTERNAL_ERROR"), message, answer.status)
 
 
+def segment(text: str) -> str:
+    """A text as one segment of a path."""
+    return quote(text, safe="")
+
+
 def _query(params: Mapping[str, Any]) -> str:
     return urlencode(
         [
@@ -162,10 +167,11 @@ def _encoded(body: Any) -> bytes:
 
 
 def _code_and_message(answer: Answer) -> tuple[str, str]:
-    """MLflow's code, where it is given, and the sentence; empty where the answer is none of the four forms:
-    MLflow's `{error_code, message}`, Azure's `{error: {code, message}}`, the one of Azure ML's MLflow endpoints,
-    `{Error: {Code, Message}, error_code}`, and model management's
-    `{code, statusCode, message}`."""
+    """MLflow's code, where the answer has one, and the message. Both are empty for an answer of an unknown form.
+
+    The known forms are MLflow's `{error_code, message}`, Azure's `{error: {code, message}}`, that of Azure ML's MLflow
+    endpoints, `{Error: {Code, Message}, error_code}`, and model management's `{code, statusCode, message}`.
+    """
     try:
         body = json.loads(answer.body)
         if isinstance(body.get("error"), dict):

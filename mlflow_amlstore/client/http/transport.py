@@ -179,8 +179,10 @@ _pools: dict[str, _Pool] = {}
 
 
 def _pool_of(origin: str) -> "urllib3.HTTPConnectionPool":
-    """The connections to an origin: new ones where the environment says something else than when they were made, as
-    a notebook's user does who is told that a certificate isn't trusted."""
+    """The connections to an origin. They are made anew when the environment's settings have changed.
+
+    In a notebook, a user who is told that a certificate isn't trusted sets a variable and tries again.
+    """
     settings = {name: os.environ[name] for name in _VARIABLES_OF_A_POOL if name in os.environ}
     pool = _pools.get(origin)
     if pool is None or pool.settings != settings:

@@ -3,7 +3,7 @@
 Each write is a file of its own, `.amlstore/journal/WRITER.FIRST-LAST.json`, with the entries of one writer (a process)
 from number FIRST to LAST; nothing is ever written over, as Azure ML allows. Each sixteenth write has all of the sixteen
 in it, each 256th all of the 256, so a journal of n writes is read from about 15·log₁₆ n files. A tag of the run says
-that there is a journal (`in_runs.keeping`), which spares every other run the question.
+that there is a journal (`journal.keeping`), which spares every other run the question.
 """
 
 import json
@@ -28,7 +28,7 @@ from mlflow_amlstore.errors import NotFound, NotSupported, TrackingUriInvalid
 
 JOURNAL_TAG = "amlstore_journal"
 VALUES_TAG = "amlstore_more"
-"""A run that has it has more params or tags than its record shows (`in_runs.values`)."""
+"""A run that has it has more params or tags than its record shows (`values`)."""
 YES = "yes"
 _MERGED_EACH = 16
 _READERS = 8
@@ -67,8 +67,9 @@ class RunJournal:
         self._lock = threading.RLock()
 
     def append(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Add entries, which are durable on return, and return them with their time: later than any that was read,
-        whichever clock it was by.
+        """Add entries and return them with their times. They are durable on return.
+
+        Their times are later than those of all entries that were read, even if another machine's clock is ahead.
 
         Raises what `Connection.request` and `RemoteFiles.upload` do.
         """
@@ -102,8 +103,10 @@ class RunJournal:
         return in_order
 
     def _read_parts(self) -> list[_Part]:
-        """Read the fewest files that have all that others wrote; return which. One that isn't whole was never
-        acknowledged, and those that it was to join are there still."""
+        """Read the fewest files that have all that others wrote, and return which these are.
+
+        A file that isn't whole was never acknowledged. The files that it was to join are still there.
+        """
         listed = {part for part in self._listed() if part.writer != self._writer}
         while True:
             parts = _fewest(listed)

@@ -23,9 +23,9 @@ _TRIES = 10
 def add_values(connection: Connection, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
     """Add params and tags to a run's journal. Raises Changed, InvalidValue, and what `mark_run` does.
 
-    A long param whose beginning the run has is this caller's alone: the run refused another's. Where the run is full,
-    two processes that give a param two values while either uploads its own may both be told that theirs is kept; one
-    is, and all read it.
+    Of a long param the run has the beginning and refuses any other, so nobody else can add another value. A full run
+    can't do that. There, two processes that add different values of a param at the same time may both be told that
+    theirs was kept. One of the two was, and everybody reads that one.
     """
     check_params(list(params.items()))
     check_tags(tags.items())
@@ -55,8 +55,8 @@ def delete_kept_tag(connection: Connection, run_id: str, name: str) -> bool:
 
 
 def mark_run(connection: Connection, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags that tell of what a run's journal has. Where the run takes no more, tags of the user's move into the
-    journal. Raises what `Connection.request` and the journal do.
+    """Set the tags that tell what a run's journal has. In a full run, tags of the user's move into the journal to make
+    room for them. Raises what `Connection.request` and the journal do.
     """
     for _ in range(_TRIES):
         try:

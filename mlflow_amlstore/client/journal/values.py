@@ -64,8 +64,10 @@ def longer(shown: str, kept: str | None, limit: int) -> str:
 
 
 def cut(value: str, length: int) -> str:
-    """The beginning of a value, with a sign that it goes on elsewhere, and a digest of all of it: the workspace, which
-    refuses another value for a param, then does so for one of the same beginning, too."""
+    """The beginning of a value, a sign that it goes on elsewhere, and a digest of the whole.
+
+    A workspace refuses to change a param. By the digest it also refuses a value that only begins alike.
+    """
     if len(value) <= length:
         return value
     digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_LENGTH]

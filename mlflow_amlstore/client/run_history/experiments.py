@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlflow_amlstore.client.run_history.routes import RunHistory, named, segment
+from mlflow_amlstore.client.http.service_call import segment
+from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.errors import AlreadyExists, NotFound, NotSupported, ServiceError
 from mlflow_amlstore.protocol.times import time_ms_or_none
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter

@@ -9,6 +9,7 @@ from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.files.azureml_uri import ArtifactRoot, ContainerRoot, RunRoot
 from mlflow_amlstore.client.files.remote_files import RemoteFiles, files_of
 from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.protocol.artifact_origins import UPLOAD_ORIGIN
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location, upload_of
 from mlflow_amlstore.records.types import FileRecord
 
@@ -75,7 +76,7 @@ def _artifact_root_of(container: str) -> ArtifactRoot:
     split_location(container)  # raises PathUnsafe for what is no container
     upload = upload_of(container)
     if upload is not None:
-        return ContainerRoot("LocalUpload", upload)
+        return ContainerRoot(UPLOAD_ORIGIN, upload)
     experiment_id, owner_id, *_ = container.split("/")
     if experiment_id == "snapshots":
         raise NotFound("snapshot", owner_id)

@@ -141,9 +141,9 @@ def _add_ids(items: Sequence[_Item], write_id: str) -> None:
 
 
 def _items(run_id: str, calls: Sequence[LoggedValues | LoggedTuple]) -> list[_Item]:
-    """Values as Azure ML takes them: scalars of one name and type in one item, each other call in one of its own.
+    """Values as Azure ML takes them. Scalars of one name and type share an item; every other call has its own.
 
-    In what order items of different names are doesn't matter; those of one name are in the order of their calls.
+    Items of one name keep the order of their calls. The order of items of different names doesn't matter.
     """
     items: list[_Item] = []
     open_items: dict[str, tuple[type, list[Any]]] = {}
@@ -184,8 +184,11 @@ def _item(name: str, kind: MetricKind, types: Mapping[str, str], values: list[An
 
 
 def _cell(row: Mapping[str, Any], column: str, is_float: bool) -> Cell:
-    """A row's cell; NaN where it has none. NaN and ±Infinity are texts: of what else than floats are in a column, our
-    service alone tells which texts are numbers."""
+    """A row's cell; NaN where the row has none.
+
+    NaN and ±Infinity come as texts. In a column of floats such a text is a number. In any other column only our service
+    tells which texts are numbers.
+    """
     cell: Cell = row["data"].get(column, _NAN)
     if not isinstance(cell, str) or not (is_float or column in row.get("notFinite", ())):
         return cell

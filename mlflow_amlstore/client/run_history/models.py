@@ -5,15 +5,15 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from mlflow_amlstore.client.run_history.routes import RunHistory, named, segment
+from mlflow_amlstore.client.http.service_call import segment
+from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.errors import Changed, NotFound, NotSupported, PathUnsafe
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN, artifact_id
 from mlflow_amlstore.protocol.times import time_ms_or_none
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
     container_of,
-    split_location,
     upload_container,
-    upload_of,
 )
 from mlflow_amlstore.records.types import (
     FRAMEWORK_PROPERTIES,
@@ -28,7 +28,6 @@ from mlflow_amlstore.records.validation import check_model_name, check_model_tag
 
 _ASSET_URL = "aml://asset/"
 _PAGE = 255  # Azure ML's largest
-_UPLOADED, _OF_RUN, _RUN_PREFIX = "LocalUpload", "ExperimentRun", "dcid."
 
 _Operation = dict[str, object]
 
@@ -53,7 +52,7 @@ class RemoteModels:
         check_model_tags(dict(tags or {}))
         check_text_values("property", properties or {})
         own = dict(properties or {})
-        asset = {"name": name, "artifacts": [{"prefix": _azure_place(source)}], "runid": run_id}
+        asset = {"name": name, "artifacts": [{"prefix": _artifact_id(source)}], "runid": run_id}
         asset_id = self._history.call_models("POST", "assets", asset)["id"]
         body = {
             "name": name,
@@ -127,11 +126,13 @@ class RemoteModels:
         """`CONTAINER/PATH` of `ORIGIN/CONTAINER/PATH`, as Azure ML names it."""
         origin, _, rest = place.partition("/")
         container, _, path = rest.partition("/")
-        if origin == _UPLOADED:
+        if origin == UPLOAD_ORIGIN:
             return f"{upload_container(container)}/{path}"
-        if origin != _OF_RUN:
-            raise NotSupported(f"A model at {place}", f"Models are files of runs, or uploaded: {_OF_RUN}, {_UPLOADED}")
-        owner = container.removeprefix(_RUN_PREFIX)
+        if origin != RUN_ORIGIN:
+            raise NotSupported(
+                f"A model at {place}", f"Models are files of runs, or uploaded: {RUN_ORIGIN}, {UPLOAD_ORIGIN}"
+            )
+        owner = container.removeprefix(RUN_CONTAINER_PREFIX)
         return f"{container_of(self._experiment_of(owner), owner)}/{path}"
 
     def _experiment_of(self, run_or_model_id: str) -> str:
@@ -185,14 +186,10 @@ def _route(name: str, version: int) -> str:
     return f"models/{segment(f'{name}:{version}')}"
 
 
-def _azure_place(source: str) -> str:
-    """A source in the workspace as Azure ML names it: ORIGIN/CONTAINER/PATH. Raises PathUnsafe for any other."""
+def _artifact_id(source: str) -> str:
     if not source.startswith(WORKSPACE_SCHEME):
         raise PathUnsafe("model source", source, "must be files of this workspace")
-    container, path = split_location(source.removeprefix(WORKSPACE_SCHEME))
-    upload = upload_of(container)
-    owner = container.split("/")[-2]
-    return f"{_UPLOADED}/{upload}/{path}" if upload is not None else f"{_OF_RUN}/{_RUN_PREFIX}{owner}/{path}"
+    return artifact_id(source.removeprefix(WORKSPACE_SCHEME))
 
 
 def _terms(wanted: Mapping[str, str | None]) -> str | None:

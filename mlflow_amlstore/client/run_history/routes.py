@@ -1,15 +1,15 @@
-"""Calls of one workspace's run history: where its parts are, and its answers as ours.
+"""Calls of one workspace's run history.
 
-Experiments are named by their ids, which stay when a name changes; a run by its own alone.
+Experiments are named by their ids, because a name may change. A run is named by its id alone, without its experiment.
 """
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
 from mlflow_amlstore.client.connection import Connection
+from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.errors import NotFound, ServiceError
 
 
@@ -60,11 +60,6 @@ class RunHistory:
         with named("logged model", model_id):
             path = f"{self.connection.mlflow_path}/api/2.0/mlflow/logged-models/{segment(model_id)}"
             return dict(self.connection.request("GET", path)["model"]["info"])
-
-
-def segment(text: str) -> str:
-    """One segment of a path."""
-    return quote(text, safe="")
 
 
 @contextmanager

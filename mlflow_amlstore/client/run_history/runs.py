@@ -1,6 +1,6 @@
 """Runs of a workspace behind a service: implements `records.common_store.CommonRuns`.
 
-A status changes by an event alone, and what changes of a run is sent without the rest, as the SDK does it.
+As in the SDK, a status is changed by sending an event, and a run by sending only what changes.
 """
 
 import time
@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlflow_amlstore.client.run_history.routes import RunHistory, named, segment
+from mlflow_amlstore.client.http.service_call import segment
+from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, ServiceError
 from mlflow_amlstore.protocol.event_names import ERROR, EVENTS, PREFIX
 from mlflow_amlstore.protocol.times import iso_time, time_ms_or_none
@@ -149,7 +150,7 @@ class RemoteRuns:
         return fetch
 
     def _descendants(self, run_id: str) -> list[RunRecord]:
-        """All below a run. Azure ML knows runs by their root, and within their experiment, so of its answers the tree
+        """All runs below a run. Azure ML finds runs by their root and within one experiment, so of its answers the tree
         is made here; our service knows what is below any run, wherever it is."""
         run = self._history.get_run(run_id)
         if self._history.connection.limits is None:

@@ -11,7 +11,8 @@ from typing import Any
 from mlflow_amlstore.client.files.content_url import Content, ContentUrl, split_url
 from mlflow_amlstore.client.files.download import download_file
 from mlflow_amlstore.client.files.upload import Upload, upload_files
-from mlflow_amlstore.client.run_history.routes import RunHistory, named, segment
+from mlflow_amlstore.client.http.service_call import segment
+from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.errors import NotFound, ServiceUnreachable
 from mlflow_amlstore.records.locations import check_new_path
 

@@ -1,7 +1,8 @@
-"""Azure's clouds: where each has its resource manager and its sign-in, and which hosts are its workspaces'.
+"""Azure's clouds: the addresses of their resource managers and sign-in, and the host names of their workspaces.
 
-The names are those of Azure's own tools. AZUREML_CURRENT_CLOUD chooses one for who names a workspace without its host;
-a cloud of another name is looked up in the document at ARM_CLOUD_METADATA_URL, as Azure's clients do.
+Clouds have the names that Azure's own tools use. A workspace that is named without a host is looked for in the cloud
+that AZUREML_CURRENT_CLOUD names, by default the public one. Any other name means a custom cloud: its addresses are in
+the JSON document at ARM_CLOUD_METADATA_URL. Azure's clients read both variables in the same way.
 """
 
 import os
@@ -53,9 +54,10 @@ CLOUDS = (
 
 
 def current_cloud() -> Cloud:
-    """The cloud that the environment chooses, or the public one.
+    """The cloud that AZUREML_CURRENT_CLOUD names, or the public one.
 
-    Raises ConfigInvalid for a name that is no cloud's, ServiceUnreachable where its document can't be had.
+    Raises InvalidValue for an unknown name without a document, ConfigInvalid for a document without the name,
+    ServiceUnreachable where the document can't be read.
     """
     return cloud_named(os.environ.get(CLOUD_VARIABLE, "").strip() or CLOUDS[0].name)
 
@@ -67,9 +69,9 @@ def cloud_named(name: str) -> Cloud:
 
 
 def cloud_of_host(service_url: str) -> Cloud | None:
-    """The cloud that a workspace's host belongs to, private-link hosts too; None for any other host.
+    """The cloud that a workspace's host belongs to, or None. Tokens of Azure's are sent to no other hosts.
 
-    A token goes to these hosts alone. Of a custom cloud it is the host that its document comes from.
+    Private-link hosts end as the others of their cloud do. The one host of a custom cloud is that of its document.
     """
     host = urlsplit(service_url).hostname or ""
     for cloud in CLOUDS:

@@ -65,7 +65,7 @@ class RenewedToken:
             self._adopt(given)
 
     def current(self) -> str:
-        """The token. Only the first one of a process without a token in its URI takes a request.
+        """The token. A request is made only for the first token of a process whose URI has none.
 
         Raises LoginNeeded, TokenRefused, ServiceUnreachable, ServiceError.
         """
@@ -89,10 +89,10 @@ class RenewedToken:
         return TrackingUri(self._scheme, self._root, *((token.expires, token.text) if token else ()))
 
     def issue(self) -> TrackingUri:
-        """A tracking URI to hand out: the one of the last time while over a twelfth of its life is left, else a fresh
-        one with its whole life before it. Raises as `current`.
+        """A tracking URI to hand out. Raises as `current`.
 
-        Where no URI may have the token, it has an hour to live and none.
+        It is the last one again while over a twelfth of its life is left, else a fresh one. Where URIs may not have the
+        token, the URI has none and is good for an hour.
         """
         if not self.source.is_for_uris:
             return self._issuer.issue()

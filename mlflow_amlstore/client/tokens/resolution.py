@@ -14,9 +14,10 @@ from mlflow_amlstore.workspace.tracking_uri import TrackingUri
 
 
 def resolve_source(uri: TrackingUri, credential: Credential | None, cloud: Cloud | None = None) -> TokenSource:
-    """The source for a tracking URI: its own token or a credential given, else a submitted job's token, else Azure
-    sign-in for a host of Azure's, else a key of a service. Of a custom cloud's host a key comes first.
+    """The source of tokens for a tracking URI.
 
+    The first of these that there is: the URI's own token or the given credential, a submitted job's token, Azure
+    sign-in if the host is Azure's, a key of the service. For the host of a custom cloud a key comes before sign-in.
     `cloud` is given for a workspace that Azure's resource manager named, whatever its host.
     """
     if cloud is not None:

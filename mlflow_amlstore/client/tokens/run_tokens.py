@@ -8,19 +8,20 @@ AZUREML_EXPERIMENT_ID, or by name MLFLOW_EXPERIMENT_NAME or AZUREML_ARM_PROJECT_
 import os
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from mlflow_amlstore.client.http.backoff import Backoff
-from mlflow_amlstore.client.http.service_call import BearerRefused, ServiceCall
+from mlflow_amlstore.client.http.service_call import BearerRefused, ServiceCall, segment
 from mlflow_amlstore.client.tokens.credentials import Credential
 from mlflow_amlstore.client.tokens.tracking_token import TrackingToken, lifetime_of, token_just_issued, token_of_uri
 from mlflow_amlstore.errors import ServiceUnreachable, TokenRefused, TrackingUriInvalid
+from mlflow_amlstore.protocol.times import time_ms
 from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
 
 _TOKEN_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "AZUREML_RUN_TOKEN")
 _ARM_VARIABLES = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
+_UNKNOWN_LIFETIME_S, _SHORTEST_LIFETIME_S = 3600.0, 60.0  # of a token that doesn't say itself when it ends
 
 
 class RunTokens:
@@ -52,8 +53,8 @@ class RunTokens:
         except BearerRefused as refused:
             raise TokenRefused(f"The run's token can't be renewed: {problem or refused.problem}", _WAY_OUT) from None
         try:
-            text, expires = str(answer["token"]), _moment(answer.get("expiryTimeUtc"))
-        except (KeyError, TypeError, ValueError) as error:
+            text, expires = str(answer["token"]), answer.get("expiryTimeUtc")
+        except (KeyError, TypeError, AttributeError) as error:
             raise ServiceUnreachable(self._uri.service_url, "it answered without a run's token") from error
         return token_just_issued(text, lifetime_of(text) or _left_s(expires), asked_at_s)
 
@@ -74,8 +75,8 @@ def run_tokens(uri: TrackingUri, environment: Mapping[str, str]) -> RunTokens | 
     name = environment.get("MLFLOW_EXPERIMENT_NAME") or environment.get("AZUREML_ARM_PROJECT_NAME")
     if variable is None or not run or not (experiment_id or name):
         return None
-    experiment = f"experimentids/{_segment(experiment_id)}" if experiment_id else f"experiments/{_segment(name or '')}"
-    return RunTokens(uri, variable, f"/history/v1.0{uri.workspace_path}/{experiment}/runs/{_segment(run)}/token")
+    experiment = f"experimentids/{segment(experiment_id)}" if experiment_id else f"experiments/{segment(name or '')}"
+    return RunTokens(uri, variable, f"/history/v1.0{uri.workspace_path}/{experiment}/runs/{segment(run)}/token")
 
 
 def token_variable(uri: TrackingUri, environment: Mapping[str, str]) -> str | None:
@@ -99,23 +100,13 @@ def _is_meant(uri: TrackingUri, environment: Mapping[str, str]) -> bool:
     return (parts[2], parts[4], parts[-1]) == (subscription, group, workspace)
 
 
-def _left_s(expires: datetime | None) -> float:
+def _left_s(expires: object) -> float:
     """How long a token lives that says only when it ends: by this machine's clock, which may be wrong."""
-    return max(60.0, (expires - datetime.now(timezone.utc)).total_seconds()) if expires else 3600.0
-
-
-def _segment(text: str) -> str:
-    return quote(text, safe="")
-
-
-def _moment(text: object) -> datetime | None:
-    if not isinstance(text, str) or not text:
-        return None
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00")[:32])
+        ends_ms = time_ms(str(expires))
     except ValueError:
         try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
-            return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+            ends_ms = round(parsedate_to_datetime(str(expires)).timestamp() * 1000)
+        except ValueError:
+            return _UNKNOWN_LIFETIME_S
+    return max(_SHORTEST_LIFETIME_S, ends_ms / 1000 - time.time())

@@ -49,8 +49,11 @@ class ServiceTokens:
         raise TokenRefused(problem)
 
     def _bearers(self, held: TrackingToken | None) -> list[Callable[[], str | None]]:
-        """What a token can be had for, in the order to try it: a process that came with a credential goes by that, as
-        its key may have got other rights; one that came with a URI renews that, and looks for a key when it can't."""
+        """What can be exchanged for a token, in the order to try it.
+
+        A process that came with a credential uses that, as its key may have got other rights. One that came with a URI
+        renews its token, and looks for a key when it can't.
+        """
 
         def by_token() -> str | None:
             return None if held is None else held.text

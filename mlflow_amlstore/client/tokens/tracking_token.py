@@ -96,8 +96,10 @@ def _issued_and_expires(token: str) -> tuple[float, float]:
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """What a JWT says (RFC 7519), nothing for another kind of token. It is not verified, and trusted for nothing but
-    when to ask for a new one and which tokens belong together."""
+    """The claims of a JWT (RFC 7519); none for another kind of token.
+
+    They are not verified. They only tell when to ask for a new token, and which tokens belong together.
+    """
     try:
         part = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

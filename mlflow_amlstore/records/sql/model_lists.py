@@ -1,14 +1,14 @@
 """Listing versions of models as the `Run` vocabulary does: by name, run, tags and properties."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, exists, func, literal, tuple_
+from sqlalchemy import Connection, Row, func, tuple_
 
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.search.models import is_prompt
 from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.sql.model_records import active_versions
+from mlflow_amlstore.records.sql.named_values import have_values
 from mlflow_amlstore.records.types import ModelFilter
 
 _MODEL, _VERSION = tables.registered_models.c, tables.model_versions.c
@@ -21,8 +21,8 @@ def page_of_version_list(
     """Return a page of rows of `active_versions`, by name and the newest first; no prompts. Raises PageTokenInvalid."""
     conditions = [
         ~is_prompt(tables.model_version_tags),
-        *_have(tables.model_version_tags, filter.tags),
-        *_have(tables.model_version_properties, filter.properties),
+        *have_values(tables.model_version_tags, tables.model_versions, filter.tags),
+        *have_values(tables.model_version_properties, tables.model_versions, filter.properties),
     ]
     if filter.name is not None:
         conditions.append(_MODEL.name == filter.name)
@@ -35,17 +35,3 @@ def page_of_version_list(
         statement = active_versions().where(tuple_(_VERSION.registered_pk, _VERSION.version).in_(newest))
     query = ("version list", repr(filter))
     return fetch_page(connection, statement, _NEWEST_FIRST, max_results=max_results, page_token=page_token, query=query)
-
-
-def _have(table: Table, wanted: Mapping[str, str | None]) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    for name, value in wanted.items():
-        of_version = [
-            table.c.registered_pk == _VERSION.registered_pk,
-            table.c.version == _VERSION.version,
-            table.c.name == name,
-        ]
-        if value is not None:
-            of_version.append(table.c.value == value)
-        conditions.append(exists(literal(1)).where(*of_version))
-    return conditions

@@ -1,9 +1,10 @@
-"""Reading the tables of text values by name (`tables._named_values`), for many owners at a time."""
+"""The tables of text values by name (`tables._named_values`): conditions on them, and reading them for many owners."""
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Mapping
 
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, exists, literal, select
 
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement, keys_in
 
@@ -24,3 +25,15 @@ class NamedValues:
         for key, name, value in self._select.run(driver, keys):
             found[key][name] = value
         return found
+
+
+def have_values(table: Table, owner: Table, wanted: Mapping[str, str | None]) -> list[ColumnElement[bool]]:
+    """The conditions that an owner has each of these values by name, where None stands for any value."""
+    keys = [key.name for key in table.primary_key if key.name != "name"]
+    conditions: list[ColumnElement[bool]] = []
+    for name, value in wanted.items():
+        of_owner = [*(table.c[key] == owner.c[key] for key in keys), table.c.name == name]
+        if value is not None:
+            of_owner.append(table.c.value == value)
+        conditions.append(exists(literal(1)).where(*of_owner))
+    return conditions

@@ -1,15 +1,13 @@
 """Listing runs as the `Run` vocabulary does: by experiment or parent, type, tags, properties and status."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
     Select,
-    Table,
     Text,
     bindparam,
     column,
@@ -21,6 +19,7 @@ from sqlalchemy import (
 
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
+from mlflow_amlstore.records.sql.named_values import have_values
 from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunFilter
 
 _RUN = tables.runs.c
@@ -47,7 +46,7 @@ def page_of_list(
     if filter.run_type is not None:
         properties[RUN_TYPE_PROPERTY] = filter.run_type
     for table, wanted in ((tables.run_tags, filter.tags), (tables.run_properties, properties)):
-        statement = statement.where(*_have(table, wanted))
+        statement = statement.where(*have_values(table, tables.runs, wanted))
     if filter.status is not None:
         statement = statement.where(_RUN.status == filter.status.value)
     query = ("run list", experiment_key, repr(filter))
@@ -80,13 +79,3 @@ def roots(connection: Connection, run_ids: Sequence[str]) -> dict[str, str]:
     is_top = ~exists(literal(1)).where(known.run_id == climbed.c.parent_run_id)
     found = dict(connection.execute(select(climbed.c.start, climbed.c.run_id).where(is_top), keys).tuples().all())
     return {run_id: found.get(run_id, run_id) for run_id in run_ids}
-
-
-def _have(table: Table, wanted: Mapping[str, str | None]) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    for name, value in wanted.items():
-        of_run = [table.c.run_pk == _RUN.run_pk, table.c.name == name]
-        if value is not None:
-            of_run.append(table.c.value == value)
-        conditions.append(exists(literal(1)).where(*of_run))
-    return conditions

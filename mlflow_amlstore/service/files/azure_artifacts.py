@@ -8,14 +8,15 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound, PageTokenInvalid
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue, PageTokenInvalid
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
 from mlflow_amlstore.records.locations import check_new_path, check_path
 from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.addresses import workspace_path
+from mlflow_amlstore.service.files.containers import get_file
 from mlflow_amlstore.service.files.content import etag_of
 from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.service.signed_urls import Direction
-from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN
 
 PAGE_FILES = 1000
 MAX_NEW_PATHS = 500
@@ -120,21 +121,24 @@ class PathQuery(msgspec.Struct, frozen=True):
     path: str
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """Whose files are meant: a container as Azure ML names it and as records do, and the address that lists it."""
+class ArtifactContainer(msgspec.Struct, frozen=True):
+    """A container of files.
+
+    Azure ML names it by `origin` and `name`, records by `location`; `address` is the URL that lists it.
+    """
 
     origin: str
-    azure_container: str
-    container: str
+    name: str
+    location: str
     address: str
 
 
-def run_owner(run_or_model_id: str, container: str, address: str) -> Owner:
-    """A run or logged model; Azure ML's name of its container is what RunDto calls `dataContainerId`."""
-    return Owner(RUN_ORIGIN, RUN_CONTAINER_PREFIX + run_or_model_id, container, address)
+def container_of_run(run_or_model_id: str, location: str, address: str) -> ArtifactContainer:
+    """The container of a run or logged model; RunDto has its name as `dataContainerId`."""
+    return ArtifactContainer(RUN_ORIGIN, RUN_CONTAINER_PREFIX + run_or_model_id, location, address)
 
 
-def create(call: Call, owner: Owner, body: NewArtifacts) -> CreatedArtifacts:
+def create(call: Call, container: ArtifactContainer, body: NewArtifacts) -> CreatedArtifacts:
     """Give a URL to write to for each path; a file appears when its content is whole."""
     if len(body.paths) > MAX_NEW_PATHS:
         raise InvalidValue("paths", f"{len(body.paths)} paths", f"at most {MAX_NEW_PATHS} may be sent at once")
@@ -147,32 +151,32 @@ def create(call: Call, owner: Owner, body: NewArtifacts) -> CreatedArtifacts:
         except AmlStoreError as error:
             errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", str(error)))
             continue
-        artifacts[new.path] = _artifact(owner, path, new.tags or {})
-        url = call.signer.sign(call.base_url, f"{owner.container}/{path}", Direction.WRITE)
-        contents[new.path] = ContentInformation(url, owner.origin, owner.azure_container, path, new.tags)
+        artifacts[new.path] = _artifact(container, path, new.tags or {})
+        url = call.signer.sign(call.base_url, f"{container.location}/{path}", Direction.WRITE)
+        contents[new.path] = ContentInformation(url, container.origin, container.name, path, new.tags)
     return CreatedArtifacts(artifacts, contents, errors)
 
 
-def list_page(call: Call, owner: Owner, query: PageQuery) -> ArtifactPage:
+def list_page(call: Call, container: ArtifactContainer, query: PageQuery) -> ArtifactPage:
     """Return a page of the files, by path."""
-    records, token, link = _page(call, owner, query, owner.address)
-    return ArtifactPage([_of_record(owner, record) for record in records], token, link)
+    records, token, link = _page(call, container, query, container.address)
+    return ArtifactPage([_of_record(container, record) for record in records], token, link)
 
 
-def list_contents(call: Call, owner: Owner, query: PageQuery, address: str) -> ContentPage:
+def list_contents(call: Call, container: ArtifactContainer, query: PageQuery, address: str) -> ContentPage:
     """Return a page of URLs to read from, of the files at or under the path."""
-    records, token, link = _page(call, owner, query, address)
-    return ContentPage([_content_of(call, owner, record) for record in records], token, link)
+    records, token, link = _page(call, container, query, address)
+    return ContentPage([_content_of(call, container, record) for record in records], token, link)
 
 
-def content_information(call: Call, owner: Owner, path: str) -> ContentInformation:
+def content_information(call: Call, container: ArtifactContainer, path: str) -> ContentInformation:
     """Return a URL to read a file from. Raises NotFound."""
-    return _content_of(call, owner, _record(call, owner, path))
+    return _content_of(call, container, get_file(call.records.files, container.location, path))
 
 
-def metadata(call: Call, owner: Owner, path: str) -> Artifact:
+def metadata(call: Call, container: ArtifactContainer, path: str) -> Artifact:
     """Return what is known of a file. Raises NotFound."""
-    return _of_record(owner, _record(call, owner, path))
+    return _of_record(container, get_file(call.records.files, container.location, path))
 
 
 def address_of(call: Call, service: str, path: str) -> str:
@@ -180,20 +184,13 @@ def address_of(call: Call, service: str, path: str) -> str:
     return f"{call.base_url}/{service}{quote(workspace_path(call.workspace_name) + path)}"
 
 
-def _record(call: Call, owner: Owner, path: str) -> FileRecord:
-    record = call.records.files.find(owner.container, path)
-    if record is None:
-        raise NotFound("file", path, f"{owner.azure_container} has no such file")
-    return record
-
-
 def _page(
-    call: Call, owner: Owner, query: PageQuery, address: str
+    call: Call, container: ArtifactContainer, query: PageQuery, address: str
 ) -> tuple[Sequence[FileRecord], str | None, str | None]:
     size = max(1, min(query.page_size, PAGE_FILES))
     folder = check_path(query.path) if query.path.strip("/") else ""
     found = call.records.files.list_all(
-        owner.container, folder, after=_read_token(query.continuation_token), max_results=size + 1
+        container.location, folder, after=_read_token(query.continuation_token), max_results=size + 1
     )
     if len(found) <= size:
         return found, None, None
@@ -209,16 +206,16 @@ def _read_token(token: str) -> str:
         raise PageTokenInvalid(token, "this service didn't issue it") from error
 
 
-def _artifact(owner: Owner, path: str, tags: dict[str, str]) -> Artifact:
-    artifact_id = f"{owner.origin}/{owner.azure_container}/{path}"
+def _artifact(container: ArtifactContainer, path: str, tags: dict[str, str]) -> Artifact:
+    artifact_id = f"{container.origin}/{container.name}/{path}"
     return Artifact(
-        artifact_id, owner.origin, owner.azure_container, path, None, None, DataPath(_DATASTORE, artifact_id), tags
+        artifact_id, container.origin, container.name, path, None, None, DataPath(_DATASTORE, artifact_id), tags
     )
 
 
-def _of_record(owner: Owner, record: FileRecord) -> Artifact:
+def _of_record(container: ArtifactContainer, record: FileRecord) -> Artifact:
     return msgspec.structs.replace(
-        _artifact(owner, record.path, {}),
+        _artifact(container, record.path, {}),
         etag=etag_of(record),
         created_time=datetime.fromtimestamp(record.modified_ms / 1000, timezone.utc).isoformat(),
         content_length=record.size_bytes,
@@ -226,8 +223,8 @@ def _of_record(owner: Owner, record: FileRecord) -> Artifact:
     )
 
 
-def _content_of(call: Call, owner: Owner, record: FileRecord) -> ContentInformation:
-    url = call.signer.sign(call.base_url, f"{owner.container}/{record.path}", Direction.READ)
+def _content_of(call: Call, container: ArtifactContainer, record: FileRecord) -> ContentInformation:
+    url = call.signer.sign(call.base_url, f"{container.location}/{record.path}", Direction.READ)
     return ContentInformation(
-        url, owner.origin, owner.azure_container, record.path, None, record.size_bytes, etag_of(record)
+        url, container.origin, container.name, record.path, None, record.size_bytes, etag_of(record)
     )

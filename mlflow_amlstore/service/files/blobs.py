@@ -1,9 +1,9 @@
 """Azure's storage protocol, as far as files need it: Put Blob, Put Block, Put Block List, Get Blob, Get Block List.
 
-Whoever has a content URL (`signed_urls`) may call these for the URL's file; there is no other credential here. Beyond
-Azure's headers there are two, and an ETag is the content's SHA-256, in quotes. `x-amlstore-sha256` with Put Blob or
-Put Block List is the whole file's SHA-256 in hex, and checked before the file appears. `x-amlstore-offset` with Put
-Block says where in the file the block will be, which makes blocks in any order as quick as in theirs.
+The only credential is a content URL (`signed_urls`), which opens its own file. An ETag is the content's SHA-256 in
+quotes. There are two headers of ours. `x-amlstore-sha256` with Put Blob or Put Block List is the whole file's SHA-256
+in hex, checked before the file appears. `x-amlstore-offset` with Put Block says where in the file the block will be, so
+that blocks that come in another order cost no copying.
 """
 
 import hashlib
@@ -165,7 +165,7 @@ async def _get_block_list(call: Call, request: Request, container: str, path: st
 def _opened_by_url(call: Call, request: Request, direction: Direction | None) -> tuple[str, str]:
     """The container and path that a URL is of, after its signature is checked.
 
-    azureml-core percent-encodes a URL's path once more before it uses it. Which name is meant, the signature tells.
+    azureml-core percent-encodes a URL's path once more before it uses it. The signature tells which name is meant.
     """
     location, query = call.path["location"], request.query_params
     container, path = file_location(location)

@@ -3,8 +3,10 @@
 from urllib.parse import unquote, urlsplit
 
 from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.records.common_store import CommonFiles
 from mlflow_amlstore.records.locations import container_of, logged_model_container, split_location, upload_of
 from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.addresses import BLOB_PREFIX
 
 
@@ -18,7 +20,7 @@ def container_in_experiment(records: RecordStore, experiment: str, run_or_model_
 def container_of_uri(records: RecordStore, experiment: str, run_or_model_id: str) -> str:
     """The container that an artifact URI names by an experiment's id or name ("" for any). Raises NotFound.
 
-    One by the experiment's id is taken as it is where nothing is found: what it named may be gone.
+    A URI with the experiment's id is believed even if the run isn't there: it may be gone.
     """
     try:
         if not experiment:
@@ -55,6 +57,14 @@ def file_location(location: str) -> tuple[str, str]:
     if not path:
         raise NotFound("file", location, "The address names a whole container; add the path of a file in it")
     return container, path
+
+
+def get_file(files: CommonFiles, container: str, path: str) -> FileRecord:
+    """Return what is known of a file. Raises NotFound."""
+    record = files.find(container, path)
+    if record is None:
+        raise NotFound("file", path, f"{container} has no such file")
+    return record
 
 
 def file_of_url(content_url: str) -> tuple[str, str]:

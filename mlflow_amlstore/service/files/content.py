@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.store import Files
 from mlflow_amlstore.records.types import FileRecord
+from mlflow_amlstore.service.files.containers import get_file
 from mlflow_amlstore.service.files.refusals import BlobRefused
 from mlflow_amlstore.service.files.transfer import PIECE_BYTES, md5_header, on_thread, pieces_of
 
@@ -70,9 +70,7 @@ async def content_answer(
 ) -> Response:
     """The answer to GET or HEAD of a file. Raises NotFound, BlobRefused."""
     if request.method == "HEAD":
-        record = await on_thread(files.find, container, path)
-        if record is None:
-            raise NotFound("file", path, f"{container} has no such file")
+        record = await on_thread(get_file, files, container, path)
         check_unchanged(request, record)
         headers = {**_headers(record), **more_headers(record), "Content-Length": str(record.size_bytes)}
         return Response(None, 200, headers, record.content_type)

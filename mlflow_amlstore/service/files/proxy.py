@@ -17,13 +17,12 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mlflow_amlstore.errors import BadRequest, InvalidValue, NotFound, PayloadTooLarge
+from mlflow_amlstore.errors import BadRequest, InvalidValue, PayloadTooLarge
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import FileListing, FileRecord
 from mlflow_amlstore.service.body import decode_json, read_body
 from mlflow_amlstore.service.files.blobs import EQUAL_PART
-from mlflow_amlstore.service.files.containers import check_writable, container_of_owner, file_location
+from mlflow_amlstore.service.files.containers import check_writable, container_of_owner, file_location, get_file
 from mlflow_amlstore.service.files.content import content_answer
 from mlflow_amlstore.service.files.transfer import on_thread, receive
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
@@ -204,7 +203,7 @@ async def delete(call: Call, request: Request) -> Response:
 def presign_proxied(call: Call) -> ProxyPresignedUrl:
     """Give a URL to read a file from."""
     container, path = file_location(call.path["location"])
-    record = _record(call.records, container, path)
+    record = get_file(call.records.files, container, path)
     url = call.signer.sign(call.base_url, f"{container}/{path}", Direction.READ)
     return ProxyPresignedUrl(url, {}, record.size_bytes)
 
@@ -277,7 +276,7 @@ def presign_upload(call: Call, body: PresignedUpload) -> PresignedUrl:
 def presign_download(call: Call, body: PresignedDownload) -> PresignedUrl:
     """Give a URL to read a file from."""
     container, path = container_of_owner(call.records, body.run_id), check_path(body.path)
-    record = _record(call.records, container, path)
+    record = get_file(call.records.files, container, path)
     lifetime_s = _lifetime_s(body.expiration)
     url = call.signer.sign(call.base_url, f"{container}/{path}", Direction.READ, lifetime_s=lifetime_s)
     return PresignedUrl(url, {}, record.size_bytes)
@@ -290,13 +289,6 @@ def _listed(call: Call, container: str, folder: str) -> ListedArtifacts:
 
 def _info(path: str, child: FileListing) -> FileInfo:
     return FileInfo(path, child.is_folder, UNSET if child.is_folder else child.size_bytes)
-
-
-def _record(records: RecordStore, container: str, path: str) -> FileRecord:
-    record = records.files.find(container, path)
-    if record is None:
-        raise NotFound("file", path, f"{container} has no such file")
-    return record
 
 
 def _uploaded(call: Call, local_path: str) -> tuple[str, str]:

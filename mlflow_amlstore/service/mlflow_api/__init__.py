@@ -10,7 +10,7 @@ from mlflow_amlstore.service.mlflow_api import (
     run_log,
     runs,
     server_info,
-    unsupported,
+    unsupported_routes,
 )
 from mlflow_amlstore.service.routing import Routes
 
@@ -24,5 +24,5 @@ ROUTES: tuple[Routes, ...] = (
     models.routes,
     model_versions.routes,
     server_info.routes,
-    unsupported.routes,
+    unsupported_routes.routes,
 )

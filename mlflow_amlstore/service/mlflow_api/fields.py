@@ -39,11 +39,12 @@ class Metric(msgspec.Struct, frozen=True, gc=False):
     step: int
 
 
-class OfRun(msgspec.Struct):
-    """A request about a run, by either of its id's names."""
+class HasRunId:
+    """A message that has a run's id under one of its two names."""
 
-    run_id: str | None = None
-    run_uuid: str | None = None
+    __slots__ = ()
+    run_id: str | None
+    run_uuid: str | None
 
     @property
     def run(self) -> str:
@@ -52,6 +53,13 @@ class OfRun(msgspec.Struct):
         if not run_id:
             raise InvalidValue("run_id", run_id, "must be given")
         return run_id
+
+
+class OfRun(HasRunId, msgspec.Struct):
+    """A request about a run."""
+
+    run_id: str | None = None
+    run_uuid: str | None = None
 
 
 def number(value: float) -> float | str:

@@ -3,6 +3,7 @@
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.protocol.model_status import STATUS, WIRE_STATUS
 from mlflow_amlstore.records.locations import logged_model_container
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import LoggedModelPoint, LoggedModelRecord, OrderTerm
@@ -13,12 +14,7 @@ from mlflow_amlstore.service.uris import Uris
 routes = Routes(Area.MLFLOW)
 
 _DEFAULT_MAX_RESULTS = 50
-_WIRE_STATUS = {
-    "PENDING": "LOGGED_MODEL_PENDING",
-    "READY": "LOGGED_MODEL_READY",
-    "FAILED": "LOGGED_MODEL_UPLOAD_FAILED",
-}
-_STATUS = {wire: status for status, wire in _WIRE_STATUS.items()} | {"1": "PENDING", "2": "READY", "3": "FAILED"}
+_STATUS = STATUS | {"1": "PENDING", "2": "READY", "3": "FAILED"}
 
 
 class CreateLoggedModel(msgspec.Struct):
@@ -165,7 +161,7 @@ def finalize_logged_model(call: Call, body: FinalizeLoggedModel) -> LoggedModelA
     """Mark a logged model ready or failed."""
     status = _STATUS.get(str(body.status))
     if status is None:
-        raise InvalidValue("status", body.status, f"must be one of {', '.join(_WIRE_STATUS.values())}")
+        raise InvalidValue("status", body.status, f"must be one of {', '.join(WIRE_STATUS.values())}")
     record = call.records.logged_models.finalize(call.path["model_id"], status)
     return LoggedModelAnswer(_logged_model(call.uris, record))
 
@@ -228,7 +224,7 @@ def _logged_model(uris: Uris, record: LoggedModelRecord) -> LoggedModel:
             creation_timestamp_ms=record.created_ms,
             last_updated_timestamp_ms=record.updated_ms,
             artifact_uri=record.artifact_location or uris.artifact_uri(in_workspace),
-            status=_WIRE_STATUS[record.status],
+            status=WIRE_STATUS[record.status],
             model_type=record.model_type,
             source_run_id=record.source_run_id,
             status_message=record.status_message,

@@ -16,7 +16,7 @@ from mlflow_amlstore.records.types import (
     RunModel,
 )
 from mlflow_amlstore.records.validation import MAX_PARAM_VALUE_LENGTH, MAX_TAG_VALUE_LENGTH, check_run_id
-from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, OfRun, by_key, cut, json_list_as_tag
+from mlflow_amlstore.service.mlflow_api.fields import Given, HasRunId, KeyValue, OfRun, by_key, cut, json_list_as_tag
 from mlflow_amlstore.service.mlflow_api.runs import InputDataset, ModelInput, ModelOutput
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 
@@ -38,16 +38,11 @@ class LoggedMetric(msgspec.Struct, frozen=True, gc=False):
     dataset_digest: str | None = None
 
 
-class LogMetric(OfRun, kw_only=True):
-    """A point of a run's metric, which may be about a logged model and a dataset too."""
+class LogMetric(HasRunId, LoggedMetric, frozen=True, kw_only=True):
+    """One such point, and its run."""
 
-    key: Given
-    value: float
-    timestamp: int
-    step: int = 0
-    model_id: str | None = None
-    dataset_name: str | None = None
-    dataset_digest: str | None = None
+    run_id: str | None = None
+    run_uuid: str | None = None
 
 
 class LogParam(OfRun, kw_only=True):

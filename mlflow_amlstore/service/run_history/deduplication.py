@@ -1,5 +1,8 @@
-"""Batches of metrics that come again: Azure ML's SDK sends one again where the answer was lost or a 5xx, with the ids
-that it gave its values; it knows no idempotency key."""
+"""Recognizing a batch of metrics that is sent twice.
+
+Azure ML's SDK sends a batch again when the answer was lost or a 5xx. It sends no Idempotency-Key, but it gives each
+value an id, and the ids stay the same.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,9 +20,9 @@ def log_once(
     metric_ids: Sequence[str | None],
     logged: Sequence[LoggedTuple],
 ) -> None:
-    """Write what a batch logs; where all its values have ids, once, however often it comes (`RecordStore.once`).
+    """Write a batch. If all its values have ids, it is written once, however often it comes (`RecordStore.once`).
 
-    The whole batch is what is known again, so that other values under ids used twice by mistake aren't lost.
+    The whole batch is compared, ids and values: a client that uses ids twice by mistake loses nothing.
     """
 
     def write() -> bytes:

@@ -7,6 +7,7 @@ from itertools import repeat
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.protocol.metric_kinds import (
     ARTIFACT_TYPE,
     FLOAT_TYPES,
@@ -29,7 +30,6 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.deduplication import log_once
 from mlflow_amlstore.service.run_history.run_dto import time_of
-from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 
 ROUTES = Routes(Area.METRIC)
 
@@ -45,8 +45,8 @@ class MetricProperties(msgspec.Struct, frozen=True, rename="camel", gc=False):
 class MetricValue(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):
     """One value, or one row: a cell for each column.
 
-    JSON has no NaN and no ±Infinity: they are texts, of which the SDK makes numbers again where the column's type is
-    one. `not_finite` is ours: the columns where such a text is a number, whatever the column's type.
+    JSON has no NaN and no ±Infinity, so they are sent as texts. In a column whose type is a number the SDK turns them
+    into numbers again. `not_finite` is ours: the columns where such a text is a number, whatever the column's type.
     """
 
     data: dict[str, float | int | str | bool | None]
@@ -59,8 +59,8 @@ class MetricValue(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_de
 class Metric(msgspec.Struct, frozen=True, rename="camel"):
     """Values of one metric, and the types of its columns.
 
-    What the SDK says of a column is the type of its first cell alone, so a cell is taken for what it is itself. In a
-    column of floats the texts NaN and ±Infinity are numbers.
+    The SDK gives a column the type of its first cell, so each cell is read by its own type instead. In a column of
+    floats the texts NaN and ±Infinity are numbers.
     """
 
     name: str

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.protocol.metric_kinds import KINDS, UX_TYPES, artifact_id
 from mlflow_amlstore.protocol.times import iso_time
 from mlflow_amlstore.records.types import FILE_KINDS, GRID_KINDS, Cell, LoggedTuple, MetricKind, MetricRecord
@@ -16,7 +17,6 @@ from mlflow_amlstore.service.run_history.deduplication import log_once
 from mlflow_amlstore.service.run_history.metrics import path_of
 from mlflow_amlstore.service.run_history.odata import read_metric_filter
 from mlflow_amlstore.service.run_history.run_dto import time_of
-from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 
 ROUTES = Routes(Area.HISTORY)
 
@@ -151,8 +151,11 @@ def _sent(run_id: str, metric: MetricRecord) -> RunMetric:
 
 
 def _finite(cell: Cell) -> Cell:
-    """NaN and ±Inf as Python writes them, unlike version 2 (`metric_kinds.finite`): the SDK makes a float of the first
-    cell alone, and hands out the others' texts."""
+    """NaN and ±Inf as Python writes them.
+
+    They can't be texts as in version 2 (`metric_kinds.finite`): there the SDK would turn only the first cell into a
+    float, and return the others as texts.
+    """
     return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 

@@ -1,6 +1,6 @@
-"""Registered models, as Azure ML's SDK has them: assets, which are files by their place, and models' versions of them.
+"""Registered models, as Azure ML's SDK has them: an asset is a file or folder, and a model's version is made of one.
 
-An asset is nothing that is kept: its id is the location of its file or folder, encoded.
+Assets aren't stored. The id of an asset is the location of its file or folder, encoded.
 """
 
 import base64
@@ -12,13 +12,14 @@ from urllib.parse import urlencode
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN, artifact_id
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
+    check_location,
     is_in_snapshot,
     split_location,
     upload_container,
-    upload_of,
 )
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import (
@@ -32,7 +33,6 @@ from mlflow_amlstore.service.files.containers import container_of_owner
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import CreatedBy
-from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
 
 ROUTES = Routes(Area.MODEL_MANAGEMENT)
 
@@ -157,7 +157,7 @@ def create_asset(call: Call, body: AssetDto) -> AssetDto:
 def list_assets(call: Call, body: ModelQuery) -> AssetPage:
     """List what was registered, as assets."""
     found, token, link = _found(call, body, "assets")
-    located = [(record, _location_of_version(record)) for record in found]
+    located = [(record, call.records.models.location_of(record)) for record in found]
     return AssetPage(
         [_asset(location, record.name, record.run_id) for record, location in located if location], token, link
     )
@@ -305,7 +305,10 @@ def _texts(operation: Operation) -> dict[str, str]:
 
 def _dtos(records: RecordStore, versions: list[ModelVersionRecord]) -> list[ModelDto]:
     experiments = _experiments_of(records, {version.run_id for version in versions if version.run_id})
-    return [_dto(version, experiments.get(version.run_id or "")) for version in versions]
+    return [
+        _dto(version, records.models.location_of(version), experiments.get(version.run_id or ""))
+        for version in versions
+    ]
 
 
 def _experiments_of(records: RecordStore, run_ids: set[str]) -> dict[str, str]:
@@ -320,8 +323,7 @@ def _experiments_of(records: RecordStore, run_ids: set[str]) -> dict[str, str]:
     return {run_id: names[experiment_id] for run_id, experiment_id in ids.items()}
 
 
-def _dto(record: ModelVersionRecord, experiment_name: str | None) -> ModelDto:
-    location = _location_of_version(record)
+def _dto(record: ModelVersionRecord, location: str | None, experiment_name: str | None) -> ModelDto:
     own = (FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY)
     return ModelDto(
         id=f"{record.name}:{record.version}",
@@ -341,13 +343,8 @@ def _dto(record: ModelVersionRecord, experiment_name: str | None) -> ModelDto:
     )
 
 
-def _location_of_version(record: ModelVersionRecord) -> str | None:
-    location = record.storage_location
-    return location.removeprefix(WORKSPACE_SCHEME) if location.startswith(WORKSPACE_SCHEME) else None
-
-
 def _asset(location: str, name: str, run_id: str | None = None) -> AssetDto:
-    artifacts = [ArtifactOfAsset(prefix=_azure_place(location))]
+    artifacts = [ArtifactOfAsset(prefix=artifact_id(location))]
     return AssetDto(name, artifacts, id=_asset_id(location), kv_tags={}, properties={}, runid=run_id, meta={})
 
 
@@ -361,7 +358,7 @@ def _location_of_asset(asset_id: str) -> str:
         location = base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error) as error:
         raise NotFound("asset", asset_id) from error
-    location = _checked(location)
+    location = check_location(location)
     if is_in_snapshot(location):
         raise NotFound("asset", asset_id, "It is no file or folder of a run, a logged model or an upload")
     return location
@@ -379,22 +376,8 @@ def _location(records: RecordStore, place: str) -> str:
     origin, _, rest = place.partition("/")
     container, _, path = rest.partition("/")
     if origin == UPLOAD_ORIGIN:
-        return _checked(f"{upload_container(container)}/{path}")
+        return check_location(f"{upload_container(container)}/{path}")
     if origin != RUN_ORIGIN or not container.startswith(RUN_CONTAINER_PREFIX):
         forms = f"{RUN_ORIGIN}/{RUN_CONTAINER_PREFIX}RUN_ID/PATH or {UPLOAD_ORIGIN}/NAME/PATH"
         raise InvalidValue("artifact", place, f"must be {forms}")
-    return _checked(f"{container_of_owner(records, container.removeprefix(RUN_CONTAINER_PREFIX))}/{path}")
-
-
-def _azure_place(location: str) -> str:
-    """The reverse of `_location`."""
-    container, path = split_location(location)
-    upload = upload_of(container)
-    owner = container.split("/")[-2]
-    place = f"{UPLOAD_ORIGIN}/{upload}" if upload is not None else f"{RUN_ORIGIN}/{RUN_CONTAINER_PREFIX}{owner}"
-    return f"{place}/{path}" if path else place
-
-
-def _checked(location: str) -> str:
-    container, path = split_location(location)
-    return f"{container}/{path}" if path else container
+    return check_location(f"{container_of_owner(records, container.removeprefix(RUN_CONTAINER_PREFIX))}/{path}")

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from mlflow_amlstore.errors import BodyInvalid
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.protocol.times import iso_time_or_none, time_ms
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, RUN_TYPE_PROPERTY, RunInfo, RunRecord
-from mlflow_amlstore.service.uris import RUN_CONTAINER_PREFIX
 
 TARGET = "local"
 

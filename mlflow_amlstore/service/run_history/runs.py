@@ -29,9 +29,9 @@ _PAGE = 500
 
 
 class CreateOrModifyRun(msgspec.Struct, frozen=True, rename="camel"):
-    """A run, or what changes of it: what isn't given stays, tags and properties are added to what is there.
+    """A new run, or changes to a run: what isn't given stays, and tags and properties are added.
 
-    `status` is a new run's alone; that of one that is there changes by events.
+    `status` is only for a new run. The status of an existing run is changed by events.
     """
 
     run_id: str | None = None

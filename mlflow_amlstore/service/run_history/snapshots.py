@@ -5,15 +5,14 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
-from mlflow_amlstore.records.locations import check_new_path, snapshot_container, split_location, upload_container
-from mlflow_amlstore.service.addresses import BLOB_PREFIX
+from mlflow_amlstore.records.locations import check_new_path, snapshot_container, upload_container
+from mlflow_amlstore.service.files.containers import file_of_url
 from mlflow_amlstore.service.files.transfer import on_thread
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.signed_urls import Direction
@@ -135,8 +134,8 @@ def create(call: Call, body: NewSnapshot) -> None:
 async def give_zip(call: Call, request: Request) -> Response:
     """Make a zip file of a snapshot, and give the URL to read it.
 
-    The zip file is kept, so this is for those who may write; and made on a thread of the files', which transfers wait
-    for anyhow.
+    The zip file is kept, so this needs the right to write. It is made on the threads for files, and not on those that
+    answer other requests.
     """
     given = SnapshotZip(await on_thread(_make_zip, call, call.path["snapshot"]))
     return Response(msgspec.json.encode(given), media_type="application/json")
@@ -167,8 +166,7 @@ def _path(full_name: str) -> str:
 
 def _location(blob_uri: str) -> tuple[str, str]:
     """The container and path of a URL that `give_urls` gave."""
-    path = unquote(urlsplit(blob_uri).path)
-    container, file = split_location(path.removeprefix(f"{BLOB_PREFIX}/"))
-    if not container.startswith("uploads/snapshot-") or not file:
-        raise NotFound("file", path, "It is not one that was sent for a snapshot")
+    container, file = file_of_url(blob_uri)
+    if not container.startswith("uploads/snapshot-"):
+        raise NotFound("file", f"{container}/{file}", "It is not one that was sent for a snapshot")
     return container, file

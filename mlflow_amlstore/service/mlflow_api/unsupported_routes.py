@@ -1,7 +1,7 @@
 """What MLflow's servers can do and this service can't: each endpoint answers one clear NOT_IMPLEMENTED error.
 
-To MLflow's client that is an answer, where 404 would have it try an older endpoint too, with one more request per
-trace. Its tracing logs it and goes on, so a training script that merely autologs doesn't notice.
+After a 404, MLflow's client would try an older endpoint too: one more request for each trace. This error makes its
+tracing log the problem and go on, so a training script that merely autologs isn't disturbed.
 """
 
 from collections.abc import Callable
