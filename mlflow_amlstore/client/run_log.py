@@ -52,7 +52,7 @@ class RunLog:
         run_id = str(run_calls.call(self._connection, "create", short)["run"]["info"]["run_id"])
         self._keep_name(limits, run_id, name)
         self._log_within(limits, run_id, (), (), [tag for tag in tags if tag not in fitting])
-        return self._get(run_id)
+        return run_calls.get_run(self._connection, run_id)
 
     def update(self, run_id: str, given: Mapping[str, Any]) -> Any:
         """Change a run's status, end or name by MLflow's message; return that of its facts. Raises as `create`."""
@@ -115,7 +115,7 @@ class RunLog:
             missing = error
         if self._connection.limits is None:
             return
-        has_more = VALUES_TAG in tags_of(self._get(run_id))
+        has_more = VALUES_TAG in tags_of(run_calls.get_run(self._connection, run_id))
         was_kept = has_more and delete_kept_tag(self._connection, run_id, name)
         if missing is not None and not was_kept:
             raise missing
@@ -173,7 +173,7 @@ class RunLog:
         if not was_refused and self._takes(run_id, field, pairs):
             return set(), set()
         for _ in range(_FILLING_TRIES):
-            known = {pair["key"] for pair in self._get(run_id)["data"].get(field) or ()}
+            known = {pair["key"] for pair in run_calls.get_run(self._connection, run_id)["data"].get(field) or ()}
             most = limits.params_per_run if field == "params" else limits.tags_per_run - len(MARKS.keys() - known)
             room = max(0, most - len(known))
             new = [pair for pair in pairs if pair["key"] not in known]
@@ -224,9 +224,6 @@ class RunLog:
         if limits is None or field_over_limit(refusal.message) is None:
             raise refusal
         return limits
-
-    def _get(self, run_id: str) -> Any:
-        return run_calls.get_run(self._connection, run_id)
 
 
 def _fits(limits: Limits, metrics: Sequence[Any], params: Sequence[Pair], tags: Sequence[Pair]) -> bool:
