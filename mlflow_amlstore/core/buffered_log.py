@@ -47,24 +47,11 @@ class _Group(NamedTuple):
     write_id: str
 
 
-class _Request:
-    """Somebody waits for a write. By a bare lock: inside a condition's wait, a signal handler that waits, too, would
-    keep the writing thread out."""
+class _Request(NamedTuple):
+    """Somebody waits for a write. By a `SimpleQueue`, which a signal's handler may interrupt and use, too."""
 
-    def __init__(self) -> None:
-        self.asked_s = time.monotonic()
-        self._answered = threading.Lock()
-        self._answered.acquire()
-        self._error: BaseException | None = None
-
-    def answer(self, error: BaseException | None) -> None:
-        self._error = error
-        self._answered.release()
-
-    def wait(self) -> None:
-        self._answered.acquire()
-        if self._error is not None:
-            raise self._error
+    asked_s: float
+    answer: "SimpleQueue[BaseException | None]"
 
 
 class BufferedLog:
@@ -283,9 +270,11 @@ class _Writer:
                 "What runs logged can't be written now: a signal's handler, or a finalizer, has interrupted another "
                 "call of the workspace, which must end first. The values wait, and are written when it has"
             )
-        request = _Request()
+        request = _Request(time.monotonic(), SimpleQueue())
         self._asked.put((log, request))
-        request.wait()
+        error = request.answer.get()
+        if error is not None:
+            raise error
 
     def _has_thread(self) -> bool:
         """Start the thread where there is none; False where none can be started any more, at the interpreter's end."""
@@ -343,9 +332,9 @@ class _Writer:
             try:
                 log.write(request.asked_s)
             except BaseException as error:
-                request.answer(error)
+                request.answer.put(error)
             else:
-                request.answer(None)
+                request.answer.put(None)
 
     def drain(self) -> None:
         """Write all that waits, saying what couldn't be: at the end, nobody is left to raise an error to.

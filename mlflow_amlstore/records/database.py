@@ -13,14 +13,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from mlflow_amlstore.errors import (
     AmlStoreError,
@@ -37,6 +37,8 @@ from mlflow_amlstore.records.interruptible import interruptible
 from mlflow_amlstore.records.locations import DATABASE_NAME
 
 LOCK_TIMEOUT_S = 60.0
+_KEPT_READERS = 16
+_FORK_POLL_S = 0.001
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
@@ -60,6 +62,15 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class _Opened(NamedTuple):
+    """A connection, and what it was opened on."""
+
+    connection: Connection
+    driver: sqlite3.Connection
+    file: tuple[int, int] | None
+    frozen: _StateOnDisk | None
+
+
 class Database:
     """One process's connections to one workspace's database. Thread-safe; a forked child gets its own connections."""
 
@@ -75,29 +86,22 @@ class Database:
         _open_databases.add(self)
 
     def _start(self) -> None:
-        self._lock = threading.RLock()
-        self._readers = _Readers()
-        self._writer: Connection | None = None
-        self._is_writing = self._is_open = False
-        self._writing_thread: int | None = None
-        self._written_file: tuple[int, int] | None = None
+        self._lock = threading.RLock()  # held by the thread that writes
+        self._holder: int | None = None  # that thread
+        self._is_open = False  # from its BEGIN to its COMMIT
+        self._writer: _Opened | None = None
+        self._gate = threading.RLock()  # held by a thread that forks: no other begins to read
+        self._reading: dict[object, int] = {}  # the thread of each read
+        self._idle: list[_Opened] = []  # not SQLAlchemy's pool, whose locks a signal's handler can leave held
         self._frozen: _StateOnDisk | None = None
         self._engine = self._make_engine()
 
     def _make_engine(self) -> Engine:
-        engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, max_overflow=-1)
+        engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
 
-        @event.listens_for(engine, "connect")
-        def note_state(_: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
-            entry.info["frozen"] = self._frozen
-            entry.info["file"] = self._file_on_disk()
-
-        @event.listens_for(engine, "checkout")
-        def replace_if_stale(_: sqlite3.Connection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
-            if entry.info["file"] != self._file_on_disk():
-                raise DisconnectionError("the workspace was moved, deleted or made anew since")
-            if entry.info["frozen"] is not None and entry.info["frozen"] != self._state_on_disk():
-                raise DisconnectionError("somebody else has written since")  # the pool makes a new connection
+        @event.listens_for(engine, "handle_error")
+        def keep_open(context: ExceptionContext) -> None:
+            context.is_disconnect = False  # SQLAlchemy would close the connection in whose call a handler raised
 
         return engine
 
@@ -136,65 +140,118 @@ class Database:
 
         Inside a write transaction of the same thread it is that one's, and sees what it has written.
         """
-        if self._writing_thread == threading.get_ident() and self._writer is not None:
+        writer = self._writer_of_this_transaction()
+        if writer is not None:
             with self.our_errors():
-                yield self._writer
+                yield writer.connection
             return
-        with self.our_errors(), self._readers.one_more(), self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            yield connection
+        with self.our_errors(), self._reader() as reader:
+            reader.driver.execute("BEGIN")
+            yield reader.connection
+
+    @interruptible
+    def _reader(self) -> Iterator[_Opened]:
+        """A connection for this block alone, outside a transaction; a fork waits for the block's end."""
+        read, idle = object(), self._idle  # a forked child has another list, and leaves the parent's connections alone
+        try:
+            self._let_in(read)
+            reader = self._idle_reader() or self._open()
+            try:
+                yield reader
+            finally:
+                reader.driver.rollback()
+            if len(idle) < _KEPT_READERS:
+                idle.append(reader)  # unless the block raised: a statement may be under way that the traceback keeps
+        finally:
+            self._reading.pop(read, None)
+
+    def _let_in(self, read: object) -> None:
+        thread = threading.get_ident()
+        if thread in list(self._reading.values()):  # a fork waits for this thread already, which can't wait for it
+            self._reading[read] = thread
+            return
+        with self._gate:
+            self._reading[read] = thread
+
+    def _idle_reader(self) -> _Opened | None:
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last
+                reader = self._idle.pop()
+                if self._is_current(reader):
+                    return reader
+                reader.connection.close()
+        return None
 
     @interruptible
     def write(self, *, wait: bool = True) -> Iterator[Connection]:
         """A connection in a write transaction: committed when the block ends, rolled back when it raises.
 
-        Inside another block of the same thread it is a part of that one's transaction, and rolled back alone. Without
-        `wait`, WorkspaceBusy is raised at once where anybody else is writing.
+        Inside another block of the same thread it is a part of that one's transaction, and rolled back alone. So is the
+        write of a signal's handler that interrupts the block. Without `wait`, WorkspaceBusy is raised at once where
+        anybody else is writing.
         """
+        thread = threading.get_ident()
         with self.our_errors(), self._lock if wait else self._lock_at_once():
-            if self._writer is not None and self._is_in_transaction(self._writer):
-                with _part_of_transaction(driver_connection(self._writer)):
-                    yield self._writer
-                return
-            connection = self._writer
-            if connection is None or connection.closed or self._written_file != self._file_on_disk():
-                connection = self._writer = self._new_writer(connection)
-            driver = driver_connection(connection)
-            interrupted = self._is_writing, self._is_open, self._writing_thread  # where a signal's handler writes
+            before, self._holder = self._holder, thread
             try:
-                self._is_writing, self._is_open, self._writing_thread = True, False, threading.get_ident()
-                self._begin(driver, wait)
-                self._is_open = True
-                yield connection
-                _must_be_in_transaction(driver)
-                self._is_open = False
-                driver.commit()
-            except BaseException:
-                driver.rollback()
-                raise
+                writer = self._writer_of_this_transaction()
+                if writer is not None:
+                    yield from self._part(writer)
+                else:
+                    yield from self._transaction(self._current_writer(), wait)
             finally:
-                self._is_writing, self._is_open, self._writing_thread = interrupted
-                if connection.in_transaction():
-                    connection.rollback()  # SQLAlchemy's own note of the transaction; the driver's is over
+                self._holder = before
 
-    def _is_in_transaction(self, writer: Connection) -> bool:
-        """Whether a write of this thread has begun and not ended, though SQLite may have given it up: not so where a
-        signal's handler has come between, before its BEGIN or after its COMMIT."""
-        return self._is_writing and (self._is_open or driver_connection(writer).in_transaction)
+    def _transaction(self, writer: _Opened, wait: bool) -> Iterator[Connection]:
+        try:
+            self._begin(writer.driver, wait)
+            self._is_open = True
+            yield writer.connection
+            _must_be_in_transaction(writer.driver)
+            self._is_open = False
+            writer.driver.commit()
+        except BaseException as error:
+            self._is_open = False
+            writer.driver.rollback()
+            if not isinstance(error, AmlStoreError):
+                self._writer = None  # a statement may be under way, which the traceback keeps
+            raise
+
+    def _part(self, writer: _Opened) -> Iterator[Connection]:
+        _must_be_in_transaction(writer.driver)
+        try:
+            writer.driver.execute("SAVEPOINT part")  # the innermost of this name is meant, where they are nested
+            yield writer.connection
+        except BaseException:
+            if writer.driver.in_transaction:
+                writer.driver.execute("ROLLBACK TO part")
+                writer.driver.execute("RELEASE part")
+            raise
+        writer.driver.execute("RELEASE part")
 
     @interruptible
     def _lock_at_once(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):  # not by `with`: a service asks for this, whose handlers don't raise
             raise WorkspaceBusy(str(self.folder), 0)
         try:
             yield
         finally:
             self._lock.release()
 
+    def _writer_of_this_transaction(self) -> _Opened | None:
+        """What writes where this thread is inside a transaction, though SQLite may have given that up; else None.
+
+        A signal's handler may come just after the BEGIN, or just before the COMMIT: SQLite knows of it then.
+        """
+        writer = self._writer
+        if writer is None or not self.is_busy_here:
+            return None
+        return writer if self._is_open or writer.driver.in_transaction else None
+
     @property
     def is_busy_here(self) -> bool:
         """Whether this thread is inside a write, for the end of which other threads' writes wait."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # as `Condition` asks; no own note is as sure
+        return self._holder == threading.get_ident()
 
     def _begin(self, driver: sqlite3.Connection, wait: bool) -> None:
         if wait:
@@ -206,21 +263,30 @@ class Database:
         finally:
             driver.execute(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
 
-    @contextmanager
+    @interruptible
     def write_alone(self) -> Iterator[Connection]:
         """As `write`, for what changes files too: that can't be part of a transaction that may yet fail."""
         with self._lock:
-            if self._is_writing:
+            if self._holder is not None:
                 raise InvalidState("Files can't be changed inside a transaction, or by who interrupts one")
             with self.write() as connection:
                 yield connection
 
-    def _new_writer(self, old: Connection | None) -> Connection:
-        if old is not None:
-            old.close()
-        new = self._engine.connect()
-        self._written_file = self._file_on_disk()
-        return new
+    def _current_writer(self) -> _Opened:
+        writer = self._writer
+        if writer is None or not self._is_current(writer):
+            if writer is not None:
+                writer.connection.close()
+            writer = self._writer = self._open()
+        return writer
+
+    def _open(self) -> _Opened:
+        connection = self._engine.connect()
+        return _Opened(connection, driver_connection(connection), self._file_on_disk(), self._frozen)
+
+    def _is_current(self, opened: _Opened) -> bool:
+        """Not so where the workspace was moved, deleted or made anew since, or somebody wrote to a read-only one."""
+        return opened.file == self._file_on_disk() and (opened.frozen is None or opened.frozen == self._state_on_disk())
 
     def _file_on_disk(self) -> tuple[int, int] | None:
         """Which file the path names now: not the one that is open, where the workspace was moved or made anew."""
@@ -232,16 +298,21 @@ class Database:
 
     def execute_outside_transaction(self, statement: str) -> None:
         """Run a statement, such as VACUUM, that SQLite refuses inside a transaction."""
-        with self.our_errors(), self._readers.one_more(), self._engine.connect() as connection:
-            driver_connection(connection).execute(statement)
+        with self.our_errors(), self._reader() as reader:
+            reader.driver.execute(statement)
 
     def close(self) -> None:
         """Close all connections. A later transaction would open new ones."""
         with self._lock:
             if self._writer is not None:
-                self._writer.close()
+                self._writer.connection.close()
                 self._writer = None
-            self._engine.dispose()
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for reader in idle:
+            reader.connection.close()
 
     @contextmanager
     def our_errors(self) -> Iterator[None]:
@@ -281,13 +352,16 @@ class Database:
         of the parent's locks crosses too: a child forked during a transaction would find the database locked for ever.
         """
         self._lock.acquire()
-        self._readers.shut_out()
-        if not self._is_writing:
+        self._gate.acquire()
+        while any(thread != threading.get_ident() for thread in list(self._reading.values())):
+            time.sleep(_FORK_POLL_S)
+        if self._holder is None:
             self.close()
+        self._close_idle()
 
     def _continue_after_fork(self) -> None:
         """In the parent: go on; connections are opened again as they are needed."""
-        self._readers.let_in()
+        self._gate.release()
         self._lock.release()
 
     def _start_anew_after_fork(self) -> None:
@@ -295,7 +369,7 @@ class Database:
 
         Where the fork came from inside a transaction its connection is still here, and must not even be collected.
         """
-        for inherited in (self._engine, self._writer):
+        for inherited in (self._idle, self._writer):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
         self._start()
 
@@ -304,61 +378,6 @@ def _must_be_in_transaction(driver: sqlite3.Connection) -> None:
     """SQLite itself rolls all of it back on some errors (a full disk), which a caller may have caught in one part."""
     if not driver.in_transaction:
         raise sqlite3.OperationalError("disk I/O error: the transaction was given up")
-
-
-@interruptible
-def _part_of_transaction(driver: sqlite3.Connection) -> Iterator[None]:
-    _must_be_in_transaction(driver)
-    driver.execute("SAVEPOINT part")  # the innermost of this name is meant, where they are nested
-    try:
-        yield
-    except BaseException:
-        if driver.in_transaction:
-            driver.execute("ROLLBACK TO part")
-            driver.execute("RELEASE part")
-        raise
-    driver.execute("RELEASE part")
-
-
-class _Readers:
-    """Counts the threads that are reading, so that a fork can wait until there are none but its own."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # held by `with` itself, as `interruptible` asks
-        self._changed = threading.Condition(self._lock)
-        self._reading: dict[object, int] = {}  # the thread of each read
-        self._is_shut = False
-
-    @property
-    def is_reading_here(self) -> bool:
-        return threading.get_ident() in list(self._reading.values())
-
-    @interruptible
-    def one_more(self) -> Iterator[None]:
-        read, thread = object(), threading.get_ident()
-        try:
-            with self._lock:
-                while self._is_shut and not self.is_reading_here:
-                    self._changed.wait()
-                self._reading[read] = thread
-            yield
-        finally:
-            with self._lock:
-                self._reading.pop(read, None)
-                if self._is_shut:
-                    self._changed.notify_all()
-
-    def shut_out(self) -> None:
-        thread = threading.get_ident()
-        with self._lock:
-            self._is_shut = True
-            while any(reader != thread for reader in self._reading.values()):
-                self._changed.wait()
-
-    def let_in(self) -> None:
-        with self._lock:
-            self._is_shut = False
-            self._changed.notify_all()
 
 
 def storage_error(folder: Path, error: OSError) -> AmlStoreError:

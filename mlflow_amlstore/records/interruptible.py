@@ -1,63 +1,76 @@
-"""Context managers that end even where a signal's handler raises: KeyboardInterrupt, or SystemExit for SIGTERM.
+"""Blocks that end even where a signal's handler raises, as Ctrl-C and `sys.exit` in a handler do.
 
-A generator of `contextlib.contextmanager` holds what it holds for as long as somebody keeps the traceback, as notebooks
-do, where the exception comes as the `with` block is entered or left: it is then neither resumed nor collected.
+Python calls a handler in the main thread, between two steps of Python code and never inside C code. What the handler
+raises is raised there. An `@interruptible` generator is always resumed, so its `finally` always runs, and at once. Two
+rules make it give back all that it took:
+
+- It takes a lock by `with lock`, never by `acquire()`: a handler may raise when `acquire()` has returned.
+- It ends what it began by single calls of C code in `finally`, such as `driver.rollback()` or `dict.pop`.
+
+With `contextlib.contextmanager` this isn't so. It resumes its generator from a Python method. A handler that raises as
+this method begins leaves the generator suspended until its last reference is gone, and the traceback has one.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_Steps = Generator[T, None, None]
 
 
 def interruptible(function: Callable[P, Iterator[T]]) -> Callable[P, AbstractContextManager[T]]:
-    """As `contextlib.contextmanager`, of a generator that always comes to its end when the `with` block does.
-
-    In the generator, take locks by `with`: between `acquire()` and `try` a signal may come.
-    """
-    make = contextmanager(function)
+    """Make a context manager of a generator function, as `contextlib.contextmanager` does; see above."""
 
     @wraps(function)
     def made(*args: P.args, **kwargs: P.kwargs) -> AbstractContextManager[T]:
-        return cast("AbstractContextManager[T]", _Interruptible(make(*args, **kwargs)))
+        return cast("AbstractContextManager[T]", _Block(cast("_Steps[T]", function(*args, **kwargs))))
 
     return made
 
 
-class _Interruptible(Generic[T]):
-    def __init__(self, context: AbstractContextManager[T]) -> None:
-        self._context = context
+class _Block(Generic[T]):
+    def __init__(self, steps: _Steps[T]) -> None:
+        self._steps = steps
 
     def __enter__(self) -> T:
         try:
-            return self._context.__enter__()
-        except BaseException as error:
-            self._context.__exit__(type(error), error, error.__traceback__)
+            return next(self._steps)
+        except BaseException:
+            self._steps.close()
             raise
 
     @property
     def __exit__(self) -> Any:
-        """What the `with` block calls. Python may raise as `_end` begins: the generator is collected then, and so
-        ended, as the frame of `_end`, which the traceback has, knows it by a weak reference alone."""
-        end: Any = partial(_end, weakref.ref(self._context))
-        end.context = self._context
+        """What the `with` statement calls at its end; it alone has a reference to this, and so to the generator.
+
+        Where a handler raises as `_end` begins, the statement drops its reference: the generator is collected, and
+        Python runs its `finally`.
+        """
+        end: Any = partial(_end, weakref.ref(self._steps))
+        end.steps = self._steps
         return end
 
 
 def _end(
-    context: "weakref.ref[AbstractContextManager[Any]]",
+    steps: "weakref.ref[_Steps[Any]]",
     kind: type[BaseException] | None,
     error: BaseException | None,
     trace: TracebackType | None,
 ) -> bool:
-    living: Any = context()
+    living: Any = steps()
     try:
-        return bool(living.__exit__(kind, error, trace))
-    except BaseException as raised:  # maybe before the generator went on
-        living.__exit__(type(raised), raised, raised.__traceback__)
+        if error is None:
+            next(living, None)
+        else:
+            living.throw(error)
+    except BaseException as raised:
+        living.close()  # where a handler raised before the generator went on
+        if raised is error:
+            return False
         raise
+    return False

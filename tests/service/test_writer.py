@@ -74,7 +74,7 @@ def test_a_group_whose_transaction_breaks_is_written_one_by_one(records: RecordS
     def too_much() -> bytes:
         records.runs.log(run_id, params=[("too-much", "1")])
         with records.transaction():  # what SQLite does on a full disk: the whole transaction is gone
-            records._database._writer.connection.driver_connection.rollback()  # type: ignore[attr-defined]
+            records._database._writer.driver.rollback()  # type: ignore[attr-defined]
         raise DiskFull("/w")
 
     async def use(writer: GroupWriter) -> list[object]:
