@@ -1,4 +1,4 @@
-"""The SQLite database of an embedded workspace: opening it, transactions, and its errors as ours.
+"""The SQLite database of an embedded workspace: transactions, and the connections that they need.
 
 WAL journal with `synchronous=NORMAL`: a commit survives `kill -9` of any process (what a power cut may lose is the
 last moments, never consistency: https://sqlite.org/wal.html). Writers queue on `BEGIN IMMEDIATE`, one connection per
@@ -15,8 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import quote
+from typing import NamedTuple, cast
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -30,22 +29,15 @@ from mlflow_amlstore.errors import (
     ReadOnly,
     StorageFailed,
     WorkspaceBusy,
-    WorkspaceCorrupt,
     WorkspaceNotFound,
 )
 from mlflow_amlstore.records.interruptible import interruptible
 from mlflow_amlstore.records.locations import DATABASE_NAME
+from mlflow_amlstore.records.sqlite import SqliteDriver, begin_writing, connect, our_error
 
 LOCK_TIMEOUT_S = 60.0
 _KEPT_READERS = 16
 _FORK_POLL_S = 0.001
-
-_PRAGMAS = (
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA synchronous = NORMAL",
-    "PRAGMA temp_store = MEMORY",
-    "PRAGMA case_sensitive_like = ON",  # MLflow's LIKE is case-sensitive, ILIKE isn't
-)
 
 
 class _StateOnDisk(NamedTuple):
@@ -105,7 +97,7 @@ class Database:
 
         return engine
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> SqliteDriver:
         if not self.path.exists():
             raise WorkspaceNotFound(str(self.folder))
         mode = "mode=rw" if os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK) else "mode=ro"
@@ -113,21 +105,7 @@ class Database:
         if mode == "mode=ro" and not (state := self._state_on_disk()).has_wal:
             # WAL wants to make a -shm file beside the database; here it can't, and needn't while nobody writes.
             mode, self._frozen = "immutable=1", state
-        connection = sqlite3.connect(
-            f"file:{quote(str(self.path))}?{mode}",
-            uri=True,
-            timeout=self._lock_timeout_s,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=512,
-        )
-        try:
-            for pragma in _PRAGMAS:
-                connection.execute(pragma)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+        return connect(self.path, mode, lock_timeout_s=self._lock_timeout_s)
 
     def _state_on_disk(self) -> "_StateOnDisk":
         status = self.path.stat()
@@ -204,7 +182,7 @@ class Database:
 
     def _transaction(self, writer: _Opened, wait: bool) -> Iterator[Connection]:
         try:
-            self._begin(writer.driver, wait)
+            begin_writing(writer.driver, lock_timeout_s=self._lock_timeout_s, wait=wait)
             self._is_open = True
             yield writer.connection
             _must_be_in_transaction(writer.driver)
@@ -253,16 +231,6 @@ class Database:
         """Whether this thread is inside a write, for the end of which other threads' writes wait."""
         return self._holder == threading.get_ident()
 
-    def _begin(self, driver: sqlite3.Connection, wait: bool) -> None:
-        if wait:
-            driver.execute("BEGIN IMMEDIATE")
-            return
-        driver.execute("PRAGMA busy_timeout = 0")
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-        finally:
-            driver.execute(f"PRAGMA busy_timeout = {int(self._lock_timeout_s * 1000)}")
-
     @interruptible
     def write_alone(self) -> Iterator[Connection]:
         """As `write`, for what changes files too: that can't be part of a transaction that may yet fail."""
@@ -296,10 +264,10 @@ class Database:
             return None
         return status.st_dev, status.st_ino
 
-    def execute_outside_transaction(self, statement: str) -> None:
-        """Run a statement, such as VACUUM, that SQLite refuses inside a transaction."""
+    def compact(self) -> None:
+        """Give room that is no longer needed back to the disk."""
         with self.our_errors(), self._reader() as reader:
-            reader.driver.execute(statement)
+            reader.driver.execute("VACUUM")  # which SQLite refuses inside a transaction
 
     def close(self) -> None:
         """Close all connections. A later transaction would open new ones."""
@@ -323,27 +291,11 @@ class Database:
             raise
         except UnicodeEncodeError as error:  # the driver's, for a lone surrogate
             raise InvalidValue("text", error.object, "must be valid Unicode") from error
-        except DBAPIError as error:
-            if isinstance(error.orig, sqlite3.Error):
-                raise self._our_error(error.orig) from error
-            raise
-        except sqlite3.Error as error:
-            raise self._our_error(error) from error
-
-    def _our_error(self, error: sqlite3.Error) -> Exception:
-        # By text, because Python 3.10 has no `sqlite_errorcode`; the texts are SQLite's own and don't change.
-        text, folder = str(error), str(self.folder)
-        if "disk is full" in text:
-            return DiskFull(folder)
-        if "readonly database" in text:
-            return ReadOnly(folder)
-        if "database is locked" in text:
-            return WorkspaceBusy(folder, self._lock_timeout_s)
-        if "malformed" in text or "not a database" in text:
-            return WorkspaceCorrupt(folder, text)
-        if isinstance(error, sqlite3.OperationalError) and ("disk I/O" in text or "unable to open" in text):
-            return StorageFailed(folder, text)
-        return error
+        except (DBAPIError, sqlite3.Error) as error:
+            of_driver = error.orig if isinstance(error, DBAPIError) else error
+            if not isinstance(of_driver, sqlite3.Error):
+                raise
+            raise our_error(of_driver, self.folder, lock_timeout_s=self._lock_timeout_s) from error
 
     def _prepare_fork(self) -> None:
         """Wait for the transactions under way, let none begin, and close all connections, before this process forks.
@@ -391,12 +343,12 @@ def storage_error(folder: Path, error: OSError) -> AmlStoreError:
     return StorageFailed(str(folder), str(error))
 
 
-def driver_connection(connection: Connection) -> sqlite3.Connection:
+def driver_connection(connection: Connection) -> SqliteDriver:
     """The driver's own connection, for statements whose SQLAlchemy overhead a training loop would feel."""
     driver = connection.connection.driver_connection
-    if not isinstance(driver, sqlite3.Connection):
-        raise TypeError(f"expected an sqlite3 connection, got {type(driver).__name__}")
-    return driver
+    if not hasattr(driver, "dialect"):
+        raise TypeError(f"expected a driver's connection that knows its dialect, got {type(driver).__name__}")
+    return cast(SqliteDriver, driver)
 
 
 _open_databases: "weakref.WeakSet[Database]" = weakref.WeakSet()

@@ -1,17 +1,15 @@
 """Creating a workspace's database and bringing an older one up to date, by Alembic, in one transaction."""
 
 import os
-import sqlite3
-import time
 import uuid
-from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
 
-from mlflow_amlstore.errors import ReadOnly, SchemaTooNew, WorkspaceBusy, WorkspaceCorrupt
+from mlflow_amlstore.errors import ReadOnly, SchemaTooNew, WorkspaceCorrupt
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
+from mlflow_amlstore.records.sqlite import use_write_ahead_log
 
 CURRENT_REVISION = "0003"
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -30,7 +28,7 @@ def create_database(database: Database) -> None:
     elif not os.access(database.folder, os.W_OK):
         raise ReadOnly(str(database.folder))
     with database.our_errors():
-        _switch_to_wal(database.path)
+        use_write_ahead_log(database.path, lock_timeout_s=LOCK_TIMEOUT_S)
     _upgrade(database)
 
 
@@ -54,7 +52,7 @@ def _upgrade(database: Database) -> None:
             return  # another process was first
         run_migrations(connection)
         if connection.execute(select(tables.workspace.c.workspace_id)).first() is None:
-            _add_first_rows(connection, database.now_ms())
+            add_first_rows(connection, database.now_ms())
 
 
 def _revision(connection: Connection, database: Database) -> str | None:
@@ -86,25 +84,10 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
     command.upgrade(config, revision)
 
 
-def _add_first_rows(connection: Connection, now_ms: int) -> None:
+def add_first_rows(connection: Connection, now_ms: int) -> None:
+    """Give a new workspace its id, and the experiment Default."""
     connection.execute(tables.workspace.insert().values(workspace_id=str(uuid.uuid4()), created_ms=now_ms))
     # MLflow logs into experiment "0" where nobody set one (`mlflow.tracking.fluent`).
     connection.execute(
         tables.experiments.insert().values(experiment_id=0, name="Default", created_ms=now_ms, updated_ms=now_ms)
     )
-
-
-def _switch_to_wal(path: Path) -> None:
-    """Set the journal mode, which stays with the file. SQLite doesn't wait for locks here, so we do."""
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            if time.monotonic() > deadline:
-                raise WorkspaceBusy(str(path.parent), LOCK_TIMEOUT_S) from error
-            time.sleep(0.005)

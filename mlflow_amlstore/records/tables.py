@@ -20,9 +20,10 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
-    Text,
     UniqueConstraint,
 )
+
+from mlflow_amlstore.records.dialects import BYTE_TEXT, ID
 
 metadata = MetaData(
     naming_convention={
@@ -34,9 +35,6 @@ metadata = MetaData(
     }
 )
 
-# SQLite's 64-bit rowid only answers to the type name INTEGER.
-_Id = BigInteger().with_variant(Integer, "sqlite")
-
 
 def _named_values(table: str, *owner: Column[int]) -> Table:
     """A table of text values by name, under an owner: params, tags and properties are all of this shape."""
@@ -44,15 +42,15 @@ def _named_values(table: str, *owner: Column[int]) -> Table:
         table,
         metadata,
         *owner,
-        Column("name", Text, nullable=False),
-        Column("value", Text, nullable=False),
+        Column("name", BYTE_TEXT, nullable=False),
+        Column("value", BYTE_TEXT, nullable=False),
         PrimaryKeyConstraint(*[column.name for column in owner], "name"),
         sqlite_with_rowid=False,
     )
 
 
 def _owner(name: str, target: str) -> Column[int]:
-    return Column(name, _Id, ForeignKey(target, ondelete="CASCADE"), nullable=False)
+    return Column(name, ID, ForeignKey(target, ondelete="CASCADE"), nullable=False)
 
 
 workspace = Table(
@@ -65,9 +63,9 @@ workspace = Table(
 experiments = Table(
     "experiments",
     metadata,
-    Column("experiment_id", _Id, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("artifact_location", Text),
+    Column("experiment_id", ID, primary_key=True),
+    Column("name", BYTE_TEXT, nullable=False, unique=True),
+    Column("artifact_location", BYTE_TEXT),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("deleted_ms", BigInteger),
@@ -78,19 +76,19 @@ experiment_tags = _named_values("experiment_tags", _owner("experiment_id", "expe
 runs = Table(
     "runs",
     metadata,
-    Column("run_pk", _Id, primary_key=True),
-    Column("run_id", Text, nullable=False, unique=True),
+    Column("run_pk", ID, primary_key=True),
+    Column("run_id", BYTE_TEXT, nullable=False, unique=True),
     _owner("experiment_id", "experiments.experiment_id"),
-    Column("name", Text, nullable=False),
+    Column("name", BYTE_TEXT, nullable=False),
     Column("status", String(16), nullable=False),
-    Column("user_id", Text, nullable=False),
+    Column("user_id", BYTE_TEXT, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("start_ms", BigInteger),
     Column("end_ms", BigInteger),
     Column("deleted_ms", BigInteger),
-    Column("parent_run_id", Text),
-    Column("snapshot_id", Text),  # unused, and not every SQLite can drop it: a snapshot is named by a property
-    Column("error", Text),  # JSON: code and message
+    Column("parent_run_id", BYTE_TEXT),
+    Column("snapshot_id", BYTE_TEXT),  # unused, and not every SQLite can drop it: a snapshot is named by a property
+    Column("error", BYTE_TEXT),  # JSON: code and message
     Index("ix_runs_experiment_id_start_ms", "experiment_id", "start_ms", "run_id"),
     Index("ix_runs_parent_run_id", "parent_run_id"),
 )
@@ -108,15 +106,15 @@ series = Table(
     "series",
     metadata,
     _owner("run_pk", "runs.run_pk"),
-    Column("name", Text, nullable=False),
-    Column("metric", Text, nullable=False),
-    Column("column_name", Text, nullable=False),
+    Column("name", BYTE_TEXT, nullable=False),
+    Column("metric", BYTE_TEXT, nullable=False),
+    Column("column_name", BYTE_TEXT, nullable=False),
     Column("kind", String(8), nullable=False),
     Column("last_step", BigInteger, nullable=False),
     Column("last_timestamp_ms", BigInteger, nullable=False),
     Column("last_value", Double, nullable=False),
     Column("last_value_type", SmallInteger, nullable=False),
-    Column("series_id", _Id, nullable=False, unique=True),
+    Column("series_id", ID, nullable=False, unique=True),
     Column("last_seq", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("run_pk", "name"),
     sqlite_with_rowid=False,
@@ -137,7 +135,7 @@ points = Table(
     Column("value", Double, nullable=False),
     Column("value_type", SmallInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("text", Text),
+    Column("text", BYTE_TEXT),
     PrimaryKeyConstraint("series_id", "step", "timestamp_ms", "value", "value_type", "seq"),
     sqlite_with_rowid=False,
 )
@@ -145,14 +143,14 @@ points = Table(
 datasets = Table(
     "datasets",
     metadata,
-    Column("dataset_id", _Id, primary_key=True),
+    Column("dataset_id", ID, primary_key=True),
     _owner("experiment_id", "experiments.experiment_id"),
-    Column("name", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("source_type", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("schema", Text),
-    Column("profile", Text),
+    Column("name", BYTE_TEXT, nullable=False),
+    Column("digest", BYTE_TEXT, nullable=False),
+    Column("source_type", BYTE_TEXT, nullable=False),
+    Column("source", BYTE_TEXT, nullable=False),
+    Column("schema", BYTE_TEXT),
+    Column("profile", BYTE_TEXT),
     UniqueConstraint("experiment_id", "name", "digest"),
 )
 run_datasets = Table(
@@ -173,7 +171,7 @@ run_models = Table(
     metadata,
     _owner("run_pk", "runs.run_pk"),
     Column("direction", String(6), nullable=False),
-    Column("model_id", Text, nullable=False),
+    Column("model_id", BYTE_TEXT, nullable=False),
     Column("step", BigInteger, nullable=False),
     PrimaryKeyConstraint("run_pk", "direction", "model_id", "step"),
     sqlite_with_rowid=False,
@@ -182,14 +180,14 @@ run_models = Table(
 logged_models = Table(
     "logged_models",
     metadata,
-    Column("model_pk", _Id, primary_key=True),
-    Column("model_id", Text, nullable=False, unique=True),
+    Column("model_pk", ID, primary_key=True),
+    Column("model_id", BYTE_TEXT, nullable=False, unique=True),
     _owner("experiment_id", "experiments.experiment_id"),
-    Column("name", Text, nullable=False),
-    Column("model_type", Text),
+    Column("name", BYTE_TEXT, nullable=False),
+    Column("model_type", BYTE_TEXT),
     Column("status", String(16), nullable=False),
-    Column("status_message", Text),
-    Column("source_run_id", Text),
+    Column("status_message", BYTE_TEXT),
+    Column("source_run_id", BYTE_TEXT),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("deleted_ms", BigInteger),
@@ -203,12 +201,12 @@ logged_model_metrics = Table(
     "logged_model_metrics",
     metadata,
     _owner("model_pk", "logged_models.model_pk"),
-    Column("name", Text, nullable=False),
-    Column("dataset_name", Text, nullable=False),
-    Column("dataset_digest", Text, nullable=False),
+    Column("name", BYTE_TEXT, nullable=False),
+    Column("dataset_name", BYTE_TEXT, nullable=False),
+    Column("dataset_digest", BYTE_TEXT, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("timestamp_ms", BigInteger, nullable=False),
-    Column("run_id", Text, nullable=False),
+    Column("run_id", BYTE_TEXT, nullable=False),
     Column("value", Double, nullable=False),
     Column("value_type", SmallInteger, nullable=False),
     PrimaryKeyConstraint(
@@ -220,10 +218,10 @@ logged_model_metrics = Table(
 registered_models = Table(
     "registered_models",
     metadata,
-    Column("registered_pk", _Id, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("description", Text),
-    Column("deployment_job_id", Text),
+    Column("registered_pk", ID, primary_key=True),
+    Column("name", BYTE_TEXT, nullable=False, unique=True),
+    Column("description", BYTE_TEXT),
+    Column("deployment_job_id", BYTE_TEXT),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
 )
@@ -234,7 +232,7 @@ registered_model_aliases = Table(
     "registered_model_aliases",
     metadata,
     _owner("registered_pk", "registered_models.registered_pk"),
-    Column("alias", Text, nullable=False),
+    Column("alias", BYTE_TEXT, nullable=False),
     Column("version", Integer, nullable=False),
     PrimaryKeyConstraint("registered_pk", "alias"),
     sqlite_with_rowid=False,
@@ -244,16 +242,16 @@ model_versions = Table(
     metadata,
     _owner("registered_pk", "registered_models.registered_pk"),
     Column("version", Integer, nullable=False),
-    Column("description", Text),
-    Column("user_id", Text),
+    Column("description", BYTE_TEXT),
+    Column("user_id", BYTE_TEXT),
     Column("stage", String(16), nullable=False),
-    Column("source", Text, nullable=False),
-    Column("storage_location", Text, nullable=False),
-    Column("run_id", Text),
-    Column("run_link", Text),
+    Column("source", BYTE_TEXT, nullable=False),
+    Column("storage_location", BYTE_TEXT, nullable=False),
+    Column("run_id", BYTE_TEXT),
+    Column("run_link", BYTE_TEXT),
     Column("status", String(32), nullable=False),
-    Column("status_message", Text),
-    Column("model_id", Text),
+    Column("status_message", BYTE_TEXT),
+    Column("model_id", BYTE_TEXT),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("deleted_ms", BigInteger),
@@ -267,10 +265,10 @@ def _values_of_versions(table: str) -> Table:
     return Table(
         table,
         metadata,
-        Column("registered_pk", _Id, nullable=False),
+        Column("registered_pk", ID, nullable=False),
         Column("version", Integer, nullable=False),
-        Column("name", Text, nullable=False),
-        Column("value", Text, nullable=False),
+        Column("name", BYTE_TEXT, nullable=False),
+        Column("value", BYTE_TEXT, nullable=False),
         PrimaryKeyConstraint("registered_pk", "version", "name"),
         ForeignKeyConstraint(
             ["registered_pk", "version"],
@@ -288,11 +286,11 @@ model_version_properties = _values_of_versions("model_version_properties")
 files = Table(
     "files",
     metadata,
-    Column("container", Text, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("container", BYTE_TEXT, nullable=False),
+    Column("path", BYTE_TEXT, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
-    Column("content_type", Text, nullable=False),
+    Column("content_type", BYTE_TEXT, nullable=False),
     Column("modified_ms", BigInteger, nullable=False),
     Column("md5", String(32)),  # as the one who sent the content gave it
     PrimaryKeyConstraint("container", "path"),
@@ -305,9 +303,9 @@ files = Table(
 keys = Table(
     "keys",
     metadata,
-    Column("key_id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("role", Text, nullable=False),
+    Column("key_id", BYTE_TEXT, primary_key=True),
+    Column("name", BYTE_TEXT, nullable=False),
+    Column("role", BYTE_TEXT, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger),
@@ -318,7 +316,7 @@ keys = Table(
 applied_requests = Table(
     "applied_requests",
     metadata,
-    Column("request_id", Text, primary_key=True),
+    Column("request_id", BYTE_TEXT, primary_key=True),
     Column("answer", LargeBinary, nullable=False),
     Column("applied_ms", BigInteger, nullable=False),
     Index("ix_applied_requests_applied_ms", "applied_ms"),

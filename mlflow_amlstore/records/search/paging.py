@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, UnaryExpression, and_, false, or_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, false, or_
 
 from mlflow_amlstore.errors import PageTokenInvalid
+from mlflow_amlstore.records.dialects import DescNullsLast
 
 Key = tuple[str | int | float | None, ...]
 
@@ -47,7 +48,7 @@ def fetch_page(
         statement = statement.where(after_key(terms, decode_token(page_token, fingerprint, len(terms))))
     statement = statement.add_columns(
         *[term.expression.label(f"sort_value_{number}") for number, term in enumerate(terms)]
-    ).order_by(*sort_clauses(terms, connection.dialect.name))
+    ).order_by(*sort_clauses(terms))
     if max_results is None:
         return list(connection.execute(statement)), None
     rows = list(connection.execute(statement.limit(max_results + 1)))
@@ -57,19 +58,16 @@ def fetch_page(
     return rows, encode_token(tuple(rows[-1][-len(terms) :]), fingerprint)
 
 
-def sort_clauses(terms: Sequence[SortTerm], dialect_name: str) -> list[ColumnElement[Any]]:
-    """The terms for ORDER BY, NULL last, without the NULLS LAST that SQLite before 3.30 lacks."""
+def sort_clauses(terms: Sequence[SortTerm]) -> list[ColumnElement[Any]]:
+    """The terms for ORDER BY, NULL last."""
     clauses: list[ColumnElement[Any]] = []
     for term in terms:
-        # To SQLite, NULL is less than anything. Saying so again would keep it from reading an index in order.
-        if term.is_nullable and not (term.is_descending and dialect_name == "sqlite"):
-            clauses.append(term.expression.is_(None))
-        clauses.append(_directed(term))
+        if term.is_descending:
+            clauses.append(DescNullsLast(term.expression) if term.is_nullable else term.expression.desc())
+        else:
+            clauses += [term.expression.is_(None)] if term.is_nullable else []
+            clauses.append(term.expression.asc())
     return clauses
-
-
-def _directed(term: SortTerm) -> UnaryExpression[Any]:
-    return term.expression.desc() if term.is_descending else term.expression.asc()
 
 
 def after_key(terms: Sequence[SortTerm], key: Key) -> ColumnElement[bool]:

@@ -4,8 +4,9 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam
+from sqlalchemy import ColumnElement, Table, bindparam, literal
 
+from mlflow_amlstore.records.dialects import Pattern
 from mlflow_amlstore.records.search.filter import Value
 from mlflow_amlstore.records.types import View
 
@@ -16,8 +17,8 @@ _OPERATORS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "LIKE": lambda column, pattern: column.like(pattern),
-    "ILIKE": lambda column, pattern: column.ilike(pattern),
+    "LIKE": lambda column, pattern: column.like(literal(pattern, Pattern)),
+    "ILIKE": lambda column, pattern: column.ilike(literal(pattern, Pattern)),
     "IN": lambda column, values: column.in_(values),
     "NOT IN": lambda column, values: column.not_in(values),
 }

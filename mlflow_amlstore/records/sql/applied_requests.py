@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select, update
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import Database, driver_connection
+from mlflow_amlstore.records.dialects import insert_new
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
 from mlflow_amlstore.records.tables import applied_requests
 
@@ -15,7 +16,14 @@ _MAX_ID_LENGTH = 64
 _SELECT_ANSWER = DriverStatement(
     select(applied_requests.c.answer).where(applied_requests.c.request_id == bindparam("request")), "request"
 )
-_INSERT = DriverStatement(insert(applied_requests), "request_id", "answer", "applied_ms")
+_INSERT = DriverStatement(insert_new(applied_requests), "request_id", "answer", "applied_ms")
+_UPDATE = DriverStatement(
+    update(applied_requests)
+    .where(applied_requests.c.request_id == bindparam("request"))
+    .values(answer=bindparam("new_answer")),
+    "new_answer",
+    "request",
+)
 
 
 class SqlAppliedRequests:
@@ -29,11 +37,10 @@ class SqlAppliedRequests:
             raise InvalidValue("request id", request_id, f"must have 1 to {_MAX_ID_LENGTH} characters")
         with self._database.write() as connection:
             driver = driver_connection(connection)
-            known = _SELECT_ANSWER.run(driver, request_id).fetchone()
-            if known is not None:
-                return bytes(known[0])
+            if not _INSERT.run(driver, request_id, b"", self._database.now_ms()).rowcount:
+                return bytes(_SELECT_ANSWER.run(driver, request_id).fetchone()[0])
             answer = apply()
-            _INSERT.run(driver, request_id, answer, self._database.now_ms())
+            _UPDATE.run(driver, answer, request_id)
             return answer
 
     def forget_old(self) -> None:

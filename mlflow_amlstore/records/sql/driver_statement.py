@@ -4,52 +4,48 @@ What Core adds to each execution (some 40 µs, and 1 µs a row) is more than SQL
 training loop pays it at every call. The statement stays Core's, so another database gets its SQL from the same source.
 """
 
-import json
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from sqlite3 import Cursor
 from typing import Any
 
-from sqlalchemy import Select, Text, bindparam, column, func, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Dialect, Select, bindparam
 from sqlalchemy.sql.expression import ClauseElement
 
-_DIALECT = sqlite.dialect(paramstyle="qmark")
+from mlflow_amlstore.records.sqlite import SqliteDriver
+
+Driver = SqliteDriver
+"""Any driver's connection would do that has `dialect`, and `execute` and `executemany` as SQLite's."""
 
 
 class DriverStatement:
-    """One compiled statement; values are given in the order of `names`, which must be the order in its SQL."""
+    """One statement, compiled once; values are given in the order of `names`, which must be the order in its SQL."""
 
     def __init__(self, statement: ClauseElement, *names: str) -> None:
         self._statement, self._names = statement, names
-        self._sql: str | None = None
+        self._sql: dict[Dialect, str] = {}
         self.width = len(names)
 
-    @property
-    def sql(self) -> str:
-        """The statement's text, compiled at first use.
+    def _compile(self, dialect: Dialect) -> str:
+        """Compile it, at first use.
 
         Without a lock, which `functools.cached_property` has before Python 3.12: one for all statements, and a signal's
         handler would wait for ever for a thread that compiles another.
         """
-        if self._sql is None:
-            self._sql = self._compiled()
-        return self._sql
-
-    def _compiled(self) -> str:
-        compiled = self._statement.compile(dialect=_DIALECT)
+        compiled = self._statement.compile(dialect=dialect)
         order = tuple(getattr(compiled, "positiontup", None) or ())
         if order != self._names:
             raise ValueError(f"the statement takes its values as {order}, not as {self._names}")
-        return str(compiled)
+        return self._sql.setdefault(dialect, str(compiled))
 
-    def run(self, driver: sqlite3.Connection, *values: Any) -> sqlite3.Cursor:
+    def run(self, driver: Driver, *values: Any) -> Cursor:
         """Execute with one set of values."""
-        return driver.execute(self.sql, values)
+        dialect = driver.dialect
+        return driver.execute(self._sql.get(dialect) or self._compile(dialect), values)
 
-    def run_many(self, driver: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> sqlite3.Cursor:
+    def run_many(self, driver: Driver, rows: Iterable[Sequence[Any]]) -> Cursor:
         """Execute once for each row of values."""
-        return driver.executemany(self.sql, rows)
+        return driver.executemany(self._sql.get(driver.dialect) or self._compile(driver.dialect), rows)
 
 
 class BulkStatement:
@@ -62,7 +58,7 @@ class BulkStatement:
         self._make = make
         self._by_size: dict[int, DriverStatement] = {}
 
-    def run(self, driver: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> None:
+    def run(self, driver: Driver, rows: Iterable[Sequence[Any]]) -> None:
         """Insert the rows, in their order."""
         values = list(chain.from_iterable(rows))
         start = 0
@@ -87,19 +83,9 @@ def numbered(columns: Sequence[str], count: int) -> tuple[list[dict[str, Any]], 
     return values, [name for row in names for name in row]
 
 
-def keys_in() -> Select[tuple[int]]:
-    """A subquery of the integer keys given as one value named `keys` (see `key_list`): a list of any length."""
-    return select(func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value)
-
-
-def key_list(keys: Sequence[int]) -> str:
-    """The value for `keys_in`."""
-    return json.dumps(keys)
-
-
-def run_query(driver: sqlite3.Connection, statement: Select[Any]) -> sqlite3.Cursor:
+def run_query(driver: Driver, statement: Select[Any]) -> Cursor:
     """Run a Core query that is made anew each time; its rows are plain tuples."""
-    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    compiled = statement.compile(dialect=driver.dialect, compile_kwargs={"render_postcompile": True})
     order = getattr(compiled, "positiontup", None) or ()
     params = compiled.params
     return driver.execute(str(compiled), [params[name] for name in order])

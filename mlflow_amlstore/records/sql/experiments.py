@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import IntegrityError
 
 from mlflow_amlstore.errors import AlreadyExists, Deleted, InvalidState, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
+from mlflow_amlstore.records.dialects import ConstraintViolated, insert_new, insert_or_set, key_list
 from mlflow_amlstore.records.locations import check_artifact_location
 from mlflow_amlstore.records.search.experiments import page_of_experiments
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
-from mlflow_amlstore.records.sql.driver_statement import key_list
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import experiment_tags, experiments, runs
 from mlflow_amlstore.records.types import ExperimentRecord, Page, View
@@ -38,14 +36,15 @@ class SqlExperiments:
             artifact_location = check_artifact_location(artifact_location)
         now = self._database.now_ms()
         with self._database.write() as connection:
-            try:
-                key: int = connection.execute(
-                    insert(experiments).values(
-                        name=name, artifact_location=artifact_location or None, created_ms=now, updated_ms=now
-                    )
-                ).inserted_primary_key[0]  # type: ignore[index]  # an insert of one row has one
-            except IntegrityError as error:
-                raise self._name_taken(connection, name) from error
+            added = connection.execute(
+                insert_new(experiments)
+                .values(name=name, artifact_location=artifact_location or None, created_ms=now, updated_ms=now)
+                .inline()
+            )
+            if not added.rowcount:
+                raise self._name_taken(connection, name)
+            named = select(experiments.c.experiment_id).where(experiments.c.name == name)
+            key: int = connection.execute(named).scalar_one()
             if tags:
                 rows = [{"experiment_id": key, "name": tag, "value": value} for tag, value in tags.items()]
                 connection.execute(insert(experiment_tags), rows)
@@ -87,8 +86,9 @@ class SqlExperiments:
             if row.deleted_ms is not None:
                 raise InvalidState(f"Experiment {experiment_id} is deleted and can't be renamed; restore it first")
             try:
-                _change(connection, row.experiment_id, name=name, updated_ms=self._database.now_ms())
-            except IntegrityError as error:
+                with self._database.write() as part:
+                    _change(part, row.experiment_id, name=name, updated_ms=self._database.now_ms())
+            except ConstraintViolated as error:
                 raise self._name_taken(connection, name) from error
 
     def delete(self, experiment_id: str) -> None:
@@ -114,12 +114,8 @@ class SqlExperiments:
         check_tags([(name, value)], max_value_length=MAX_EXPERIMENT_TAG_VALUE_LENGTH)
         with self._database.write() as connection:
             key = _active_key(connection, experiment_id)
-            statement = upsert(experiment_tags).values(experiment_id=key, name=name, value=value)
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["experiment_id", "name"], set_={"value": statement.excluded.value}
-                )
-            )
+            new = {"experiment_id": key, "name": name, "value": value}
+            connection.execute(insert_or_set(experiment_tags, ["value"], new))
 
     def delete_tag(self, experiment_id: str, name: str) -> None:
         with self._database.write() as connection:

@@ -8,7 +8,6 @@ Content may come from a stream, in chunks that somebody hands over, or in blocks
 
 import errno
 import hashlib
-import json
 import mimetypes
 import os
 import re
@@ -22,8 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, Text, and_, bindparam, delete, func, or_, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select
 
 from mlflow_amlstore.errors import (
     AlreadyExists,
@@ -35,10 +33,12 @@ from mlflow_amlstore.errors import (
     WorkspaceCorrupt,
 )
 from mlflow_amlstore.records.database import Database, driver_connection, storage_error
+from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
 from mlflow_amlstore.records.folders import children_of
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
 from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks, write_whole
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.sql.workspace_lock import lock_workspace
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.records.types import FileListing, FileRecord
 
@@ -267,6 +267,7 @@ class SqlFiles:
         """
         freed = 0
         with self._database.write_alone() as connection:
+            lock_workspace(driver_connection(connection))
             for sha256 in set(hashes):
                 if connection.execute(select(files.c.path).where(files.c.sha256 == sha256).limit(1)).first() is None:
                     content = self._content_path(sha256)
@@ -450,8 +451,9 @@ def _at_or_under(path: str) -> ColumnElement[bool]:
 def _name_content(connection: Connection, container: str, record: FileRecord) -> list[str]:
     """Give a file's name its content; return the hash of the content it had. A name is a file or a folder, not both."""
     driver = driver_connection(connection)
+    lock_workspace(driver)
     parts = record.path.split("/")
-    folders = json.dumps(["/".join(parts[:depth]) for depth in range(1, len(parts))])
+    folders = key_list(["/".join(parts[:depth]) for depth in range(1, len(parts))])
     clash = _SELECT_CLASH.run(driver, container, folders, f"{record.path}/", f"{record.path}0").fetchone()
     if clash is not None:
         raise InvalidValue(
@@ -473,19 +475,16 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
 
 def _select_clash() -> DriverStatement:
     column = files.c
-    folders = select(func.json_each(bindparam("folders", type_=Text)).table_valued("value").c.value)
     under = and_(column.path > bindparam("first"), column.path < bindparam("last"))
-    clash = select(column.path).where(column.container == bindparam("container"), or_(column.path.in_(folders), under))
+    is_in_the_way = or_(column.path.in_(texts_in("folders")), under)
+    clash = select(column.path).where(column.container == bindparam("container"), is_in_the_way)
     return DriverStatement(clash, "container", "folders", "first", "last")
 
 
 def _upsert() -> DriverStatement:
     names = ("container", "path", *_CONTENT_COLUMNS)
-    insert = upsert(files).values({name: bindparam(name) for name in names})
-    statement = insert.on_conflict_do_update(
-        index_elements=["container", "path"], set_={name: insert.excluded[name] for name in _CONTENT_COLUMNS}
-    )
-    return DriverStatement(statement, *names)
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    return DriverStatement(insert_or_set(files, _CONTENT_COLUMNS, values), *names)
 
 
 _SELECT_CLASH = _select_clash()

@@ -5,6 +5,7 @@ from sqlalchemy import bindparam, insert, select, update
 from mlflow_amlstore.errors import AlreadyExists, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.sql.workspace_lock import lock_workspace
 from mlflow_amlstore.records.tables import keys
 from mlflow_amlstore.records.types import KeyRecord
 
@@ -27,6 +28,7 @@ class SqlKeys:
 
     def add(self, key: KeyRecord) -> None:
         with self._database.write() as connection:
+            lock_workspace(driver_connection(connection))
             taken = select(keys.c.key_id).where(
                 (keys.c.key_id == key.key_id) | ((keys.c.name == key.name) & keys.c.revoked_ms.is_(None))
             )

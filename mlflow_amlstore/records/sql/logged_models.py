@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
+from mlflow_amlstore.records.dialects import insert_new, insert_or_set, key_list, keys_in, locked
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.logged_models import page_of_logged_models
-from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in
 from mlflow_amlstore.records.sql.experiments import active_experiment
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
@@ -125,7 +124,7 @@ class SqlLoggedModels:
     def add_params(self, model_id: str, params: Mapping[str, str]) -> None:
         _check_values("param", params)
         with self._database.write() as connection:
-            key = _row(connection, model_id).model_pk
+            key = _row(connection, model_id, is_locked=True).model_pk
             known = _PARAMS.of_owners(driver_connection(connection), key_list([key]))[key]
             for name in params:
                 if name in known:
@@ -138,11 +137,7 @@ class SqlLoggedModels:
         with self._database.write() as connection:
             key = _row(connection, model_id).model_pk
             if tags:
-                statement = upsert(logged_model_tags)
-                statement = statement.on_conflict_do_update(
-                    index_elements=["model_pk", "name"], set_={"value": statement.excluded.value}
-                )
-                connection.execute(statement, _value_rows(key, tags))
+                connection.execute(insert_or_set(logged_model_tags, ["value"]), _value_rows(key, tags))
 
     def delete_tag(self, model_id: str, name: str) -> None:
         with self._database.write() as connection:
@@ -173,7 +168,7 @@ def insert_points(connection: Connection, points: Sequence[LoggedModelPoint]) ->
     keys = {model_id: _row(connection, model_id).model_pk for model_id in {point.model_id for point in points}}
     rows = [{"model_pk": keys[point.model_id], **_stored(point)} for point in points]
     if rows:
-        connection.execute(upsert(logged_model_metrics).on_conflict_do_nothing(), rows)
+        connection.execute(insert_new(logged_model_metrics), rows)
 
 
 def _stored(point: LoggedModelPoint) -> dict[str, object]:
@@ -206,8 +201,9 @@ def _value_rows(key: int, values: Mapping[str, str]) -> list[dict[str, object]]:
     return [{"model_pk": key, "name": name, "value": value} for name, value in values.items()]
 
 
-def _row(connection: Connection, model_id: str) -> Row[Any]:
-    row = connection.execute(select(logged_models).where(logged_models.c.model_id == model_id)).first()
+def _row(connection: Connection, model_id: str, *, is_locked: bool = False) -> Row[Any]:
+    of_model = select(logged_models).where(logged_models.c.model_id == model_id)
+    row = connection.execute(locked(of_model) if is_locked else of_model).first()
     if row is None:
         raise NotFound("logged model", model_id)
     return row

@@ -4,18 +4,17 @@ Two hundred thousand scalars are one training run, so they are put in columns by
 statements for the driver (`driver_statement`).
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Connection, bindparam, insert, literal_column, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql.expression import ClauseElement
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import driver_connection
+from mlflow_amlstore.records.dialects import insert_or_set
 from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind, is_nan, other_kind
-from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement, numbered
+from mlflow_amlstore.records.sql.driver_statement import BulkStatement, Driver, DriverStatement, numbered
 from mlflow_amlstore.records.sql.run_log import active_run
 from mlflow_amlstore.records.sql.series_ids import highest_series_id
 from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, series
@@ -46,9 +45,7 @@ _SELECT_GRID = DriverStatement(
 
 def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
     values, names = numbered(("run_pk", *_SERIES_COLUMNS), count)
-    new = upsert(series).values(values)
-    moved = {name: new.excluded[name] for name in _MOVING}
-    return new.on_conflict_do_update(index_elements=["run_pk", "name"], set_=moved), names
+    return insert_or_set(series, _MOVING, values), names
 
 
 def _insert_points(count: int) -> tuple[ClauseElement, Sequence[str]]:
@@ -109,12 +106,12 @@ class LoggedGroup:
 class _Writing:
     """The rows of one group, made call by call."""
 
-    def __init__(self, driver: sqlite3.Connection, run_key: int) -> None:
+    def __init__(self, driver: Driver, run_key: int) -> None:
         self._driver, self._run_key = driver, run_key
         self._rows: list[tuple[Any, ...]] = []
         self._vectors: dict[str, _Series] = {}
         self._grids: dict[str, dict[str, _Series]] = {}
-        self._highest_id = highest_series_id(driver)
+        self._highest_id = 0
 
     def add_all(self, logged: Iterable[LoggedValues | tuple[Any, ...]]) -> None:
         """Write the calls."""
@@ -204,7 +201,7 @@ class _Writing:
         return None if row is None else _Series(*row)
 
     def _new(self, name: str, metric: str, column: str, kind: MetricKind) -> _Series:
-        self._highest_id += 1
+        self._highest_id = (self._highest_id or highest_series_id(self._driver)) + 1
         return _Series(name, metric, column, kind.value, _STEP_BEFORE_ALL, 0, 0.0, TEXT, self._highest_id, 0)
 
 

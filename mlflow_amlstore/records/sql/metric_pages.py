@@ -1,14 +1,13 @@
 """A metric in pages. Of each, only its own rows come out of the database; what cells there are on all pages, the
 database counts for the first, whose token tells the others."""
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, and_, case, func, select
 
 from mlflow_amlstore.errors import PageTokenInvalid
 from mlflow_amlstore.records.search.paging import SortTerm, after_key, decode_token, encode_token
-from mlflow_amlstore.records.sql.driver_statement import run_query
+from mlflow_amlstore.records.sql.driver_statement import Driver, run_query
 from mlflow_amlstore.records.sql.metric_rows import CELL, CellRow, MetricColumn, grid, in_grid, vector
 from mlflow_amlstore.records.tables import TEXT, points
 from mlflow_amlstore.records.types import MetricPage, MetricRecord
@@ -22,7 +21,7 @@ _TYPE = case(  # how `logged_values` stores them
     (_POINT.text.is_(None), "float"),
     (_POINT.text.in_(("true", "false")), "bool"),
     else_="int",
-)
+).label("type")
 
 
 def whole_page(metric: MetricRecord) -> MetricPage:
@@ -31,7 +30,7 @@ def whole_page(metric: MetricRecord) -> MetricPage:
 
 
 def page_of_vector(
-    driver: sqlite3.Connection,
+    driver: Driver,
     name: str,
     column: MetricColumn,
     within: Sequence[ColumnElement[bool]],
@@ -60,7 +59,7 @@ def page_of_vector(
 
 
 def page_of_grid(
-    driver: sqlite3.Connection,
+    driver: Driver,
     name: str,
     columns: Sequence[MetricColumn],
     within: Sequence[ColumnElement[bool]],
@@ -95,13 +94,13 @@ def page_of_grid(
     )
 
 
-def _types(driver: sqlite3.Connection, columns: Sequence[MetricColumn]) -> dict[str, frozenset[type]]:
+def _types(driver: Driver, columns: Sequence[MetricColumn]) -> dict[str, frozenset[type]]:
     """The types of each column's cells. Those of a grid have NaN for a cell that they lack."""
     logged_by_mlflow = func.count(case((_POINT.seq == 0, 1)))
     counted: dict[str, dict[type, tuple[int, int]]] = {}
     for column in columns:
         statement = select(_TYPE, func.count(), logged_by_mlflow).where(_POINT.series_id == column.series_id)
-        rows = run_query(driver, statement.group_by(_TYPE))
+        rows = run_query(driver, statement.group_by("type"))
         counted[column.name] = {_TYPES[name]: (count, of_mlflow) for name, count, of_mlflow in rows}
     named = [column for column in columns if column.name]
     rows_in_all = max((column.last_seq for column in named), default=0)

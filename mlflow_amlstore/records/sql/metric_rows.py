@@ -1,6 +1,5 @@
 """Metrics whole, as the `Run` vocabulary sees them: vectors of values, and grids of rows with named columns."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, bindparam, literal_column, select
 
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement, run_query
+from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement, run_query
 from mlflow_amlstore.records.sql.logged_values import read_cell
 from mlflow_amlstore.records.tables import NUMBER, points, runs, series
 from mlflow_amlstore.records.types import Cell, MetricKind, MetricRecord
@@ -58,7 +57,7 @@ _SELECT_SPECIAL = DriverStatement(
 )
 
 
-def series_of_metrics(driver: sqlite3.Connection, run_id: str, name: str | None) -> dict[str, list[MetricColumn]]:
+def series_of_metrics(driver: Driver, run_id: str, name: str | None) -> dict[str, list[MetricColumn]]:
     """The series of each metric of a run by its name, in the order that they came."""
     column = series.c
     statement = (
@@ -85,14 +84,12 @@ def in_grid(columns: Sequence[MetricColumn]) -> list[MetricColumn]:
     return sorted(columns, key=lambda column: not column.name)
 
 
-def all_cells(driver: sqlite3.Connection, column: MetricColumn) -> Iterable[CellRow]:
+def all_cells(driver: Driver, column: MetricColumn) -> Iterable[CellRow]:
     """The points of a series, in their order."""
     return _SELECT_CELLS[column.kind is MetricKind.SCALAR].run(driver, column.series_id)
 
 
-def values_of(
-    driver: sqlite3.Connection, name: str, column: MetricColumn, *, max_rows: int | None = None
-) -> MetricRecord:
+def values_of(driver: Driver, name: str, column: MetricColumn, *, max_rows: int | None = None) -> MetricRecord:
     """A vector, or the beginning of it, without times: most series are numbers alone, and of those only the values are
     fetched."""
     if _SELECT_SPECIAL.run(driver, column.series_id).fetchone() is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from mlflow_amlstore.records.database import Database, driver_connection
+from mlflow_amlstore.records.dialects import key_list, keys_in
 from mlflow_amlstore.records.search.paging import (
     SortTerm,
     after_key,
@@ -15,7 +16,7 @@ from mlflow_amlstore.records.search.paging import (
     encode_token,
     query_fingerprint,
 )
-from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in, run_query
+from mlflow_amlstore.records.sql.driver_statement import run_query
 from mlflow_amlstore.records.sql.logged_values import LoggedGroup
 from mlflow_amlstore.records.sql.metric_pages import page_of_grid, page_of_vector, whole_page
 from mlflow_amlstore.records.sql.metric_rows import (

@@ -1,14 +1,13 @@
 """Reading registered models and versions whole, a page at a time: a fixed number of queries however many there are."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, Text, bindparam, column, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, Table, func, select, tuple_
 
 from mlflow_amlstore.records.database import driver_connection
-from mlflow_amlstore.records.sql.driver_statement import key_list, keys_in
+from mlflow_amlstore.records.dialects import key_list, keys_in, pairs_in
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
     model_version_properties,
@@ -98,10 +97,8 @@ def _version_values(
     connection: Connection, table: Table, keys: Sequence[_VersionKey]
 ) -> dict[_VersionKey, dict[str, str]]:
     found: dict[_VersionKey, dict[str, str]] = defaultdict(dict)
-    pair = func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value
-    pairs = select(func.json_extract(pair, "$[0]"), func.json_extract(pair, "$[1]"))
-    values = select(table).where(tuple_(table.c.registered_pk, table.c.version).in_(pairs))
-    for key, version, name, value in connection.execute(values, {"keys": json.dumps(keys)}):
+    values = select(table).where(tuple_(table.c.registered_pk, table.c.version).in_(pairs_in()))
+    for key, version, name, value in connection.execute(values, {"keys": key_list(keys)}):
         found[key, version][name] = value
     return found
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.dialects import ConstraintViolated, insert_new, insert_or_set, locked
 from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, check_source
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.models import PROMPT_TAG, page_of_models, page_of_versions
@@ -61,17 +61,10 @@ class SqlModels:
         check_model_tags(tags)
         now = self._database.now_ms()
         with self._database.write() as connection:
-            _check_free(connection, name, is_prompt=PROMPT_TAG in tags)
-            key: int = connection.execute(
-                insert(registered_models).values(
-                    name=name,
-                    description=description,
-                    deployment_job_id=deployment_job_id,
-                    created_ms=now,
-                    updated_ms=now,
-                )
-            ).inserted_primary_key[0]  # type: ignore[index]  # an insert of one row has one
+            if not _add_model(connection, name, now, description, deployment_job_id):
+                raise _name_taken(connection, name, is_prompt=PROMPT_TAG in tags)
             if tags:
+                key = _model_key(connection, name)
                 rows = [{"registered_pk": key, "name": tag, "value": value} for tag, value in tags.items()]
                 connection.execute(insert(registered_model_tags), rows)
             return _model_record(connection, name)
@@ -93,9 +86,12 @@ class SqlModels:
         now = self._database.now_ms()
         with self._database.write() as connection:
             key = _model_key(connection, name)
-            if new_name != name:
-                _check_free(connection, new_name, is_prompt=PROMPT_TAG in _model_record(connection, name).tags)
-            _change_model(connection, key, name=new_name, updated_ms=now)
+            try:
+                with self._database.write() as part:
+                    _change_model(part, key, name=new_name, updated_ms=now)
+            except ConstraintViolated as error:
+                is_prompt = PROMPT_TAG in _model_record(connection, name).tags
+                raise _name_taken(connection, new_name, is_prompt=is_prompt) from error
             of_model = model_versions.c.registered_pk == key
             connection.execute(update(model_versions).where(of_model).values(updated_ms=now))
             return _model_record(connection, new_name)
@@ -124,12 +120,8 @@ class SqlModels:
         check_model_tags({tag: value})
         with self._database.write() as connection:
             key = _model_key(connection, name)
-            statement = upsert(registered_model_tags).values(registered_pk=key, name=tag, value=value)
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["registered_pk", "name"], set_={"value": statement.excluded.value}
-                )
-            )
+            new = {"registered_pk": key, "name": tag, "value": value}
+            connection.execute(insert_or_set(registered_model_tags, ["value"], new))
 
     def delete_tag(self, name: str, tag: str) -> None:
         with self._database.write() as connection:
@@ -141,14 +133,8 @@ class SqlModels:
         check_alias(alias)
         with self._database.write() as connection:
             row = _version_row(connection, name, version)
-            statement = upsert(registered_model_aliases).values(
-                registered_pk=row.registered_pk, alias=alias, version=row.version
-            )
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["registered_pk", "alias"], set_={"version": statement.excluded.version}
-                )
-            )
+            new = {"registered_pk": row.registered_pk, "alias": alias, "version": row.version}
+            connection.execute(insert_or_set(registered_model_aliases, ["version"], new))
 
     def delete_alias(self, name: str, alias: str) -> None:
         check_alias(alias)
@@ -219,12 +205,11 @@ class SqlModels:
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> ModelVersionRecord:
+        check_model_name(name)
         with self._database.write() as connection:
-            row = _find_model(connection, check_model_name(name))
-            if row is None:
-                self.create(name)
-            elif PROMPT_TAG in model_records(connection, [row])[0].tags:
-                raise AlreadyExists("prompt", name, "A prompt and a model can't have the same name; choose another")
+            is_new = _add_model(connection, name, self._database.now_ms())
+            if not is_new and PROMPT_TAG in _model_record(connection, name).tags:
+                raise _name_taken(connection, name, is_prompt=False)
             return self.create_version(
                 name, source, run_id=run_id, description=description, tags=tags, properties=properties
             )
@@ -235,7 +220,7 @@ class SqlModels:
 
     def get_version_by_alias(self, name: str, alias: str) -> ModelVersionRecord:
         with self._database.read() as connection:
-            key = _model_key(connection, name)
+            key = _model_row(connection, name).registered_pk
             if str(alias).lower() == _LATEST:
                 return _newest_version(connection, name, key)
             check_alias(alias)
@@ -310,14 +295,8 @@ class SqlModels:
         check_model_tags({tag: value})
         with self._database.write() as connection:
             row = _version_row(connection, name, version)
-            statement = upsert(model_version_tags).values(
-                registered_pk=row.registered_pk, version=row.version, name=tag, value=value
-            )
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["registered_pk", "version", "name"], set_={"value": statement.excluded.value}
-                )
-            )
+            new = {"registered_pk": row.registered_pk, "version": row.version, "name": tag, "value": value}
+            connection.execute(insert_or_set(model_version_tags, ["value"], new))
 
     def delete_version_tag(self, name: str, version: int, tag: str) -> None:
         with self._database.write() as connection:
@@ -329,14 +308,14 @@ class SqlModels:
         check_text_values("property", properties)
         with self._database.write() as connection:
             row = _version_row(connection, name, version)
+            of_version = {"registered_pk": row.registered_pk, "version": row.version}
+            rows = [{**of_version, "name": key, "value": value} for key, value in properties.items()]
+            if rows:
+                connection.execute(insert_new(model_version_properties), rows)
             known = version_records(connection, [row])[0].properties
             for key, value in properties.items():
-                if known.get(key, value) != value:
+                if known[key] != value:
                     raise Changed("property", f"{name}:{version}", key, known[key], value, owner="model version")
-            of_version = {"registered_pk": row.registered_pk, "version": row.version}
-            new = [{**of_version, "name": key, "value": properties[key]} for key in properties.keys() - known.keys()]
-            if new:
-                connection.execute(insert(model_version_properties), new)
 
     def delete_version(self, name: str, version: int) -> None:
         now = self._database.now_ms()
@@ -368,30 +347,34 @@ def _canonical_stage(stage: object) -> str:
     raise InvalidValue("stage", stage, f"must be one of {', '.join(STAGES)}")
 
 
-def _check_free(connection: Connection, name: str, *, is_prompt: bool) -> None:
-    """Raise AlreadyExists where the name is taken, by a model or by a prompt: they share their names."""
-    row = _find_model(connection, name)
-    if row is None:
-        return
-    is_taken_by_prompt = PROMPT_TAG in model_records(connection, [row])[0].tags
+def _add_model(
+    connection: Connection, name: str, now: int, description: str | None = None, deployment_job_id: str | None = None
+) -> bool:
+    """Add a model, unless the name is taken; return whether it was free."""
+    new = {"name": name, "description": description, "deployment_job_id": deployment_job_id}
+    added = insert_new(registered_models).values(created_ms=now, updated_ms=now, **new).inline()
+    return connection.execute(added).rowcount == 1
+
+
+def _name_taken(connection: Connection, name: str, *, is_prompt: bool) -> AlreadyExists:
+    """The error for a name that is taken, by a model or by a prompt: they share their names."""
+    is_taken_by_prompt = PROMPT_TAG in _model_record(connection, name).tags
     kind = "prompt" if is_taken_by_prompt else "registered model"
     hint = "A prompt and a model can't have the same name; choose another" if is_prompt != is_taken_by_prompt else ""
-    raise AlreadyExists(kind, name, hint)
+    return AlreadyExists(kind, name, hint)
 
 
-def _find_model(connection: Connection, name: str) -> Row[Any] | None:
-    return connection.execute(select(registered_models).where(registered_models.c.name == name)).first()
-
-
-def _model_row(connection: Connection, name: str) -> Row[Any]:
-    row = _find_model(connection, check_model_name(name))
+def _model_row(connection: Connection, name: str, *, is_locked: bool = False) -> Row[Any]:
+    named = select(registered_models).where(registered_models.c.name == check_model_name(name))
+    row = connection.execute(locked(named) if is_locked else named).first()
     if row is None:
         raise NotFound("registered model", name)
     return row
 
 
 def _model_key(connection: Connection, name: str) -> int:
-    key: int = _model_row(connection, name).registered_pk
+    """The key of a model that is this transaction's alone to write to."""
+    key: int = _model_row(connection, name, is_locked=True).registered_pk
     return key
 
 

@@ -1,12 +1,12 @@
 """The tables of text values by name (`tables._named_values`): conditions on them, and reading them for many owners."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
 
 from sqlalchemy import ColumnElement, Table, exists, literal, select
 
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement, keys_in
+from mlflow_amlstore.records.dialects import keys_in
+from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 
 
 class NamedValues:
@@ -16,7 +16,7 @@ class NamedValues:
         owner = table.primary_key.columns[0]
         self._select = DriverStatement(select(owner, table.c.name, table.c.value).where(owner.in_(keys_in())), "keys")
 
-    def of_owners(self, driver: sqlite3.Connection, keys: str) -> dict[int, dict[str, str]]:
+    def of_owners(self, driver: Driver, keys: str) -> dict[int, dict[str, str]]:
         """Return `{owner: {name: value}}`, with an empty dict for an owner without values.
 
         `keys` is a `driver_statement.key_list`.

@@ -1,15 +1,14 @@
 """Inputs and outputs of runs: datasets, and logged models that went in or came out."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records import validation
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement, keys_in
+from mlflow_amlstore.records.dialects import insert_new, keys_in
+from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.tables import datasets as dataset_table
 from mlflow_amlstore.records.tables import run_dataset_tags, run_datasets, run_models, runs
 from mlflow_amlstore.records.types import Dataset, DatasetInput, DatasetSummary, ModelDirection, RunModel
@@ -48,9 +47,7 @@ def insert_datasets(connection: Connection, run_key: int, inputs: Sequence[Datas
     experiment: int = connection.execute(select(runs.c.experiment_id).where(runs.c.run_pk == run_key)).scalar_one()
     for given in inputs:
         key = _dataset_key(connection, experiment, given.dataset)
-        added = connection.execute(
-            upsert(run_datasets).values(run_pk=run_key, dataset_id=key).on_conflict_do_nothing()
-        ).rowcount
+        added = connection.execute(insert_new(run_datasets).values(run_pk=run_key, dataset_id=key)).rowcount
         if added and given.tags:
             rows = [
                 {"run_pk": run_key, "dataset_id": key, "name": name, "value": value}
@@ -62,8 +59,7 @@ def insert_datasets(connection: Connection, run_key: int, inputs: Sequence[Datas
 def _dataset_key(connection: Connection, experiment: int, dataset: Dataset) -> int:
     column = dataset_table.c
     connection.execute(
-        upsert(dataset_table)
-        .values(
+        insert_new(dataset_table).values(
             experiment_id=experiment,
             name=dataset.name,
             digest=dataset.digest,
@@ -72,7 +68,6 @@ def _dataset_key(connection: Connection, experiment: int, dataset: Dataset) -> i
             schema=dataset.schema,
             profile=dataset.profile,
         )
-        .on_conflict_do_nothing()
     )
     key: int = connection.execute(
         select(column.dataset_id).where(
@@ -92,7 +87,7 @@ def insert_models(connection: Connection, run_key: int, models: Sequence[RunMode
         for model in models
     ]
     if rows:
-        connection.execute(upsert(run_models).on_conflict_do_nothing(), rows)
+        connection.execute(insert_new(run_models), rows)
 
 
 _SELECT_DATASETS = DriverStatement(
@@ -124,7 +119,7 @@ _SELECT_MODELS = DriverStatement(
 )
 
 
-def datasets_of_runs(driver: sqlite3.Connection, keys: str) -> dict[int, list[DatasetInput]]:
+def datasets_of_runs(driver: Driver, keys: str) -> dict[int, list[DatasetInput]]:
     """Return `{run_pk: datasets}` for a `driver_statement.key_list` of runs."""
     found: dict[int, dict[int, DatasetInput]] = defaultdict(dict)
     for run_key, key, *dataset, tag, value in _SELECT_DATASETS.run(driver, keys):
@@ -134,7 +129,7 @@ def datasets_of_runs(driver: sqlite3.Connection, keys: str) -> dict[int, list[Da
     return defaultdict(list, {run_key: list(inputs.values()) for run_key, inputs in found.items()})
 
 
-def models_of_runs(driver: sqlite3.Connection, keys: str) -> dict[int, list[RunModel]]:
+def models_of_runs(driver: Driver, keys: str) -> dict[int, list[RunModel]]:
     """Return `{run_pk: logged models}` for a `driver_statement.key_list` of runs."""
     found: dict[int, list[RunModel]] = defaultdict(list)
     for run_key, direction, model_id, step in _SELECT_MODELS.run(driver, keys):

@@ -1,23 +1,12 @@
 """Listing runs as the `Run` vocabulary does: by experiment or parent, type, tags, properties and status."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    Select,
-    Text,
-    bindparam,
-    column,
-    exists,
-    func,
-    literal,
-    select,
-)
+from sqlalchemy import Connection, Row, Select, exists, literal, select
 
 from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.dialects import key_list, texts_in
 from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.sql.named_values import have_values
 from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunFilter
@@ -68,9 +57,8 @@ def _among(statement: Select[Any], filter: RunFilter) -> Select[Any]:
 
 def roots(connection: Connection, run_ids: Sequence[str]) -> dict[str, str]:
     """Return the topmost run above each run, or itself where it has no parent or is its own grandparent."""
-    keys = {"keys": json.dumps(list(run_ids))}
-    wanted = select(func.json_each(bindparam("keys", type_=Text)).table_valued(column("value")).c.value)
-    path = select(_RUN.run_id.label("start"), _RUN.run_id, _RUN.parent_run_id).where(_RUN.run_id.in_(wanted))
+    keys = {"keys": key_list(run_ids)}
+    path = select(_RUN.run_id.label("start"), _RUN.run_id, _RUN.parent_run_id).where(_RUN.run_id.in_(texts_in()))
     climbed = path.cte("climbed", recursive=True)
     parent = tables.runs.alias("parent").c
     above = select(climbed.c.start, parent.run_id, parent.parent_run_id).where(parent.run_id == climbed.c.parent_run_id)

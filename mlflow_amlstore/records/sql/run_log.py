@@ -3,18 +3,17 @@
 These statements go to the driver (see `driver_statement`): Core's overhead would be most of the call.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, literal_column, select, tuple_, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, bindparam, literal_column, select, tuple_, update
 from sqlalchemy.sql.expression import ClauseElement
 
 from mlflow_amlstore.errors import Changed, Deleted, NotFound
 from mlflow_amlstore.records.database import driver_connection
+from mlflow_amlstore.records.dialects import insert_new, insert_or_set, locked
 from mlflow_amlstore.records.sql import logged_models
-from mlflow_amlstore.records.sql.driver_statement import BulkStatement, DriverStatement, numbered
+from mlflow_amlstore.records.sql.driver_statement import BulkStatement, Driver, DriverStatement, numbered
 from mlflow_amlstore.records.sql.series_ids import series_ids
 from mlflow_amlstore.records.tables import NAN, NUMBER, points, run_params, run_tags, runs, series
 from mlflow_amlstore.records.types import LoggedModelPoint, PointTuple
@@ -33,22 +32,15 @@ NAME_TAG = "mlflow.runName"
 PARENT_TAG = "mlflow.parentRunId"
 
 _SELECT_RUN = DriverStatement(
-    select(runs.c.run_pk, runs.c.deleted_ms).where(runs.c.run_id == bindparam("run_id")), "run_id"
+    locked(select(runs.c.run_pk, runs.c.deleted_ms).where(runs.c.run_id == bindparam("run_id"))), "run_id"
 )
 _SELECT_PARAM = DriverStatement(
     select(run_params.c.value).where(run_params.c.run_pk == bindparam("key"), run_params.c.name == bindparam("param")),
     "key",
     "param",
 )
-_INSERT_PARAM = DriverStatement(insert(run_params), "run_pk", "name", "value")
-SET_TAG = DriverStatement(
-    (_set_tag := upsert(run_tags)).on_conflict_do_update(
-        index_elements=["run_pk", "name"], set_={"value": _set_tag.excluded.value}
-    ),
-    "run_pk",
-    "name",
-    "value",
-)
+_INSERT_PARAM = DriverStatement(insert_new(run_params), "run_pk", "name", "value")
+SET_TAG = DriverStatement(insert_or_set(run_tags, ["value"]), "run_pk", "name", "value")
 _SET_NAME = DriverStatement(
     update(runs).where(runs.c.run_pk == bindparam("key")).values(name=bindparam("new")), "new", "key"
 )
@@ -65,11 +57,11 @@ def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
     """Make the series that are new, and move the latest point of the others on, if this one is later."""
     values, names = numbered(_SERIES_COLUMNS, count)
     plain: dict[str, Any] = {"column_name": literal_column("''"), "kind": literal_column("'scalar'")}
-    new = upsert(series).values([{**row, **plain} for row in values])
-    statement = new.on_conflict_do_update(
-        index_elements=["run_pk", "name"],
-        set_={name: new.excluded[name] for name in (*_LAST, "last_value_type")},
-        where=tuple_(*[new.excluded[name] for name in _LAST]) > tuple_(*[series.c[name] for name in _LAST]),
+    statement = insert_or_set(
+        series,
+        (*_LAST, "last_value_type"),
+        [{**row, **plain} for row in values],
+        only_if=lambda new: tuple_(*[new[name] for name in _LAST]) > tuple_(*[series.c[name] for name in _LAST]),
     )
     return statement, names
 
@@ -77,15 +69,18 @@ def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
 def _insert_points(count: int) -> tuple[ClauseElement, Sequence[str]]:
     values, names = numbered(_POINT_COLUMNS, count)
     rows = [{**row, "seq": literal_column("0")} for row in values]
-    return upsert(points).values(rows).on_conflict_do_nothing(), names
+    return insert_new(points).values(rows), names
 
 
 _UPSERT_SERIES = BulkStatement(_upsert_series)
 _INSERT_POINTS = BulkStatement(_insert_points)
 
 
-def active_run(driver: sqlite3.Connection, run_id: str) -> int:
-    """Return the key of a run that takes writes. Raises NotFound, Deleted."""
+def active_run(driver: Driver, run_id: str) -> int:
+    """Return the key of a run that takes writes, which are this transaction's alone till it ends.
+
+    Raises NotFound, Deleted.
+    """
     row = _SELECT_RUN.run(driver, run_id).fetchone()
     if row is None:
         raise NotFound("run", run_id)
@@ -163,7 +158,7 @@ class _Columns:
     def _is_later(self, position: int, known: int) -> bool:
         return (self.times[position], self.values[position]) > (self.times[known], self.values[known])
 
-    def write(self, driver: sqlite3.Connection, key: int) -> None:
+    def write(self, driver: Driver, key: int) -> None:
         """Write them inside the caller's transaction."""
         ids = series_ids(driver, key, self.latest)
         columns = (self.steps, self.times, self.values, self.value_types)
@@ -175,16 +170,15 @@ class _Columns:
         _INSERT_POINTS.run(driver, zip([ids[name] for name in self.names], *columns, strict=True))
 
 
-def _write_params(driver: sqlite3.Connection, run_id: str, key: int, params: Sequence[tuple[str, str]]) -> None:
+def _write_params(driver: Driver, run_id: str, key: int, params: Sequence[tuple[str, str]]) -> None:
     for name, value in params:
-        known = _SELECT_PARAM.run(driver, key, name).fetchone()
-        if known is None:
-            _INSERT_PARAM.run(driver, key, name, value)
-        elif known[0] != value:
-            raise Changed("param", run_id, name, known[0], value)
+        if not _INSERT_PARAM.run(driver, key, name, value).rowcount:
+            (known,) = _SELECT_PARAM.run(driver, key, name).fetchone()
+            if known != value:
+                raise Changed("param", run_id, name, known, value)
 
 
-def write_tags(driver: sqlite3.Connection, key: int, tags: Sequence[tuple[str, str]]) -> None:
+def write_tags(driver: Driver, key: int, tags: Sequence[tuple[str, str]]) -> None:
     """Set tags of the run with this key, and what is a column too."""
     for name, value in tags:
         SET_TAG.run(driver, key, name, value)

@@ -1,7 +1,6 @@
 """Reading runs: one by its id, or a page of them in a fixed number of queries, whatever its length."""
 
 import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +9,9 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.database import driver_connection
+from mlflow_amlstore.records.dialects import key_list, keys_in
 from mlflow_amlstore.records.sql import run_inputs
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement, key_list, keys_in
+from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import (
     NAN,
@@ -60,7 +60,7 @@ def run_location(experiment_location: str | None, run_id: str) -> str | None:
     return None if experiment_location is None else f"{experiment_location.rstrip('/')}/{run_id}/artifacts"
 
 
-def find_info(driver: sqlite3.Connection, run_id: str) -> tuple[int, RunInfo] | None:
+def find_info(driver: Driver, run_id: str) -> tuple[int, RunInfo] | None:
     """Return a run's key and its facts, or None."""
     row = _SELECT_INFO.run(driver, run_id).fetchone()
     return None if row is None else (row[0], _info(row[:-1], row[-1]))
@@ -108,7 +108,7 @@ def _info(facts: Sequence[Any], experiment_location: str | None) -> RunInfo:
     )
 
 
-def _with_details(driver: sqlite3.Connection, infos: Sequence[tuple[int, RunInfo]]) -> list[RunRecord]:
+def _with_details(driver: Driver, infos: Sequence[tuple[int, RunInfo]]) -> list[RunRecord]:
     keys = key_list([key for key, _ in infos])
     metrics = _latest_points(driver, keys)
     params, tags, properties = (table.of_owners(driver, keys) for table in (_PARAMS, _TAGS, _PROPERTIES))
@@ -120,7 +120,7 @@ def _with_details(driver: sqlite3.Connection, infos: Sequence[tuple[int, RunInfo
     ]
 
 
-def _latest_points(driver: sqlite3.Connection, keys: str) -> dict[int, list[MetricPoint]]:
+def _latest_points(driver: Driver, keys: str) -> dict[int, list[MetricPoint]]:
     found: dict[int, list[MetricPoint]] = defaultdict(list)
     rows: Any = _SELECT_LATEST.run(driver, keys, TEXT)
     for key, name, value, step, timestamp_ms, value_type in rows:

@@ -1,22 +1,21 @@
 """Runs in SQL: implements `records.store.Runs`; writing points, params and tags is in `run_log`."""
 
 import json
-import sqlite3
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
+from mlflow_amlstore.records.dialects import insert_new
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.runs import page_of_runs
 from mlflow_amlstore.records.sql import run_inputs, run_log
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
 from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
 from mlflow_amlstore.records.tables import experiments, run_properties, run_tags, runs
@@ -46,7 +45,7 @@ from mlflow_amlstore.records.validation import (
 )
 
 _INSERT_RUN = DriverStatement(
-    insert(runs).values(
+    insert_new(runs).values(
         {
             name: bindparam(name)
             for name in (
@@ -64,14 +63,14 @@ _SELECT_EXPERIMENT = DriverStatement(
 )
 _UPDATE_RUN = DriverStatement(
     update(runs)
-    .where(runs.c.run_pk == bindparam("key"))
+    .where(runs.c.run_id == bindparam("run"), runs.c.deleted_ms.is_(None))
     .values(
         {
-            name: bindparam(f"new_{name}")
+            name: func.coalesce(bindparam(f"new_{name}", type_=runs.c[name].type), runs.c[name])
             for name in ("status", "start_ms", "end_ms", "name", "error")
         }
     ),
-    "new_name", "new_status", "new_start_ms", "new_end_ms", "new_error", "key",
+    "new_name", "new_status", "new_start_ms", "new_end_ms", "new_error", "run",
 )  # fmt: skip
 
 
@@ -111,15 +110,12 @@ class SqlRuns:
         with self._database.write() as connection:
             driver = driver_connection(connection)
             experiment_location = _active_experiment_location(driver, experiment_id, experiment)
-            try:
-                key = (
-                    _INSERT_RUN.run(
-                        driver, run_id, experiment, name, status.value, user_id, now, start_ms, parent_run_id
-                    ).lastrowid
-                    or 0
-                )
-            except sqlite3.IntegrityError as error:
-                raise AlreadyExists("run", run_id) from error
+            added = _INSERT_RUN.run(
+                driver, run_id, experiment, name, status.value, user_id, now, start_ms, parent_run_id
+            )
+            if not added.rowcount:
+                raise AlreadyExists("run", run_id)
+            key = run_log.active_run(driver, run_id)
             run_log.SET_TAG.run_many(driver, [(key, tag, value) for tag, value in tags.items()])
             _add_properties(connection, key, properties)
         info = RunInfo(
@@ -223,22 +219,15 @@ class SqlRuns:
             check_length("run name", name, MAX_TAG_VALUE_LENGTH)
         with self._database.write() as connection:
             driver = driver_connection(connection)
+            new_status = None if status is None else status.value
+            new_error = None if error is None else json.dumps(asdict(error))
+            _UPDATE_RUN.run(driver, name or None, new_status, start_ms, end_ms, new_error, run_id)
             found = find_info(driver, run_id)
             if found is None:
                 raise NotFound("run", run_id)
             key, info = found
             if info.deleted_ms is not None:
                 raise Deleted("run", run_id)
-            info = replace(
-                info,
-                name=name or info.name,
-                status=status or info.status,
-                start_ms=info.start_ms if start_ms is None else start_ms,
-                end_ms=info.end_ms if end_ms is None else end_ms,
-                error=error or info.error,
-            )
-            kept_error = None if info.error is None else json.dumps(asdict(info.error))
-            _UPDATE_RUN.run(driver, info.name, info.status.value, info.start_ms, info.end_ms, kept_error, key)
             if name:
                 run_log.SET_TAG.run(driver, key, run_log.NAME_TAG, name)
         return info
@@ -287,11 +276,11 @@ class SqlRuns:
         check_text_values("property", properties)
         with self._database.write() as connection:
             key = run_log.active_run(driver_connection(connection), run_id)
+            _add_properties(connection, key, properties)
             known = _properties(connection, key)
             for name, value in properties.items():
-                if known.get(name, value) != value:
+                if known[name] != value:
                     raise Changed("property", run_id, name, known[name], value)
-            _add_properties(connection, key, properties)
 
     def log_inputs(
         self, run_id: str, *, datasets: Sequence[DatasetInput] = (), models: Sequence[RunModel] = ()
@@ -308,7 +297,7 @@ class SqlRuns:
             return run_inputs.dataset_summaries(connection, keys)
 
 
-def _active_experiment_location(driver: sqlite3.Connection, experiment_id: str, key: int) -> str | None:
+def _active_experiment_location(driver: Driver, experiment_id: str, key: int) -> str | None:
     row = _SELECT_EXPERIMENT.run(driver, key).fetchone()
     if row is None:
         raise NotFound("experiment", experiment_id)
@@ -334,7 +323,7 @@ def _name_and_tag(name: str | None, tags: dict[str, str]) -> str:
 def _add_properties(connection: Connection, key: int, properties: Mapping[str, str]) -> None:
     rows = [{"run_pk": key, "name": name, "value": value} for name, value in properties.items()]
     if rows:
-        connection.execute(upsert(run_properties).on_conflict_do_nothing(), rows)
+        connection.execute(insert_new(run_properties), rows)
 
 
 def _properties(connection: Connection, key: int) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """The small integer that stands for one metric of one run in every point of it."""
 
-import sqlite3
 from collections.abc import Collection
 
 from sqlalchemy import bindparam, func, select
 
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
+from mlflow_amlstore.records.sql.workspace_lock import lock_workspace
 from mlflow_amlstore.records.tables import series
 
 _SELECT_ONE = DriverStatement(
@@ -20,7 +20,7 @@ _SELECT_LAST = DriverStatement(select(func.max(series.c.series_id)))
 _FEW = 20  # up to here, asking for each is faster than reading all that a run has
 
 
-def series_ids(driver: sqlite3.Connection, run_key: int, names: Collection[str]) -> dict[str, int]:
+def series_ids(driver: Driver, run_key: int, names: Collection[str]) -> dict[str, int]:
     """Return the ids of a run's metrics by name, new ones for those it doesn't have yet.
 
     The caller is in a write transaction and inserts the new ones in it, so no two get the same id.
@@ -37,6 +37,7 @@ def series_ids(driver: sqlite3.Connection, run_key: int, names: Collection[str])
     return known
 
 
-def highest_series_id(driver: sqlite3.Connection) -> int:
+def highest_series_id(driver: Driver) -> int:
     """Return the highest id given out, 0 for none; the caller is in a write transaction and gives out the next."""
+    lock_workspace(driver)
     return _SELECT_LAST.run(driver).fetchone()[0] or 0

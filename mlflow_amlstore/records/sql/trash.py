@@ -64,7 +64,7 @@ class SqlTrash:
         freed += self._remove_abandoned()
         if contents:
             with suppress(DiskFull, WorkspaceBusy):  # what is deleted stays so; only the file doesn't get smaller yet
-                self._database.execute_outside_transaction("VACUUM")
+                self._database.compact()
         return freed
 
     def _remove_abandoned(self) -> int:
@@ -104,9 +104,9 @@ class SqlTrash:
     def _remove_run(self, run_id: str) -> int:
         with self._database.write() as connection:
             row = connection.execute(
-                select(runs.c.run_pk, runs.c.experiment_id).where(
-                    runs.c.run_id == run_id, runs.c.deleted_ms.is_not(None)
-                )
+                select(runs.c.run_pk, runs.c.experiment_id)
+                .where(runs.c.run_id == run_id, runs.c.deleted_ms.is_not(None))
+                .with_for_update()
             ).first()
             if row is None:
                 return 0
@@ -121,7 +121,9 @@ class SqlTrash:
         column = logged_models.c
         with self._database.write() as connection:
             experiment = connection.execute(
-                select(column.experiment_id).where(column.model_id == model_id, column.deleted_ms.is_not(None))
+                select(column.experiment_id)
+                .where(column.model_id == model_id, column.deleted_ms.is_not(None))
+                .with_for_update()
             ).scalar()
             if experiment is None:
                 return 0
@@ -135,7 +137,7 @@ class SqlTrash:
             chosen = select(column.experiment_id).where(
                 column.experiment_id == key, column.deleted_ms.is_not(None), ~_has_active_runs
             )
-            if connection.execute(chosen).first() is None:
+            if connection.execute(chosen.with_for_update()).first() is None:
                 return 0
             run_ids = list(connection.execute(select(runs.c.run_id).where(runs.c.experiment_id == key)).scalars())
             models = select(logged_models.c.model_id).where(logged_models.c.experiment_id == key)

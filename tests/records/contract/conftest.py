@@ -1,15 +1,18 @@
 """The record stores that the contract is for: each is a fixture `NAME_records`, and its NAME a param of `records`."""
 
+import importlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.schema import create_database
+from mlflow_amlstore.records.schema import add_first_rows, create_database, run_migrations
 from mlflow_amlstore.records.sql.record_store import SqlRecordStore
 from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.tables import metadata
 
 
 class Clock:
@@ -50,7 +53,42 @@ def sqlite_records(empty_folder: Path, tmp_path: Path, clock: Clock) -> Iterator
     store.close()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path, Clock], Any]]:
+    """Gives the database of an empty workspace in a PostgreSQL of the tests' own."""
+    pytest.importorskip("psycopg", reason="PostgreSQL's driver isn't installed")
+    module = importlib.import_module("postgresql")
+    try:
+        server = module.Server()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+    def empty(folder: Path, clock: Clock) -> Any:
+        database = module.PostgresDatabase(server, folder, clock)
+        with database.write() as connection:
+            names = ", ".join(metadata.tables)
+            connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+            add_first_rows(connection, clock())
+        return database
+
+    try:
+        database = module.PostgresDatabase(server, Path(), Clock())
+        with database.write() as connection:
+            run_migrations(connection)
+        database.close()
+        yield empty
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgresql_records(postgresql: Any, tmp_path: Path, clock: Clock) -> Iterator[RecordStore]:
+    store = SqlRecordStore(postgresql(tmp_path, clock))
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def records(request: pytest.FixtureRequest) -> RecordStore:
     """An empty record store on the test's clock."""
     store: RecordStore = request.getfixturevalue(f"{request.param}_records")

@@ -86,7 +86,10 @@ def test_a_request_id_that_is_none_is_refused(records: RecordStore, request_id: 
         records.once(request_id, lambda: b"")
 
 
-def test_a_transaction_that_need_not_wait_is_refused_at_once_while_another_thread_writes(records: RecordStore) -> None:
+def test_a_transaction_that_need_not_wait_is_refused_at_once_while_another_thread_writes(
+    sqlite_records: RecordStore,  # which has one writer at a time
+) -> None:
+    records = sqlite_records
     outcomes: list[Exception | str] = []
 
     def try_to_write() -> None:

@@ -154,9 +154,9 @@ def test_an_ordering_of_any_statement_can_be_paged(is_descending: bool) -> None:
         connection.execute(text("CREATE TABLE t (id INTEGER, n INTEGER)"))
         connection.execute(text("INSERT INTO t VALUES (1, 5), (2, NULL), (3, 7), (4, 5), (5, NULL)"))
         statement = select(literal_column("n"), literal_column("id")).select_from(text("t"))
-        ordered = list(connection.execute(statement.order_by(*sort_clauses(terms, "sqlite"))))
+        ordered = list(connection.execute(statement.order_by(*sort_clauses(terms))))
         for position, row in enumerate(ordered):
-            rest = statement.where(after_key(terms, tuple(row))).order_by(*sort_clauses(terms, "sqlite"))
+            rest = statement.where(after_key(terms, tuple(row))).order_by(*sort_clauses(terms))
             assert list(connection.execute(rest)) == ordered[position + 1 :]
 
     expected = [3, 1, 4, 2, 5] if is_descending else [1, 4, 3, 2, 5]

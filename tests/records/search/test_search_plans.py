@@ -73,6 +73,6 @@ def test_the_same_search_with_other_values_is_compiled_once(records: Any, statem
 def test_postgresql_is_told_that_null_comes_last() -> None:
     started = SortTerm(tables.runs.c.start_ms, is_descending=True, is_nullable=True)
 
-    clauses = [str(clause.compile(dialect=postgresql.dialect())) for clause in sort_clauses([started], "postgresql")]
+    clauses = [str(clause.compile(dialect=postgresql.dialect())) for clause in sort_clauses([started])]
 
-    assert clauses == ["runs.start_ms IS NULL", "runs.start_ms DESC"]
+    assert clauses == ["runs.start_ms DESC NULLS LAST"]

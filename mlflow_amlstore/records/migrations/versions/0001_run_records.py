@@ -11,13 +11,15 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # compared by its bytes
+
 
 def upgrade() -> None:
     op.create_table(
         "experiments",
         sa.Column("experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("artifact_location", sa.Text(), nullable=True),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("artifact_location", _TEXT, nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.Column("deleted_ms", sa.BigInteger(), nullable=True),
@@ -27,11 +29,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "files",
-        sa.Column("container", sa.Text(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("container", _TEXT, nullable=False),
+        sa.Column("path", _TEXT, nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("content_type", _TEXT, nullable=False),
         sa.Column("modified_ms", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("size_bytes >= 0", name=op.f("ck_files_size_bytes")),
         sa.PrimaryKeyConstraint("container", "path", name=op.f("pk_files")),
@@ -41,9 +43,9 @@ def upgrade() -> None:
     op.create_table(
         "registered_models",
         sa.Column("registered_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=True),
-        sa.Column("deployment_job_id", sa.Text(), nullable=True),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("description", _TEXT, nullable=True),
+        sa.Column("deployment_job_id", _TEXT, nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("registered_pk", name=op.f("pk_registered_models")),
@@ -59,12 +61,12 @@ def upgrade() -> None:
         "datasets",
         sa.Column("dataset_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("source_type", sa.Text(), nullable=False),
-        sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("schema", sa.Text(), nullable=True),
-        sa.Column("profile", sa.Text(), nullable=True),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("digest", _TEXT, nullable=False),
+        sa.Column("source_type", _TEXT, nullable=False),
+        sa.Column("source", _TEXT, nullable=False),
+        sa.Column("schema", _TEXT, nullable=True),
+        sa.Column("profile", _TEXT, nullable=True),
         sa.ForeignKeyConstraint(
             ["experiment_id"], ["experiments.experiment_id"], name=op.f("fk_datasets_experiment_id"), ondelete="CASCADE"
         ),
@@ -74,8 +76,8 @@ def upgrade() -> None:
     op.create_table(
         "experiment_tags",
         sa.Column("experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["experiment_id"],
             ["experiments.experiment_id"],
@@ -88,13 +90,13 @@ def upgrade() -> None:
     op.create_table(
         "logged_models",
         sa.Column("model_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("model_id", sa.Text(), nullable=False),
+        sa.Column("model_id", _TEXT, nullable=False),
         sa.Column("experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("model_type", sa.Text(), nullable=True),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("model_type", _TEXT, nullable=True),
         sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("status_message", sa.Text(), nullable=True),
-        sa.Column("source_run_id", sa.Text(), nullable=True),
+        sa.Column("status_message", _TEXT, nullable=True),
+        sa.Column("source_run_id", _TEXT, nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.Column("deleted_ms", sa.BigInteger(), nullable=True),
@@ -114,16 +116,16 @@ def upgrade() -> None:
         "model_versions",
         sa.Column("registered_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=True),
-        sa.Column("user_id", sa.Text(), nullable=True),
+        sa.Column("description", _TEXT, nullable=True),
+        sa.Column("user_id", _TEXT, nullable=True),
         sa.Column("stage", sa.String(length=16), nullable=False),
-        sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("storage_location", sa.Text(), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=True),
-        sa.Column("run_link", sa.Text(), nullable=True),
+        sa.Column("source", _TEXT, nullable=False),
+        sa.Column("storage_location", _TEXT, nullable=False),
+        sa.Column("run_id", _TEXT, nullable=True),
+        sa.Column("run_link", _TEXT, nullable=True),
         sa.Column("status", sa.String(length=32), nullable=False),
-        sa.Column("status_message", sa.Text(), nullable=True),
-        sa.Column("model_id", sa.Text(), nullable=True),
+        sa.Column("status_message", _TEXT, nullable=True),
+        sa.Column("model_id", _TEXT, nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.Column("deleted_ms", sa.BigInteger(), nullable=True),
@@ -139,7 +141,7 @@ def upgrade() -> None:
     op.create_table(
         "registered_model_aliases",
         sa.Column("registered_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("alias", sa.Text(), nullable=False),
+        sa.Column("alias", _TEXT, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["registered_pk"],
@@ -153,8 +155,8 @@ def upgrade() -> None:
     op.create_table(
         "registered_model_tags",
         sa.Column("registered_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["registered_pk"],
             ["registered_models.registered_pk"],
@@ -167,18 +169,18 @@ def upgrade() -> None:
     op.create_table(
         "runs",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("run_id", _TEXT, nullable=False),
         sa.Column("experiment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("user_id", _TEXT, nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("start_ms", sa.BigInteger(), nullable=True),
         sa.Column("end_ms", sa.BigInteger(), nullable=True),
         sa.Column("deleted_ms", sa.BigInteger(), nullable=True),
-        sa.Column("parent_run_id", sa.Text(), nullable=True),
-        sa.Column("snapshot_id", sa.Text(), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("parent_run_id", _TEXT, nullable=True),
+        sa.Column("snapshot_id", _TEXT, nullable=True),
+        sa.Column("error", _TEXT, nullable=True),
         sa.ForeignKeyConstraint(
             ["experiment_id"], ["experiments.experiment_id"], name=op.f("fk_runs_experiment_id"), ondelete="CASCADE"
         ),
@@ -190,12 +192,12 @@ def upgrade() -> None:
     op.create_table(
         "logged_model_metrics",
         sa.Column("model_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("dataset_name", sa.Text(), nullable=False),
-        sa.Column("dataset_digest", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("dataset_name", _TEXT, nullable=False),
+        sa.Column("dataset_digest", _TEXT, nullable=False),
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("timestamp_ms", sa.BigInteger(), nullable=False),
-        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("run_id", _TEXT, nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
         sa.Column("value_type", sa.SmallInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -218,8 +220,8 @@ def upgrade() -> None:
     op.create_table(
         "logged_model_params",
         sa.Column("model_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["model_pk"], ["logged_models.model_pk"], name=op.f("fk_logged_model_params_model_pk"), ondelete="CASCADE"
         ),
@@ -229,8 +231,8 @@ def upgrade() -> None:
     op.create_table(
         "logged_model_tags",
         sa.Column("model_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["model_pk"], ["logged_models.model_pk"], name=op.f("fk_logged_model_tags_model_pk"), ondelete="CASCADE"
         ),
@@ -241,8 +243,8 @@ def upgrade() -> None:
         "model_version_tags",
         sa.Column("registered_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["registered_pk", "version"],
             ["model_versions.registered_pk", "model_versions.version"],
@@ -256,8 +258,8 @@ def upgrade() -> None:
         "run_dataset_tags",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("dataset_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset_id"], ["datasets.dataset_id"], name=op.f("fk_run_dataset_tags_dataset_id"), ondelete="CASCADE"
         ),
@@ -282,7 +284,7 @@ def upgrade() -> None:
         "run_models",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("direction", sa.String(length=6), nullable=False),
-        sa.Column("model_id", sa.Text(), nullable=False),
+        sa.Column("model_id", _TEXT, nullable=False),
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.run_pk"], name=op.f("fk_run_models_run_pk"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_pk", "direction", "model_id", "step", name=op.f("pk_run_models")),
@@ -291,8 +293,8 @@ def upgrade() -> None:
     op.create_table(
         "run_params",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.run_pk"], name=op.f("fk_run_params_run_pk"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_pk", "name", name=op.f("pk_run_params")),
         sqlite_with_rowid=False,
@@ -300,8 +302,8 @@ def upgrade() -> None:
     op.create_table(
         "run_properties",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.run_pk"], name=op.f("fk_run_properties_run_pk"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_pk", "name", name=op.f("pk_run_properties")),
         sqlite_with_rowid=False,
@@ -309,8 +311,8 @@ def upgrade() -> None:
     op.create_table(
         "run_tags",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(["run_pk"], ["runs.run_pk"], name=op.f("fk_run_tags_run_pk"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_pk", "name", name=op.f("pk_run_tags")),
         sqlite_with_rowid=False,
@@ -318,9 +320,9 @@ def upgrade() -> None:
     op.create_table(
         "series",
         sa.Column("run_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("metric", sa.Text(), nullable=False),
-        sa.Column("column_name", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("metric", _TEXT, nullable=False),
+        sa.Column("column_name", _TEXT, nullable=False),
         sa.Column("kind", sa.String(length=8), nullable=False),
         sa.Column("last_step", sa.BigInteger(), nullable=False),
         sa.Column("last_timestamp_ms", sa.BigInteger(), nullable=False),
@@ -340,7 +342,7 @@ def upgrade() -> None:
         sa.Column("value", sa.Double(), nullable=False),
         sa.Column("value_type", sa.SmallInteger(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("text", sa.Text(), nullable=True),
+        sa.Column("text", _TEXT, nullable=True),
         sa.ForeignKeyConstraint(
             ["series_id"], ["series.series_id"], name=op.f("fk_points_series_id"), ondelete="CASCADE"
         ),

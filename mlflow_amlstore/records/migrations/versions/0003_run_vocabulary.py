@@ -11,6 +11,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # compared by its bytes
+
 
 def upgrade() -> None:
     op.add_column("series", sa.Column("last_seq", sa.BigInteger(), server_default="0", nullable=False))
@@ -24,8 +26,8 @@ def upgrade() -> None:
         "model_version_properties",
         sa.Column("registered_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("value", _TEXT, nullable=False),
         sa.ForeignKeyConstraint(
             ["registered_pk", "version"],
             ["model_versions.registered_pk", "model_versions.version"],
