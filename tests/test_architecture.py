@@ -42,6 +42,7 @@ CLIENT_LAYERS = (
     "files",
     "journal",
     "run_log",
+    "logged_models",
     "run_history",
     "remote_workspace",
     "azure_workspace",

@@ -1,8 +1,9 @@
-"""The one client of one workspace service in this process, for each whose token it is.
+"""Connections to workspace services: a process has one for each workspace and each holder of a token.
 
-Two tracking URIs that differ in `expires` and in the age of their `token` are one connection, which uses the newer
-token; tokens of two keys, which may have different roles, are never mixed. Making one takes no network. It is safe
-across threads and fork, and can be pickled: the copy has the URI with its living token, never a key.
+Two tracking URIs that differ only in `expires` and in the age of their `token` share a connection, which uses the newer
+token. Tokens of two keys never share one, because the keys may have different roles. Making a connection takes no
+network. A connection is safe across threads and fork. It can be pickled: the copy gets the tracking URI with its
+living token, and no key.
 """
 
 import os
@@ -28,12 +29,13 @@ _connections: dict[str, list["Connection"]] = {}  # of each workspace, the one t
 def connection_of(
     uri: str | TrackingUri, credential: Credential | None = None, cloud: Cloud | None = None
 ) -> "Connection":
-    """Return the connection to the service that a tracking URI names, with the newer of the URI's token and its own.
+    """Return the connection to the service that a tracking URI names. It uses the newer of the URI's token and its own.
 
-    A URI without a token is of the connection that goes by a key, or else of the one that was asked for last.
-    `credential` is used from now on; without one, `tokens.choice` says what is looked for. `cloud` is given where
-    Azure's resource manager named the URI's host.
-    Raises TrackingUriInvalid for what names no service, InvalidValue for what is no address or no credential.
+    A URI without a token gets the connection that goes by a key, or else the one that was asked for last.
+    `credential` is used from now on; without one, `tokens.resolution` looks for one. `cloud` is given where Azure's
+    resource manager named the URI's host.
+
+    Raises TrackingUriInvalid where the URI names no service, InvalidValue for an invalid address or credential.
     """
     if credential is not None:
         check_credential(credential)
@@ -73,8 +75,6 @@ class Connection:
         """What the workspace takes; Azure ML's until an answer says that there are none."""
         self.has_answered = False
         """Whether `limits` is what the workspace said."""
-        self.has_logged_models: bool | None = None
-        """Whether it has the endpoints of MLflow 3's logged models; None before it was asked."""
         self._uri = uri
         self._token = RenewedToken(uri, resolve_source(uri, credential, cloud))
 
@@ -113,12 +113,13 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> Any:
-        """Call the service under a path of it and return the answer's JSON, `{}` for an empty one.
+        """Call a path of the service and return the answer's JSON, `{}` for an empty answer.
 
-        A call is tried for two minutes over broken connections, 429 and 5xx, always under one request id, by which the
-        service applies a write once: a new one, unless it goes on with an earlier call's. Raises ServiceError with what
-        the service says, TokenRefused when no token can be had any more, LoginNeeded, ServiceUnreachable, InvalidValue
-        for a body that isn't JSON.
+        A call is retried for two minutes after broken connections, 429 and 5xx. All tries have one request id, by which
+        the service applies a write once. `request_id` continues an earlier call; without it the id is new.
+
+        Raises ServiceError with the service's message, TokenRefused when there is no token any more, LoginNeeded,
+        ServiceUnreachable, InvalidValue for a body that isn't JSON.
         """
         call = ServiceCall(method, self.service_url, path, json, params, request_id=request_id)
         answer = self._send(call)
@@ -127,7 +128,7 @@ class Connection:
         return answer
 
     def known_limits(self) -> Limits | None:
-        """What the workspace takes, by its own word: it is asked where it hasn't answered anything yet."""
+        """The workspace's limits. It is asked for them if it hasn't answered anything yet."""
         if not self.has_answered:
             self.request("POST", f"{self.mlflow_path}/api/2.0/mlflow/experiments/search", json={"max_results": 1})
         return self.limits

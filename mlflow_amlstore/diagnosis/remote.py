@@ -8,19 +8,18 @@ from mlflow_amlstore.client.azure_workspace import open_azure_workspace, permiss
 from mlflow_amlstore.client.connection import Connection, connection_of
 from mlflow_amlstore.client.http.backoff import Backoff
 from mlflow_amlstore.client.http.service_call import ServiceCall
+from mlflow_amlstore.client.logged_models.endpoints import has_endpoints
 from mlflow_amlstore.client.remote_workspace import RemoteWorkspace, open_service
 from mlflow_amlstore.client.tokens.clouds import cloud_of_host
 from mlflow_amlstore.client.tokens.credentials import find_credential
 from mlflow_amlstore.client.tokens.tracking_token import role_of
 from mlflow_amlstore.diagnosis.finding import Finding
-from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound, ServiceError
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound
 from mlflow_amlstore.workspace.config_json import WorkspaceConfig
 from mlflow_amlstore.workspace.service_url import service_url_of
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 _SERVICE_PATIENCE_S = 5.0
-_API = "/api/2.0/mlflow"
-_NO_MODEL = "m-00000000000000000000000000000000"
 _WRITES_RUNS = "Microsoft.MachineLearningServices/workspaces/experiments/runs/write"
 _SEE_THE_END = "See the end of what was found"
 _ROLE = "Ask the workspace's owner for the role 'AzureML Data Scientist'"
@@ -85,7 +84,7 @@ def _opened_service(service_url: str) -> RemoteWorkspace | Finding:
 def _capabilities(connection: Connection) -> Iterator[Finding]:
     try:
         limits = connection.known_limits()
-        has_models = _has_logged_models(connection)
+        has_models = has_endpoints(connection)
     except AmlStoreError as error:
         yield Finding("tracking", False, str(error), _SEE_THE_END)
         return
@@ -101,17 +100,6 @@ def _capabilities(connection: Connection) -> Iterator[Finding]:
             f"{limits.tag_value_length} characters of a tag, files written once; the rest goes into the run's files"
         )
         yield Finding("limits", True, detail)
-
-
-def _has_logged_models(connection: Connection) -> bool:
-    try:
-        connection.request("GET", f"{connection.mlflow_path}{_API}/logged-models/{_NO_MODEL}")
-    except ServiceError as error:
-        if error.error_code == "ENDPOINT_NOT_FOUND":
-            return False
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-    return True
 
 
 def _role_in_token(connection: Connection) -> Finding:

@@ -90,7 +90,7 @@ def _metric(point: LoggedModelPoint) -> mlflow_entities.Metric:
         model_id=point.model_id,
         dataset_name=point.dataset_name or None,
         dataset_digest=point.dataset_digest or None,
-        run_id=point.run_id,
+        run_id=point.run_id or None,
     )
 
 

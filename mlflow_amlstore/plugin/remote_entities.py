@@ -4,7 +4,7 @@ Parsing protobuf's JSON is most of the time that MLflow's own client takes to se
 The messages are those of MLflow's REST API; numbers that JSON can't write come as the words "NaN" and "Infinity".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
@@ -12,7 +12,6 @@ import mlflow.entities as mlflow_entities
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.environment_variables import MLFLOW_TRUNCATE_LONG_VALUES
 
-from mlflow_amlstore.records.types import LoggedModelPoint
 from mlflow_amlstore.records.validation import (
     MAX_PARAM_VALUE_LENGTH,
     MAX_TAG_VALUE_LENGTH,
@@ -23,9 +22,6 @@ from mlflow_amlstore.records.validation import (
 
 _HAS_LOGGED_MODELS = hasattr(mlflow_entities, "LoggedModel")
 _RUN_INFO_TAKES_UUID = not _HAS_LOGGED_MODELS  # a second name for the id, which MLflow 2 still wants
-
-METRIC_FIELDS = ("key", "value", "timestamp", "step")
-"""What a metric's message has that isn't about a logged model."""
 
 Json = dict[str, Any]
 
@@ -51,24 +47,6 @@ def metric_json(metric: Metric) -> Json:
         if metric.dataset_name:
             message["dataset_name"], message["dataset_digest"] = metric.dataset_name, metric.dataset_digest
     return message
-
-
-def model_points(run_id: str, messages: Iterable[Json]) -> list[LoggedModelPoint]:
-    """The points about logged models among a run's metrics, as `metric_json` has them."""
-    return [
-        LoggedModelPoint(
-            message["model_id"],
-            message["key"],
-            float(message["value"]),
-            message["step"],
-            message["timestamp"],
-            run_id,
-            message.get("dataset_name") or "",
-            message.get("dataset_digest") or "",
-        )
-        for message in messages
-        if "model_id" in message
-    ]
 
 
 def param_json(param: Param) -> Json:
@@ -162,11 +140,6 @@ def run(message: Json) -> mlflow_entities.Run:
             ]
         ),
     )
-
-
-def runs(messages: Sequence[Json]) -> list[mlflow_entities.Run]:
-    """Runs of a search."""
-    return [run(message) for message in messages]
 
 
 def _dataset_input(message: Json) -> mlflow_entities.DatasetInput:

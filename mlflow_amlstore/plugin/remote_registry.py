@@ -16,8 +16,7 @@ from mlflow.store.model_registry.rest_store import RestStore
 
 from mlflow_amlstore.client.connection import Connection, connection_of
 from mlflow_amlstore.client.files.local_upload import upload_model
-from mlflow_amlstore.client.journal.logged_models import LoggedModelsInRuns
-from mlflow_amlstore.errors import ServiceError
+from mlflow_amlstore.client.logged_models.of_connection import logged_models_of
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_models import MODEL_ID_TAG, model_version, registered_model
@@ -122,26 +121,14 @@ class RemoteRegistryStore(OnConnection, RestStore):
             local = _folder_of(source)
             if local is not None:
                 source = upload_model(self.connection, local)
-            elif self._is_kept_in_run(source):
-                model = LoggedModelsInRuns(self.connection).get(source.rpartition("/")[2])
-                source, run_id, model_id = model.artifact_location or source, run_id or model.source_run_id, None
-                more_tags[MODEL_ID_TAG] = model.model_id
+            elif source.startswith("models:/m-"):
+                model = logged_models_of(self.connection).find_in_run(source.rpartition("/")[2])
+                if model is not None:
+                    source, run_id, model_id = model.artifact_location or source, run_id or model.source_run_id, None
+                    more_tags[MODEL_ID_TAG] = model.model_id
         tags = [*(tags or ()), *(_TAG(name, value) for name, value in more_tags.items())]
         given = {"name": name, "source": source, "run_id": run_id, "run_link": run_link, "description": description}
         return self._version("POST", "model-versions/create", {**given, "model_id": model_id, "tags": _pairs(tags)})
-
-    def _is_kept_in_run(self, source: str) -> bool:
-        """Whether a source is a logged model that the workspace has no endpoint for."""
-        if not source.startswith("models:/m-"):
-            return False
-        if self.connection.has_logged_models is None:
-            path = f"{self.connection.mlflow_path}{_API}/logged-models/{source.rpartition('/')[2]}"
-            try:
-                self.connection.request("GET", path)
-                self.connection.has_logged_models = True
-            except ServiceError as error:
-                self.connection.has_logged_models = error.error_code != "ENDPOINT_NOT_FOUND"
-        return not self.connection.has_logged_models
 
     def transition_model_version_stage(
         self, name: str, version: int | str, stage: str, archive_existing_versions: bool

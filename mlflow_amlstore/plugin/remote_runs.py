@@ -9,8 +9,8 @@ from mlflow.entities import Run, ViewType
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.journal.journal import JOURNAL_TAG, VALUES_TAG, YES, journal_of
 from mlflow_amlstore.client.journal.keeping import MARKS
-from mlflow_amlstore.client.journal.logged_models import LoggedModelsInRuns
 from mlflow_amlstore.client.journal.values import with_more_values
+from mlflow_amlstore.client.logged_models.journaled import JournaledModels
 from mlflow_amlstore.client.run_calls import tags_of
 from mlflow_amlstore.plugin import remote_entities
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
@@ -27,9 +27,9 @@ RunPage = tuple[list[Run], str | None]
 class WholeRuns:
     """Runs with all that was logged into them, of one workspace."""
 
-    def __init__(self, connection: Connection, in_runs: LoggedModelsInRuns) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Takes no network."""
-        self.connection, self._in_runs = connection, in_runs
+        self.connection, self._journaled_models = connection, JournaledModels(connection)
 
     def run(self, message: Any) -> Run:
         """A run, of its message and its journal. Raises MlflowException."""
@@ -53,7 +53,7 @@ class WholeRuns:
         run_id = message["info"]["run_id"]
         entries = journal_of(self.connection, run_id).entries()
         message = with_more_values(message, entries)
-        models = self._in_runs.of_entries(run_id, entries)
+        models = self._journaled_models.of_entries(run_id, entries)
         outputs = [{"model_id": model_id, "step": step} for model_id, step in models.outputs]
         inputs = [{"model_id": model_id} for model_id in models.inputs]
         its_inputs, its_outputs = message.get("inputs") or {}, message.get("outputs") or {}

@@ -15,7 +15,7 @@ from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.rest_utils import extract_api_info_for_service
 
 from mlflow_amlstore.client.connection import Connection, connection_of
-from mlflow_amlstore.client.journal.logged_models import LoggedModelsInRuns
+from mlflow_amlstore.client.logged_models.of_connection import logged_models_of
 from mlflow_amlstore.client.run_calls import both_ids, get_run
 from mlflow_amlstore.client.run_log import RunLog
 from mlflow_amlstore.plugin import remote_entities
@@ -35,12 +35,6 @@ else:
 
     class RemoteLoggedModelsMixin:  # type: ignore[no-redef]  # MLflow 2 has no logged models to adapt
         """MLflow 2 knows of none, and so asks for none."""
-
-        def keeps_in_runs(self, model_id: str) -> bool:
-            return False
-
-        def add_points_in_runs(self, points: Sequence[Any]) -> None:
-            return None
 
 
 _API = "/api/2.0/mlflow"
@@ -63,9 +57,9 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         """Takes no network."""
         super().__init__(HostCredentials(connection))
         self.connection = connection
-        self.in_runs = LoggedModelsInRuns(connection)
+        self._root_uri = connection.root
         self._log = RunLog(connection)
-        self._runs = WholeRuns(connection, self.in_runs)
+        self._runs = WholeRuns(connection)
         self._client_side: ClientSideSearches | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,10 +84,10 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
     def log_metric(self, run_id: str, metric: Metric) -> None:
         with as_mlflow_errors():
             message = remote_entities.metric_json(metric)
-        if "model_id" in message and self.keeps_in_runs(message["model_id"]):
-            self._log_with_models(run_id, [message], (), ())
-        else:
-            self._post("runs/log-metric", {**both_ids(run_id), **message})
+            if "model_id" in message:
+                logged_models_of(self.connection).log(self._log, run_id, [message], (), ())
+                return
+        self._post("runs/log-metric", {**both_ids(run_id), **message})
 
     def log_param(self, run_id: str, param: Param) -> None:
         with as_mlflow_errors():
@@ -114,36 +108,11 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
             metric_messages = [remote_entities.metric_json(metric) for metric in metrics]
             param_messages = [remote_entities.param_json(param) for param in params]
             tag_messages = [remote_entities.tag_json(tag) for tag in tags]
-            about_model = next((message["model_id"] for message in metric_messages if "model_id" in message), None)
-        if about_model is not None and self.keeps_in_runs(about_model):
-            self._log_with_models(run_id, metric_messages, param_messages, tag_messages)
-        else:
-            with as_mlflow_errors():
+            if any("model_id" in message for message in metric_messages):
+                source = logged_models_of(self.connection)
+                source.log(self._log, run_id, metric_messages, param_messages, tag_messages)
+            else:
                 self._log.log(run_id, metric_messages, param_messages, tag_messages)
-
-    def _log_with_models(self, run_id: str, metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]) -> None:
-        """Log metrics of which some are about logged models that are kept in runs: those points go to both.
-
-        MLflow logs what a run has for a step again when it logs a model, about the model: that isn't logged into the
-        run twice.
-        """
-        points = remote_entities.model_points(run_id, metrics)
-        latest = {(m["key"], str(m["value"]), m["timestamp"], m.get("step", 0)) for m in self._latest_metrics(run_id)}
-        of_run = [
-            {name: value for name, value in message.items() if name in remote_entities.METRIC_FIELDS}
-            for message in metrics
-            if "model_id" not in message
-            or (message["key"], str(message["value"]), message["timestamp"], message["step"]) not in latest
-        ]
-        with as_mlflow_errors():
-            if of_run or params or tags:
-                self._log.log(run_id, of_run, params, tags)
-        self.add_points_in_runs(points)
-
-    def _latest_metrics(self, run_id: str) -> list[Any]:
-        with as_mlflow_errors():
-            run = get_run(self.connection, run_id)
-        return list(run.get("data", {}).get("metrics") or ())
 
     # Runs
 
@@ -240,19 +209,12 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         models: Sequence[Any] | None = None,
     ) -> None:
         """`models` are LoggedModelInput entities, which MLflow 2 doesn't have."""
-        models = list(models or ())
-        if models and self.keeps_in_runs(models[0].model_id):
-            with as_mlflow_errors():
-                self.in_runs.add_inputs(run_id, [model.model_id for model in models])
-            models = []
-            if not datasets:
-                return
-        given = {
-            "run_id": run_id,
-            "datasets": [remote_entities.dataset_input_json(dataset) for dataset in datasets or ()],
-            "models": [{"model_id": model.model_id} for model in models],
-        }
-        self._post("runs/log-inputs", given)
+        given = [remote_entities.dataset_input_json(dataset) for dataset in datasets or ()]
+        if not models:
+            self._post("runs/log-inputs", {"run_id": run_id, "datasets": given, "models": []})
+            return
+        with as_mlflow_errors():
+            logged_models_of(self.connection).log_inputs(run_id, given, [model.model_id for model in models])
 
 
 def _unpickled(connection: Connection) -> RemoteTrackingStore:

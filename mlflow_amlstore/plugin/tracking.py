@@ -48,6 +48,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         with as_mlflow_errors():
             self.workspace = open_workspace(store_uri)
         self._records = self.workspace.records
+        self._logged_models = self._records.logged_models
         self._root_uri = self.workspace.root_uri
 
     def __reduce__(self) -> tuple[Any, ...]:

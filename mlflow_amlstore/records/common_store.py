@@ -11,6 +11,7 @@ from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import (
     ExperimentRecord,
     FileRecord,
+    LoggedModelRecord,
     LoggedTuple,
     LoggedValues,
     MetricKind,
@@ -214,6 +215,47 @@ class CommonFiles(Protocol):
         self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
     ) -> list[FileRecord]:
         """Return the files under the folder (or the file of that name) by path: those after `after`, and no more."""
+        ...
+
+
+class CommonLoggedModels(Protocol):
+    """Models logged by runs, as MLflow 3 has them."""
+
+    def create(
+        self,
+        experiment_id: str,
+        *,
+        name: str | None = None,
+        source_run_id: str | None = None,
+        model_type: str | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> LoggedModelRecord:
+        """Create a pending logged model. Raises Deleted (experiment)."""
+        ...
+
+    def get(self, model_id: str, *, allow_deleted: bool = False) -> LoggedModelRecord:
+        """Return a logged model. Raises NotFound, for a deleted one too unless allowed."""
+        ...
+
+    def finalize(self, model_id: str, status: str) -> LoggedModelRecord:
+        """Set the final status (READY or FAILED) and return the model."""
+        ...
+
+    def add_params(self, model_id: str, params: Mapping[str, str]) -> None:
+        """Add params. Raises AlreadyExists for a name that is there."""
+        ...
+
+    def set_tags(self, model_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        ...
+
+    def delete_tag(self, model_id: str, name: str) -> None:
+        """Delete a tag. Raises NotFound where there is no such tag."""
+        ...
+
+    def delete(self, model_id: str) -> None:
+        """Delete a logged model; its files stay until `gc`."""
         ...
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from mlflow_amlstore.records.common_store import (
     CommonExperiments,
     CommonFiles,
+    CommonLoggedModels,
     CommonMetrics,
     CommonModels,
     CommonRuns,
@@ -245,25 +246,8 @@ class Files(CommonFiles, Protocol):
         ...
 
 
-class LoggedModels(Protocol):
-    """Models logged by runs, as MLflow 3 has them."""
-
-    def create(
-        self,
-        experiment_id: str,
-        *,
-        name: str | None = None,
-        source_run_id: str | None = None,
-        model_type: str | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> LoggedModelRecord:
-        """Create a pending logged model. Raises Deleted (experiment)."""
-        ...
-
-    def get(self, model_id: str, *, allow_deleted: bool = False) -> LoggedModelRecord:
-        """Return a logged model. Raises NotFound, for a deleted one too unless allowed."""
-        ...
+class LoggedModels(CommonLoggedModels, Protocol):
+    """Models logged by runs, and the search of them."""
 
     def search(
         self,
@@ -276,26 +260,6 @@ class LoggedModels(Protocol):
         page_token: str | None = None,
     ) -> Page[LoggedModelRecord]:
         """Return a page of logged models; `datasets` are (name, digest) pairs that metric filters are about."""
-        ...
-
-    def finalize(self, model_id: str, status: str) -> LoggedModelRecord:
-        """Set the final status (READY or FAILED) and return the model."""
-        ...
-
-    def add_params(self, model_id: str, params: Mapping[str, str]) -> None:
-        """Add params. Raises AlreadyExists for a name that is there."""
-        ...
-
-    def set_tags(self, model_id: str, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        ...
-
-    def delete_tag(self, model_id: str, name: str) -> None:
-        """Delete a tag. Raises NotFound where there is no such tag."""
-        ...
-
-    def delete(self, model_id: str) -> None:
-        """Delete a logged model; its files stay until `gc`."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from fork_server import run_forked
@@ -18,15 +19,16 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]
 
 @pytest.fixture
 def other_process(service: ForkedService) -> OtherProcess:
-    """Runs a script in a process of its own and returns what it prints. It has `client`, and in `run_id` its first
+    """Runs a script in a process of its own, as `run_script` does."""
+    return partial(run_script, service)
+
+
+def run_script(service: ForkedService, script: str, *arguments: str) -> str:
+    """Run a script in a process of its own and return what it prints. It has `client`, and in `run_id` its first
     argument."""
     begin = (
         "import sys, mlflow\nfrom mlflow import MlflowClient\nfrom mlflow.entities import Param\n"
         "client, run_id = MlflowClient(), sys.argv[1]\n"
     )
-
-    def run(script: str, *arguments: str) -> str:
-        code = begin + textwrap.dedent(script)
-        return run_forked(["-c", code, *arguments], env=service.environment, check=True).stdout
-
-    return run
+    code = begin + textwrap.dedent(script)
+    return run_forked(["-c", code, *arguments], env=service.environment, check=True).stdout

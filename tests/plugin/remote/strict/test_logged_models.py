@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow_amlstore.client.connection import connection_of
 from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 
-from .conftest import OtherProcess
+from .conftest import OtherProcess, run_script
 
 entities = pytest.importorskip("mlflow.entities")
 if not hasattr(entities, "LoggedModel"):
@@ -224,9 +224,7 @@ def test_rules_for_names_and_params_hold(client: MlflowClient, experiment_id: st
         client.get_logged_model(model.model_id)
 
 
-def test_a_workspace_that_has_got_the_endpoints_still_reads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_workspace_that_has_got_the_endpoints_still_reads_them(tmp_path: Path) -> None:
     service = ForkedService(tmp_path / "service", "--api-level", "2.0")
     with service:
         client = MlflowClient(service.tracking_uri)
@@ -235,16 +233,31 @@ def test_a_workspace_that_has_got_the_endpoints_still_reads_them(
         connection_of(service.tracking_uri).close()
     service._options = ()
     with service:
-        connection_of(service.tracking_uri).has_logged_models = None  # as in a new process
-        client = MlflowClient(service.tracking_uri)
-        new = client.create_logged_model("0", name="new", source_run_id=run_id)
-        client.finalize_logged_model(old.model_id, "READY")
-        client.set_logged_model_tags(old.model_id, {"still": "here"})
-        assert client.get_logged_model(old.model_id).tags == {"still": "here"}
-        assert client.get_logged_model(new.model_id).name == "new"
-        found = client.search_logged_models(["0"], order_by=[{"field_name": "name"}])
-        assert [(model.name, str(model.status)) for model in found] == [("new", "PENDING"), ("old", "READY")]
+        script = """
+            new = client.create_logged_model("0", name="new", source_run_id=run_id)
+            old_id = sys.argv[2]
+            client.finalize_logged_model(old_id, "READY")
+            client.set_logged_model_tags(old_id, {"still": "here"})
+            print(client.get_logged_model(old_id).tags, client.get_logged_model(new.model_id).name)
+            for model in client.search_logged_models(["0"], order_by=[{"field_name": "name"}]):
+                print(model.name, model.status)
+        """
+        told = run_script(service, script, run_id, old.model_id).splitlines()
+    assert told == ["{'still': 'here'} new", "new PENDING", "old READY"]
+
+
+def test_a_process_asks_a_workspace_once_whether_it_has_the_endpoints(tmp_path: Path) -> None:
+    with ForkedService(tmp_path / "service") as service:
+        script = """
+            for name in "ab":
+                model = client.create_logged_model("0", name=name, source_run_id=run_id)
+                client.finalize_logged_model(model.model_id, "READY")
+                mlflow.register_model(f"models:/{model.model_id}", name)
+        """
+        run_script(service, script, MlflowClient(service.tracking_uri).create_run("0").info.run_id)
         connection_of(service.tracking_uri).close()
+        service.stop()  # which writes the rest of the log
+    assert service.log.read_text().count("/logged-models/search") == 1
 
 
 def test_autologging_of_scikit_learn_logs_its_model(client: MlflowClient) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.journal.journal import JOURNAL_TAG, YES, Entry, journal_of
 from mlflow_amlstore.client.journal.keeping import mark_run
+from mlflow_amlstore.client.logged_models.source import Json, LoggedModelSource
+from mlflow_amlstore.client.run_calls import Pair, get_run
+from mlflow_amlstore.client.run_log import RunLog
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.types import LoggedModelPoint, LoggedModelRecord
@@ -29,6 +32,7 @@ _PAGE = 1000
 _READERS = 8
 _API = "/api/2.0/mlflow"
 _run_of_mark: dict[tuple[int, str], str] = {}  # of each connection, which lives as long as its process
+_METRIC_FIELDS = ("key", "value", "timestamp", "step")  # of a metric's message that isn't about a model
 _POINT_FIELDS = tuple(LoggedModelPoint._fields)
 
 
@@ -41,8 +45,8 @@ class RunModels:
     inputs: list[str] = field(default_factory=list)
 
 
-class LoggedModelsInRuns:
-    """The logged models of one workspace, over its runs. Safe across threads."""
+class JournaledModels(LoggedModelSource):
+    """The logged models of one workspace, in the journals of its runs."""
 
     def __init__(self, connection: Connection) -> None:
         """Takes no network."""
@@ -66,12 +70,12 @@ class LoggedModelsInRuns:
         entry = {
             "kind": "model",
             "model_id": model_id,
-            "experiment_id": experiment_id,
+            "experiment_id": str(experiment_id),
             "name": name or random_name(),
             "model_type": model_type,
             "source_run_id": source_run_id,
-            "params": dict(params or {}),
-            "tags": dict(tags or {}),
+            "params": _texts(params or {}),
+            "tags": _texts(tags or {}),
         }
         mark_run(self._connection, run_id, {JOURNAL_TAG: YES, MODELS_TAG: mark})
         written = journal_of(self._connection, run_id).append([entry])
@@ -115,7 +119,7 @@ class LoggedModelsInRuns:
 
     def set_tags(self, model_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        self._change(model_id, {"kind": "model_tags", "tags": dict(tags)})
+        self._change(model_id, {"kind": "model_tags", "tags": _texts(tags)})
 
     def delete_tag(self, model_id: str, name: str) -> None:
         """Delete a tag, which must be there."""
@@ -129,29 +133,52 @@ class LoggedModelsInRuns:
         for name in params:
             if name in known:
                 raise AlreadyExists("param", name, f"Logged model {model_id} has it with value {known[name]!r}")
-        self._change(model_id, {"kind": "model_params", "params": dict(params)})
+        self._change(model_id, {"kind": "model_params", "params": _texts(params)})
 
     def delete(self, model_id: str) -> None:
         """Delete a model; its files stay."""
         self._change(model_id, {"kind": "model_deleted"})
 
-    def add_points(self, points: Iterable[LoggedModelPoint]) -> None:
-        """Add metric points to the models that they are about; one that is there already is kept once.
+    def find_in_run(self, model_id: str) -> LoggedModelRecord | None:
+        """Return a model."""
+        return self.get(model_id)
 
-        Raises NotFound for a model that isn't there.
+    def log(
+        self, run_log: RunLog, run_id: str, metrics: Sequence[Json], params: Sequence[Pair], tags: Sequence[Pair]
+    ) -> None:
+        """Log into a run, and add the points about models to their journals. Raises NotFound for an unknown model.
+
+        When MLflow logs a model, it sends the run's latest metrics again, about the model. The run isn't given these
+        twice.
         """
+        latest = {
+            _value_of(metric) for metric in get_run(self._connection, run_id).get("data", {}).get("metrics") or ()
+        }
+        of_run = [
+            {name: value for name, value in metric.items() if name in _METRIC_FIELDS}
+            for metric in metrics
+            if "model_id" not in metric or _value_of(metric) not in latest
+        ]
+        if of_run or params or tags:
+            run_log.log(run_id, of_run, params, tags)
+        self._add_points(_point_of(run_id, metric) for metric in metrics if "model_id" in metric)
+
+    def _add_points(self, points: Iterable[LoggedModelPoint]) -> None:
+        """Add metric points to the models that they are about; one that is there already is kept once."""
         of_model: dict[str, list[LoggedModelPoint]] = {}
         for point in points:
             of_model.setdefault(point.model_id, []).append(point)
         for model_id, its_points in of_model.items():
             self._change(model_id, {"kind": "model_points", "points": [list(point) for point in its_points]})
 
-    def add_outputs(self, run_id: str, models: Sequence[tuple[str, int]]) -> None:
+    def log_outputs(self, run_id: str, models: Sequence[tuple[str, int]]) -> None:
         """Record models, each with its step, that came out of a run."""
         self._keep(run_id, {"kind": "outputs", "models": [list(model) for model in models]})
 
-    def add_inputs(self, run_id: str, model_ids: Sequence[str]) -> None:
-        """Record models that went into a run."""
+    def log_inputs(self, run_id: str, datasets: Sequence[Json], model_ids: Sequence[str]) -> None:
+        """Record datasets and models that went into a run."""
+        if datasets:
+            self._post("runs/log-inputs", run_id=run_id, datasets=list(datasets))
         self._keep(run_id, {"kind": "inputs", "models": list(model_ids)})
 
     def _keep(self, run_id: str, entry: Entry) -> None:
@@ -191,11 +218,9 @@ class LoggedModelsInRuns:
     def _new_run(self, experiment_id: str) -> str:
         """A run for models that no run logged."""
         now_ms = int(time.time() * 1000)
-        answer = self._request(
-            "POST", "runs/create", experiment_id=experiment_id, run_name="logged models", start_time=now_ms
-        )
+        answer = self._post("runs/create", experiment_id=experiment_id, run_name="logged models", start_time=now_ms)
         run_id = str(answer["run"]["info"]["run_id"])
-        self._request("POST", "runs/update", run_id=run_id, run_uuid=run_id, status="FINISHED", end_time=now_ms)
+        self._post("runs/update", run_id=run_id, run_uuid=run_id, status="FINISHED", end_time=now_ms)
         return run_id
 
     def _all_experiments(self) -> list[str]:
@@ -209,17 +234,14 @@ class LoggedModelsInRuns:
     def _pages(self, route: str, field_name: str, asked: dict[str, Any]) -> Iterator[Any]:
         token = None
         while True:
-            answer = self._request("POST", route, **asked, **({"page_token": token} if token else {}))
+            answer = self._post(route, **asked, **({"page_token": token} if token else {}))
             yield from answer.get(field_name) or ()
             token = answer.get("next_page_token")
             if not token:
                 return
 
-    def _request(self, method: str, route: str, **given: Any) -> Any:
-        path = f"{self._connection.mlflow_path}{_API}/{route}"
-        if method == "GET":
-            return self._connection.request(method, path, params=given)
-        return self._connection.request(method, path, json=given)
+    def _post(self, route: str, **given: Any) -> Any:
+        return self._connection.request("POST", f"{self._connection.mlflow_path}{_API}/{route}", json=given)
 
 
 def _folded(entries: Iterable[Entry]) -> RunModels:
@@ -281,6 +303,27 @@ def _changed(model: LoggedModelRecord, entry: Entry) -> LoggedModelRecord:
     if kind == "model_tag_deleted":
         return replace(model, tags={name: value for name, value in model.tags.items() if name != entry["name"]})
     return model  # of a later release
+
+
+def _value_of(metric: Json) -> tuple[str, str, int, int]:
+    return metric["key"], str(metric["value"]), metric["timestamp"], metric.get("step", 0)
+
+
+def _point_of(run_id: str, metric: Json) -> LoggedModelPoint:
+    return LoggedModelPoint(
+        metric["model_id"],
+        metric["key"],
+        float(metric["value"]),
+        metric["step"],
+        metric["timestamp"],
+        run_id,
+        metric.get("dataset_name") or "",
+        metric.get("dataset_digest") or "",
+    )
+
+
+def _texts(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
 
 
 def _point(values: Sequence[Any]) -> LoggedModelPoint:
