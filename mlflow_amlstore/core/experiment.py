@@ -205,7 +205,8 @@ class Experiment:
         properties: str | Mapping[str, str | None] | None = None,
         status: str | None = None,
     ) -> Iterator[Run]:
-        """Yield the experiment's runs that match all arguments, or the children `of` a run, in any experiment.
+        """Yield the experiment's runs that match all arguments; with `parent_run_id`, that run's children instead,
+        whatever experiment they are in.
 
         Raises InvalidValue at the call.
         """
