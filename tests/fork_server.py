@@ -42,14 +42,16 @@ PRELOADED = (
 )
 AMLSTORE = ("-c", "from mlflow_amlstore.cli import main; main()")
 """What runs the command `amlstore`; its arguments follow."""
+_NUMBER_SIZE = 8  # of a pid or an exit code as it is told: both may have arrived when the first is read
 
 
 class ForkedProcess:
     """A process that the fork server started; its methods are those of `subprocess.Popen`, as far as tests need them.
 
-    `stdout` is a text stream where it was asked for by `subprocess.PIPE`.
+    `stdin` and `stdout` are text streams where they were asked for by `subprocess.PIPE`.
     """
 
+    stdin: IO[str] | None = None
     stdout: IO[str] | None = None
 
     def __init__(
@@ -77,27 +79,32 @@ class ForkedProcess:
         with tempfile.TemporaryFile() as told, its_exit, open(os.devnull, "rb") as nothing:
             told.write(json.dumps(request).encode())
             told.seek(0)
-            written: int | None = None
+            its_ends = []
+            if stdin == subprocess.PIPE:
+                stdin, typed = os.pipe()
+                self.stdin = open(typed, "w", encoding=encoding)
+                its_ends.append(stdin)
             if stdout == subprocess.PIPE:
-                read, written = os.pipe()
+                read, stdout = os.pipe()
                 self.stdout = open(read, encoding=encoding)
+                its_ends.append(stdout)
             streams = [
                 nothing if stdin is None else stdin,
-                (1 if stdout is None else stdout) if written is None else written,
+                1 if stdout is None else stdout,
                 2 if stderr is None else stdout if stderr == subprocess.STDOUT else stderr,
             ]
             files = [told, *streams, its_exit]
             _control().sendmsg([b"start"], _ancillary(files))
-        if written is not None:
-            os.close(written)
-        self.pid = int(self._exit.recv(32))
+        for end in its_ends:
+            os.close(end)
+        self.pid = int(self._exit.recv(_NUMBER_SIZE))
 
     def wait(self, timeout: float | None = None) -> int:
         """Return its exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
         if self.returncode is None:
             self._exit.settimeout(timeout)
             try:
-                told = self._exit.recv(32)
+                told = self._exit.recv(_NUMBER_SIZE)
             except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
             self.returncode = int(told)
@@ -125,8 +132,9 @@ class ForkedProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self.stdout is not None:
-            self.stdout.close()
+        for stream in (self.stdin, self.stdout):
+            if stream is not None:
+                stream.close()
         self.wait()
 
 
@@ -206,8 +214,8 @@ def _serve(control: socket.socket) -> dict[str, Any] | None:
             return wanted
         for file in (told, stdin, stdout, stderr, 0, 1, 2):
             os.close(file)
-        os.write(exit_, b"%d" % pid)
-        os.write(exit_, b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os.write(exit_, b"%8d" % pid)
+        os.write(exit_, b"%8d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         os._exit(0)
 
 

@@ -4,13 +4,12 @@ import json
 import logging
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import ForkedProcess, run_forked
 
 from mlflow_amlstore.client.tokens.credentials import AccessToken, Credential, KeyCredential, find_credential
 from mlflow_amlstore.client.tokens.stored_keys import (
@@ -122,7 +121,7 @@ class TestFinding:
             "from mlflow_amlstore.client.tokens.stored_keys import find_key, save_key\n"
             f"print(save_key({URL!r}, {SECRET!r})); print(find_key({URL!r}))"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        done = run_forked(["-c", script], check=True)
         assert done.stdout.split() == [str(empty_home / ".config/amlstore/keys.json"), SECRET]
 
 
@@ -201,7 +200,7 @@ class TestServicesStartedHere:
     @posix_only
     def test_the_key_of_one_that_was_killed_isnt_sent_to_whoever_has_its_port_now(self) -> None:
         file = announce_service(LOCAL, SECRET)
-        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended = ForkedProcess(["-c", ""])
         ended.wait()
         file.write_text(json.dumps({**json.loads(file.read_text()), "pid": ended.pid}))
         with pytest.raises(LoginNeeded, match="services that this user started here: the one that was here has ended"):

@@ -3,11 +3,10 @@
 import copy
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fork_server import run_forked
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.errors import InvalidState, NotFound
@@ -132,13 +131,7 @@ def test_an_offline_run_is_one_with_that_of_the_workers_forked_since_and_its_fol
 ) -> None:
     (tmp_path / "script.py").write_text(code)
     (tmp_path / "temporary").mkdir()
-    ended = subprocess.run(
-        [sys.executable, tmp_path / "script.py"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env={"PATH": "", "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
-    )
+    environment = {"PATH": "", "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    ended = run_forked([tmp_path / "script.py"], env=environment, check=True)
     assert ended.stdout.splitlines()[-1] == printed
     assert list((tmp_path / "temporary").iterdir()) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from fork_server import run_forked
 from forked_service import ForkedService
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
@@ -174,9 +175,8 @@ def test_a_pickled_workspace_works_in_a_process_without_a_key(service: ForkedSer
     workspace.get_mlflow_tracking_uri()
     pickled = pickle.dumps(workspace)
     assert service.key.encode() not in pickled
-    script = "import pickle, sys; ws = pickle.load(sys.stdin.buffer); print(ws.name, 'Default' in ws.experiments)"
-    done = subprocess.run([sys.executable, "-c", script], input=pickled, capture_output=True, check=True)
-    assert done.stdout.split() == [b"workspace", b"True"]
+    script = f"import pickle; ws = pickle.loads({pickled!r}); print(ws.name, 'Default' in ws.experiments)"
+    assert run_forked(["-c", script], check=True).stdout.split() == ["workspace", "True"]
 
 
 def test_opening_one_in_a_folder_loads_no_http_client() -> None:

@@ -3,12 +3,12 @@
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from fork_server import ForkedProcess
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -124,9 +124,9 @@ def test_who_may_only_read_sees_what_the_owner_logs_meanwhile(folder: Path, tmp_
     workspace.close()
     if os.geteuid() != 0:
         pytest.skip("owner and reader must be two users, which needs root")
-    script = [sys.executable, "-c", AS_NOBODY + READ_WHILE_THE_OWNER_WRITES]
+    script = ["-c", AS_NOBODY + READ_WHILE_THE_OWNER_WRITES]
     arguments = [client.tracking_uri, run_id, str(tmp_path / "other")]
-    with subprocess.Popen([*script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+    with ForkedProcess([*script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
         assert reader.stdin
         assert reader.stdout
         seen = [reader.stdout.readline()]

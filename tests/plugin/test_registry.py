@@ -2,8 +2,6 @@
 
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import mlflow
 import mlflow.entities
 import pytest
+from fork_server import run_forked
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._model_registry.utils import _get_store
@@ -381,8 +380,7 @@ class TestStore:
         client.create_registered_model("iris")
         pickled = pickle.dumps(RegistryStore(workspace.root_uri))
         script = f"import pickle; print(pickle.loads({pickled!r}).get_registered_model('iris').name)"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        assert done.stdout == "iris\n"
+        assert run_forked(["-c", script], check=True).stdout == "iris\n"
 
     def test_there_are_no_webhooks_and_making_one_says_so(self, workspace: EmbeddedWorkspace) -> None:
         store = RegistryStore(workspace.root_uri)

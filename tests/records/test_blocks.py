@@ -4,14 +4,13 @@ import base64
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fork_server import run_forked
 
 from mlflow_amlstore.errors import InvalidValue, NotFound, PathUnsafe, TransferBroken
 from mlflow_amlstore.records.database import Database
@@ -274,7 +273,7 @@ whole.keep()
 files.begin_block({RUN!r}, {PATH!r}, {_id(1)!r}, 6).write(b"sec")
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode < 0
+    assert run_forked(["-c", script]).returncode < 0
 
     assert files.list_blocks(RUN, PATH) == [(_id(0), 5)]
     _stage(files, 1, b"second")

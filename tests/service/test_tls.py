@@ -4,8 +4,6 @@ import datetime
 import os
 import socket
 import ssl
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
+from fork_server import ForkedProcess, run_forked
 from forked_service import ForkedService
 
 from mlflow_amlstore.errors import InvalidValue
@@ -86,7 +85,7 @@ class TestSelfSigned:
     def test_many_processes_at_once_make_one(self, folder: Path) -> None:
         program = "import sys, pathlib; from mlflow_amlstore.service import tls; "
         program += "tls.self_signed(sys.argv[2:], pathlib.Path(sys.argv[1]))"
-        making = [subprocess.Popen([sys.executable, "-c", program, folder, *NAMES]) for _ in range(8)]
+        making = [ForkedProcess(["-c", program, folder, *NAMES]) for _ in range(8)]
         assert [process.wait() for process in making] == [0] * 8
         authority = certificate_in(folder / "ca.pem")
         certificate_in(tls.self_signed(NAMES, folder).chain).verify_directly_issued_by(authority)
@@ -131,7 +130,7 @@ class TestGiven:
 def health(url: str, ca: Path | None) -> str:
     context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
-    with urllib.request.urlopen(f"{url}/health", timeout=10, context=context) as answer:
+    with urllib.request.urlopen(f"{url}/health", context=context) as answer:
         return str(answer.read().decode())
 
 
@@ -176,7 +175,7 @@ class TestAService:
             ]
             program = "import mlflow\nmlflow.log_metric('x', 1)\nprint(mlflow.search_runs()['metrics.x'].tolist())"
             environment = {**service.environment, "MLFLOW_TRACKING_SERVER_CERT_PATH": str(ca)}
-            done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+            done = run_forked(["-c", program], env=environment)
             assert "[1.0]" in done.stdout.splitlines(), done.stderr
 
     def test_doesnt_wait_for_the_goodbye_of_idle_clients(self, start_service: Callable[..., ForkedService]) -> None:
