@@ -34,11 +34,11 @@ def tracked(cloud: Cloud, pointed_at: Callable[[str], None]) -> Cloud:
 
 def test_what_is_throttled_arrives(tracked: Cloud) -> None:
     with mlflow.start_run() as run:
-        tracked.misbehave({"method": "POST", "path": "/runs/log-", "for_s": 6, **SLOW_DOWN})
+        tracked.misbehave({"method": "POST", "path": "/runs/log-", "for_s": 3, **SLOW_DOWN})
         began = time.monotonic()
         for step in range(5):
             mlflow.log_metric("loss", step, step=step)
-        assert time.monotonic() - began > 5
+        assert time.monotonic() - began > 2.5
     assert len(MlflowClient().get_metric_history(run.info.run_id, "loss")) == 5
 
 
@@ -47,11 +47,11 @@ def test_a_pace_is_kept_by_all_threads(start_cloud: Callable[..., Cloud], pointe
     pointed_at(Workspace(*cloud.names, cloud.credential()).get_mlflow_tracking_uri())
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
-    operations = [client.log_metric(run_id, f"m{step % 5}", step, step=step, synchronous=False) for step in range(2000)]
+    operations = [client.log_metric(run_id, f"m{step % 5}", step, step=step, synchronous=False) for step in range(500)]
     for operation in operations:
         operation.wait()
     client.log_batch(run_id, [Metric("last", n, 0, n) for n in range(5000)])
-    assert sum(len(client.get_metric_history(run_id, f"m{n}")) for n in range(5)) == 2000
+    assert sum(len(client.get_metric_history(run_id, f"m{n}")) for n in range(5)) == 500
     assert len(client.get_metric_history(run_id, "last")) == 5000
 
 
@@ -80,7 +80,7 @@ def test_a_content_url_may_expire_during_an_upload(
 def test_names_that_dont_resolve_for_a_while_are_outlived(tracked: Cloud) -> None:
     script = """
 import socket, time, mlflow
-real, until = socket.getaddrinfo, time.monotonic() + 4
+real, until = socket.getaddrinfo, time.monotonic() + 2
 def fails(*given, **more):
     if time.monotonic() < until:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

@@ -244,9 +244,12 @@ def test_a_sign_in_that_answers_again_is_waited_for(cloud: Cloud) -> None:
 def test_a_file_of_authorities_that_is_none_is_named_at_once(cloud: Cloud, variable: str, file: str) -> None:
     script = "import sys; from mlflow_amlstore.core import Workspace; Workspace(*sys.argv[1:])"
     began = time.monotonic()
+    assert cloud.run(script, *cloud.names, **cloud.signed_in).returncode == 0
+    opened_s = time.monotonic() - began
+    began = time.monotonic()
     done = cloud.run(script, *cloud.names, **{**cloud.signed_in, variable: file})
     assert f"{file!r}, which {variable} names, can't be used" in done.stderr.splitlines()[-1]
-    assert time.monotonic() - began < 25  # it isn't tried for half a minute
+    assert time.monotonic() - began < 10 * opened_s  # it isn't tried for half a minute
 
 
 @pytest.mark.parametrize("address", ["garbage", "https://[::1/x", "https://user:hidden@host/metadata", "ftp://host/x"])
@@ -294,14 +297,17 @@ def test_a_number_that_is_none_doesnt_stop_anything(cloud: Cloud, variable: str,
     assert done.stdout == "['Default']\n", done.stderr
 
 
-@pytest.mark.parametrize(("proxy", "within_s"), [("http://127.0.0.1:9", 60), ("socks5://127.0.0.1:9", 20)])
-def test_a_proxy_that_is_none_is_named(cloud: Cloud, proxy: str, within_s: float) -> None:
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_proxy_that_is_none_is_named(cloud: Cloud, proxy: str) -> None:
     script = "import sys; from mlflow_amlstore.core import Workspace; Workspace.from_url(sys.argv[1]).experiments"
-    began = time.monotonic()
     given = {"AMLSTORE_KEY": cloud.key, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "NO_PROXY": "", "no_proxy": ""}
+    began = time.monotonic()
+    assert cloud.run(script, cloud.url, **given).returncode == 0
+    without_s = time.monotonic() - began
+    began = time.monotonic()
     done = cloud.run(script, cloud.url, HTTPS_PROXY=proxy, https_proxy=proxy, **given)
     assert "HTTPS_PROXY" in done.stderr.splitlines()[-1]
-    assert time.monotonic() - began < within_s
+    assert time.monotonic() - began < 10 * without_s
 
 
 @pytest.mark.parametrize(("role", "told"), [("reader", "log nothing"), ("contributor", "can read and log")])

@@ -21,7 +21,6 @@ def python(tmp_path: Path) -> Callable[..., Done]:
             env=environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=100,
             check=False,
         )
 

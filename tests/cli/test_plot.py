@@ -130,12 +130,15 @@ class TestSeries:
         cells = [0.0] * 1_000_000
         cells[123_456], cells[654_321] = 5.0, -5.0
         start = time.perf_counter()
+        picture_of(chart_of(series(*cells[:100_000], kind=MetricKind.LIST), "first"), "svg")
+        tenth_s = time.perf_counter() - start
+        start = time.perf_counter()
         figure = chart_of(series(*cells, kind=MetricKind.LIST), "first")
         assert len(picture_of(figure, "svg")) < 500_000
+        assert time.perf_counter() - start < 20 * tenth_s
         [(x, y)] = lines(figure)
         assert len(x) < 5000
         assert (x[0], x[-1], x[y.index(5.0)], x[y.index(-5.0)]) == (0, 999_999, 123_456, 654_321)
-        assert time.perf_counter() - start < 10
 
     def test_numbers_too_large_for_an_axis_are_gaps(self) -> None:
         figure = chart_of(

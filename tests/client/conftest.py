@@ -281,16 +281,16 @@ def connect(service: SmallService) -> Iterator[Callable[..., Connection]]:
 def empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder without keys, and a keyring that keeps none."""
     home = tmp_path_factory.mktemp("home")
-    for name in ("AMLSTORE_KEY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    have_no_key(monkeypatch, home)
     return home
 
 
-@pytest.fixture(autouse=True)
-def _no_stray_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a renewal writes into the environment is gone after the test."""
+def have_no_key(environment: pytest.MonkeyPatch, home: Path) -> None:
+    """Make it the environment of somebody who has no key, and undo later what renewals write into it."""
+    for name in ("AMLSTORE_KEY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        environment.delenv(name, raising=False)
+    environment.setenv("HOME", str(home))
+    environment.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-        monkeypatch.delenv(name)
+        environment.setenv(name, os.environ.get(name, ""))
+        environment.delenv(name)

@@ -25,9 +25,7 @@ EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 
 def test_a_value_is_written_by_itself_without_a_flush(ws: Workspace, run: Run) -> None:
     run.log("m", 1)
-    asked = time.monotonic()
     while not ws.records.metrics.list_metrics(run.id):
-        assert time.monotonic() < asked + 10
         time.sleep(0.01)
 
 
@@ -80,9 +78,7 @@ def test_values_that_cannot_be_written_now_wait_and_flush_says_why(
     for _ in range(2):
         with pytest.raises(DiskFull):
             run.flush()
-    until = time.monotonic() + 20
     while not caplog.messages:
-        assert time.monotonic() < until
         time.sleep(0.01)
     assert caplog.messages == [f"Values logged into run {run.id} wait to be written: {flaky.error}"]
     flaky.error = None
@@ -95,9 +91,7 @@ def test_they_are_written_later_by_themselves(ws: Workspace, run: Run, flaky: Fl
     with pytest.raises(DiskFull):
         run.flush()
     flaky.error = None
-    until = time.monotonic() + 20
     while not ws.records.metrics.list_metrics(run.id):
-        assert time.monotonic() < until
         time.sleep(0.05)
 
 
@@ -115,8 +109,7 @@ def test_a_flush_doesn_t_wait_for_what_others_log_meanwhile(run: Run, flaky: Fla
     try:
         flushed = threading.Thread(target=run.flush)
         flushed.start()
-        flushed.join(timeout=20)
-        assert not flushed.is_alive()
+        flushed.join()
     finally:
         has_flushed.set()
         logging.join()
@@ -152,7 +145,7 @@ def test_a_full_buffer_slows_the_caller_and_drops_nothing(run: Run, flaky: Flaky
     logged.join(timeout=3)
     assert logged.is_alive()
     flaky.is_open.set()
-    logged.join(timeout=60)
+    logged.join()
     assert len(run.get_metrics()["m"]) == CAPACITY + 10
 
 

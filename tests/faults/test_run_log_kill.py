@@ -98,7 +98,7 @@ def test_a_service_that_is_killed_while_a_script_logs_has_each_value_once(servic
         time.sleep(1.0)
         service.kill()
         service.start()
-    assert script.wait(timeout=150) == 0
+    assert script.wait() == 0
     metrics = Run.get(Workspace.from_url(service.url), run.id).get_metrics()
     assert metrics["m"] == list(range(3000))
     assert metrics["other"] == [n / 2 for n in range(3000)]
@@ -106,7 +106,7 @@ def test_a_service_that_is_killed_while_a_script_logs_has_each_value_once(servic
 
 def test_two_threads_of_four_processes_keep_every_value_each_in_its_order(place: str, run: Run) -> None:
     processes = [start(LOG_BY_THREADS, place, run, str(number)) for number in range(4)]
-    assert [process.wait(timeout=200) for process in processes] == [0] * 4
+    assert [process.wait() for process in processes] == [0] * 4
     found = [value.split(".") for value in run.get_metrics()["m"]]
     assert len(found) == 4 * 2 * 2000
     for process in "0123":

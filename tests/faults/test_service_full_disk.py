@@ -38,7 +38,7 @@ class Sender:
         given = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", **headers}
         content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         url = urlsplit(path)
-        connection = http.client.HTTPConnection(urlsplit(self._service.url).netloc, timeout=60)
+        connection = http.client.HTTPConnection(urlsplit(self._service.url).netloc)
         try:
             connection.request(method, url._replace(scheme="", netloc="").geturl(), content, given)
             answer = connection.getresponse()

@@ -139,7 +139,7 @@ class Workspace:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, content, headers)
-        with urllib.request.urlopen(request, context=self._trusting, timeout=60) as answer:
+        with urllib.request.urlopen(request, context=self._trusting) as answer:
             return bytes(answer.read())
 
 

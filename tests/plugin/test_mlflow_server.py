@@ -19,8 +19,6 @@ from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 
 pytest.importorskip("flask", reason="MLflow's server comes with the full mlflow package")
 
-START_TIMEOUT_S = 90
-
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
@@ -54,37 +52,35 @@ def server(workspace: Workspace, run_id: str, tmp_path_factory: pytest.TempPathF
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
         while not answers(url):
             assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         yield url
     finally:
         os.killpg(process.pid, 15)
-        process.wait(30)
+        process.wait()
 
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(f"{url}/health", timeout=5).ok
+        return requests.get(f"{url}/health").ok
     except requests.ConnectionError:
         return False
 
 
 def test_the_ui_lists_experiments_and_runs(server: str, run_id: str) -> None:
-    found = requests.post(f"{server}/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 10}, timeout=30)
+    found = requests.post(f"{server}/ajax-api/2.0/mlflow/experiments/search", json={"max_results": 10})
     names = {experiment["name"]: experiment["experiment_id"] for experiment in found.json()["experiments"]}
     assert set(names) == {"Default", "curves"}
     body = {"experiment_ids": [names["curves"]], "filter": "metrics.loss < 1", "order_by": ["metrics.loss ASC"]}
-    runs = requests.post(f"{server}/ajax-api/2.0/mlflow/runs/search", json=body, timeout=30).json()["runs"]
+    runs = requests.post(f"{server}/ajax-api/2.0/mlflow/runs/search", json=body).json()["runs"]
     assert [(run["info"]["run_id"], run["info"]["run_name"]) for run in runs] == [(run_id, "first")]
 
 
 def test_the_ui_draws_a_chart_from_a_sampled_history(server: str, run_id: str) -> None:
     query = {"run_ids": run_id, "metric_key": "loss", "max_results": 10}
     path = "ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"
-    points = requests.get(f"{server}/{path}", params=query, timeout=30).json()["metrics"]
+    points = requests.get(f"{server}/{path}", params=query).json()["metrics"]
     steps = [int(point["step"]) for point in points]
     assert steps[0] == 0
     assert steps[-1] == 49
@@ -94,23 +90,23 @@ def test_the_ui_draws_a_chart_from_a_sampled_history(server: str, run_id: str) -
 
 def test_the_ui_lists_files_and_shows_one(server: str, run_id: str) -> None:
     query = {"run_id": run_id, "path": "notes"}
-    listed = requests.get(f"{server}/ajax-api/2.0/mlflow/artifacts/list", params=query, timeout=30).json()["files"]
+    listed = requests.get(f"{server}/ajax-api/2.0/mlflow/artifacts/list", params=query).json()["files"]
     assert listed == [{"path": "notes/readme.txt", "is_dir": False, "file_size": len("what the run says")}]
-    shown = requests.get(f"{server}/get-artifact", params={"run_uuid": run_id, "path": "notes/readme.txt"}, timeout=30)
+    shown = requests.get(f"{server}/get-artifact", params={"run_uuid": run_id, "path": "notes/readme.txt"})
     assert shown.text == "what the run says"
 
 
 def test_the_ui_lists_models_and_their_versions(server: str, run_id: str) -> None:
-    found = requests.get(f"{server}/ajax-api/2.0/mlflow/model-versions/search", timeout=30).json()["model_versions"]
+    found = requests.get(f"{server}/ajax-api/2.0/mlflow/model-versions/search").json()["model_versions"]
     assert [(version["name"], version["version"], version["run_id"]) for version in found] == [
         ("diabetes_model", "1", run_id)
     ]
 
 
 def test_an_unsupported_page_of_the_ui_gets_a_clear_answer_and_the_server_goes_on(server: str) -> None:
-    answer = requests.post(f"{server}/ajax-api/3.0/mlflow/traces/search", json={"locations": []}, timeout=30)
+    answer = requests.post(f"{server}/ajax-api/3.0/mlflow/traces/search", json={"locations": []})
     assert answer.status_code >= 400
-    assert requests.get(f"{server}/health", timeout=5).ok
+    assert requests.get(f"{server}/health").ok
 
 
 def test_the_servers_artifact_proxy_reads_and_writes_the_workspaces_files(
@@ -122,13 +118,13 @@ def test_the_servers_artifact_proxy_reads_and_writes_the_workspaces_files(
         local = Path(mlflow.artifacts.download_artifacts(f"{uri}/notes/readme.txt", dst_path=str(tmp_path)))
         assert local.read_text() == "what the run says"
         url = f"{server}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run_id}/artifacts/sent.txt"
-        assert requests.put(url, data=b"over HTTP", timeout=30).ok
+        assert requests.put(url, data=b"over HTTP").ok
     names = [file.path for file in MlflowClient(server).list_artifacts(run_id)]
     assert names == ["notes", "sent.txt"]
 
 
 @pytest.mark.parametrize("path", ["../../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "/etc/passwd"])
 def test_the_server_reads_nothing_outside_a_runs_files(server: str, run_id: str, path: str) -> None:
-    answer = requests.get(f"{server}/get-artifact", params={"run_uuid": run_id, "path": path}, timeout=30)
+    answer = requests.get(f"{server}/get-artifact", params={"run_uuid": run_id, "path": path})
     assert answer.status_code == 400
     assert "root:" not in answer.text

@@ -1,7 +1,9 @@
-"""Clients whose tracking URI lives 3 seconds, for `test_expiry`: a process for each, forked from one that has imported
-MLflow, since that alone takes longer than the URI lives.
+"""Clients whose tracking URI lives for seconds, for `test_expiry`: a process for each, forked from one that has MLflow
+imported, since that alone may take longer.
 
-`python expiring_clients.py FOLDER` forks them. Each writes NAME.out and NAME.err there, and waits for its NAME.uri.
+`expiring_clients.py FOLDER` forks them. Each writes NAME.out and NAME.err there. All of them rehearse at once, with the
+URI in `rehearsal.uri`, by which the test learns how long their first calls take. Then each waits for its NAME.uri, and
+for `lifetime`, which says how many seconds that is valid.
 """
 
 import json
@@ -27,13 +29,23 @@ from mlflow.tracking._tracking_service.utils import _get_store
 import mlflow_amlstore.plugin.remote_artifacts
 import mlflow_amlstore.plugin.remote_registry
 import mlflow_amlstore.plugin.remote_tracking  # noqa: F401
+from mlflow_amlstore.client.connection import connection_of
 
 
-def uri_for(folder: Path, name: str) -> str:
-    file = folder / f"{name}.uri"
+def wait_for(file: Path) -> str:
+    """What a file says, as soon as it is there."""
     while not file.exists():
         time.sleep(0.02)
     return file.read_text()
+
+
+def uri_for(folder: Path, name: str) -> str:
+    return wait_for(folder / f"{name}.uri")
+
+
+def lives(folder: Path, count: float) -> float:
+    """So many lives of a tracking URI, in seconds."""
+    return float(wait_for(folder / "lifetime")) * count
 
 
 def new_run() -> str:
@@ -52,24 +64,24 @@ def log_for(seconds: float, run_id: str, metric: str = "m") -> int:
 
 def logs_on(folder: Path) -> list[Any]:
     run_id = new_run()
-    return [run_id, log_for(10, run_id)]
+    return [run_id, log_for(lives(folder, 2.5), run_id)]
 
 
 def idles(folder: Path) -> list[Any]:
     run_id = new_run()
-    time.sleep(7)
+    time.sleep(lives(folder, 1.7))
     MlflowClient().log_metric(run_id, "m", 0)
     return [run_id, 1]
 
 
 def has_many_threads(folder: Path) -> list[Any]:
-    run_id = new_run()
-    threads = [threading.Thread(target=log_for, args=(7, run_id, f"m{number}")) for number in range(16)]
+    began, run_id, seconds = time.monotonic(), new_run(), lives(folder, 2.3)
+    threads = [threading.Thread(target=log_for, args=(seconds, run_id, f"m{number}")) for number in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return [run_id, 0]
+    return [run_id, 0, time.monotonic() - began]
 
 
 def comes_late_with_a_key(folder: Path) -> list[Any]:
@@ -87,7 +99,7 @@ def comes_late(folder: Path) -> list[Any]:
 
 def is_revoked(folder: Path) -> list[Any]:
     try:
-        return [log_for(15, new_run())]
+        return [log_for(lives(folder, 5), new_run())]
     except MlflowException as error:
         return [error.error_code, error.message]
 
@@ -108,47 +120,66 @@ def forks(folder: Path) -> list[Any]:
     run_id = new_run()
     if os.fork():
         os._exit(0)
-    return [run_id, log_for(7, run_id)]
+    return [run_id, log_for(lives(folder, 2.3), run_id)]
 
 
 def spawned(handed_over: Any) -> None:
     handed_over.send("ready")
-    pickled, run_id = handed_over.recv()
+    pickled, run_id, seconds = handed_over.recv()
     store = pickle.loads(pickled)
-    time.sleep(5)
+    time.sleep(seconds)
     store.set_tag(run_id, RunTag("spawned", "yes"))
+
+
+class Spawned:
+    """A child with an interpreter of its own, which may need longer to start than a URI lives."""
+
+    def __init__(self) -> None:
+        self.handing_over, childs = multiprocessing.Pipe()
+        self.process = multiprocessing.get_context("spawn").Process(target=spawned, args=(childs,))
+        self.process.start()
+        self.handing_over.recv()
 
 
 def spawns(folder: Path) -> list[Any]:
     run_id = new_run()
-    ours, childs = multiprocessing.Pipe()
-    child = multiprocessing.get_context("spawn").Process(target=spawned, args=(childs,))
-    child.start()
-    ours.recv()
-    ours.send((pickle.dumps(_get_store()), run_id))
-    child.join()
-    return [run_id, 0 if child.exitcode == 0 else -1]
+    (child,) = STARTED_BEFORE
+    child.handing_over.send((pickle.dumps(_get_store()), run_id, lives(folder, 1.7)))
+    child.process.join()
+    return [run_id, 0 if child.process.exitcode == 0 else -1]
+
+
+STARTED_BEFORE: list[Spawned] = []
 
 
 CHILD = """
-import os, time
+import os, sys, time
 from mlflow_amlstore.client.connection import connection_of
 connection = connection_of(os.environ["MLFLOW_TRACKING_URI"])
-for _ in range(50):
+until = time.monotonic() + float(sys.argv[1])
+while True:
     connection.request("GET", connection.mlflow_path + "/api/2.0/mlflow/runs/get", params={"run_id": os.environ["RUN"]})
+    if time.monotonic() > until:
+        break
     time.sleep(0.1)
 """
+
+
+def run_child(environment: dict[str, str], seconds: float) -> int:
+    """Run CHILD for so long in a fresh interpreter; return its exit code."""
+    command = [sys.executable, "-c", CHILD, str(seconds)]
+    return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
 
 
 def hands_its_environment_on(folder: Path) -> list[Any]:
     os.environ["MLFLOW_TRACKING_URI"] = given = mlflow.get_tracking_uri()
     run_id = new_run()
-    log_for(4, run_id)
+    log_for(lives(folder, 0.5), run_id)
     inherited = os.environ["MLFLOW_TRACKING_URI"]
     while os.environ["MLFLOW_TRACKING_URI"] == inherited:
         time.sleep(0.01)  # a child takes its time to start, so it gets one that is quite fresh
-    child = subprocess.run([sys.executable, "-c", CHILD], env={**os.environ, "RUN": run_id}, check=False)
-    return [run_id, 0 if child.returncode == 0 and inherited != given else -1]
+    code = run_child({"RUN": run_id}, lives(folder, 1.5))
+    return [run_id, 0 if code == 0 and inherited != given else -1]
 
 
 def keeps_files(folder: Path) -> list[Any]:
@@ -156,7 +187,7 @@ def keeps_files(folder: Path) -> list[Any]:
     for number in range(6):
         client.log_text(run_id, "x" * 100, f"{number}.txt")
         assert Path(client.download_artifacts(run_id, f"{number}.txt")).read_text() == "x" * 100
-        time.sleep(1)
+        time.sleep(lives(folder, 1 / 3))
     client.create_registered_model("net")
     version = client.create_model_version("net", f"{client.get_run(run_id).info.artifact_uri}/0.txt", run_id)
     assert version.source.endswith(f"/runs/{run_id}/artifacts/0.txt")
@@ -172,15 +203,31 @@ CLIENTS = {
 }  # fmt: skip
 
 
+def rehearse(folder: Path, name: str) -> None:
+    """Do what a client does first, on another service, whose tokens live for an hour."""
+    uri = uri_for(folder, "rehearsal")
+    mlflow.set_tracking_uri(uri)
+    with mlflow.start_run() as run:
+        mlflow.log_metric("m", 0)
+    if name == "hands_its_environment_on":
+        run_child({"MLFLOW_TRACKING_URI": uri, "RUN": run.info.run_id}, 0)
+    connection_of(uri).close()
+
+
 def live(folder: Path, name: str) -> None:
     """Be one client: print what it returns, as JSON, or how it failed."""
     for number, stream in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / f"{name}.{stream}", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), number)
-    key = folder / f"{name}.key"
-    if key.exists():
-        os.environ["AMLSTORE_KEY"] = key.read_text()
+    if name == "spawns":
+        STARTED_BEFORE.append(Spawned())
+    (folder / f"{name}.ready").touch()
+    rehearse(folder, name)
+    (folder / f"{name}.rehearsed").touch()
     try:
         mlflow.set_tracking_uri(uri_for(folder, name))
+        key = folder / f"{name}.key"
+        if key.exists():
+            os.environ["AMLSTORE_KEY"] = key.read_text()
         print(json.dumps(CLIENTS[name](folder)), flush=True)
     except BaseException:
         traceback.print_exc()
@@ -190,9 +237,14 @@ def live(folder: Path, name: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.DEBUG)
+    logging.getLogger("mlflow").setLevel(logging.DEBUG)
+    given = Path(sys.argv[1])
     for client in CLIENTS:
         if os.fork() == 0:
-            live(Path(sys.argv[1]), client)
-    print("ready", flush=True)
+            live(given, client)
+    for state in ("ready", "rehearsed"):
+        for client in CLIENTS:
+            wait_for(given / f"{client}.{state}")
+        print(state, flush=True)
     for _ in CLIENTS:
         os.wait()

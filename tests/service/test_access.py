@@ -51,7 +51,7 @@ def paths_of(route: Route, workspace: str) -> list[str]:
 
 def status_of(service: "Service", method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
     url = urlsplit(service.url)
-    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=10)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()

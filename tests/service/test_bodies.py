@@ -4,10 +4,12 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from machine_speed import at_least
 
 from mlflow_amlstore.service.app import ROUTES
 from mlflow_amlstore.service.routing import MAX_JSON_BYTES, Area
@@ -30,6 +32,12 @@ class Answer(NamedTuple):
         return str(json.loads(self.body)["message"])
 
 
+@cache
+def silence_s() -> float:
+    """How long nothing comes from a service that has no more to say."""
+    return at_least(2.0, 2)
+
+
 def exchange(service: "Service", *pieces: bytes, ends: bool = False) -> list[Answer]:
     """Send bytes on a connection of their own; return every answer until the service closes or falls silent.
 
@@ -37,7 +45,7 @@ def exchange(service: "Service", *pieces: bytes, ends: bool = False) -> list[Ans
     """
     url = urlsplit(service.url)
     received = b""
-    with socket.create_connection((url.hostname, url.port), timeout=2.0) as connection:
+    with socket.create_connection((url.hostname, url.port), timeout=silence_s()) as connection:
         try:
             for piece in pieces:
                 connection.sendall(piece)

@@ -44,7 +44,7 @@ def _files(client: MlflowClient, run_id: str, path: str | None = None) -> dict[s
 
 def _call(service: "Service", method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {service.token_of(Role.CONTRIBUTOR)}", "Content-Type": "application/json"}
-    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
@@ -182,7 +182,7 @@ def test_a_download_is_an_attachment_and_may_be_of_a_part(
 
 def test_a_stream_of_unknown_length_is_taken(service: "Service", client: MlflowClient, run_id: str) -> None:
     chunks = [os.urandom(700_000) for _ in range(5)]
-    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc)
     headers = {"Authorization": f"Bearer {service.token_of(Role.CONTRIBUTOR)}"}
     target = f"{PROXY}/artifacts/0/{run_id}/artifacts/stream"
     connection.request("PUT", target, iter(chunks), headers, encode_chunked=True)

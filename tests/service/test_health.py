@@ -9,7 +9,7 @@ from forked_service import ForkedService
 
 
 def ask(service: ForkedService, method: str, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc)
     try:
         connection.request(method, path)
         answer = connection.getresponse()

@@ -2,10 +2,12 @@
 
 import socket
 import struct
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from machine_speed import at_least
 
 if TYPE_CHECKING:
     from tests.service.conftest import Service
@@ -13,11 +15,17 @@ if TYPE_CHECKING:
 SMUGGLED = b"POST /api/2.0/mlflow/experiments/create HTTP/1.1\r\n"
 
 
+@cache
+def silence_s() -> float:
+    """How long nothing comes from a service that has no more to say."""
+    return at_least(0.5, 1)
+
+
 def statuses(service: "Service", sent: bytes) -> list[int]:
     """The statuses of what the service answers on a connection of its own."""
     url = urlsplit(service.url)
     received = b""
-    with socket.create_connection((url.hostname, url.port), timeout=0.5) as connection:
+    with socket.create_connection((url.hostname, url.port), timeout=silence_s()) as connection:
         try:
             connection.sendall(sent)
             while more := connection.recv(65536):

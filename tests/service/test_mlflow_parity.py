@@ -48,7 +48,7 @@ class Both:
 
     def _answer(self, method: str, path: str, **more: Any) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = requests.request(method, f"{self.url}/api/2.0/mlflow/{path}", headers=headers, timeout=10, **more)
+        answer = requests.request(method, f"{self.url}/api/2.0/mlflow/{path}", headers=headers, **more)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -28,7 +28,7 @@ class Api:
 
     def send(self, method: str, path: str, **more: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token}"}
-        return requests.request(method, f"{self.url}/api/2.0/mlflow/{path}", headers=headers, timeout=10, **more)
+        return requests.request(method, f"{self.url}/api/2.0/mlflow/{path}", headers=headers, **more)
 
     def get(self, path: str, **query: Any) -> Any:
         return _answered(self.send("GET", path, params=query))
@@ -465,7 +465,7 @@ def test_no_two_routes_are_the_same() -> None:
 
 def test_the_service_says_which_of_mlflows_features_it_has(api: Api) -> None:
     headers = {"Authorization": f"Bearer {api.token}"}
-    answer = requests.get(f"{api.url}/api/3.0/mlflow/server-info", headers=headers, timeout=10).json()
+    answer = requests.get(f"{api.url}/api/3.0/mlflow/server-info", headers=headers).json()
     assert answer["workspaces_enabled"] is False
     assert answer["multipart_uploads_enabled"] is answer["multipart_downloads_enabled"] is True
     assert answer["features_enabled"] == {"gateway": False}

@@ -143,7 +143,6 @@ def test_schemathesis_finds_no_failure_and_no_malformed_answer(service: "Service
              "PLACE": _text(place)},
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )  # fmt: skip
 

@@ -96,7 +96,7 @@ class TestLogging:
         time.sleep(1.5)
         network.is_down = False
         for thread in threads:
-            thread.join(60)
+            thread.join()
         assert [len(far_client.get_metric_history(run_id, f"m{number}")) for number in range(8)] == [20] * 8
 
     def test_asynchronous_logging_waits_too(self, far_client: MlflowClient, network: Any, run_id: str) -> None:

@@ -2,9 +2,9 @@
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
-import time
 import uuid
 from fractions import Fraction
 from math import inf, isnan, nan
@@ -209,13 +209,16 @@ class TestLoggedModels:
 
 
 class TestStore:
-    def test_building_one_takes_no_network(self) -> None:
+    def test_building_one_takes_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> None:
+            raise AssertionError("a socket is opened")
+
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        monkeypatch.setattr(socket.socket, "connect", refuse)
         uri = "azureml://no-such-host.example/mlflow/v2.0/subscriptions/s/resourceGroups/g/providers/p/workspaces/w"
-        began = time.monotonic()
         client = MlflowClient(uri, uri)
         assert isinstance(store_of(client), RemoteTrackingStore)
         assert client._get_registry_client().store is not None
-        assert time.monotonic() - began < 5
 
     def test_uris_that_differ_in_expires_and_token_are_one_store(self, service: ForkedService) -> None:
         root = parse(service.tracking_uri).root
@@ -253,14 +256,9 @@ class TestStore:
         self, service: ForkedService, client: MlflowClient, run_id: str
     ) -> None:
         assert pickle.loads(pickle.dumps(store_of(client))) is store_of(client)
-        script = "import pickle, sys; print(pickle.load(sys.stdin.buffer).get_run(sys.argv[1]).info.run_id)"
-        done = subprocess.run(
-            [sys.executable, "-c", script, run_id],
-            input=pickle.dumps(store_of(client)),
-            capture_output=True,
-            check=True,
-        )
-        assert run_id in done.stdout.decode()
+        pickled = pickle.dumps(store_of(client))
+        script = f"import pickle, sys; print(pickle.loads({pickled!r}).get_run(sys.argv[1]).info.run_id)"
+        assert run_id in run_forked(["-c", script, run_id], check=True).stdout
 
     @needs_fork
     def test_forked_children_log_too(self, client: MlflowClient, run_id: str) -> None:

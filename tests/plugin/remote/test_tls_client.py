@@ -51,12 +51,15 @@ def test_its_ca_is_trusted_by_any_of_the_usual_variables(
     assert Path(client.download_artifacts(run_id, "a.txt", str(tmp_path))).read_text() == "x"
 
 
-def test_without_it_the_error_comes_at_once_and_says_what_to_do(service: ForkedService) -> None:
+def test_without_it_the_error_comes_at_once_and_says_what_to_do(service: ForkedService, ca: Path) -> None:
+    began = time.monotonic()
+    assert requests.get(f"{service.url}/health", verify=ca).ok
+    request_s = time.monotonic() - began
     began = time.monotonic()
     with pytest.raises(MlflowException, match="its certificate is not trusted") as raised:
         MlflowClient(service.tracking_uri).search_experiments()
     assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in str(raised.value)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 100 * request_s  # it isn't tried for two minutes
 
 
 @pytest.mark.parametrize("variable", CA_VARIABLES)

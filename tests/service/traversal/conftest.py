@@ -88,7 +88,7 @@ class Attacker:
     def _exchange(self, method: str, sent: bytes) -> Answer:
         if self._socket is None:
             url = urlsplit(self.service.url)
-            self._socket = socket.create_connection((url.hostname, url.port), timeout=20)
+            self._socket = socket.create_connection((url.hostname, url.port))
         self._socket.sendall(sent)
         received = self._socket.recv(65536)
         while b"\r\n\r\n" not in received:

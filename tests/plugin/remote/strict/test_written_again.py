@@ -11,7 +11,7 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.client.connection import connection_of
-from mlflow_amlstore.client.files import remote_files
+from mlflow_amlstore.client.files import later_versions, remote_files
 from mlflow_amlstore.client.files.azureml_uri import parse_artifact_uri
 from mlflow_amlstore.client.files.later_versions import Version, path_of, version_of
 from mlflow_amlstore.client.files.remote_files import files_of
@@ -169,11 +169,17 @@ def test_a_large_file_too(client: MlflowClient, run_id: str, tmp_path: Path) -> 
 
 
 def test_what_another_process_writes_again_is_seen(
-    client: MlflowClient, run_id: str, tmp_path: Path, other_process: OtherProcess
+    client: MlflowClient,
+    run_id: str,
+    tmp_path: Path,
+    other_process: OtherProcess,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert later_versions._LISTING_HOLDS_S == 10
+    monkeypatch.setattr(later_versions, "_LISTING_HOLDS_S", 1.0)
     for text in ("1", "2"):
         client.log_text(run_id, text, "last.txt")
-    time.sleep(10.5)  # for as long as a listing is taken to hold
+    time.sleep(1.1)  # for as long as a listing is taken to hold
     other_process("client.log_text(run_id, '3', 'last.txt')", run_id)
     assert mlflow.artifacts.load_text(f"{client.get_run(run_id).info.artifact_uri}/last.txt") == "3"
 
