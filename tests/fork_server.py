@@ -40,7 +40,7 @@ PRELOADED = (
     "mlflow_amlstore.service.app",
     "mlflow_amlstore.service.server",
 )
-AMLSTORE = ("-c", "from mlflow_amlstore.cli import main; main()")
+AMLSTORE = ("-c", "import sys; sys.argv[0] = 'amlstore'; from mlflow_amlstore.cli import main; main()")
 """What runs the command `amlstore`; its arguments follow."""
 _NUMBER_SIZE = 8  # of a pid or an exit code as it is told: both may have arrived when the first is read
 
