@@ -118,15 +118,8 @@ class PointColumns(Sequence[MetricPoint]):
 
     __slots__ = ("name", "steps", "timestamps_ms", "values")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.values, self.steps, self.timestamps_ms = array("d"), array("q"), array("q")
-
-    def append(self, value: float, step: int, timestamp_ms: int) -> None:
-        """Add one point."""
-        self.values.append(value)
-        self.steps.append(step)
-        self.timestamps_ms.append(timestamp_ms)
+    def __init__(self, name: str, values: "array[float]", steps: "array[int]", timestamps_ms: "array[int]") -> None:
+        self.name, self.values, self.steps, self.timestamps_ms = name, values, steps, timestamps_ms
 
     def __len__(self) -> int:
         return len(self.values)

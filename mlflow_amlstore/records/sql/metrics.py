@@ -2,22 +2,16 @@
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import key_list, keys_in
-from mlflow_amlstore.records.search.paging import (
-    SortTerm,
-    after_key,
-    decode_token,
-    encode_token,
-    query_fingerprint,
-)
+from mlflow_amlstore.records.search.paging import query_fingerprint
 from mlflow_amlstore.records.sql.driver_statement import run_query
 from mlflow_amlstore.records.sql.logged_values import LoggedGroup
+from mlflow_amlstore.records.sql.metric_history import BY_TIME, history_page
 from mlflow_amlstore.records.sql.metric_pages import page_of_grid, page_of_vector, whole_page
 from mlflow_amlstore.records.sql.metric_rows import (
     MetricColumn,
@@ -38,12 +32,10 @@ from mlflow_amlstore.records.types import (
     MetricPoint,
     MetricRecord,
     Page,
-    PointColumns,
 )
 from mlflow_amlstore.records.validation import check_integer, check_max_results
 
 _NAN = float("nan")
-_BY_TIME = (points.c.timestamp_ms, points.c.step, points.c.value, points.c.value_type, points.c.seq)
 _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
 
 
@@ -56,29 +48,21 @@ class SqlMetrics:
     def history(
         self, run_id: str, name: str, *, max_results: int | None = None, page_token: str | None = None
     ) -> Page[MetricPoint]:
-        query = query_fingerprint(("history", run_id, name))
-        statement = _of_series(run_id, name, points.c.seq).order_by(*_BY_TIME)
-        if page_token:
-            key = decode_token(page_token, query, len(_BY_TIME))
-            statement = statement.where(after_key([SortTerm(column) for column in _BY_TIME], key))
-        if max_results is not None:
-            statement = statement.limit(check_max_results(max_results) + 1)
-        columns = PointColumns(name)
-        row, token = None, None
         with self._database.read() as connection:
-            cursor = run_query(driver_connection(connection), statement)
-            for row in islice(cursor, max_results):
-                columns.append(row[0] if row[3] == NUMBER else _NAN, row[1], row[2])
-            if row is not None and cursor.fetchone() is not None:
-                value, step, timestamp_ms, value_type, seq = row
-                token = encode_token((timestamp_ms, step, value, value_type, seq), query)
-        return Page(columns, token)
+            return history_page(
+                driver_connection(connection),
+                _of_series(run_id, name, *BY_TIME),
+                name,
+                max_results=None if max_results is None else check_max_results(max_results),
+                page_token=page_token,
+                query=query_fingerprint(("history", run_id, name)),
+            )
 
     def history_of_runs(self, run_ids: Sequence[str], name: str, *, max_results: int) -> list[tuple[str, MetricPoint]]:
         found: list[tuple[str, MetricPoint]] = []
         with self._database.read() as connection:
             for run_id in sorted(set(run_ids)):
-                statement = _of_series(run_id, name).order_by(*_BY_TIME).limit(max_results - len(found))
+                statement = _of_series(run_id, name, *_POINT).order_by(*BY_TIME).limit(max_results - len(found))
                 found += [(run_id, point) for point in _points(connection, statement, name)]
                 if len(found) >= max_results:
                     break
@@ -87,7 +71,7 @@ class SqlMetrics:
     def at_steps(self, run_id: str, name: str, steps: Sequence[int], *, max_results: int) -> list[MetricPoint]:
         wanted = {check_integer("step", step) for step in steps}
         statement = (
-            _of_series(run_id, name)
+            _of_series(run_id, name, *_POINT)
             .where(points.c.step.in_(keys_in().params(keys=key_list(sorted(wanted)))))
             .order_by(*_BY_STEP)
             .limit(max_results)
@@ -101,7 +85,7 @@ class SqlMetrics:
         """As MLflow's SQL store: the first point of each of `max_results` equal buckets, and the very last point."""
         max_results = max(1, max_results)
         bucket = func.ntile(max_results).over(order_by=_BY_STEP).label("bucket")
-        inner = _of_series(run_id, name, points.c.seq, bucket)
+        inner = _of_series(run_id, name, *_POINT, points.c.seq, bucket)
         if steps is not None:
             inner = inner.where(points.c.step.between(*steps))
         bucketed = inner.subquery().c
@@ -109,7 +93,7 @@ class SqlMetrics:
         rank = func.row_number().over(partition_by=bucketed.bucket, order_by=by_step).label("rank")
         ranked = select(*bucketed, rank).subquery().c
         firsts = select(ranked.value, ranked.step, ranked.timestamp_ms, ranked.value_type).where(ranked.rank == 1)
-        last = _of_series(run_id, name).order_by(*[column.desc() for column in _BY_STEP]).limit(1)
+        last = _of_series(run_id, name, *_POINT).order_by(*[column.desc() for column in _BY_STEP]).limit(1)
         if steps is not None:
             last = last.where(points.c.step.between(*steps))
         with self._database.read() as connection:
@@ -186,18 +170,19 @@ class SqlMetrics:
             )
 
 
-def _of_series(run_id: str, name: str, *more: ColumnElement[Any]) -> Select[Any]:
-    """The numeric points of one series: value, step, time and value type, and what more is asked for."""
+_POINT = (points.c.value, points.c.step, points.c.timestamp_ms, points.c.value_type)
+"""What `_points` reads of a point."""
+
+
+def _of_series(run_id: str, name: str, *columns: ColumnElement[Any]) -> Select[Any]:
+    """These columns of the numeric points of one series."""
     key = (
         select(series.c.series_id)
         .join(runs, series.c.run_pk == runs.c.run_pk)
         .where(runs.c.run_id == run_id, series.c.name == name)
         .scalar_subquery()
     )
-    column = points.c
-    return select(column.value, column.step, column.timestamp_ms, column.value_type, *more).where(
-        column.series_id == key, column.value_type != TEXT
-    )
+    return select(*columns).where(points.c.series_id == key, points.c.value_type != TEXT)
 
 
 def _points(connection: Connection, statement: Select[Any], name: str) -> list[MetricPoint]:

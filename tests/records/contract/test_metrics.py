@@ -1,6 +1,8 @@
 """Scalar metrics of any record store: latest points, histories, pages and samples."""
 
 import math
+import time
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlflow_amlstore.errors import InvalidValue, PageTokenInvalid
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import MetricPoint
+from mlflow_amlstore.records.types import LoggedValues, MetricKind, MetricPoint
 
 INF, NAN = math.inf, math.nan
 
@@ -117,18 +119,38 @@ class TestHistory:
         assert history(records, run_id, "nothing") == []
         assert history(records, "gone") == []
 
-    def test_pages_give_all_points_once(self, records: RecordStore, run_id: str) -> None:
-        log(records, run_id, *[(float(step % 3), step, 7) for step in range(10)], (NAN, 3, 7), (INF, 3, 7))
+    @pytest.mark.parametrize("sent", [str.__str__, lambda token: token], ids=["as text", "in this process"])
+    def test_pages_give_all_points_once(self, records: RecordStore, run_id: str, sent: Callable[[str], str]) -> None:
+        log(records, run_id, *[(float(step % 3), 9 - step, step % 2) for step in range(10)], (NAN, 3, 7), (INF, 3, 7))
         paged, token = [], None
         while True:
-            page = records.metrics.history(run_id, "m", max_results=5, page_token=token)
+            page = records.metrics.history(run_id, "m", max_results=3, page_token=token)
             paged += page.items
-            token = page.next_token
-            if token is None:
+            if page.next_token is None:
                 break
-            assert len(page.items) == 5
+            assert len(page.items) == 3
+            token = sent(page.next_token)
         assert repr(paged) == repr(records.metrics.history(run_id, "m").items)
         assert len(paged) == 12
+
+    def test_reading_a_history_in_pages_costs_about_what_reading_it_whole_does(
+        self, records: RecordStore, run_id: str
+    ) -> None:
+        count, pages = 100_000, 100
+        records.metrics.log_values(run_id, [LoggedValues("m", MetricKind.LIST, {"": [0.5] * count}, None, 0)])
+
+        began = time.process_time()
+        assert len(records.metrics.history(run_id, "m").items) == count
+        whole = time.process_time() - began
+        found, token = 0, None
+        began = time.process_time()
+        for _ in range(pages):
+            page = records.metrics.history(run_id, "m", max_results=count // pages, page_token=token)
+            found, token = found + len(page.items), page.next_token
+        in_pages = time.process_time() - began
+
+        assert (found, token) == (count, None)
+        assert in_pages < 5 * whole  # a sort for each page would take some twenty times as long
 
     def test_the_last_full_page_has_no_token(self, records: RecordStore, run_id: str) -> None:
         log(records, run_id, (1.0, 0, 0), (2.0, 1, 0))
