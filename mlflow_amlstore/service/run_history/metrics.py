@@ -238,6 +238,11 @@ def _columns(run_id: str, metric: MetricRecord) -> dict[str, list[Cell]]:
 
 
 def _are_finite(cells: Sequence[Cell]) -> bool:
+    try:
+        if math.isfinite(sum(cells)):  # type: ignore[arg-type]  # a sum of others has one of them, or fails
+            return True
+    except TypeError:
+        pass  # texts
     return all(type(cell) is not float or math.isfinite(cell) for cell in cells)
 
 
