@@ -1,6 +1,6 @@
 """The same MLflow calls against an embedded workspace and MLflow's own SQLite store, taking turns in one process.
 
-    python benchmarks/compare.py [--rounds 30] [--runs 5000] [--output benchmarks/results/compare.json]
+    python benchmarks/compare.py [--quick] [--rounds 30] [--runs 5000] [--output benchmarks/results/compare.json]
 
 Prints the median of each call in both stores, the ratio of the medians, and the bar it was built to meet. The turns
 make the ratio hold on a machine whose speed drifts; the times alone don't travel.
@@ -175,7 +175,11 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=30)
     options.add_argument("--runs", type=int, default=5000, help="runs in the searched experiment")
     options.add_argument("--output", type=Path, default=Path("benchmarks/results/compare.json"))
+    options.add_argument("--quick", action="store_true", help="the same table in two minutes: fewer rounds, fewer runs")
     chosen = options.parse_args()
+    if chosen.quick:
+        options.set_defaults(rounds=5, runs=300)  # what else is given holds
+        chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.create(Path(folder, "workspace"))
         uris = (workspace.get_mlflow_tracking_uri(), f"sqlite:///{folder}/mlflow.db")

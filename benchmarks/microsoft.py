@@ -1,6 +1,6 @@
 """This package beside Microsoft's azureml-mlflow, against the same service over TLS, in one run.
 
-    python benchmarks/microsoft.py [--envs DIR] [--rounds 3] [--size-mb 1000]
+    python benchmarks/microsoft.py [--quick] [--envs DIR] [--rounds 3] [--size-mb 1000]
 
 Each client is in an environment of its own, with the same mlflow-skinny: the newest that azureml-mlflow allows. They
 are made in DIR where they aren't there. Every figure is the median of rounds in which the two take turns; one process
@@ -87,7 +87,11 @@ def main() -> None:
     parser.add_argument("--envs", type=Path, default=Path(tempfile.gettempdir()) / "amlstore-benchmark-envs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size-mb", type=int, default=1000)
+    parser.add_argument("--quick", action="store_true", help="the same table in two minutes: one round, a smaller file")
     options = parser.parse_args()
+    if options.quick:
+        parser.set_defaults(rounds=1, size_mb=200)  # what else is given holds
+        options = parser.parse_args()
     pythons = {name: environment_of(f"{BARE} with {name}", options.envs) for name in (OURS, THEIRS)}
     bare = environment_of(BARE, options.envs)
     figures: dict[str, dict[str, list[float]]] = {}

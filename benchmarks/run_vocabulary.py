@@ -1,7 +1,7 @@
 """`Run`'s own calls beside trackio, `mlflow server` and the real azureml-core, with the bars they were built to meet.
 
     pip install -e '.[service,mlflow]' trackio
-    python benchmarks/run_vocabulary.py [--rounds 5] [--values 200000] [--azureml-core PYTHON]
+    python benchmarks/run_vocabulary.py [--quick] [--rounds 5] [--values 200000] [--azureml-core PYTHON]
         [--output benchmarks/results/run_vocabulary.json]
 
 Everything takes turns in every round, and a figure is the median of its rounds. Each is taken in a process of its own
@@ -256,7 +256,11 @@ def main() -> None:
     options.add_argument("--values", type=int, default=200_000, help="of each log until durable")
     options.add_argument("--azureml-core", type=Path, metavar="PYTHON", help="of an environment that has azureml-core")
     options.add_argument("--output", type=Path, default=Path("benchmarks/results/run_vocabulary.json"))
+    options.add_argument("--quick", action="store_true", help="the same table in two minutes: one round")
     chosen = options.parse_args()
+    if chosen.quick:
+        options.set_defaults(rounds=1)  # what else is given holds
+        chosen = options.parse_args()
 
     turns: dict[str, Callable[[Path], None]] = {
         "embedded": lambda folder: measure_embedded(folder, chosen.values),

@@ -263,7 +263,11 @@ def main() -> None:
     options.add_argument("--output", type=Path, default=Path("benchmarks/results/servers.json"))
     options.add_argument("--app", choices=CANDIDATES, help="serve one candidate: how the script starts its servers")
     options.add_argument("--port", type=int, default=0)
+    options.add_argument("--quick", action="store_true", help="the same table in two minutes: one short round")
     chosen = options.parse_args()
+    if chosen.quick:
+        options.set_defaults(rounds=1, seconds=1)  # what else is given holds
+        chosen = options.parse_args()
     if chosen.app:
         serve(chosen.app, chosen.port)
         return

@@ -1,13 +1,14 @@
 """`amlstore serve` beside `mlflow server` and the floor: load, one client, size, reading and files, with the bars.
 
     pip install -e '.[service,mlflow]' uvloop
-    python benchmarks/service.py [--seconds 3] [--rounds 3] [--only load,client,size,read,files] [--size-mb 1024]
-        [--output benchmarks/results/service.json]
+    python benchmarks/service.py [--quick] [--seconds 3] [--rounds 3] [--only load,client,size,read,files]
+        [--size-mb 1024] [--read-runs 1000] [--history-points 100000] [--output benchmarks/results/service.json]
 
 The servers take turns in every round, each alone on the machine, and a figure is the median of its rounds: that makes
 the ratios hold where the machine's speed drifts. All clients are on the same cores as the server. Every acknowledged
 point is read back, every file that comes down is compared. The floor is a server that only parses; for files it's
-`curl` and a plain file server. A bar that isn't met is printed and fails nothing; a call that fails does.
+`curl` to the same service, and `curl` to a plain file server is shown beside it. A bar that isn't met is printed and
+fails nothing; a call that fails does.
 """
 
 import argparse
@@ -43,7 +44,7 @@ class Section:
     keeps: bool = False
 
 
-def sections(seconds: float, source: Path) -> list[Section]:
+def sections(seconds: float, source: Path, reading: clients.Reading) -> list[Section]:
     ours = ("amlstore", "amlstore plugin", "mlflow")
     return [
         Section("load", loads.LOAD_ROWS, COLUMNS, lambda turn, folder: loads.measure_load(turn, folder, seconds)),
@@ -59,11 +60,17 @@ def sections(seconds: float, source: Path) -> list[Section]:
             (*COLUMNS, "mlflow default"),
             lambda turn, folder: loads.measure_size(turn, folder, seconds),
         ),
-        Section("read", clients.READ_ROWS, ours, clients.measure_read, keeps=True),
+        Section(
+            "read",
+            clients.READ_ROWS,
+            ours,
+            lambda turn, folder: clients.measure_read(turn, folder, reading),
+            keeps=True,
+        ),
         Section(
             "files",
             clients.FILES_ROWS,
-            (*ours, "curl"),
+            (*ours, "amlstore curl", "files curl"),
             lambda turn, folder: clients.measure_files(turn, folder, source),
         ),
     ]
@@ -100,6 +107,8 @@ def report_of(measured: list[Section], chosen: argparse.Namespace) -> dict[str, 
         "clients": CLIENTS,
         "seconds": chosen.seconds,
         "size_mb": chosen.size_mb,
+        "read_runs": chosen.read_runs,
+        "history_points": chosen.history_points,
         "notes": notes,
         "rows": [
             {
@@ -118,14 +127,24 @@ def report_of(measured: list[Section], chosen: argparse.Namespace) -> dict[str, 
 
 
 def main() -> None:
-    names = [section.name for section in sections(0, Path())]
+    names = [section.name for section in sections(0, Path(), clients.Reading(0, 0))]
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--seconds", type=float, default=3, help="of each load, and of one client's calls")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--only", default=",".join(names), help="sections to measure, separated by commas")
     options.add_argument("--size-mb", type=int, default=1024, help="MiB of the file that goes up and down")
+    options.add_argument("--read-runs", type=int, default=1000, help="in the page that is read")
+    options.add_argument("--history-points", type=int, default=100_000, help="in the history that is read")
     options.add_argument("--output", type=Path, default=Path("benchmarks/results/service.json"))
+    options.add_argument(
+        "--quick", action="store_true", help="the same table in two minutes: one short round, smaller records and files"
+    )
     chosen = options.parse_args()
+    if chosen.quick:
+        options.set_defaults(
+            seconds=1, rounds=1, size_mb=256, read_runs=100, history_points=10_000
+        )  # what else is given holds
+        chosen = options.parse_args()
     only = chosen.only.split(",")
     if unknown := set(only) - set(names):
         options.error(f"no section is called {', '.join(unknown)}; there are {', '.join(names)}")
@@ -134,7 +153,8 @@ def main() -> None:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="service-benchmark-") as folder:
         source = Path(folder, "file.bin")
-        measured = [section for section in sections(chosen.seconds, source) if section.name in only]
+        reading = clients.Reading(chosen.read_runs, chosen.history_points)
+        measured = [section for section in sections(chosen.seconds, source, reading) if section.name in only]
         for section in measured:
             if section.name == "files":
                 clients.make_file(source, chosen.size_mb)

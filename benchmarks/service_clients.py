@@ -10,35 +10,42 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from service_servers import Api, Running, running, wait_until_quiet
 from service_table import FLOOR, MLFLOW, OURS, Bar, Row
 
 CALLS = Path(__file__).with_name("service_calls.py")
-READ_RUNS = 1000
-HISTORY_POINTS = 100_000
 BATCH_POINTS = 1000
+
+
+class Reading(NamedTuple):
+    """How much there is to read."""
+
+    runs: int
+    points: int
+
 
 METRIC_BAR = Bar(1.3, times_mlflow=5.5)
 HTTP_METRIC = Row("mlflow.log_metric, http:// URI (MLflow's own client)", "ms", False, METRIC_BAR)
 PLUGIN_METRIC = Row("mlflow.log_metric, our plugin's URI", "ms", False, METRIC_BAR)
 CLIENT_ROWS = [HTTP_METRIC, PLUGIN_METRIC]
 
-SEARCH = Row(f"search_runs, {READ_RUNS} runs, our plugin", "s", False, Bar(0.2))
-HISTORY = Row(f"history of {HISTORY_POINTS} points, our plugin", "s", False, Bar(0.8))
-HTTP_SEARCH = Row(f"search_runs, {READ_RUNS} runs, MLflow's own client", "s", False)
-HTTP_HISTORY = Row(f"history of {HISTORY_POINTS} points, MLflow's own client", "s", False)
+SEARCH = Row("search_runs, one page, our plugin", "s", False, Bar(0.2))
+HISTORY = Row("whole history, our plugin", "s", False, Bar(0.8))
+HTTP_SEARCH = Row("search_runs, one page, MLflow's own client", "s", False)
+HTTP_HISTORY = Row("whole history, MLflow's own client", "s", False)
 READ_ROWS = [SEARCH, HISTORY, HTTP_SEARCH, HTTP_HISTORY]
 
-FILES_BAR = Bar(times_mlflow=3, of_floor=0.6)
-UP = Row("file up, our plugin", "MB/s", True, FILES_BAR)
-DOWN = Row("file down, our plugin", "MB/s", True, FILES_BAR)
+UP = Row("file up, our plugin", "MB/s", True, Bar(times_mlflow=3, of_floor=0.5))
+DOWN = Row("file down, our plugin", "MB/s", True, Bar(times_mlflow=3, of_floor=0.6))
 PROXY_UP = Row("file up, MLflow's own client through our proxy", "MB/s", True)
 PROXY_DOWN = Row("file down, MLflow's own client through our proxy", "MB/s", True)
+PLAIN_UP = Row("file up, curl to a plain file server", "MB/s", True)
+PLAIN_DOWN = Row("file down, curl to a plain file server", "MB/s", True)
 UP_MEMORY = Row("client's peak memory, up", "MiB", False)
 DOWN_MEMORY = Row("client's peak memory, down", "MiB", False)
-FILES_ROWS = [UP, DOWN, PROXY_UP, PROXY_DOWN, UP_MEMORY, DOWN_MEMORY]
+FILES_ROWS = [UP, DOWN, PROXY_UP, PROXY_DOWN, PLAIN_UP, PLAIN_DOWN, UP_MEMORY, DOWN_MEMORY]
 
 
 def call(server: Running, way: str, task: str, *arguments: Any) -> Any:
@@ -64,17 +71,17 @@ def measure_client(turn: str, folder: Path, seconds: float) -> None:
             row.rounds[name].append(median_ms)
 
 
-def measure_read(turn: str, folder: Path) -> None:
+def measure_read(turn: str, folder: Path, reading: Reading) -> None:
     """Both reads, from a server that has just been started over the records of the first round."""
     name, _, way = turn.partition(" ")
     with running(name, folder) as server:
         filled = folder / "filled.json"
         if not filled.exists():
-            filled.write_text(json.dumps(fill(server)))
+            filled.write_text(json.dumps(fill(server, reading)))
         experiment_id, run_id = json.loads(filled.read_text())
         wait_until_quiet(server)
-        search_s = call(server, way, "search_runs", experiment_id, READ_RUNS)
-        history_s = call(server, way, "history", run_id, HISTORY_POINTS)
+        search_s = call(server, way, "search_runs", experiment_id, reading.runs)
+        history_s = call(server, way, "history", run_id, reading.points)
     for search, history in ([(SEARCH, HISTORY)] if name == MLFLOW or way else []) + (
         [(HTTP_SEARCH, HTTP_HISTORY)] if not way else []
     ):
@@ -82,19 +89,19 @@ def measure_read(turn: str, folder: Path) -> None:
         history.rounds[name].append(history_s)
 
 
-def fill(server: Running) -> tuple[str, str]:
+def fill(server: Running, reading: Reading) -> tuple[str, str]:
     """Make the runs and the long history to read. Returns the experiment's id and the history's run's."""
     api = Api(server)
     experiment_id = api.post("experiments/create", name="read")["experiment_id"]
     now_ms = 1_800_000_000_000
-    for number in range(READ_RUNS):
+    for number in range(reading.runs):
         metrics = [
             {"key": f"m{key}", "value": number / 7 + key, "timestamp": now_ms + number, "step": 1} for key in range(5)
         ]
         params = [{"key": f"p{key}", "value": str(number % 7)} for key in range(5)]
         api.post("runs/log-batch", run_id=api.new_run(experiment_id), metrics=metrics, params=params)
     run_id = api.new_run()
-    for first in range(0, HISTORY_POINTS, BATCH_POINTS):
+    for first in range(0, reading.points, BATCH_POINTS):
         steps = range(first, first + BATCH_POINTS)
         points = [{"key": "loss", "value": 1 / (step + 1), "timestamp": now_ms + step, "step": step} for step in steps]
         api.post("runs/log-batch", run_id=run_id, metrics=points)
@@ -113,26 +120,26 @@ def measure_files(turn: str, folder: Path, source: Path) -> None:
     """The file up, then down; what came down is compared with it."""
     name, _, way = turn.partition(" ")
     target = folder / "target"
-    with running("files" if name == "curl" else name, folder) as server:
+    with running(name, folder) as server:
         target.mkdir()
         wait_until_quiet(server)
-        figures = with_curl(server, source, target) if name == "curl" else with_mlflow(server, way, source, target)
+        figures = with_curl(server, source, target) if way == "curl" else with_mlflow(server, way, source, target)
         if not filecmp.cmp(source, target / source.name, shallow=False):
             raise RuntimeError(f"{turn}: another file came down than went up")
     shutil.rmtree(folder)
     megabytes = source.stat().st_size / 1e6
     up_s, down_s, up_mib, down_mib = figures
-    if name == OURS and not way:
-        rows = [(PROXY_UP, PROXY_DOWN)]
-    elif name == OURS:
-        rows = [(UP, DOWN)]
-    else:
-        rows = [(UP, DOWN), (PROXY_UP, PROXY_DOWN)]
-    column = FLOOR if name == "curl" else name
+    rows, column = {
+        "amlstore": ([(PROXY_UP, PROXY_DOWN)], OURS),
+        "amlstore plugin": ([(UP, DOWN)], OURS),
+        "amlstore curl": ([(UP, DOWN), (PROXY_UP, PROXY_DOWN)], FLOOR),
+        "files curl": ([(PLAIN_UP, PLAIN_DOWN)], FLOOR),
+        "mlflow": ([(UP, DOWN), (PROXY_UP, PROXY_DOWN)], MLFLOW),
+    }[turn]
     for up, down in rows:
         up.rounds[column].append(megabytes / up_s)
         down.rounds[column].append(megabytes / down_s)
-    if up_mib and (way or name != OURS):
+    if turn in ("amlstore plugin", "mlflow"):
         UP_MEMORY.rounds[column].append(up_mib)
         DOWN_MEMORY.rounds[column].append(down_mib)
 
@@ -146,10 +153,14 @@ def with_mlflow(server: Running, way: str, source: Path, target: Path) -> tuple[
 
 
 def with_curl(server: Running, source: Path, target: Path) -> tuple[float, float, float, float]:
-    url = f"{server.url}/{source.name}"
-    seconds = []
+    url, seconds = f"{server.url}/{source.name}", []
+    if server.name == OURS:
+        uri = str(Api(server).post("runs/create", experiment_id="0", start_time=0)["run"]["info"]["artifact_uri"])
+        url = f"{server.url}/api/2.0/mlflow-artifacts/artifacts/{uri.partition(':')[2].lstrip('/')}/{source.name}"
+    header = f"Authorization: Bearer {server.token}\n"  # by stdin, as arguments are in errors
     for arguments in (["-T", str(source)], ["-o", str(target / source.name)]):
         os.sync()
         command = ["curl", "--silent", "--show-error", "--fail", "--write-out", "\n%{time_total}", *arguments, url]
-        seconds.append(float(subprocess.run(command, check=True, capture_output=True).stdout.split()[-1]))
+        ended = subprocess.run([*command, "--header", "@-"], input=header.encode(), check=True, capture_output=True)
+        seconds.append(float(ended.stdout.split()[-1]))
     return seconds[0], seconds[1], 0, 0
