@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from mlflow_amlstore.diagnosis.finding import Finding
 from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import CURRENT_REVISION
-from mlflow_amlstore.records.sql.files import FILES_FOLDER
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.workspace.opening import open_folder
 
@@ -73,7 +73,7 @@ def _writable(folder: Path) -> Finding:
     try:
         with closing(Database(folder, lock_timeout_s=5)) as database, database.write():
             pass
-        for place in (folder, folder / FILES_FOLDER, folder / FILES_FOLDER / "incoming"):
+        for place in (folder, folder / FILES_FOLDER, folder / FILES_FOLDER / INCOMING):
             if place.exists():
                 probe = place / f".doctor-{os.getpid()}"
                 probe.touch()

@@ -220,8 +220,9 @@ class Files(CommonFiles, Protocol):
     ) -> FileRecord:
         """Make a file of these blocks in this order, replacing what was there, and drop the file's other blocks.
 
-        The same list again, when its blocks are gone for that reason, gives the same file. Raises NotFound for a block
-        that isn't there; TransferBroken, dropping all blocks, for a `sha256` that is not the content's.
+        The same list again within a day, when its blocks are gone for that reason, gives the same file, from another
+        process too. Raises NotFound for a block that isn't there; TransferBroken, dropping all blocks, for a `sha256`
+        that is not the content's.
         """
         ...
 

@@ -1,6 +1,10 @@
 """`kill -9` of a service under load, ten times: what its clients were told is there exactly once, and they finish."""
 
+import base64
+import hashlib
+import http.client
 import json
+import os
 import random
 import subprocess
 import time
@@ -9,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 from fork_server import ForkedProcess
@@ -172,3 +177,81 @@ def test_a_refusal_is_not_remembered_and_another_write_with_the_same_key_is_one_
     created = sender.send("runs/create", {"experiment_id": "1"}, "the key")[0]
     assert created["run"]["info"]["experiment_id"] == "1"
     assert sender.send("runs/create", {"experiment_id": "0"}, "the key")[0] != created
+
+
+class _Upload:
+    """A file of a run that is sent in blocks of 300 kB, each to say where in the file it will be."""
+
+    def __init__(self, service: ForkedService) -> None:
+        sender = _Sender(service)
+        run = sender.send("runs/create", {"experiment_id": "0"}, "run")[0]["run"]["info"]["run_id"]
+        self._named = {"run_id": run, "path": "last.ckpt"}
+        self._sender = sender
+        self._url = sender.send("artifacts/presigned-upload-url", self._named, "any")[0]["presigned_url"]
+        self.blocks = [os.urandom(300_000) for _ in range(6)]
+
+    def send_block(self, number: int) -> None:
+        request = self._block(number, self.blocks[number])
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 201
+
+    def send_half_of_a_block(self, number: int) -> http.client.HTTPConnection:
+        request = self._block(number, b"")
+        address = urlsplit(request.full_url)
+        connection = http.client.HTTPConnection(address.netloc)
+        connection.putrequest("PUT", f"{address.path}?{address.query}")
+        for name, value in {**request.headers, "Content-Length": str(len(self.blocks[number]))}.items():
+            connection.putheader(name, value)
+        connection.endheaders(self.blocks[number][:150_000])
+        return connection
+
+    def send_list(self) -> str:
+        """Return the ETag of what it became."""
+        ids = "".join(f"<Latest>{self._id(number)}</Latest>" for number in range(len(self.blocks)))
+        document = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{ids}</BlockList>'.encode()
+        request = urllib.request.Request(f"{self._url}&comp=blocklist", document, method="PUT")
+        with urllib.request.urlopen(request) as answer:
+            return str(answer.headers["ETag"])
+
+    def read(self) -> bytes:
+        url = self._sender.send("artifacts/presigned-download-url", self._named, "any")[0]["presigned_url"]
+        with urllib.request.urlopen(url) as answer:
+            return bytes(answer.read())
+
+    def _block(self, number: int, content: bytes) -> urllib.request.Request:
+        url = f"{self._url}&comp=block&blockid={quote(self._id(number), safe='')}"
+        return urllib.request.Request(url, content, {"x-amlstore-offset": str(number * 300_000)}, method="PUT")
+
+    @staticmethod
+    def _id(number: int) -> str:
+        return base64.b64encode(f"{number:06d}".encode()).decode()
+
+
+def test_an_upload_goes_on_after_its_service_was_killed(service: ForkedService) -> None:
+    upload = _Upload(service)
+    for number in (0, 2, 1):
+        upload.send_block(number)
+    broken = upload.send_half_of_a_block(3)
+
+    service.kill()
+    broken.close()
+    service.start()
+    for number in (5, 3, 4):
+        upload.send_block(number)
+
+    whole = b"".join(upload.blocks)
+    assert upload.send_list() == f'"{hashlib.sha256(whole).hexdigest()}"'
+    assert upload.read() == whole
+
+
+def test_a_block_list_that_is_sent_again_after_the_kill_is_the_same_file(service: ForkedService) -> None:
+    upload = _Upload(service)
+    for number in range(6):
+        upload.send_block(number)
+    told = upload.send_list()
+
+    service.kill()  # as it might be, before its answer was heard
+    service.start()
+
+    assert upload.send_list() == told
+    assert upload.read() == b"".join(upload.blocks)

@@ -195,6 +195,16 @@ def test_a_list_sent_again_because_its_answer_was_lost_gives_the_same_file(files
         files.commit_blocks(RUN, PATH, _numbers(2))
 
 
+def test_a_list_sent_again_to_another_process_gives_the_same_file(files: SqlFiles, database: Database) -> None:
+    _stage(files, 0, b"content")
+    record = files.commit_blocks(RUN, PATH, _numbers(1))
+    _stage(files, 0, b"newer content")
+    newer = files.commit_blocks(RUN, PATH, _numbers(1))
+
+    assert newer != record
+    assert SqlFiles(database).commit_blocks(RUN, PATH, _numbers(1)) == newer
+
+
 def test_a_list_sent_again_after_the_file_was_overwritten_is_refused(files: SqlFiles) -> None:
     _stage(files, 0, b"content")
     files.commit_blocks(RUN, PATH, _numbers(1))

@@ -6,8 +6,8 @@ from sqlalchemy import bindparam, delete, select, update
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import Database, driver_connection
-from mlflow_amlstore.records.dialects import insert_new
-from mlflow_amlstore.records.sql.driver_statement import DriverStatement
+from mlflow_amlstore.records.dialects import insert_new, insert_or_set
+from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.tables import applied_requests
 
 REMEMBERED_MS = 24 * 3600 * 1000
@@ -24,6 +24,18 @@ _UPDATE = DriverStatement(
     "new_answer",
     "request",
 )
+_SET = DriverStatement(insert_or_set(applied_requests, ["answer", "applied_ms"]), "request_id", "answer", "applied_ms")
+
+
+def remember(driver: Driver, request_id: str, answer: bytes, now_ms: int) -> None:
+    """Note an answer, in the place of one that was given before, inside the caller's write transaction."""
+    _SET.run(driver, request_id, answer, now_ms)
+
+
+def recall(driver: Driver, request_id: str) -> bytes | None:
+    """The answer that was noted, for a day at least."""
+    row = _SELECT_ANSWER.run(driver, request_id).fetchone()
+    return None if row is None else bytes(row[0])
 
 
 class SqlAppliedRequests:
@@ -38,7 +50,7 @@ class SqlAppliedRequests:
         with self._database.write() as connection:
             driver = driver_connection(connection)
             if not _INSERT.run(driver, request_id, b"", self._database.now_ms()).rowcount:
-                return bytes(_SELECT_ANSWER.run(driver, request_id).fetchone()[0])
+                return recall(driver, request_id) or b""
             answer = apply()
             _UPDATE.run(driver, answer, request_id)
             return answer

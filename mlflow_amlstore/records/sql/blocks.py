@@ -5,26 +5,24 @@ lies where once it is whole. So a list in the order in which the blocks lie, whi
 the content as it is: nothing is copied, and the SHA-256 of its beginning was taken as it arrived. Any other list is
 copied together.
 
-A data file belongs to the process that made it. Blocks of a service that ended are found by their index.
+An upload is on disk: a data file belongs to the process that made it, which alone remembers what room in it is free and
+how far it is hashed; the blocks of a service that ended are found by their index.
 """
 
 import base64
 import binascii
 import hashlib
 import json
-import os
-import shutil
 import threading
 import time
-import uuid
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
-from mlflow_amlstore.errors import InvalidValue, NotFound, PathUnsafe, TransferBroken
+from mlflow_amlstore.errors import InvalidValue, NotFound, TransferBroken
+from mlflow_amlstore.records.contents import ContentFolder, write_whole
 
 READ_BYTES = 1024 * 1024
 MAX_BLOCKS = 50_000  # in one list, as Azure has it
@@ -33,32 +31,26 @@ MAX_FILE_BYTES = 1024**4
 _MAX_BLOCK_ID_BYTES = 64
 _HASHED_AT_ONCE_BYTES = 64 * 1024 * 1024
 _REMEMBERED = 1000
-
 _MAX_GIVEN_BACK = 1000
-
-_OpenRegular = Callable[[Path], BinaryIO]
-_OurErrors = Callable[[], AbstractContextManager[None]]
+_DATA, _INDEX = ".data", ".index"
 
 
 class _Piece(NamedTuple):
-    """Where a whole block lies."""
+    """Where a whole block lies: in which incoming content."""
 
-    data: Path
+    data: str
     offset: int
     size_bytes: int
 
 
 class StagedBlocks:
-    """The blocks under one folder, which exists when a block is begun. Thread-safe."""
+    """The blocks that wait among incoming contents, those of each file in a folder of their own. Thread-safe."""
 
-    def __init__(self, folder: Path, open_regular: _OpenRegular, our_errors: _OurErrors) -> None:
-        self._folder = folder
-        self._open_regular = open_regular
-        self._our_errors = our_errors
+    def __init__(self, contents: ContentFolder) -> None:
+        self._contents = contents
         self._lock = threading.Lock()
         self._assemblies: OrderedDict[str, _Assembly] = OrderedDict()
         self._committing: dict[str, tuple[threading.Lock, list[None]]] = {}
-        self._committed: OrderedDict[str, tuple[Sequence[str], str]] = OrderedDict()
 
     def begin(self, container: str, path: str, block_id: str, size_bytes: int, offset: int | None) -> "IncomingBlock":
         """Make room for a block. `offset` is where it will be in the file, if that is known."""
@@ -71,7 +63,7 @@ class StagedBlocks:
         with self._lock:
             assembly = self._assemblies.get(name)
             if assembly is None or assembly.is_closed:
-                assembly = self._assemblies[name] = _Assembly(self._folder / name, self._our_errors)
+                assembly = self._assemblies[name] = _Assembly(self._contents, name)
             self._assemblies.move_to_end(name)
             while len(self._assemblies) > _REMEMBERED:
                 self._assemblies.popitem(last=False)  # its blocks stay usable, by their index
@@ -98,8 +90,11 @@ class StagedBlocks:
                 if not waiting:
                     del self._committing[name]
 
-    def assemble(self, container: str, path: str, block_ids: Sequence[str], target: Path) -> tuple[int, str]:
-        """Make `target` of these blocks, which stay as they are; return its size and SHA-256. Raises NotFound."""
+    def assemble(self, container: str, path: str, block_ids: Sequence[str], target: str) -> tuple[int, str]:
+        """Make the incoming content `target` of these blocks, which stay as they are; return its size and SHA-256.
+
+        Raises NotFound.
+        """
         if len(block_ids) > MAX_BLOCKS:
             raise InvalidValue("block list", f"{len(block_ids)} blocks", f"must have at most {MAX_BLOCKS} blocks")
         name = _folder_name(container, path)
@@ -119,21 +114,6 @@ class StagedBlocks:
                 return size, sha256
         return size, self._copy(pieces, target)
 
-    def remember(self, container: str, path: str, block_ids: Sequence[str], sha256: str) -> None:
-        """Note what a list became, for `recall`."""
-        name = _folder_name(container, path)
-        with self._lock:
-            self._committed[name] = (_fingerprint(block_ids), sha256)
-            self._committed.move_to_end(name)
-            while len(self._committed) > _REMEMBERED:
-                self._committed.popitem(last=False)
-
-    def recall(self, container: str, path: str, block_ids: Sequence[str]) -> str | None:
-        """Return the SHA-256 that this same list became lately: its sender may not have heard the answer."""
-        with self._lock:
-            remembered = self._committed.get(_folder_name(container, path))
-        return remembered[1] if remembered is not None and remembered[0] == _fingerprint(block_ids) else None
-
     def discard(self, container: str, path: str) -> None:
         """Remove a file's blocks; those on their way are refused when they are whole."""
         name = _folder_name(container, path)
@@ -141,22 +121,19 @@ class StagedBlocks:
             assembly = self._assemblies.pop(name, None)
         if assembly is not None:
             assembly.close()
-        folder = self._folder / name
-        if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder, ignore_errors=True)  # what is left is swept later
+        self._contents.drop(name)
 
     def _read(self, name: str) -> Mapping[str, _Piece]:
         """The whole blocks by id; of two with one id, the later."""
         found: dict[str, tuple[int, _Piece]] = {}
-        folder = self._folder / name
-        if folder.is_symlink():
-            return {}
-        for index in folder.glob("*.index"):
-            with suppress(FileNotFoundError), self._open_regular(index) as lines:
+        for index in self._contents.list_incoming(name):
+            if not index.endswith(_INDEX):
+                continue
+            with suppress(FileNotFoundError), self._contents.open_incoming(index) as lines:
                 for line in lines:
                     with suppress(ValueError, TypeError, KeyError):  # a line that a killed process didn't finish
                         said = json.loads(line)
-                        piece = _Piece(index.with_suffix(".data"), int(said["offset"]), int(said["size"]))
+                        piece = _Piece(index.removesuffix(_INDEX) + _DATA, int(said["offset"]), int(said["size"]))
                         block_id, time_ns = str(said["id"]), int(said["time_ns"])
                         if piece.offset < 0 or piece.size_bytes <= 0:
                             continue  # the folder may come from anywhere
@@ -165,13 +142,13 @@ class StagedBlocks:
         in_order = sorted(found.items(), key=lambda one: one[1][0])
         return {block_id: piece for block_id, (_, piece) in in_order}
 
-    def _copy(self, pieces: Sequence[_Piece], target: Path) -> str:
+    def _copy(self, pieces: Sequence[_Piece], target: str) -> str:
         digest = hashlib.sha256()
-        with target.open("xb", buffering=0) as sink:
+        with self._contents.write_at(target) as sink:
             position = 0
             while position < len(pieces):
                 data = pieces[position].data
-                with self._open_regular(data) as source:
+                with self._contents.open_incoming(data) as source:
                     while position < len(pieces) and pieces[position].data == data:
                         source.seek(pieces[position].offset)
                         for chunk in _chunks(source, pieces[position].size_bytes):
@@ -199,7 +176,7 @@ class IncomingBlock:
         """Add the next bytes. Raises TransferBroken for more than were announced."""
         if self._written + len(chunk) > self._size_bytes:
             raise TransferBroken(self._path, f"a block has more than the {self._size_bytes} bytes that were announced")
-        with self._assembly.our_errors():
+        with self._assembly.contents.our_errors():
             if self._sink is None:
                 self._sink = self._assembly.open(self._path, self._offset)
             write_whole(self._sink, chunk)
@@ -211,7 +188,7 @@ class IncomingBlock:
         """Make it one of the file's blocks, in the place of one that has its id. Raises TransferBroken."""
         if self._written != self._size_bytes:
             raise TransferBroken(self._path, f"a block ended after {self._written} of {self._size_bytes} bytes")
-        with self._assembly.our_errors():
+        with self._assembly.contents.our_errors():
             if self._sink is not None:
                 self._sink.close()
             self._assembly.keep(self._path, self._block_id, self._size_bytes, self._offset, self._digest)
@@ -235,12 +212,10 @@ class IncomingBlock:
 class _Assembly:
     """One data file with its index, and the SHA-256 of as much of its beginning as is there."""
 
-    def __init__(self, folder: Path, our_errors: _OurErrors) -> None:
-        name = uuid.uuid4().hex
-        self.our_errors = our_errors
-        self._folder = folder
-        self._data = folder / f"{name}.data"
-        self._index = folder / f"{name}.index"
+    def __init__(self, contents: ContentFolder, folder: str) -> None:
+        name = f"{folder}/{contents.new_name()}"
+        self.contents = contents
+        self._data, self._index = name + _DATA, name + _INDEX
         self._changed = threading.Condition()
         self._regions: list[tuple[int, int]] = []  # (offset, size) of blocks whole or on their way, by offset
         self._given_back: list[tuple[int, int]] = []
@@ -262,13 +237,7 @@ class _Assembly:
     def open(self, path: str, offset: int) -> BinaryIO:
         """The data file at `offset`, for writing."""
         self._check_open(path)
-        self._folder.mkdir(exist_ok=True)
-        if self._folder.is_symlink():
-            raise PathUnsafe("files folder", str(self._folder), "is a symbolic link, which could lead elsewhere")
-        number = os.open(self._data, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        sink = os.fdopen(number, "r+b", buffering=0)
-        sink.seek(offset)
-        return sink
+        return self.contents.write_at(self._data, offset)
 
     def begin_hashing(self, offset: int) -> "hashlib._Hash | None":
         """The digest to go on with for whoever writes the bytes that are to be hashed next."""
@@ -283,8 +252,7 @@ class _Assembly:
             self._check_open(path)
             self._last_ns = max(self._last_ns + 1, time.time_ns())
             line = {"id": block_id, "offset": offset, "size": size_bytes, "time_ns": self._last_ns}
-            with self._index.open("ab", buffering=0) as index:
-                index.write(json.dumps(line).encode() + b"\n")
+            self.contents.append(self._index, json.dumps(line).encode() + b"\n")
             self._whole[offset] = size_bytes
             if digest is not None:
                 self._hashed_to(digest, size_bytes)
@@ -300,7 +268,7 @@ class _Assembly:
                 self._is_hashing = False
                 self._changed.notify_all()
 
-    def link(self, pieces: Sequence[_Piece], size_bytes: int, target: Path) -> str | None:
+    def link(self, pieces: Sequence[_Piece], size_bytes: int, target: str) -> str | None:
         """Make `target` the data file itself where it is just these pieces; return its SHA-256, else None."""
         with self._changed:
             if self.is_closed or self._end() != size_bytes or not _are_adjoining(self._data, pieces):
@@ -310,12 +278,8 @@ class _Assembly:
         with self._changed:
             if self._end() != size_bytes or self._hashed_bytes != size_bytes:
                 return None
-            if self._data.stat().st_size != size_bytes:  # of a block at the end that was given up
-                os.truncate(self._data, size_bytes)
-            try:
-                os.link(self._data, target)
-            except OSError:
-                return None  # a file system that has no links: copied then
+            if not self.contents.link(self._data, target, size_bytes):  # beyond, a block was given up
+                return None
             self.is_closed = True  # as the data file is content now
             return self._digest.hexdigest()
 
@@ -364,7 +328,7 @@ class _Assembly:
             self._is_hashing = True
             offset, digest = self._hashed_bytes, self._digest.copy()
         try:
-            with self._data.open("rb", buffering=0) as source:
+            with self.contents.open_incoming(self._data) as source:
                 source.seek(offset)
                 for chunk in _chunks(source, size_bytes):
                     digest.update(chunk)
@@ -376,14 +340,6 @@ class _Assembly:
         with self._changed:
             self._hashed_to(digest, size_bytes)
         return size_bytes
-
-
-def write_whole(sink: BinaryIO, chunk: bytes | memoryview) -> None:
-    """Write all of a chunk to an unbuffered file, which may take it in parts."""
-    written = sink.write(chunk)
-    while written < len(chunk):
-        chunk = memoryview(chunk)[written:]
-        written = sink.write(chunk)
 
 
 def _chunks(source: BinaryIO, size_bytes: int) -> Iterator[memoryview]:
@@ -398,7 +354,7 @@ def _chunks(source: BinaryIO, size_bytes: int) -> Iterator[memoryview]:
         left -= count
 
 
-def _are_adjoining(data: Path, pieces: Sequence[_Piece]) -> bool:
+def _are_adjoining(data: str, pieces: Sequence[_Piece]) -> bool:
     expected = 0
     for piece in pieces:
         if piece.data != data or piece.offset != expected:
@@ -409,10 +365,6 @@ def _are_adjoining(data: Path, pieces: Sequence[_Piece]) -> bool:
 
 def _folder_name(container: str, path: str) -> str:
     return hashlib.sha256(f"{container}\0{path}".encode()).hexdigest()
-
-
-def _fingerprint(block_ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(block_ids).encode()).hexdigest()
 
 
 def _check_block_id(block_id: str) -> None:

@@ -1,104 +1,90 @@
-"""Files of runs and logged models: contents on disk by their SHA-256, names in SQL. Implements `records.store.Files`.
+"""Files of runs and logged models: names in SQL, contents in a `ContentFolder`. Implements `records.store.Files`.
 
-A name never becomes a path on disk. Content is streamed under a temporary name, hashed as it passes and renamed to its
-hash; then one transaction says which names have it. So a reader sees the old file or the new one, a folder appears
-at once, and what a killed process leaves behind has no name and is swept by `sweep`.
+A name never becomes a path on disk. Content is hashed as it comes in, under a name of its own; then one transaction
+makes it the content of its hash and says which names have it. So a reader sees the old file or the new one, a folder
+appears at once, and what a killed process leaves behind has no name and is swept by `sweep`.
 Content may come from a stream, in chunks that somebody hands over, or in blocks (`records.sql.blocks`).
 """
 
-import errno
 import hashlib
+import json
 import mimetypes
 import os
-import re
-import shutil
-import stat
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select
 
-from mlflow_amlstore.errors import (
-    AlreadyExists,
-    InvalidValue,
-    NotFound,
-    PathUnsafe,
-    StorageFailed,
-    TransferBroken,
-    WorkspaceCorrupt,
-)
-from mlflow_amlstore.records.database import Database, driver_connection, storage_error
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, PathUnsafe, StorageFailed, TransferBroken
+from mlflow_amlstore.records.contents import ContentFolder, write_whole
+from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
 from mlflow_amlstore.records.folders import children_of
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
-from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks, write_whole
+from mlflow_amlstore.records.sql.applied_requests import recall, remember
+from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
 from mlflow_amlstore.records.sql.workspace_lock import lock_workspace
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.records.types import FileListing, FileRecord
 
-FILES_FOLDER = "files"
 CHUNK_BYTES = 1024 * 1024
-_INCOMING = "incoming"
-_ABANDONED_AFTER_S = 24 * 3600
 _CONTENT_COLUMNS = ("size_bytes", "sha256", "content_type", "modified_ms", "md5")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _Progress = Callable[[int], None] | None
-
-
-class _Incoming(NamedTuple):
-    """Content that is on disk under a temporary name."""
-
-    path: str
-    temporary: Path
-    size_bytes: int
-    sha256: str
-    content_type: str
-    md5: str | None = None
 
 
 class IncomingFile:
     """A file on its way in: written to, then kept, or dropped by `close`."""
 
-    def __init__(self, owner: "SqlFiles", container: str, path: str, content_type: str | None) -> None:
-        self._owner = owner
-        self._container = container
-        self._path = path
-        self._content_type = content_type
-        self._cleanup = ExitStack()
+    def __init__(self, owner: "SqlFiles", container: str, path: str, content_type: str | None = None) -> None:
+        self._owner, self._contents = owner, owner.contents
+        self._container, self._path = container, path
+        self._content_type = content_type or _guess_type(path)
+        self._name = self._contents.new_name()
         self._digest = hashlib.sha256()
         self._size_bytes = 0
-        with owner._our_errors():
-            self._temporary = owner._make_temporary(self._cleanup)
-            self._sink = self._cleanup.enter_context(self._temporary.open("xb", buffering=0))
+        with self._contents.our_errors():
+            self._sink = self._contents.write_at(self._name)
 
     def write(self, chunk: bytes) -> None:
         """Add the next bytes."""
-        with self._owner._our_errors():
+        with self._contents.our_errors():
             write_whole(self._sink, chunk)
         self._digest.update(chunk)
         self._size_bytes += len(chunk)
 
+    def write_all(self, source: BinaryIO, progress: _Progress = None) -> int:
+        """Add all that a stream has; return how many bytes there are then."""
+        while chunk := source.read(CHUNK_BYTES):
+            self.write(chunk)
+            if progress is not None:
+                progress(len(chunk))
+        return self._size_bytes
+
+    def end(self, md5: str | None = None) -> tuple[str, FileRecord]:
+        """Write no more. Return the name of the content, and the record that it is to have."""
+        self._sink.close()
+        now, sha256 = self._owner.now_ms(), self._digest.hexdigest()
+        return self._name, FileRecord(self._path, self._size_bytes, sha256, self._content_type, now, md5)
+
     def keep(self, *, md5: str | None = None, sha256: str | None = None) -> FileRecord:
         """Give it its name. Raises TransferBroken for a `sha256` that is not the content's."""
-        found = self._digest.hexdigest()
-        _check_sha256(self._path, found, sha256)
-        self._sink.close()
-        content_type = self._content_type or _guess_type(self._path)
-        content = _Incoming(self._path, self._temporary, self._size_bytes, found, content_type, md5)
-        with self._owner._our_errors():
-            return self._owner._record(self._container, [content])[0]
+        name, record = self.end(md5)
+        _check_sha256(self._path, record.sha256, sha256)
+        with self._contents.our_errors():
+            self._owner.record(self._container, [(name, record)])
+        return record
 
     def close(self) -> None:
         """Drop it, unless it was kept."""
-        with self._owner._our_errors():
-            self._cleanup.close()
+        with self._contents.our_errors():
+            self._sink.close()
+            self._contents.drop(self._name)
 
     def __enter__(self) -> "IncomingFile":
         return self
@@ -112,30 +98,33 @@ class SqlFiles:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._root = database.folder / FILES_FOLDER
-        self._blocks = StagedBlocks(self._root / _INCOMING, self._open_regular, self._our_errors)
+        self.contents = ContentFolder(database.folder)
+        self._blocks = StagedBlocks(self.contents)
+
+    def now_ms(self) -> int:
+        """The time that a file gets that is written now."""
+        return self._database.now_ms()
 
     def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
-        _check_container(container)
-        path = check_new_path(path)
-        with self._our_errors(), ExitStack() as cleanup:
-            incoming = self._receive(path, source, cleanup, None, content_type)
-            return self._record(container, [incoming])[0]
+        with self.contents.our_errors(), self.begin(container, path, content_type=content_type) as incoming:
+            incoming.write_all(source)
+            return incoming.keep()
 
     def write_local(
         self, container: str, items: Iterable[tuple[str, Path]], *, progress: _Progress = None
     ) -> list[FileRecord]:
         _check_container(container)
         checked = [(check_new_path(path), local) for path, local in items]
-        with self._our_errors(), ExitStack() as cleanup:
+        with self.contents.our_errors(), ExitStack() as incoming_files:
             received = []
             for path, local in checked:
                 with local.open("rb") as source:
+                    incoming = incoming_files.enter_context(IncomingFile(self, container, path))
                     size_bytes = os.fstat(source.fileno()).st_size
-                    received.append(self._receive(path, source, cleanup, progress, None))
-                if received[-1].size_bytes < size_bytes:
-                    raise TransferBroken(str(local), "the file got shorter while it was copied")
-            return self._record(container, received)
+                    if incoming.write_all(source, progress) < size_bytes:
+                        raise TransferBroken(str(local), "the file got shorter while it was copied")
+                received.append(incoming.end())
+            return self.record(container, received)
 
     def begin(self, container: str, path: str, *, content_type: str | None = None) -> IncomingFile:
         _check_container(container)
@@ -145,14 +134,11 @@ class SqlFiles:
         self, container: str, path: str, block_id: str, size_bytes: int, *, offset: int | None = None
     ) -> IncomingBlock:
         _check_container(container)
-        path = check_new_path(path)
-        with self._our_errors():
-            self._make_folder(self._inside(self._root / _INCOMING))
-            return self._blocks.begin(container, path, block_id, size_bytes, offset)
+        return self._blocks.begin(container, check_new_path(path), block_id, size_bytes, offset)
 
     def list_blocks(self, container: str, path: str) -> list[tuple[str, int]]:
         _check_container(container)
-        with self._our_errors():
+        with self.contents.our_errors():
             return self._blocks.list_blocks(container, check_path(path))
 
     def commit_blocks(
@@ -167,29 +153,36 @@ class SqlFiles:
     ) -> FileRecord:
         _check_container(container)
         path = check_new_path(path)
-        with self._our_errors(), self._blocks.committing(container, path), ExitStack() as cleanup:
-            temporary = self._make_temporary(cleanup)
+        request_id = hashlib.sha256(json.dumps(["block list", container, path, *block_ids]).encode()).hexdigest()
+        name = self.contents.new_name()
+        with self.contents.our_errors(), self._blocks.committing(container, path):
             try:
-                size_bytes, found = self._blocks.assemble(container, path, block_ids, temporary)
-            except NotFound:
-                record = self.find(container, path)
-                if record is None or record.sha256 != self._blocks.recall(container, path, block_ids):
-                    raise
-                return record
-            try:
+                size_bytes, found = self._blocks.assemble(container, path, block_ids, name)
+                if sha256 not in (None, found):
+                    self._blocks.discard(container, path)
                 _check_sha256(path, found, sha256)
-            except TransferBroken:
-                self._blocks.discard(container, path)
-                raise
-            content = _Incoming(path, temporary, size_bytes, found, content_type or _guess_type(path), md5)
-            (record,) = self._record(container, [content])
-            self._blocks.remember(container, path, block_ids, found)
+                kind = content_type or _guess_type(path)
+                record = FileRecord(path, size_bytes, found, kind, self.now_ms(), md5)
+                self.record(container, [(name, record)], request_id)
+            except NotFound:  # its sender may not have heard the answer
+                known, committed = self.find(container, path), self._committed(request_id)
+                if known is None or known.sha256 != committed:
+                    raise
+                return known
+            finally:
+                self.contents.drop(name)
             self._blocks.discard(container, path)
             return record
 
+    def _committed(self, request_id: str) -> str | None:
+        """The hash of what a block list became less than a day ago."""
+        with self._database.read() as connection:
+            answer = recall(driver_connection(connection), request_id)
+        return None if answer is None else answer.decode()
+
     def discard_blocks(self, container: str, path: str) -> None:
         _check_container(container)
-        with self._our_errors():
+        with self.contents.our_errors():
             self._blocks.discard(container, check_path(path))
 
     def open(self, container: str, path: str) -> BinaryIO:
@@ -204,7 +197,7 @@ class SqlFiles:
         with source:
             try:
                 with temporary.open("wb") as sink:
-                    found = _copy_hashed(source, sink, progress)[1]
+                    found = _copy_hashed(source, sink, progress)
                 if found != record.sha256:
                     raise StorageFailed(
                         str(self._database.folder), f"the content of {path!r} is not what was stored (SHA-256 differs)"
@@ -251,11 +244,11 @@ class SqlFiles:
         chosen = files.c.container == container
         if path:
             chosen = and_(chosen, _at_or_under(check_path(path)))
-        with self._our_errors():
+        with self.contents.our_errors():
             with self._database.write_alone() as connection:
                 hashes = list(connection.execute(select(files.c.sha256).where(chosen)).scalars())
                 for sha256 in hashes:
-                    self._content_path(sha256)  # refuses a link before anything is gone
+                    self.contents.has(sha256)  # refuses a link before anything is gone
                 connection.execute(delete(files).where(chosen))
             self.remove_unnamed(hashes)
         return len(hashes)
@@ -270,10 +263,7 @@ class SqlFiles:
             lock_workspace(driver_connection(connection))
             for sha256 in set(hashes):
                 if connection.execute(select(files.c.path).where(files.c.sha256 == sha256).limit(1)).first() is None:
-                    content = self._content_path(sha256)
-                    with suppress(FileNotFoundError):
-                        freed += content.stat().st_size
-                        content.unlink()
+                    freed += self.contents.delete(sha256)
         return freed
 
     def sweep(self) -> int:
@@ -281,15 +271,8 @@ class SqlFiles:
 
         Returns the bytes given back.
         """
-        freed = 0
-        for folder in self._root.glob("[0-9a-f][0-9a-f]"):
-            names = [content.name for content in self._inside(folder).iterdir()]
-            freed += self.remove_unnamed([name for name in names if _SHA256.fullmatch(name)])  # the rest isn't ours
-        incoming = self._root / _INCOMING
-        for leftover in incoming.iterdir() if incoming.is_dir() else ():
-            with suppress(FileNotFoundError):  # its writer finished meanwhile
-                freed += _remove_abandoned(leftover)
-        return freed
+        freed = sum(self.remove_unnamed(hashes) for hashes in self.contents.list_contents())
+        return freed + self.contents.sweep_incoming()
 
     def _get(self, container: str, path: str) -> FileRecord:
         record = self.find(container, path)
@@ -297,91 +280,39 @@ class SqlFiles:
             raise NotFound("file", path, f"{container} has no such file")
         return record
 
-    def _receive(
-        self, path: str, source: BinaryIO, cleanup: ExitStack, progress: _Progress, content_type: str | None
-    ) -> _Incoming:
-        temporary = self._make_temporary(cleanup)
-        with temporary.open("xb") as sink:
-            size, sha256 = _copy_hashed(source, sink, progress)
-        return _Incoming(path, temporary, size, sha256, content_type or _guess_type(path))
+    def record(
+        self, container: str, received: Sequence[tuple[str, FileRecord]], request_id: str | None = None
+    ) -> list[FileRecord]:
+        """Make received contents, by their names, those of files, all in one transaction; return the records.
 
-    def _make_temporary(self, cleanup: ExitStack) -> Path:
-        """A name for incoming content, which is removed in the end where it hasn't become a file."""
-        temporary = self._inside(self._root / _INCOMING) / uuid.uuid4().hex
-        self._make_folder(temporary.parent)
-        cleanup.callback(temporary.unlink, missing_ok=True)
-        return temporary
-
-    def _record(self, container: str, received: Sequence[_Incoming]) -> list[FileRecord]:
-        """Give the received contents their names, all in one transaction."""
-        now = self._database.now_ms()
-        records = [FileRecord(new.path, new.size_bytes, new.sha256, new.content_type, now, new.md5) for new in received]
+        With a `request_id` comes a note of what hash the last one has.
+        """
+        records = [record for _, record in received]
         replaced: list[str] = []
         with ExitStack() as afterwards, self._database.write_alone() as connection:
-            for new, record in zip(received, records, strict=True):
+            for name, record in received:
                 replaced += _name_content(connection, container, record)
-                content = self._content_path(new.sha256)
-                self._make_folder(content.parent)
-                _free_later(content, afterwards)
-                new.temporary.replace(content)
+                if freed := self.contents.put(name, record.sha256):
+                    afterwards.enter_context(freed)
+                if request_id is not None:
+                    answer = record.sha256.encode()
+                    remember(driver_connection(connection), request_id, answer, record.modified_ms)
         unnamed = set(replaced) - {record.sha256 for record in records}
         if unnamed:
             self.remove_unnamed(list(unnamed))
         return records
 
-    def _make_folder(self, folder: Path) -> None:
-        self._root.mkdir(exist_ok=True)  # without its parents: a workspace that was moved away isn't to come back
-        folder.mkdir(exist_ok=True)
-
-    def _content_path(self, sha256: str) -> Path:
-        if not _SHA256.fullmatch(sha256):  # the database may come from anywhere
-            raise WorkspaceCorrupt(str(self._database.folder), f"a file's checksum is {sha256!r}, which is none")
-        return self._inside(self._root / sha256[:2]) / sha256
-
-    def _inside(self, folder: Path) -> Path:
-        """The folder, unless somebody made it a link to elsewhere."""
-        if folder.is_symlink() or self._root.is_symlink():
-            raise _is_link("files folder", folder)
-        return folder
-
-    def _open_regular(self, content: Path) -> BinaryIO:
-        """Open what must be a plain file, and not a link or a pipe that somebody put there."""
-        number = os.open(content, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            os.close(number)
-            raise PathUnsafe("file content", str(content), "is not a plain file")
-        return os.fdopen(number, "rb")
-
     def _open_content(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
         record = self._get(container, path)
         while True:
-            content = self._content_path(record.sha256)
             try:
-                return record, self._open_regular(content)
+                return record, self.contents.open(record.sha256)
             except FileNotFoundError as error:
                 found, record = record, self._get(container, path)
-                if record == found and not content.exists():
+                if record == found and not self.contents.has(found.sha256):
                     problem = f"the content of {path!r} ({record.sha256}) is missing from files/"
                     raise StorageFailed(str(self._database.folder), problem) from error
                 # else the file was overwritten since its record was read, and its old content removed
-            except OSError as error:
-                if error.errno == errno.ELOOP:
-                    raise _is_link("file content", content) from error
-                raise
-
-    @contextmanager
-    def _our_errors(self) -> Iterator[None]:
-        """What the operating system refuses inside the workspace, as our errors; about the caller's files, as it is."""
-        try:
-            yield
-        except OSError as error:
-            if error.filename is not None and not Path(error.filename).is_relative_to(self._root):
-                raise
-            raise storage_error(self._database.folder, error) from error
-
-
-def _is_link(what: str, path: Path) -> PathUnsafe:
-    return PathUnsafe(what, str(path), "is a symbolic link, which could lead out of the workspace")
 
 
 def _check_container(container: str) -> None:
@@ -400,40 +331,14 @@ def _check_sha256(path: str, found: str, announced: str | None) -> None:
         raise TransferBroken(path, "its SHA-256 is not the one that was announced")
 
 
-def _free_later(content: Path, afterwards: ExitStack) -> None:
-    """Keep content that is about to be replaced by its like: to free it takes time, while others wait to write."""
-    if os.name == "posix":  # elsewhere an open file can't be replaced
-        with suppress(OSError):
-            afterwards.callback(os.close, os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
-
-
-def _remove_abandoned(leftover: Path) -> int:
-    """Remove content that was on its way, or a folder of blocks, if nobody has written to it for a day."""
-    status = leftover.lstat()
-    if stat.S_ISDIR(status.st_mode):
-        if not _SHA256.fullmatch(leftover.name):
-            return 0  # not ours
-        parts = [part.lstat() for part in leftover.iterdir()]
-        if max(part.st_mtime for part in (status, *parts)) >= time.time() - _ABANDONED_AFTER_S:
-            return 0
-        shutil.rmtree(leftover)
-        return sum(part.st_size for part in parts)
-    if status.st_mtime >= time.time() - _ABANDONED_AFTER_S:
-        return 0
-    leftover.unlink()
-    return status.st_size
-
-
-def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> tuple[int, str]:
+def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> str:
     digest = hashlib.sha256()
-    size = 0
     while chunk := source.read(CHUNK_BYTES):
         digest.update(chunk)
         sink.write(chunk)
-        size += len(chunk)
         if progress is not None:
             progress(len(chunk))
-    return size, digest.hexdigest()
+    return digest.hexdigest()
 
 
 def _select_files(container: str) -> Select[Any]:
@@ -476,8 +381,9 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
 def _select_clash() -> DriverStatement:
     column = files.c
     under = and_(column.path > bindparam("first"), column.path < bindparam("last"))
-    is_in_the_way = or_(column.path.in_(texts_in("folders")), under)
-    clash = select(column.path).where(column.container == bindparam("container"), is_in_the_way)
+    clash = select(column.path).where(
+        column.container == bindparam("container"), or_(column.path.in_(texts_in("folders")), under)
+    )
     return DriverStatement(clash, "container", "folders", "first", "last")
 
 
