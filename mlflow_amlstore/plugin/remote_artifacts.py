@@ -20,6 +20,8 @@ from mlflow_amlstore.records.types import FileListing
 from mlflow_amlstore.workspace.service_url import same_machine_form
 from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, TrackingUri, parse
 
+_FILES = "artifacts"
+
 
 class RemoteArtifactRepository(FilesRepository):
     """The files under one artifact URI of a service."""
@@ -29,7 +31,9 @@ class RemoteArtifactRepository(FilesRepository):
     ) -> None:
         """Takes no network. The token is that of the connection to this service, or of the tracking URI."""
         with as_mlflow_errors():
-            found = parse_artifact_uri(artifact_uri)
+            # It may end above the files: MLflow splits `…/runs/RUN/artifacts` before its last part.
+            self._is_above = _is_above_files(artifact_uri)
+            found = parse_artifact_uri(f"{artifact_uri.rstrip('/')}/{_FILES}" if self._is_above else artifact_uri)
             connection = _connection_to(found.root, (tracking_uri, registry_uri, mlflow.get_tracking_uri()))
             self._files = files_of(connection, found.artifact_root)
         self._folder = found.path
@@ -38,6 +42,12 @@ class RemoteArtifactRepository(FilesRepository):
     def _resolve(self, path: PathText | None) -> str:
         """The path among the run's files that a path of this repository means."""
         relative = check_path(os.fspath(path)) if path else ""
+        if self._is_above:
+            first, _, relative = relative.partition("/")
+            if first != _FILES:
+                raise InvalidValue(
+                    "artifact path", os.fspath(path or ""), f"must begin with {_FILES} below a run's URI"
+                )
         return "/".join(part for part in (self._folder, relative) if part)
 
     def _upload(
@@ -59,6 +69,11 @@ class RemoteArtifactRepository(FilesRepository):
     def delete_artifacts(self, artifact_path: PathText | None = None) -> None:
         with as_mlflow_errors():
             self._files.delete(self._resolve(artifact_path))
+
+
+def _is_above_files(uri: str) -> bool:
+    """Whether a URI ends at a run, above its files."""
+    return uri.rstrip("/").split("/")[-2:-1] == ["runs"]
 
 
 def _connection_to(root: str, known_uris: tuple[str | None, ...]) -> Connection:

@@ -1,7 +1,11 @@
 """Creating a workspace's database and bringing an older one up to date, by Alembic, in one transaction."""
 
 import os
+import sys
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
@@ -13,6 +17,7 @@ from mlflow_amlstore.records.sqlite import use_write_ahead_log
 
 CURRENT_REVISION = "0003"
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_LONG_S = 2.0
 
 
 def create_database(database: Database) -> None:
@@ -47,12 +52,41 @@ def upgrade_database(database: Database) -> None:
 
 
 def _upgrade(database: Database) -> None:
-    with database.write() as connection:
+    what = f"Bringing the workspace {database.folder} to schema {CURRENT_REVISION}"
+    with _progress(what), database.write() as connection:
         if _revision(connection, database) == CURRENT_REVISION:
             return  # another process was first
         run_migrations(connection)
         if connection.execute(select(tables.workspace.c.workspace_id)).first() is None:
             add_first_rows(connection, database.now_ms())
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[None]:
+    """Show on a terminal that the block goes on, and for how long, where it takes longer than two seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    ended = threading.Event()
+    showing = threading.Thread(target=_show_until, args=(ended, text), daemon=True)  # the block's own is in SQLite
+    showing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        showing.join()
+
+
+def _show_until(ended: threading.Event, text: str) -> None:
+    if ended.wait(_LONG_S):
+        return
+    from rich.console import Console  # slow to import, and rarely needed
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(text, total=None)
+        ended.wait()
 
 
 def _revision(connection: Connection, database: Database) -> str | None:

@@ -104,6 +104,17 @@ def test_what_isnt_there_is_said_so(client: MlflowClient, run_id: str) -> None:
         repository.download_artifacts("none")
 
 
+def test_all_files_of_a_run_come_by_its_artifact_uri(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """MLflow makes a repository of `…/runs/RUN` for that, and asks it for `artifacts`."""
+    client.log_text(run_id, "text", "folder/a.txt")
+    uri = client.get_run(run_id).info.artifact_uri
+    back = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
+    assert files_of(Path(back)) == {"folder/a.txt": b"text"}
+    above = get_artifact_repository(uri.removesuffix("/artifacts"))
+    with pytest.raises(MlflowException, match="Invalid value 'other' for artifact path: must begin with artifacts"):
+        above.list_artifacts("other")
+
+
 def test_a_repository_may_begin_below_the_runs_files(client: MlflowClient, run_id: str) -> None:
     client.log_text(run_id, "x", "a/b/c.txt")
     repository = get_artifact_repository(f"{client.get_run(run_id).info.artifact_uri}/a")
@@ -128,7 +139,7 @@ def test_a_path_that_leaves_the_run_is_refused(client: MlflowClient, run_id: str
 
 
 @pytest.mark.parametrize(
-    "uri", ["azureml://host/x", "azureml+http://127.0.0.1:1/experiments/1/runs/2", "azureml://experiments/1/runs/2"]
+    "uri", ["azureml://host/x", "azureml+http://127.0.0.1:1/experiments/1/2", "azureml://experiments/1"]
 )
 def test_a_uri_that_names_no_files_is_refused(uri: str) -> None:
     with pytest.raises(MlflowException, match="must be azureml://HOST/…/experiments/…/runs/…/artifacts"):
