@@ -134,12 +134,17 @@ class Database:
         try:
             self._let_in(read)
             reader = self._idle_reader() or self._open()
+            is_idle = False  # where the block raises: a statement may be under way that the traceback keeps
             try:
                 yield reader
+                is_idle = True
+            except AmlStoreError:
+                is_idle = True
+                raise
             finally:
                 reader.driver.rollback()
-            if len(idle) < _KEPT_READERS:
-                idle.append(reader)  # unless the block raised: a statement may be under way that the traceback keeps
+                if is_idle and len(idle) < _KEPT_READERS:
+                    idle.append(reader)
         finally:
             self._reading.pop(read, None)
 
@@ -244,6 +249,7 @@ class Database:
         writer = self._writer
         if writer is None or not self._is_current(writer):
             if writer is not None:
+                self._writer = None  # before it is closed, and where there is none to open any more
                 writer.connection.close()
             writer = self._writer = self._open()
         return writer

@@ -73,7 +73,8 @@ def get_metric_history(call: Call, body: GetMetricHistory) -> History:
     page = call.records.metrics.history(
         body.run, body.metric_key, max_results=body.max_results, page_token=body.page_token or None
     )
-    return History(_metrics(page.items), page.next_token)
+    token = page.next_token
+    return History(_metrics(page.items), token if token is None else str(token))  # msgspec takes no kind of `str`
 
 
 @routes.get("/api/2.0/mlflow/metrics/get-history-bulk", Role.READER, Right.TRACK)
