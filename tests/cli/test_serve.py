@@ -272,7 +272,7 @@ def slow_request(service: ForkedService) -> socket.socket:
 def wait_until_it_refuses(service: ForkedService) -> None:
     """Wait until nobody can connect any more: it has taken the signal."""
     url = urlsplit(service.url)
-    with suppress(ConnectionRefusedError):
+    with suppress(ConnectionRefusedError, ConnectionResetError):  # reset: it stopped listening at that very moment
         while True:
             socket.create_connection((url.hostname, url.port)).close()
             time.sleep(0.02)

@@ -17,6 +17,7 @@ KNOWN = {
     r": (body|query): [a-z_]+: .nothing., ours (null|\[\])$": "a field that isn't given, which JSON may have as null",
     r"logged-models/<model>: query: allow_deleted: .nothing., ours .false.$": "the default, spelled out",
     r"runs/search: sent by ours alone: .*amlstore_journal": "ours looks once for models from before the endpoints",
+    r"logged-models/search: sent by ours alone": "ours asks once whether there are the endpoints",
     r"logged-models/search: body: max_results: .nothing., ours 100$": "the default, spelled out",
     r"get-run-data-status: not sent by ours": "ours has its own queue for asynchronous logging, over log-batch",
     r"log-batch-async: not sent by ours": "ours has its own queue for asynchronous logging, over log-batch",
