@@ -20,14 +20,16 @@ def transfer_progress(description: str, total_bytes: int) -> Iterator[Callable[[
         return
     from rich.console import Console  # slow to import, and rarely needed
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.table import Column
 
+    narrowed = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # a narrow terminal cuts the name, not the figures
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=narrowed),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), expand=True) as progress:
         task = progress.add_task(description, total=total_bytes)
         yield lambda count: progress.advance(task, count)

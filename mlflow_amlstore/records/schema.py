@@ -82,9 +82,11 @@ def _show_until(ended: threading.Event, text: str) -> None:
         return
     from rich.console import Console  # slow to import, and rarely needed
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    narrowed = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # a narrow terminal cuts the text, not the time
+    columns = (SpinnerColumn(), TextColumn("{task.description}", table_column=narrowed), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
         progress.add_task(text, total=None)
         ended.wait()
 

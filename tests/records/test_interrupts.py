@@ -72,7 +72,8 @@ def _interrupts(act: Callable[[], object], handle: Callable[[], object] = _raise
     while is_handled:
         is_handled, raised = False, None
         try:
-            sys.setprofile(_calls_at(len(kept) + 1, handle_once))
+            profile = _calls_at(len(kept) + 1, handle_once)  # named: it ends its own profiling, and goes on
+            sys.setprofile(profile)
             act()
         except BaseException as error:
             raised = error
