@@ -1,7 +1,6 @@
 """Microsoft's plugin and ours in one environment: whose `azureml://` it is, who is told, and what decides."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,7 @@ print("\\n".join(type(part).__module__.split(".")[0] for part in (store, registr
 def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with our package, to be put on the path of Microsoft's client."""
     target = tmp_path_factory.mktemp("ours")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(PROJECT)]
+    install = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(PROJECT)]
     subprocess.run(install, check=True)
     return target
 

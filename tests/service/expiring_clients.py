@@ -174,11 +174,11 @@ def run_child(environment: dict[str, str], seconds: float) -> int:
 def hands_its_environment_on(folder: Path) -> list[Any]:
     os.environ["MLFLOW_TRACKING_URI"] = given = mlflow.get_tracking_uri()
     run_id = new_run()
-    log_for(lives(folder, 0.5), run_id)
+    log_for(lives(folder, 1), run_id)  # a renewal in the second of its issue gives the same token
     inherited = os.environ["MLFLOW_TRACKING_URI"]
     while os.environ["MLFLOW_TRACKING_URI"] == inherited:
         time.sleep(0.01)  # a child takes its time to start, so it gets one that is quite fresh
-    code = run_child({"RUN": run_id}, lives(folder, 1.5))
+    code = run_child({"RUN": run_id}, lives(folder, 1.2))
     return [run_id, 0 if code == 0 and inherited != given else -1]
 
 
