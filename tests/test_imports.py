@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -121,11 +120,3 @@ def test_without_it_a_folder_says_what_to_install(tmp_path: Path, arguments: lis
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install 'mlflow-amlstore[embedded]'" in done.stdout + done.stderr
-
-
-def test_time_that_import_mlflow_gains(capsys: pytest.CaptureFixture[str]) -> None:
-    """Prints the time; what is asserted is above, since a time depends on the machine."""
-    pairs = [(float(_run(TIME_IMPORT)), float(_run(HIDE_PLUGIN + TIME_IMPORT))) for _ in range(3)]
-    gain_ms = median(with_plugin - without for with_plugin, without in pairs) * 1000
-    with capsys.disabled():
-        print(f"\n`import mlflow`: {min(pairs)[0] * 1000:.0f} ms, {gain_ms:+.0f} ms of it by this plugin")

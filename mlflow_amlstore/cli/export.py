@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +12,10 @@ from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import run_container
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import MetricKind, RunRecord
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
 
 
 @click.command("export")
@@ -36,7 +39,7 @@ def command(workspace: Path | None, run: str, folder: Path) -> None:
     click.echo(f"Exported run {found.info.run_id} to {folder}: {points} metric points, {files} files")
 
 
-def _write(records: RecordStore, run: RunRecord, target: Path) -> tuple[int, int]:
+def _write(records: "RecordStore", run: RunRecord, target: Path) -> tuple[int, int]:
     info = run.info
     experiment = records.experiments.get(info.experiment_id).name
     (target / "run.json").write_text(json_text(run_json(run, experiment)) + "\n", encoding="utf-8")
@@ -48,7 +51,7 @@ def _write(records: RecordStore, run: RunRecord, target: Path) -> tuple[int, int
     return points, files
 
 
-def _write_tables(records: RecordStore, run: RunRecord, target: Path) -> None:
+def _write_tables(records: "RecordStore", run: RunRecord, target: Path) -> None:
     """Write the metrics that are more than MLflow's histories; no file where there are none."""
     tables = [
         {"name": metric.name, "kind": metric.kind.name.lower(), "columns": metric.columns}
@@ -59,7 +62,7 @@ def _write_tables(records: RecordStore, run: RunRecord, target: Path) -> None:
         target.write_text(json_text(tables) + "\n", encoding="utf-8")
 
 
-def _write_metrics(records: RecordStore, run: RunRecord, target: Path) -> int:
+def _write_metrics(records: "RecordStore", run: RunRecord, target: Path) -> int:
     count = 0
     with target.open("w", newline="", encoding="utf-8") as sink:
         writer = csv.writer(sink)
@@ -71,7 +74,7 @@ def _write_metrics(records: RecordStore, run: RunRecord, target: Path) -> int:
     return count
 
 
-def _copy_files(records: RecordStore, container: str, folder: Path) -> int:
+def _copy_files(records: "RecordStore", container: str, folder: Path) -> int:
     files = records.files.list_all(container)
     for file in files:
         target = folder / file.path

@@ -1,11 +1,13 @@
 """The files of metrics that are images or documents."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_amlstore.core.metric_schemas import checked_document
 from mlflow_amlstore.records.locations import run_container
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import MetricRecord, RunRecord
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
 
 
 def latest_file(metric: MetricRecord) -> str:
@@ -13,7 +15,7 @@ def latest_file(metric: MetricRecord) -> str:
     return str(metric.columns[""][-1])
 
 
-def latest_document(records: RecordStore, run: RunRecord, metric: MetricRecord) -> dict[str, Any]:
+def latest_document(records: "RecordStore", run: RunRecord, metric: MetricRecord) -> dict[str, Any]:
     """The document that was logged last. Raises NotFound, InvalidValue: a run's files may be replaced."""
     container = run_container(run.info.experiment_id, run.info.run_id)
     with records.files.open(container, latest_file(metric)) as source:

@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,11 @@ from mlflow_amlstore.cli.run_fields import find_run
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import ExtraMissing, InvalidValue, NotFound
 from mlflow_amlstore.records.locations import run_container
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import FILE_KINDS, MetricKind, MetricRecord, RunRecord
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
+
 
 _MAX_NAMES_LISTED = 10
 _WITH_TRANSPARENCY = {".png", ".webp", ".tif", ".tiff"}
@@ -52,7 +56,7 @@ def _check_target(target: Path) -> None:
         raise InvalidValue("FILE", str(target), "is a folder; name a file in it")
 
 
-def _find_metric(records: RecordStore, run: RunRecord, name: str) -> MetricRecord:
+def _find_metric(records: "RecordStore", run: RunRecord, name: str) -> MetricRecord:
     """The metric of that name. Raises NotFound with the names that are like it, or all of them where they are few."""
     for metric in records.metrics.list_metrics(run.info.run_id, name, with_times=True):
         if any(metric.columns.values()):
@@ -67,7 +71,7 @@ def _find_metric(records: RecordStore, run: RunRecord, name: str) -> MetricRecor
     raise NotFound("metric", name, hint)
 
 
-def _save_chart(records: RecordStore, run: RunRecord, metric: MetricRecord, target: Path) -> None:
+def _save_chart(records: "RecordStore", run: RunRecord, metric: MetricRecord, target: Path) -> None:
     if find_spec("matplotlib") is None:
         raise ExtraMissing("`amlstore plot`", "matplotlib", "plot")
     from mlflow_amlstore.cli.charts import CHART_TYPES, chart_of, picture_of
@@ -79,7 +83,7 @@ def _save_chart(records: RecordStore, run: RunRecord, metric: MetricRecord, targ
     target.write_bytes(picture_of(chart_of(metric, run.info.name, document), file_type))
 
 
-def _save_image(records: RecordStore, run: RunRecord, metric: MetricRecord, target: Path) -> None:
+def _save_image(records: "RecordStore", run: RunRecord, metric: MetricRecord, target: Path) -> None:
     """Copy the image that was logged last, converted where the new name's ending asks for it."""
     container, path = run_container(run.info.experiment_id, run.info.run_id), latest_file(metric)
     shown = one_line(path)

@@ -1,12 +1,16 @@
 """A run as JSON, and finding the run that a person means."""
 
 import re
+from typing import TYPE_CHECKING
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.locations import is_location, logged_model_container
 from mlflow_amlstore.records.search import grammars
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import ModelDirection, Page, RunRecord, View
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
+
 
 _ALL_EXPERIMENTS = 50_000
 _BEGINNING = re.compile(r"[a-zA-Z0-9][\w\-]*")
@@ -52,7 +56,7 @@ def run_json(run: RunRecord, experiment: str) -> dict[str, object]:
     }
 
 
-def find_run(records: RecordStore, given: str) -> RunRecord:
+def find_run(records: "RecordStore", given: str) -> RunRecord:
     """Return the run with this id, or whose id is the only one to begin so. Raises NotFound, InvalidValue (several)."""
     try:
         return records.runs.get(given)
@@ -65,7 +69,7 @@ def find_run(records: RecordStore, given: str) -> RunRecord:
         return found[0]
 
 
-def _beginning_with(records: RecordStore, given: str) -> list[RunRecord]:
+def _beginning_with(records: "RecordStore", given: str) -> list[RunRecord]:
     """The runs whose ids begin so; two of them where there are more."""
     if not _BEGINNING.fullmatch(given):
         return []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,11 @@ from mlflow_amlstore.cli.run_fields import run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.search import grammars
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunRecord, View
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
+
 
 _ALL_EXPERIMENTS = 50_000
 _COLUMNS = ("run_id", "name", "experiment", "status", "start", "duration")
@@ -68,7 +72,7 @@ def command(
         click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)
 
 
-def _experiments(records: RecordStore, names: Sequence[str]) -> dict[str, str]:
+def _experiments(records: "RecordStore", names: Sequence[str]) -> dict[str, str]:
     """`{experiment id: name}` of the named experiments, or of all."""
     if not names:
         found = records.experiments.search(view=View.ALL, max_results=_ALL_EXPERIMENTS).items

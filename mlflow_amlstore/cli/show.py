@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +23,6 @@ from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import run_container
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import (
     FILE_KINDS,
     GRID_KINDS,
@@ -33,6 +33,10 @@ from mlflow_amlstore.records.types import (
     RunFilter,
     RunRecord,
 )
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
+
 
 _DRAWING_WIDTHS = (20, 60)
 _SHORTENED = {"first": 8, "last": 8, "name": 12}
@@ -77,7 +81,7 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
         _print_section("Files", ["path", "size", "type"], listed_files)
 
 
-def _files(records: RecordStore, run: RunRecord) -> dict[str, FileRecord]:
+def _files(records: "RecordStore", run: RunRecord) -> dict[str, FileRecord]:
     """The run's files, and those of the models that came out of it under `models/MODEL_ID/`."""
     info = run.info
     found = {file.path: file for file in records.files.list_all(run_container(info.experiment_id, info.run_id))}
@@ -102,7 +106,7 @@ def _print_facts(run: RunRecord, experiment: str, children: list[str]) -> None:
     _print_named("Run", {name: value for name, value in facts.items() if value})
 
 
-def _print_metrics(records: RecordStore, run: RunRecord, files: Mapping[str, FileRecord]) -> None:
+def _print_metrics(records: "RecordStore", run: RunRecord, files: Mapping[str, FileRecord]) -> None:
     """The run's metrics as they were logged: series drawn, tables, and the names of images and documents."""
     metrics = [metric for metric in records.metrics.list_metrics(run.info.run_id) if any(metric.columns.values())]
     latest = {point.name for point in run.metrics}
@@ -164,7 +168,7 @@ def _print_grid(metric: MetricRecord) -> None:
 
 
 def _print_confusion_matrix(
-    records: RecordStore, run: RunRecord, metric: MetricRecord, files: Mapping[str, FileRecord]
+    records: "RecordStore", run: RunRecord, metric: MetricRecord, files: Mapping[str, FileRecord]
 ) -> None:
     """A small matrix; of a larger one, and of a file that is none any more, the name must do."""
     file = files.get(latest_file(metric))

@@ -1,4 +1,4 @@
-"""MLflow's artifact repository over a workspace's files. Thin: one location in, calls to `records.store.Files` out.
+"""MLflow's artifact repository over a workspace's files. Thin: one location in, calls to its record store out.
 
 The location is a run's or a logged model's files, a folder in them, or the workspace itself: then paths start with the
 container, as MLflow's artifact proxy has them (`mlflow server --artifacts-destination amlstore:///…`).

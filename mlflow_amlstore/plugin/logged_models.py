@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import LoggedModel, LoggedModelParameter, LoggedModelStatus, LoggedModelTag
 from mlflow.store.entities.paged_list import PagedList
@@ -12,9 +12,12 @@ from mlflow_amlstore.plugin import convert_models
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.records.common_store import CommonLoggedModels
 from mlflow_amlstore.records.search import grammars
-from mlflow_amlstore.records.store import LoggedModels
 from mlflow_amlstore.records.types import LoggedModelRecord, OrderTerm
 from mlflow_amlstore.workspace.artifact_uri import to_stored_location
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.sql.logged_models import SqlLoggedModels
+
 
 DEFAULT_MAX_RESULTS = 100  # as MLflow's
 
@@ -85,7 +88,7 @@ class CommonLoggedModelsMixin:
 class LoggedModelsMixin(CommonLoggedModelsMixin):
     """The logged-model methods of a tracking store whose workspace can search them whatever the filter."""
 
-    _logged_models: LoggedModels
+    _logged_models: "SqlLoggedModels"
 
     def search_logged_models(
         self,

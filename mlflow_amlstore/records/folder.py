@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mlflow_amlstore.records.database import Database, storage_error
 from mlflow_amlstore.records.schema import create_database, upgrade_database
-from mlflow_amlstore.records.sql.record_store import SqlRecordStore
 from mlflow_amlstore.records.store import RecordStore
 
 
@@ -30,4 +29,4 @@ def open_records(folder: Path) -> RecordStore:
     except BaseException:
         database.close()
         raise
-    return SqlRecordStore(database)
+    return RecordStore(database)

@@ -1,11 +1,14 @@
 """What a model version is made from: where its files are, and the run and logged model behind its source."""
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, logged_model_container
-from mlflow_amlstore.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
+
 
 _LOGGED_MODEL_URI = re.compile(r"models:/(?://)?(?P<model_id>m-[\w\-]+)")
 _VERSION_URI = re.compile(r"models:/(?://)?(?P<name>[^/:]+)/(?P<version>\d+)")
@@ -19,7 +22,7 @@ class VersionOrigin(NamedTuple):
     model_id: str | None
 
 
-def origin_of_version(records: RecordStore, source: str, run_id: str | None, model_id: str | None) -> VersionOrigin:
+def origin_of_version(records: "RecordStore", source: str, run_id: str | None, model_id: str | None) -> VersionOrigin:
     """Look up what a stored source stands for, `models:/…` in this workspace whatever MLflow's tracking URI is.
 
     Raises NotFound, and InvalidValue for a `models:/` source that names no version and no logged model.

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow_amlstore.errors import ConfigInvalid, ExtraMissing, NotSupported, StorageFailed, WorkspaceNotFound
 from mlflow_amlstore.records.locations import DATABASE_NAME
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.workspace import config_json, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class EmbeddedWorkspace:
 
     folder: Path
     root_uri: str
-    records: RecordStore
+    records: "RecordStore"
     issuer: tracking_uri.Issuer
 
     def close(self) -> None:

@@ -116,14 +116,16 @@ class TestSeries:
         assert "_#-" in shown
         assert "\\u017b" in shown
 
-    def test_of_a_million_points_are_drawn_at_once(self, run: Run, amlstore_on_terminal: OnTerminal) -> None:
+    def test_drawing_many_points_takes_no_longer_for_each_than_drawing_few(
+        self, run: Run, amlstore_on_terminal: OnTerminal
+    ) -> None:
         seconds = []
-        for name, count in (("a tenth", 100_000), ("long", 1_000_000)):
+        for name, count in (("a tenth", 20_000), ("long", 200_000)):
             run.log_list(name, [math.sin(index / 50_000) for index in range(count)])
             start = time.perf_counter()
             shown = amlstore_on_terminal("show", run.id)
             seconds.append(time.perf_counter() - start)
-        assert "1000000" in shown
+        assert "200000" in shown
         assert seconds[1] < 10 * seconds[0]  # it takes as many times longer as there are more points, or less
 
     def test_control_characters_do_not_reach_the_terminal(

@@ -11,6 +11,8 @@ from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFoun
 
 EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 
+pytestmark = pytest.mark.alone
+
 
 @EACH_KIND
 def test_a_file_of_a_run_is_registered_with_all_that_is_said_of_it(ws: Workspace, run: Run) -> None:

@@ -199,6 +199,7 @@ class TestSnapshots:
         with pytest.raises(InvalidValue, match="has no files to keep"):
             run.take_snapshot(".")
 
+    @pytest.mark.alone
     def test_a_folder_that_is_not_there_is_an_error(self, experiment: Experiment) -> None:
         with pytest.raises(InvalidValue, match="'never' for snapshot_directory"):
             experiment.start_logging(snapshot_directory="never")

@@ -83,6 +83,7 @@ class TestCourse:
             Run.get(ws, run.id).cancel()
         assert run.get_status() == "Canceled"
 
+    @pytest.mark.alone
     def test_half_a_surrogate_in_why_it_failed_is_kept_as_its_escape(
         self, ws: Workspace, experiment: Experiment
     ) -> None:
@@ -195,6 +196,7 @@ class TestCourse:
         run.display_name = "renamed"
         assert Run.get(ws, run.id).name == "renamed"
 
+    @pytest.mark.alone
     def test_numbers_count_the_workspaces_runs(self, experiment: Experiment) -> None:
         assert [experiment.start_logging().number for _ in range(3)] == [1, 2, 3]
 
@@ -323,6 +325,7 @@ def test_many_children_take_few_requests(run: Run, monkeypatch: pytest.MonkeyPat
 
 @EACH_KIND
 class TestFinding:
+    @pytest.mark.alone
     def test_runs_are_found_by_tags_properties_type_and_status(self, experiment: Experiment) -> None:
         plain = experiment.start_logging(snapshot_directory=None)
         tagged = experiment.start_logging(snapshot_directory=None)
@@ -362,6 +365,7 @@ class TestFinding:
         assert again.experiment.name == "diabetes"
         assert ws.get_run(again.id) == again
 
+    @pytest.mark.alone
     def test_they_come_all_however_many(self, ws: Workspace, experiment: Experiment) -> None:
         for number in range(1005):
             ws.records.runs.create(experiment.id, start_ms=number)
@@ -378,6 +382,7 @@ class TestFinding:
 
 @EACH_KIND
 class TestExperiments:
+    @pytest.mark.alone
     @pytest.mark.parametrize("name", ["é (%)", "/Users/me/a b", "a%2Fb", "..", "a\\b?c#d", "日" * 300])
     def test_an_experiment_is_made_when_it_is_first_opened(self, ws: Workspace, name: str) -> None:
         first = Experiment(ws, name)
@@ -392,6 +397,7 @@ class TestExperiments:
         with pytest.raises(InvalidValue, match="experiment name: must be a non-empty string"):
             Experiment(ws, "")
 
+    @pytest.mark.alone
     @pytest.mark.parametrize("name", ["a\nb", "\x00", "a\x7f", "\x85"])
     def test_a_name_with_control_characters_is_refused(self, ws: Workspace, name: str) -> None:
         with pytest.raises(InvalidValue, match="for experiment name: must not contain control characters"):
@@ -407,6 +413,7 @@ class TestExperiments:
             with ThreadPoolExecutor(8) as pool:
                 assert len({experiment.id for experiment in pool.map(Experiment, [ws] * 8, [name] * 8)}) == 1
 
+    @pytest.mark.alone
     def test_they_are_tagged_listed_archived_and_reactivated(self, ws: Workspace, experiment: Experiment) -> None:
         experiment.set_tags({"a": "1", "b": "2"})
         experiment.tag("c")
@@ -429,6 +436,7 @@ class TestExperiments:
         with pytest.raises(InvalidValue, match="'Any' for view_type"):
             Experiment.list(ws, view_type="Any")
 
+    @pytest.mark.alone
     def test_one_without_runs_can_be_deleted(self, ws: Workspace, experiment: Experiment) -> None:
         run = experiment.start_logging()
         with pytest.raises(InvalidValue, match="has runs; archive it instead"):

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.records.locations import run_container
-from mlflow_amlstore.records.store import Files
+from mlflow_amlstore.records.sql.files import SqlFiles
 from mlflow_amlstore.workspace.opening import open_folder, open_workspace
 
 RunScript = Callable[..., str]
@@ -124,5 +124,5 @@ def _verify_files(run_id: str) -> int:
     return len(listed)
 
 
-def _files() -> Files:
+def _files() -> SqlFiles:
     return open_workspace(mlflow.get_tracking_uri()).records.files

@@ -12,7 +12,7 @@ from mlflow_amlstore.errors import SchemaTooNew, StorageFailed, WorkspaceCorrupt
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import CURRENT_REVISION, create_database, run_migrations, upgrade_database
-from mlflow_amlstore.records.sql.record_store import SqlRecordStore
+from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import MetricKind, MetricRecord
 
 
@@ -77,7 +77,7 @@ def test_lists_of_the_second_schema_go_on_where_they_ended(tmp_path: Path) -> No
     )
 
     upgrade_database(database)
-    records = SqlRecordStore(database)
+    records = RecordStore(database)
     records.metrics.log_values("run", [("l", MetricKind.LIST, {"": [9.0]}, None, 6)])
 
     assert records.metrics.list_metrics("run") == [MetricRecord("l", MetricKind.LIST, {"": [7.0, 8.0, 9.0]})]

@@ -1,1 +1,1 @@
-"""The record store over SQL, one module per topic of `records.store`."""
+"""The record store over SQL, one module per topic."""

@@ -159,7 +159,7 @@ class StagedBlocks:
 
 
 class IncomingBlock:
-    """One block on its way in: written to, then kept, or dropped by `close`."""
+    """A block on its way in, chunk by chunk, in one thread at a time; without `keep` it leaves no trace."""
 
     def __init__(self, assembly: "_Assembly", path: str, block_id: str, size_bytes: int, offset: int) -> None:
         self._assembly = assembly
@@ -185,7 +185,7 @@ class IncomingBlock:
         self._written += len(chunk)
 
     def keep(self) -> None:
-        """Make it one of the file's blocks, in the place of one that has its id. Raises TransferBroken."""
+        """Make it one of the file's blocks, in the place of one that has its id. Raises TransferBroken if not whole."""
         if self._written != self._size_bytes:
             raise TransferBroken(self._path, f"a block ended after {self._written} of {self._size_bytes} bytes")
         with self._assembly.contents.our_errors():
@@ -195,7 +195,7 @@ class IncomingBlock:
         self._is_open = False
 
     def close(self) -> None:
-        """Drop it, unless it was kept."""
+        """Drop what wasn't kept. Calling it again does nothing."""
         if self._sink is not None:
             self._sink.close()
         if self._is_open:

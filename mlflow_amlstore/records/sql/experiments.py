@@ -1,4 +1,4 @@
-"""Experiments in SQL: implements `records.store.Experiments`."""
+"""Experiments in SQL: implements `common_store.CommonExperiments`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -80,6 +80,7 @@ class SqlExperiments:
             return Page(_records(connection, rows), token)
 
     def rename(self, experiment_id: str, name: str) -> None:
+        """Rename an active experiment. Raises InvalidState for a deleted one, AlreadyExists."""
         check_experiment_name(name)
         with self._database.write() as connection:
             row = _row(connection, experiment_id)

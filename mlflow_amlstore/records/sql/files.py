@@ -1,4 +1,4 @@
-"""Files of runs and logged models: names in SQL, contents in a `ContentFolder`. Implements `records.store.Files`.
+"""Files of runs and logged models: names in SQL, contents in a `ContentFolder`. Implements `common_store.CommonFiles`.
 
 A name never becomes a path on disk. Content is hashed as it comes in, under a name of its own; then one transaction
 makes it the content of its hash and says which names have it. So a reader sees the old file or the new one, a folder
@@ -39,7 +39,7 @@ _Progress = Callable[[int], None] | None
 
 
 class IncomingFile:
-    """A file on its way in: written to, then kept, or dropped by `close`."""
+    """A file on its way in, chunk by chunk, in one thread at a time; without `keep` it leaves no trace."""
 
     def __init__(self, owner: "SqlFiles", container: str, path: str, content_type: str | None = None) -> None:
         self._owner, self._contents = owner, owner.contents
@@ -73,7 +73,10 @@ class IncomingFile:
         return self._name, FileRecord(self._path, self._size_bytes, sha256, self._content_type, now, md5)
 
     def keep(self, *, md5: str | None = None, sha256: str | None = None) -> FileRecord:
-        """Give it its name. Raises TransferBroken for a `sha256` that is not the content's."""
+        """Give it its name, replacing what was there. Raises TransferBroken for a `sha256` (hex) not the content's.
+
+        `md5` (hex) is recorded as it is given.
+        """
         name, record = self.end(md5)
         _check_sha256(self._path, record.sha256, sha256)
         with self._contents.our_errors():
@@ -81,7 +84,7 @@ class IncomingFile:
         return record
 
     def close(self) -> None:
-        """Drop it, unless it was kept."""
+        """Drop what wasn't kept. Calling it again does nothing."""
         with self._contents.our_errors():
             self._sink.close()
             self._contents.drop(self._name)
@@ -94,7 +97,7 @@ class IncomingFile:
 
 
 class SqlFiles:
-    """Files of one workspace."""
+    """Files of containers. A container is what `records.locations` names: a run's files, or a logged model's."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -127,16 +130,23 @@ class SqlFiles:
             return self.record(container, received)
 
     def begin(self, container: str, path: str, *, content_type: str | None = None) -> IncomingFile:
+        """Begin to receive a file in chunks; close it in any case."""
         _check_container(container)
         return IncomingFile(self, container, check_new_path(path), content_type)
 
     def begin_block(
         self, container: str, path: str, block_id: str, size_bytes: int, *, offset: int | None = None
     ) -> IncomingBlock:
+        """Begin to receive one block of a file; close it in any case. `block_id` is Base64, of at most 64 bytes.
+
+        Blocks wait to be committed, for a day at least, also when this process ends. A block replaces one of its id.
+        `offset` says where in the file it will be, which spares copying where blocks arrive out of order.
+        """
         _check_container(container)
         return self._blocks.begin(container, check_new_path(path), block_id, size_bytes, offset)
 
     def list_blocks(self, container: str, path: str) -> list[tuple[str, int]]:
+        """Return `(block_id, size_bytes)` of the blocks that wait to be committed, in the order of their arrival."""
         _check_container(container)
         with self.contents.our_errors():
             return self._blocks.list_blocks(container, check_path(path))
@@ -151,6 +161,12 @@ class SqlFiles:
         md5: str | None = None,
         sha256: str | None = None,
     ) -> FileRecord:
+        """Make a file of these blocks in this order, replacing what was there, and drop the file's other blocks.
+
+        The same list again within a day, when its blocks are gone for that reason, gives the same file, from another
+        process too. Raises NotFound for a block that isn't there; TransferBroken, dropping all blocks, for a `sha256`
+        that is not the content's.
+        """
         _check_container(container)
         path = check_new_path(path)
         request_id = hashlib.sha256(json.dumps(["block list", container, path, *block_ids]).encode()).hexdigest()
@@ -181,6 +197,7 @@ class SqlFiles:
         return None if answer is None else answer.decode()
 
     def discard_blocks(self, container: str, path: str) -> None:
+        """Drop the blocks that wait to be committed."""
         _check_container(container)
         with self.contents.our_errors():
             self._blocks.discard(container, check_path(path))
@@ -189,6 +206,7 @@ class SqlFiles:
         return self._open_content(container, path)[1]
 
     def open_record(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
+        """Open a file for reading, with the record of just this content. Raises NotFound."""
         return self._open_content(container, path)
 
     def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
@@ -213,6 +231,7 @@ class SqlFiles:
             return None if row is None else FileRecord(*row)
 
     def list_folder(self, container: str, folder: str = "") -> list[FileListing]:
+        """Return the folder's immediate children by name; empty for a folder that doesn't exist."""
         files_under = ((record.path, record.size_bytes) for record in self.list_all(container, folder))
         return children_of(check_path(folder) if folder else "", files_under)
 
@@ -230,6 +249,7 @@ class SqlFiles:
         return records
 
     def name_again(self, container: str, items: Sequence[tuple[str, str, str]]) -> None:
+        """Give files that are there a name more each: `(path, their container, their path)`. Raises NotFound."""
         _check_container(container)
         now = self._database.now_ms()
         with self._database.write() as connection:
@@ -240,6 +260,7 @@ class SqlFiles:
                     raise AlreadyExists("file", path)
 
     def delete(self, container: str, path: str = "") -> int:
+        """Delete a file, or a folder with all that is under it, and return how many files went."""
         _check_container(container)
         chosen = files.c.container == container
         if path:

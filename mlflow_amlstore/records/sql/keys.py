@@ -1,4 +1,4 @@
-"""Keys of a service over the workspace, in SQL: implements `records.store.Keys`."""
+"""Keys of a service over the workspace, in SQL."""
 
 from sqlalchemy import bindparam, insert, select, update
 
@@ -21,12 +21,13 @@ _SELECT_KEY = DriverStatement(select(*_COLUMNS).where(keys.c.key_id == bindparam
 
 
 class SqlKeys:
-    """Keys of one workspace."""
+    """Keys of one workspace. Only their hashes are here."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, key: KeyRecord) -> None:
+        """Add a key. Raises AlreadyExists for an id or an active key's name that is there."""
         with self._database.write() as connection:
             lock_workspace(driver_connection(connection))
             taken = select(keys.c.key_id).where(
@@ -46,16 +47,19 @@ class SqlKeys:
             )
 
     def find(self, key_id: str) -> KeyRecord | None:
+        """Return a key, revoked ones too, or None."""
         with self._database.read() as connection:
             row = _SELECT_KEY.run(driver_connection(connection), key_id).fetchone()
         return None if row is None else KeyRecord(*row)
 
     def list_keys(self) -> list[KeyRecord]:
+        """Return all keys, revoked ones too, the oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(*_COLUMNS).order_by(keys.c.created_ms, keys.c.key_id))
             return [KeyRecord(*row) for row in rows]
 
     def revoke(self, key_id: str) -> None:
+        """Revoke a key for good; nothing happens where it is revoked. Raises NotFound."""
         with self._database.write() as connection:
             known = connection.execute(select(keys.c.revoked_ms).where(keys.c.key_id == key_id)).first()
             if known is None:

@@ -1,4 +1,4 @@
-"""Logged models in SQL: implements `records.store.LoggedModels`, and inserts the points that runs log about them."""
+"""Logged models in SQL: implements `common_store.CommonLoggedModels`, and inserts points that runs log."""
 
 import uuid
 from collections import defaultdict
@@ -101,6 +101,7 @@ class SqlLoggedModels:
         max_results: int = 100,
         page_token: str | None = None,
     ) -> Page[LoggedModelRecord]:
+        """Return a page of logged models; `datasets` are (name, digest) pairs that metric filters are about."""
         keys = [experiment_key(experiment_id) for experiment_id in experiment_ids]
         with self._database.read() as connection:
             rows, token = page_of_logged_models(

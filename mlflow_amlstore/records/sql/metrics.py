@@ -1,4 +1,4 @@
-"""Metric histories in SQL: implements `records.store.Metrics`."""
+"""Metric histories in SQL: implements `common_store.CommonMetrics`, and what MLflow asks for."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -40,7 +40,7 @@ _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value
 
 
 class SqlMetrics:
-    """Histories of the metrics of one workspace's runs."""
+    """Histories of the metrics of one workspace's runs. A run without the metric has an empty history."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,6 +48,7 @@ class SqlMetrics:
     def history(
         self, run_id: str, name: str, *, max_results: int | None = None, page_token: str | None = None
     ) -> Page[MetricPoint]:
+        """Return points by time, then step, then value; all of them when `max_results` is None."""
         with self._database.read() as connection:
             return history_page(
                 driver_connection(connection),
@@ -59,6 +60,7 @@ class SqlMetrics:
             )
 
     def history_of_runs(self, run_ids: Sequence[str], name: str, *, max_results: int) -> list[tuple[str, MetricPoint]]:
+        """Return `(run_id, point)` by run id, then as `history`; at most `max_results` in all."""
         found: list[tuple[str, MetricPoint]] = []
         with self._database.read() as connection:
             for run_id in sorted(set(run_ids)):
@@ -69,6 +71,7 @@ class SqlMetrics:
         return found
 
     def at_steps(self, run_id: str, name: str, steps: Sequence[int], *, max_results: int) -> list[MetricPoint]:
+        """Return the points at these steps by step, then time, then value."""
         wanted = {check_integer("step", step) for step in steps}
         statement = (
             _of_series(run_id, name, *_POINT)
@@ -82,7 +85,10 @@ class SqlMetrics:
     def sample(
         self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None
     ) -> list[MetricPoint]:
-        """As MLflow's SQL store: the first point of each of `max_results` equal buckets, and the very last point."""
+        """Return about evenly spaced points, first and last among them, within `steps` (inclusive) if given.
+
+        As in MLflow's SQL store they are the first of each of `max_results` equal buckets, and the very last.
+        """
         max_results = max(1, max_results)
         bucket = func.ntile(max_results).over(order_by=_BY_STEP).label("bucket")
         inner = _of_series(run_id, name, *_POINT, points.c.seq, bucket)
@@ -145,6 +151,10 @@ class SqlMetrics:
         last_ms: int | None = None,
         with_times: bool = True,
     ) -> MetricPage | None:
+        """Return the rows of a metric as `list_metrics` has them, those logged from `first_ms` to `last_ms` where these
+        are given; None where the run has no metric of the name. A page may have fewer rows, even none, before the last;
+        without `with_times` it may lack steps and times.
+        """
         max_rows = check_max_results(max_rows)
         within = []
         if first_ms is not None:

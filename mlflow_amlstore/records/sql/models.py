@@ -1,4 +1,4 @@
-"""Registered models and versions in SQL: implements `records.store.Models`. Reading them is in `model_records`."""
+"""Registered models and versions in SQL: implements `common_store.CommonModels`. Reading them is in `model_records`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,7 +43,7 @@ _LATEST = "latest"  # the alias that always is the newest version
 
 
 class SqlModels:
-    """Registered models of one workspace."""
+    """Registered models of one workspace and their versions. Prompts are models with MLflow's prompt tag."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,6 +56,7 @@ class SqlModels:
         tags: Mapping[str, str] | None = None,
         deployment_job_id: str | None = None,
     ) -> ModelRecord:
+        """Register a name. Raises AlreadyExists."""
         check_model_name(name)
         tags = dict(tags or {})
         check_model_tags(tags)
@@ -70,10 +71,12 @@ class SqlModels:
             return _model_record(connection, name)
 
     def get(self, name: str) -> ModelRecord:
+        """Return a registered model."""
         with self._database.read() as connection:
             return _model_record(connection, name)
 
     def update(self, name: str, *, description: str | None, deployment_job_id: str | None = None) -> ModelRecord:
+        """Set the description, and the deployment job where one is given."""
         values: dict[str, object] = {"description": description, "updated_ms": self._database.now_ms()}
         if deployment_job_id is not None:
             values["deployment_job_id"] = deployment_job_id
@@ -82,6 +85,7 @@ class SqlModels:
             return _model_record(connection, name)
 
     def rename(self, name: str, new_name: str) -> ModelRecord:
+        """Rename a model with its versions. Raises AlreadyExists."""
         check_model_name(new_name, "new model name")
         now = self._database.now_ms()
         with self._database.write() as connection:
@@ -97,6 +101,7 @@ class SqlModels:
             return _model_record(connection, new_name)
 
     def delete(self, name: str) -> None:
+        """Delete a model with all its versions, tags and aliases, for good; the files they point to stay."""
         with self._database.write() as connection:
             key = _model_key(connection, name)
             # Versions, tags and aliases go with it: their foreign keys cascade.
@@ -110,6 +115,7 @@ class SqlModels:
         max_results: int = 100,
         page_token: str | None = None,
     ) -> Page[ModelRecord]:
+        """Return a page of models by name; prompts only where the filter asks for the prompt tag."""
         with self._database.read() as connection:
             rows, token = page_of_models(
                 connection, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
@@ -117,6 +123,7 @@ class SqlModels:
             return Page(model_records(connection, rows), token)
 
     def set_tag(self, name: str, tag: str, value: str) -> None:
+        """Set a model's tag."""
         check_model_tags({tag: value})
         with self._database.write() as connection:
             key = _model_key(connection, name)
@@ -124,12 +131,14 @@ class SqlModels:
             connection.execute(insert_or_set(registered_model_tags, ["value"], new))
 
     def delete_tag(self, name: str, tag: str) -> None:
+        """Delete a model's tag; nothing happens where there is none."""
         with self._database.write() as connection:
             key = _model_key(connection, name)
             column = registered_model_tags.c
             connection.execute(delete(registered_model_tags).where(column.registered_pk == key, column.name == tag))
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version, taking it from the one it was at."""
         check_alias(alias)
         with self._database.write() as connection:
             row = _version_row(connection, name, version)
@@ -137,6 +146,7 @@ class SqlModels:
             connection.execute(insert_or_set(registered_model_aliases, ["version"], new))
 
     def delete_alias(self, name: str, alias: str) -> None:
+        """Delete an alias; nothing happens where there is none."""
         check_alias(alias)
         with self._database.write() as connection:
             key = _model_key(connection, name)
@@ -159,6 +169,10 @@ class SqlModels:
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> ModelVersionRecord:
+        """Add the next version of a model. `storage_location` is where the files really are, `source` by default.
+
+        Raises PathUnsafe for a source that names this machine's files rather than a stored object.
+        """
         tags, properties = dict(tags or {}), dict(properties or {})
         check_model_tags(tags)
         check_text_values("property", properties)
@@ -219,6 +233,7 @@ class SqlModels:
             return _version_record(connection, name, version)
 
     def get_version_by_alias(self, name: str, alias: str) -> ModelVersionRecord:
+        """Return the version that an alias points at."""
         with self._database.read() as connection:
             key = _model_row(connection, name).registered_pk
             if str(alias).lower() == _LATEST:
@@ -233,6 +248,7 @@ class SqlModels:
             return _version_record(connection, name, version)
 
     def latest_versions(self, name: str, stages: Sequence[str] = ()) -> list[ModelVersionRecord]:
+        """Return the newest version of each stage, or of the stages named."""
         wanted = {_canonical_stage(stage) for stage in stages} or set(STAGES)
         return [version for version in self.get(name).latest_versions if version.stage in wanted]
 
@@ -244,6 +260,7 @@ class SqlModels:
         max_results: int = 10_000,
         page_token: str | None = None,
     ) -> Page[ModelVersionRecord]:
+        """Return a page of versions by model name, the newest first."""
         with self._database.read() as connection:
             rows, token = page_of_versions(
                 connection, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
@@ -262,12 +279,14 @@ class SqlModels:
         return location.removeprefix(WORKSPACE_SCHEME) if location.startswith(WORKSPACE_SCHEME) else None
 
     def update_version(self, name: str, version: int, *, description: str | None) -> ModelVersionRecord:
+        """Set a version's description."""
         with self._database.write() as connection:
             row = _version_row(connection, name, version)
             _change_version(connection, row, description=description, updated_ms=self._database.now_ms())
             return _version_record(connection, name, version)
 
     def set_stage(self, name: str, version: int, stage: str, *, archive_existing: bool = False) -> ModelVersionRecord:
+        """Move a version to a stage; `archive_existing` sends the others of that stage to Archived."""
         stage = _canonical_stage(stage)
         if archive_existing and stage not in _STAGES_IN_USE:
             raise InvalidValue(

@@ -1,4 +1,4 @@
-"""Runs in SQL: implements `records.store.Runs`; writing points, params and tags is in `run_log`."""
+"""Runs in SQL: implements `common_store.CommonRuns`; writing points, params and tags is in `run_log`."""
 
 import json
 import uuid
@@ -169,6 +169,10 @@ class SqlRuns:
         max_results: int | None = 1000,
         page_token: str | None = None,
     ) -> Page[RunRecord]:
+        """Return a page of runs, the latest started first unless `order_by` says otherwise.
+
+        A page continues after the last run of the page before, so runs added meanwhile neither repeat nor hide any.
+        """
         keys = [experiment_key(experiment_id) for experiment_id in experiment_ids]
         with self._database.read() as connection:
             rows, token = page_of_runs(
@@ -198,6 +202,7 @@ class SqlRuns:
             return Page(run_records(connection, rows), token)
 
     def roots_of(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Return the topmost run above each run, which is itself where it has no parent or the parent isn't there."""
         with self._database.read() as connection:
             return roots(connection, run_ids)
 
@@ -233,9 +238,11 @@ class SqlRuns:
         return info
 
     def delete(self, run_id: str) -> None:
+        """Delete a run; `restore` undoes it."""
         self._set_deleted(run_id, self._database.now_ms())
 
     def restore(self, run_id: str) -> None:
+        """Bring a deleted run back."""
         self._set_deleted(run_id, None)
 
     def _set_deleted(self, run_id: str, deleted_ms: int | None) -> None:
@@ -253,6 +260,11 @@ class SqlRuns:
         tags: Sequence[tuple[str, str]] = (),
         model_points: Sequence[LoggedModelPoint] = (),
     ) -> None:
+        """Append metric points, add params and set tags: all of them, or none.
+
+        A point equal in name, value, step and time to one that is there is the same point and is kept once, as MLflow
+        does. A param given again with its value is fine. Raises Deleted, Changed (param).
+        """
         batch = run_log.Batch(points, params, tags, model_points)
         with self._database.write() as connection:
             batch.write(connection, run_id)
@@ -285,6 +297,7 @@ class SqlRuns:
     def log_inputs(
         self, run_id: str, *, datasets: Sequence[DatasetInput] = (), models: Sequence[RunModel] = ()
     ) -> None:
+        """Record datasets that went into the run and models that went in or came out. Raises Deleted."""
         run_inputs.check_datasets(datasets)
         with self._database.write() as connection:
             key = run_log.active_run(driver_connection(connection), run_id)
@@ -292,6 +305,7 @@ class SqlRuns:
             run_inputs.insert_models(connection, key, models)
 
     def list_datasets(self, experiment_ids: Sequence[str]) -> list[DatasetSummary]:
+        """Return the datasets of the experiments' runs, at most 1000."""
         keys = [experiment_key(experiment_id) for experiment_id in experiment_ids]
         with self._database.read() as connection:
             return run_inputs.dataset_summaries(connection, keys)

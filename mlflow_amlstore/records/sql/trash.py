@@ -1,4 +1,4 @@
-"""Deleting for good what is deleted: implements `records.store.Trash`."""
+"""Deleting for good what is deleted."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,13 +33,14 @@ _has_active_runs = exists().where(runs.c.experiment_id == experiments.c.experime
 
 
 class SqlTrash:
-    """The deleted experiments, runs and logged models of one workspace."""
+    """What of one workspace is deleted and can still be restored: experiments, runs and logged models."""
 
     def __init__(self, database: Database, files: SqlFiles) -> None:
         self._database = database
         self._files = files
 
     def list_deleted(self, *, older_than_ms: int = 0) -> TrashContents:
+        """Return what was deleted at least that long ago."""
         before = self._database.now_ms() - older_than_ms
         with self._database.read() as connection:
 
@@ -54,6 +55,11 @@ class SqlTrash:
             )
 
     def empty(self, contents: TrashContents) -> int:
+        """Delete these for good, with their metrics and files, and return the bytes of disk given back.
+
+        With them go uploads that no model version is of, a day after their last file came. What was restored since it
+        was listed is left alone.
+        """
         freed = self._files.sweep()  # first, as it needs no room in the database
         for run_id in contents.run_ids:
             freed += self._remove_run(run_id)

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from mlflow_amlstore.errors import DiskFull, InvalidValue, NotFound, PayloadTooLarge, TransferBroken
-from mlflow_amlstore.records.store import IncomingFile
+from mlflow_amlstore.records.sql.files import IncomingFile
 from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.files import block_list
 from mlflow_amlstore.service.files.containers import file_location

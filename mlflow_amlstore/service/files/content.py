@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from mlflow_amlstore.records.store import Files
+from mlflow_amlstore.records.sql.files import SqlFiles
 from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.files.containers import get_file
 from mlflow_amlstore.service.files.refusals import BlobRefused
@@ -66,7 +66,11 @@ def check_unchanged(request: Request, record: FileRecord | None) -> None:
 
 
 async def content_answer(
-    files: Files, request: Request, container: str, path: str, more_headers: Callable[[FileRecord], Mapping[str, str]]
+    files: SqlFiles,
+    request: Request,
+    container: str,
+    path: str,
+    more_headers: Callable[[FileRecord], Mapping[str, str]],
 ) -> Response:
     """The answer to GET or HEAD of a file. Raises NotFound, BlobRefused."""
     if request.method == "HEAD":
@@ -80,7 +84,7 @@ async def content_answer(
     return _answer(opened, request, more_headers)
 
 
-def _open(files: Files, request: Request, container: str, path: str) -> _Opened | None:
+def _open(files: SqlFiles, request: Request, container: str, path: str) -> _Opened | None:
     record, source = files.open_record(container, path)
     try:
         check_unchanged(request, record)

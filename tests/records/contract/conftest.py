@@ -10,7 +10,6 @@ import pytest
 
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import add_first_rows, create_database, run_migrations
-from mlflow_amlstore.records.sql.record_store import SqlRecordStore
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.tables import metadata
 
@@ -48,7 +47,7 @@ def clock() -> Clock:
 @pytest.fixture
 def sqlite_records(empty_folder: Path, tmp_path: Path, clock: Clock) -> Iterator[RecordStore]:
     folder = shutil.copytree(empty_folder, tmp_path / "workspace")
-    store = SqlRecordStore(Database(folder, now_ms=clock))
+    store = RecordStore(Database(folder, now_ms=clock))
     yield store
     store.close()
 
@@ -83,7 +82,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[P
 
 @pytest.fixture
 def postgresql_records(postgresql: Any, tmp_path: Path, clock: Clock) -> Iterator[RecordStore]:
-    store = SqlRecordStore(postgresql(tmp_path, clock))
+    store = RecordStore(postgresql(tmp_path, clock))
     yield store
     store.close()
 
@@ -98,7 +97,7 @@ def records(request: pytest.FixtureRequest) -> RecordStore:
 @pytest.fixture(scope="module")
 def shared_records(empty_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordStore]:
     """A record store for many generated examples, each with a run of its own."""
-    store = SqlRecordStore(Database(shutil.copytree(empty_folder, tmp_path_factory.mktemp("shared") / "workspace")))
+    store = RecordStore(Database(shutil.copytree(empty_folder, tmp_path_factory.mktemp("shared") / "workspace")))
     yield store
     store.close()
 
