@@ -33,15 +33,12 @@ class CommonExperiments(Protocol):
 
     def create(self, name: str, *, artifact_location: str | None = None, tags: Mapping[str, str] | None = None) -> str:
         """Create an experiment and return its id. Raises AlreadyExists; PathUnsafe for a local `artifact_location`."""
-        ...
 
     def get(self, experiment_id: str) -> ExperimentRecord:
         """Return an experiment, deleted ones too."""
-        ...
 
     def find_by_name(self, name: str) -> ExperimentRecord | None:
         """Return the experiment of that name, deleted ones too, or None."""
-        ...
 
     def search(
         self,
@@ -53,23 +50,18 @@ class CommonExperiments(Protocol):
         page_token: str | None = None,
     ) -> Page[ExperimentRecord]:
         """Return a page of experiments, the newest first unless `order_by` says otherwise."""
-        ...
 
     def delete(self, experiment_id: str) -> None:
         """Delete an experiment and its runs; `restore` undoes it, `gc` makes it final."""
-        ...
 
     def restore(self, experiment_id: str) -> None:
         """Bring a deleted experiment and its runs back."""
-        ...
 
     def set_tag(self, experiment_id: str, name: str, value: str) -> None:
         """Set a tag. Raises Deleted."""
-        ...
 
     def delete_tag(self, experiment_id: str, name: str) -> None:
         """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
-        ...
 
 
 class CommonRuns(Protocol):
@@ -89,7 +81,6 @@ class CommonRuns(Protocol):
         properties: Mapping[str, str] | None = None,
     ) -> RunRecord:
         """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists."""
-        ...
 
     def create_children(
         self,
@@ -103,11 +94,9 @@ class CommonRuns(Protocol):
 
         Raises Deleted (experiment), InvalidValue; embedded, there are none of them then.
         """
-        ...
 
     def get(self, run_id: str) -> RunRecord:
         """Return a run with its latest metrics, params, tags, properties, inputs and outputs; deleted ones too."""
-        ...
 
     def find(
         self,
@@ -118,7 +107,6 @@ class CommonRuns(Protocol):
         page_token: str | None = None,
     ) -> Page[RunRecord]:
         """Return a page of active runs, the latest started first; all of them when `max_results` is None."""
-        ...
 
     def update(
         self,
@@ -131,23 +119,18 @@ class CommonRuns(Protocol):
         error: RunError | None = None,
     ) -> RunInfo:
         """Change what is given and return the run's facts. Raises Deleted."""
-        ...
 
     def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
         """Return the facts of the datasets that went into a run; of MLflow's, `name` and `digest`."""
-        ...
 
     def delete_tag(self, run_id: str, name: str) -> None:
         """Delete a tag. Raises Deleted; NotFound where there is no such tag."""
-        ...
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags, whose names may be any text. Raises Deleted."""
-        ...
 
     def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
         """Add write-once properties. Raises Deleted, Changed (property)."""
-        ...
 
 
 class CommonMetrics(Protocol):
@@ -164,24 +147,20 @@ class CommonMetrics(Protocol):
         kinds that are files; InvalidValue is raised for another. MLflow sees each numeric column of a grid as the
         history `name.column`. Raises NotFound, Deleted, for no calls too.
         """
-        ...
 
     @property
     def is_busy_here(self) -> bool:
         """Whether this thread is in the midst of a call, for the end of which other threads may wait: true where a
         signal's handler or a finalizer has interrupted one."""
-        ...
 
     def list_names(self, run_id: str) -> list[tuple[str, MetricKind]]:
         """Return the names and kinds of all the run's metrics, in the order that they came."""
-        ...
 
     def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
         """Return all the run's metrics, or those of one name, with all values in the order they were logged.
 
         Steps and times come `with_times`; a vector's values alone are read in half the time.
         """
-        ...
 
 
 class CommonFiles(Protocol):
@@ -189,33 +168,27 @@ class CommonFiles(Protocol):
 
     def write(self, container: str, path: str, source: BinaryIO, *, content_type: str | None = None) -> FileRecord:
         """Store a stream under `path`, replacing what was there; readers see the old file or the new one, whole."""
-        ...
 
     def write_local(
         self, container: str, items: Iterable[tuple[str, Path]], *, progress: Callable[[int], None] | None = None
     ) -> list[FileRecord]:
         """Store local files under their paths, all visible at once; `progress` is told of each chunk's bytes."""
-        ...
 
     def open(self, container: str, path: str) -> BinaryIO:
         """Open a file for reading. Raises NotFound."""
-        ...
 
     def download(
         self, container: str, path: str, target: Path, *, progress: Callable[[int], None] | None = None
     ) -> None:
         """Copy a file to `target`, whole or not at all, checking its SHA-256 on the way. Raises NotFound."""
-        ...
 
     def find(self, container: str, path: str) -> FileRecord | None:
         """Return the file's record, or None where there is no such file."""
-        ...
 
     def list_all(
         self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
     ) -> list[FileRecord]:
         """Return the files under the folder (or the file of that name) by path: those after `after`, and no more."""
-        ...
 
 
 class CommonLoggedModels(Protocol):
@@ -232,31 +205,24 @@ class CommonLoggedModels(Protocol):
         tags: Mapping[str, str] | None = None,
     ) -> LoggedModelRecord:
         """Create a pending logged model. Raises Deleted (experiment)."""
-        ...
 
     def get(self, model_id: str, *, allow_deleted: bool = False) -> LoggedModelRecord:
         """Return a logged model. Raises NotFound, for a deleted one too unless allowed."""
-        ...
 
     def finalize(self, model_id: str, status: str) -> LoggedModelRecord:
         """Set the final status (READY or FAILED) and return the model."""
-        ...
 
     def add_params(self, model_id: str, params: Mapping[str, str]) -> None:
         """Add params. Raises AlreadyExists for a name that is there."""
-        ...
 
     def set_tags(self, model_id: str, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        ...
 
     def delete_tag(self, model_id: str, name: str) -> None:
         """Delete a tag. Raises NotFound where there is no such tag."""
-        ...
 
     def delete(self, model_id: str) -> None:
         """Delete a logged model; its files stay until `gc`."""
-        ...
 
 
 class CommonModels(Protocol):
@@ -277,37 +243,29 @@ class CommonModels(Protocol):
         `source` is `workspace:/CONTAINER/PATH`. Raises PathUnsafe for one that names this machine's files, and
         AlreadyExists where a prompt has the name.
         """
-        ...
 
     def get_version(self, name: str, version: int) -> ModelVersionRecord:
         """Return a version."""
-        ...
 
     def find_versions(
         self, filter: ModelFilter, *, max_results: int | None = None, page_token: str | None = None
     ) -> Page[ModelVersionRecord]:
         """Return a page of versions by model name, the newest first; all of them when `max_results` is None."""
-        ...
 
     def location_of(self, version: ModelVersionRecord) -> str | None:
         """Return `CONTAINER/PATH` of a version's file or folder; None where it isn't in this workspace."""
-        ...
 
     def set_version_tag(self, name: str, version: int, tag: str, value: str) -> None:
         """Set a version's tag."""
-        ...
 
     def delete_version_tag(self, name: str, version: int, tag: str) -> None:
         """Delete a version's tag; nothing happens where there is none."""
-        ...
 
     def add_version_properties(self, name: str, version: int, properties: Mapping[str, str]) -> None:
         """Add write-once properties. Raises Changed."""
-        ...
 
     def delete_version(self, name: str, version: int) -> None:
         """Delete a version with its aliases; its number is never given again while the model exists."""
-        ...
 
 
 class CommonSnapshots(Protocol):
@@ -315,11 +273,9 @@ class CommonSnapshots(Protocol):
 
     def store(self, items: Sequence[tuple[str, Path]]) -> str:
         """Keep local files under their paths, and return the snapshot's id."""
-        ...
 
     def write_zip(self, snapshot_id: str, target: Path) -> None:
         """Write a snapshot as a zip file, whole or not at all. Raises NotFound."""
-        ...
 
 
 class CommonStore(Protocol):
@@ -345,4 +301,3 @@ class CommonStore(Protocol):
 
     def close(self) -> None:
         """Release connections; the store may not be used afterwards. Calling it again does nothing."""
-        ...

@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from mlflow_amlstore.errors import AmlStoreError, NotAllowed, NotFound, RequestTimedOut, TokenRefused, WorkspaceBusy
+from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
 from mlflow_amlstore.service.files.blobs import blob_error
 from mlflow_amlstore.service.routing import Area
 
@@ -34,17 +35,10 @@ class MlflowError(msgspec.Struct, frozen=True):
     message: str
 
 
-class AzureErrorDetail(msgspec.Struct, frozen=True):
-    """Whose fault an error is, and what it is."""
-
-    code: str
-    message: str
-
-
 class AzureError(msgspec.Struct, frozen=True):
     """An error as Azure ML's clients read it: its ErrorResponse."""
 
-    error: AzureErrorDetail
+    error: ErrorDetail
     correlation: dict[str, str]
     time: str
 
@@ -55,14 +49,8 @@ class ModelError(msgspec.Struct, frozen=True, rename="camel"):
     code: str
     status_code: int
     message: str
-    details: list[AzureErrorDetail]
+    details: list[ErrorDetail]
     correlation: dict[str, str]
-
-
-class ArmError(msgspec.Struct, frozen=True):
-    """An error as clients of the Azure Resource Manager read it."""
-
-    error: AzureErrorDetail
 
 
 def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
@@ -78,18 +66,18 @@ def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
         headers["Retry-After"] = "1"
     if isinstance(error, RequestTimedOut):
         headers["Connection"] = "close"
-    body: MlflowError | AzureError | ModelError | ArmError = MlflowError(error.mlflow_code, str(error))
+    body: MlflowError | AzureError | ModelError | ErrorResponse = MlflowError(error.mlflow_code, str(error))
     if area in _AZURE_AREAS:
-        detail = AzureErrorDetail("ServiceError" if error.http_status >= 500 else "UserError", str(error))
+        detail = ErrorDetail("ServiceError" if error.http_status >= 500 else "UserError", str(error))
         headers[ERROR_CODE_HEADER] = error.mlflow_code
         body = AzureError(detail, {"request": request_id}, datetime.now(timezone.utc).isoformat())
     elif area is Area.MODEL_MANAGEMENT:
         code, message = HTTPStatus(error.http_status).phrase.replace(" ", ""), str(error)
-        detail = AzureErrorDetail(error.mlflow_code, message)
+        detail = ErrorDetail(error.mlflow_code, message)
         headers[ERROR_CODE_HEADER] = error.mlflow_code
         body = ModelError(code, error.http_status, message, [detail], {"RequestId": request_id})
     elif area is Area.ARM:
-        body = ArmError(AzureErrorDetail(_arm_code(error), str(error)))
+        body = ErrorResponse(ErrorDetail(_arm_code(error), str(error)))
         headers[ERROR_CODE_HEADER] = error.mlflow_code
     return Response(msgspec.json.encode(body), error.http_status, headers, "application/json")
 

@@ -8,7 +8,8 @@ import msgspec
 
 import mlflow_amlstore
 from mlflow_amlstore.service.addresses import BLOB_PREFIX, WORKSPACE
-from mlflow_amlstore.service.error_answers import ArmError, AzureError, MlflowError, ModelError
+from mlflow_amlstore.service.azure_errors import ErrorResponse
+from mlflow_amlstore.service.error_answers import AzureError, MlflowError, ModelError
 from mlflow_amlstore.service.routing import Access, Area, Call, Role, Route, Routes
 
 ROUTES = Routes(Area.ROOT)
@@ -34,7 +35,7 @@ _ERRORS: dict[Area, type[msgspec.Struct]] = {
     Area.METRIC: AzureError,
     Area.CONTENT: AzureError,
     Area.MODEL_MANAGEMENT: ModelError,
-    Area.ARM: ArmError,
+    Area.ARM: ErrorResponse,
 }
 
 

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.protocol.limits import Limits, over_limit_message
 from mlflow_amlstore.protocol.search import can_search_models, refusal
-from mlflow_amlstore.service.files.azure_artifacts import CreatedArtifacts, ErrorAnswer, ErrorOfPath, NewArtifacts
+from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
+from mlflow_amlstore.service.files.azure_artifacts import CreatedArtifacts, NewArtifacts
 from mlflow_amlstore.service.files.containers import file_location, file_of_url
 from mlflow_amlstore.service.files.refusals import BlobRefused
 from mlflow_amlstore.service.files.transfer import on_thread
@@ -179,7 +180,7 @@ def _given_out_once(
             if file in given_out or call.records.files.find(*file) is not None:
                 artifact_id = created.artifacts[sent].artifact_id
                 conflict = f"Resource Conflict: ArtifactId {artifact_id} already exists."
-                errors[sent] = ErrorAnswer(ErrorOfPath("UserError", conflict))
+                errors[sent] = ErrorResponse(ErrorDetail("UserError", conflict))
             given_out.add(file)
         return CreatedArtifacts(
             {sent: artifact for sent, artifact in created.artifacts.items() if sent not in errors},

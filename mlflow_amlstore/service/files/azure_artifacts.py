@@ -13,6 +13,7 @@ from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_
 from mlflow_amlstore.records.locations import check_new_path, check_path
 from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.addresses import workspace_path
+from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
 from mlflow_amlstore.service.files.containers import get_file
 from mlflow_amlstore.service.files.content import etag_of
 from mlflow_amlstore.service.routing import Call
@@ -70,25 +71,12 @@ class ContentInformation(msgspec.Struct, frozen=True, rename="camel"):
     etag: str | None = None
 
 
-class ErrorOfPath(msgspec.Struct, frozen=True):
-    """What is wrong with one path."""
-
-    code: str
-    message: str
-
-
-class ErrorAnswer(msgspec.Struct, frozen=True):
-    """Azure's frame of an error."""
-
-    error: ErrorOfPath
-
-
 class CreatedArtifacts(msgspec.Struct, frozen=True, rename="camel"):
     """Content URLs to write to, and what was refused, by the paths as they were sent."""
 
     artifacts: dict[str, Artifact]
     artifact_content_information: dict[str, ContentInformation]
-    errors: dict[str, ErrorAnswer]
+    errors: dict[str, ErrorResponse]
 
 
 class ArtifactPage(msgspec.Struct, frozen=True, rename="camel"):
@@ -144,12 +132,12 @@ def create(call: Call, container: ArtifactContainer, body: NewArtifacts) -> Crea
         raise InvalidValue("paths", f"{len(body.paths)} paths", f"at most {MAX_NEW_PATHS} may be sent at once")
     artifacts: dict[str, Artifact] = {}
     contents: dict[str, ContentInformation] = {}
-    errors: dict[str, ErrorAnswer] = {}
+    errors: dict[str, ErrorResponse] = {}
     for new in body.paths:
         try:
             path = check_new_path(new.path)
         except AmlStoreError as error:
-            errors[new.path] = ErrorAnswer(ErrorOfPath("UserError", str(error)))
+            errors[new.path] = ErrorResponse(ErrorDetail("UserError", str(error)))
             continue
         artifacts[new.path] = _artifact(container, path, new.tags or {})
         url = call.signer.sign(call.base_url, f"{container.location}/{path}", Direction.WRITE)

@@ -56,8 +56,8 @@ class TransitionStage(msgspec.Struct):
     archive_existing_versions: bool | None = None
 
 
-class SearchModelVersions(msgspec.Struct):
-    """A search; `filter` and `order_by` are MLflow's grammar."""
+class ModelSearch(msgspec.Struct):
+    """A search of models or versions; `filter` and `order_by` are MLflow's grammar."""
 
     filter: str | None = None
     max_results: int | None = None
@@ -156,7 +156,7 @@ def get_model_version_download_uri(call: Call, body: OfVersion) -> DownloadUri:
 
 
 @routes.get("/api/2.0/mlflow/model-versions/search", Role.READER, Right.TRACK)
-def search_model_versions(call: Call, body: SearchModelVersions) -> ModelVersions:
+def search_model_versions(call: Call, body: ModelSearch) -> ModelVersions:
     """Return a page of versions."""
     page = call.records.models.search_versions(
         filter=grammars.VERSIONS.parse(body.filter).with_values("source_path", call.uris.compared_source),

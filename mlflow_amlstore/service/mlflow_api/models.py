@@ -7,6 +7,7 @@ from mlflow_amlstore.records.types import ModelRecord
 from mlflow_amlstore.records.validation import model_version_key
 from mlflow_amlstore.service.mlflow_api.fields import Given, KeyValue, by_key, key_values
 from mlflow_amlstore.service.mlflow_api.model_versions import (
+    ModelSearch,
     ModelVersion,
     ModelVersionAnswer,
     Version,
@@ -48,15 +49,6 @@ class UpdateRegisteredModel(msgspec.Struct):
     name: Given
     description: str | None = None
     deployment_job_id: str | None = None
-
-
-class SearchRegisteredModels(msgspec.Struct):
-    """A search; `filter` and `order_by` are MLflow's grammar."""
-
-    filter: str | None = None
-    max_results: int | None = None
-    order_by: list[str] = []
-    page_token: str | None = None
 
 
 class GetLatestVersions(msgspec.Struct):
@@ -175,7 +167,7 @@ def delete_registered_model(call: Call, body: OfRegisteredModel) -> None:
 
 
 @routes.get("/api/2.0/mlflow/registered-models/search", Role.READER, Right.TRACK)
-def search_registered_models(call: Call, body: SearchRegisteredModels) -> RegisteredModels:
+def search_registered_models(call: Call, body: ModelSearch) -> RegisteredModels:
     """Return a page of registered models."""
     page = call.records.models.search(
         filter=grammars.MODELS.parse(body.filter),

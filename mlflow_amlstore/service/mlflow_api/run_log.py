@@ -45,15 +45,8 @@ class LogMetric(HasRunId, LoggedMetric, frozen=True, kw_only=True):
     run_uuid: str | None = None
 
 
-class LogParam(OfRun, kw_only=True):
-    """A param of a run."""
-
-    key: Given
-    value: str = ""
-
-
-class SetTag(OfRun, kw_only=True):
-    """A tag of a run."""
+class LogKeyValue(OfRun, kw_only=True):
+    """A param or tag, and its run."""
 
     key: Given
     value: str = ""
@@ -117,13 +110,13 @@ def log_metric(call: Call, body: LogMetric) -> None:
 
 
 @routes.post("/api/2.0/mlflow/runs/log-parameter", Role.CONTRIBUTOR, Right.TRACK)
-def log_param(call: Call, body: LogParam) -> None:
+def log_param(call: Call, body: LogKeyValue) -> None:
     """Add a param."""
     call.records.runs.log(body.run, params=[(body.key, body.value[:MAX_PARAM_VALUE_LENGTH])])
 
 
 @routes.post("/api/2.0/mlflow/runs/set-tag", Role.CONTRIBUTOR, Right.TRACK)
-def set_tag(call: Call, body: SetTag) -> None:
+def set_tag(call: Call, body: LogKeyValue) -> None:
     """Set a run's tag."""
     call.records.runs.log(body.run, tags=[(body.key, body.value[:MAX_TAG_VALUE_LENGTH])])
 
@@ -187,11 +180,11 @@ def log_model(call: Call, body: LogModel) -> None:
     call.records.runs.log(body.run, tags=[(_LOGGED_MODELS_TAG, text)])
 
 
-def _points(metrics: Sequence[LoggedMetric | LogMetric]) -> list[PointTuple]:
+def _points(metrics: Sequence[LoggedMetric]) -> list[PointTuple]:
     return [(metric.key, metric.value, metric.step, metric.timestamp) for metric in metrics]
 
 
-def _model_points(run_id: str, metrics: Sequence[LoggedMetric | LogMetric]) -> list[LoggedModelPoint]:
+def _model_points(run_id: str, metrics: Sequence[LoggedMetric]) -> list[LoggedModelPoint]:
     return [
         LoggedModelPoint(
             metric.model_id,

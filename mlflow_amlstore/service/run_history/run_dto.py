@@ -9,6 +9,7 @@ from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.protocol.times import iso_time_or_none, time_ms
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, RUN_TYPE_PROPERTY, RunInfo, RunRecord
+from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
 
 TARGET = "local"
 
@@ -19,19 +20,6 @@ class CreatedBy(msgspec.Struct, frozen=True, rename="camel"):
     user_name: str
     user_object_id: str | None = None
     user_tenant_id: str | None = None
-
-
-class ErrorDetail(msgspec.Struct, frozen=True):
-    """Why a run failed."""
-
-    code: str
-    message: str
-
-
-class ErrorOfRun(msgspec.Struct, frozen=True):
-    """The frame round it."""
-
-    error: ErrorDetail
 
 
 class RunDto(msgspec.Struct, frozen=True, rename="camel"):
@@ -56,7 +44,7 @@ class RunDto(msgspec.Struct, frozen=True, rename="camel"):
     run_type: str | None
     target: str
     created_by: CreatedBy
-    error: ErrorOfRun | None
+    error: ErrorResponse | None
     run_uuid: str
     hidden: bool = False
     heartbeat_enabled: bool = False
@@ -100,9 +88,9 @@ def _run_dto(record: RunRecord, root_run_id: str) -> RunDto:
     )
 
 
-def error_of(info: RunInfo) -> ErrorOfRun | None:
+def error_of(info: RunInfo) -> ErrorResponse | None:
     """Why a run failed, as the SDK reads it."""
-    return None if info.error is None else ErrorOfRun(ErrorDetail(info.error.code, info.error.message))
+    return None if info.error is None else ErrorResponse(ErrorDetail(info.error.code, info.error.message))
 
 
 def time_of(text: str) -> int:

@@ -9,13 +9,13 @@ from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunStatus
+from mlflow_amlstore.service.azure_errors import ErrorResponse
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import experiment_of, run_of
 from mlflow_amlstore.service.run_history.odata import read_run_filter
 from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import (
     TARGET,
-    ErrorOfRun,
     RunDto,
     error_of,
     run_dto,
@@ -55,7 +55,7 @@ class BatchOfRunsResult(msgspec.Struct, frozen=True):
     """What became of each, by its id."""
 
     runs: dict[str, RunDto]
-    errors: dict[str, ErrorOfRun]
+    errors: dict[str, ErrorResponse]
 
 
 class RunQuery(msgspec.Struct, frozen=True, rename="camel"):
@@ -100,7 +100,7 @@ class RunDetails(msgspec.Struct, frozen=True, rename="camel"):
     run_definition: dict[str, Any]
     log_files: dict[str, str]
     warnings: list[dict[str, str]]
-    error: ErrorOfRun | None
+    error: ErrorResponse | None
 
 
 @ROUTES.patch(f"{_BY_NAME}/runs/{{run}}", Role.CONTRIBUTOR, Right.TRACK)
