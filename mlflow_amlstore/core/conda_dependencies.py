@@ -161,8 +161,7 @@ class CondaDependencies:
         """Return the text of the conda environment file."""
         import yaml  # needed here alone
 
-        text: str = yaml.safe_dump(self._content, sort_keys=False, allow_unicode=True)
-        return text
+        return str(yaml.safe_dump(self._content, sort_keys=False, allow_unicode=True))
 
     def save(self, path: PathText | None = None) -> str:
         """Write the conda environment file (`conda_dependencies.yml` by default) and return its path."""

@@ -144,8 +144,7 @@ def active_experiment(connection: Connection, experiment_id: object) -> Row[tupl
 
 
 def _active_key(connection: Connection, experiment_id: str) -> int:
-    key: int = active_experiment(connection, experiment_id).experiment_id
-    return key
+    return int(active_experiment(connection, experiment_id).experiment_id)
 
 
 def _row(connection: Connection, experiment_id: object) -> Row[tuple[int, str | None]]:

@@ -393,8 +393,7 @@ def _model_row(connection: Connection, name: str, *, is_locked: bool = False) ->
 
 def _model_key(connection: Connection, name: str) -> int:
     """The key of a model that is this transaction's alone to write to."""
-    key: int = _model_row(connection, name, is_locked=True).registered_pk
-    return key
+    return int(_model_row(connection, name, is_locked=True).registered_pk)
 
 
 def _model_record(connection: Connection, name: str) -> ModelRecord:

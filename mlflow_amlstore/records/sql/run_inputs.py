@@ -69,12 +69,10 @@ def _dataset_key(connection: Connection, experiment: int, dataset: Dataset) -> i
             profile=dataset.profile,
         )
     )
-    key: int = connection.execute(
-        select(column.dataset_id).where(
-            column.experiment_id == experiment, column.name == dataset.name, column.digest == dataset.digest
-        )
-    ).scalar_one()
-    return key
+    found = select(column.dataset_id).where(
+        column.experiment_id == experiment, column.name == dataset.name, column.digest == dataset.digest
+    )
+    return int(connection.execute(found).scalar_one())
 
 
 def insert_models(connection: Connection, run_key: int, models: Sequence[RunModel]) -> None:
