@@ -58,9 +58,11 @@ class BulkStatement:
         self._make = make
         self._by_size: dict[int, DriverStatement] = {}
 
-    def run(self, driver: Driver, rows: Iterable[Sequence[Any]]) -> None:
-        """Insert the rows, in their order."""
+    def run(self, driver: Driver, rows: Iterable[Sequence[Any]], firsts: Sequence[Any] | None = None) -> None:
+        """Insert the rows, in their order; `firsts`, if given, are what each has in its first column instead."""
         values = list(chain.from_iterable(rows))
+        if firsts is not None:
+            values[:: len(values) // len(firsts)] = firsts
         start = 0
         for size in self._SIZES:
             statement = self._of_size(size)

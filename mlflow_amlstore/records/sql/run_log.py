@@ -50,6 +50,8 @@ _SET_PARENT = DriverStatement(
 
 _LAST = ("last_step", "last_timestamp_ms", "last_value")
 _SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type", "series_id")
+_MIN_STEP = -MAX_INT64
+_Point = tuple[str, int, int, float, int]
 _POINT_COLUMNS = ("series_id", "step", "timestamp_ms", "value", "value_type")
 
 
@@ -105,7 +107,7 @@ class Batch:
         check_batch_size(len(points), len(params), len(tags))
         check_params(params)
         check_tags(tags)
-        self._points = _Columns(points) if points else None
+        self._points = _Points(points) if points else None
         self._params, self._tags, self._model_points = params, tags, model_points
 
     def write(self, connection: Connection, run_id: str) -> None:
@@ -122,52 +124,38 @@ class Batch:
             logged_models.insert_points(connection, self._model_points)
 
 
-class _Columns:
-    """Checked points as columns of what is stored, and the position of the latest of each name.
+class _Points:
+    """Checked points, and the latest of each name, as (name, step, time, value, value type).
 
-    Columns, and one plain loop, because a tuple or a call for each of a thousand points costs more than their checks.
+    One plain loop, because a call for each of a thousand points costs more than their checks.
     """
 
     def __init__(self, given: Sequence[PointTuple]) -> None:
-        self.names: list[str] = []
-        self.steps: list[int] = []
-        self.times: list[int] = []
-        self.values: list[float] = []
-        self.value_types: list[int] = []
-        self.latest: dict[str, int] = {}
-        names, steps, times, values, latest = self.names, self.steps, self.times, self.values, self.latest
-        for position, (name, value, step, timestamp_ms) in enumerate(given):
+        self.rows: list[_Point] = []
+        self.latest: dict[str, _Point] = {}
+        rows, latest = self.rows, self.latest
+        for name, value, step, timestamp_ms in given:
             if type(name) is not str or name not in latest:
                 check_name("metric", name)
             if type(value) is not float:
                 value = check_number(f"metric {name!r}", value)
-            if type(step) is not int or not -MAX_INT64 <= step <= MAX_INT64:
+            if type(step) is not int or not _MIN_STEP <= step <= MAX_INT64:
                 step = check_integer(f"step of metric {name!r}", step)
             if type(timestamp_ms) is not int or not 0 <= timestamp_ms <= MAX_INT64:
                 timestamp_ms = check_integer(f"timestamp of metric {name!r}", timestamp_ms, minimum=0)
-            is_nan = value != value
-            names.append(name)
-            steps.append(step)
-            times.append(timestamp_ms)
-            values.append(0.0 if is_nan else value)
-            self.value_types.append(NAN if is_nan else NUMBER)
+            point = (
+                (name, step, timestamp_ms, value, NUMBER) if value == value else (name, step, timestamp_ms, 0.0, NAN)
+            )
+            rows.append(point)
             known = latest.get(name)
-            if known is None or step > steps[known] or (step == steps[known] and self._is_later(position, known)):
-                latest[name] = position
-
-    def _is_later(self, position: int, known: int) -> bool:
-        return (self.times[position], self.values[position]) > (self.times[known], self.values[known])
+            if known is None or step > known[1] or (step == known[1] and point[2:4] > known[2:4]):
+                latest[name] = point
 
     def write(self, driver: Driver, key: int) -> None:
         """Write them inside the caller's transaction."""
         ids = series_ids(driver, key, self.latest)
-        columns = (self.steps, self.times, self.values, self.value_types)
-        latest = [
-            (key, name, name, *[column[position] for column in columns], ids[name])
-            for name, position in self.latest.items()
-        ]
-        _UPSERT_SERIES.run(driver, latest)
-        _INSERT_POINTS.run(driver, zip([ids[name] for name in self.names], *columns, strict=True))
+        _UPSERT_SERIES.run(driver, [(key, name, *point, ids[name]) for name, point in self.latest.items()])
+        _INSERT_POINTS.run(driver, self.rows, [ids[row[0]] for row in self.rows])
 
 
 def _write_params(driver: Driver, run_id: str, key: int, params: Sequence[tuple[str, str]]) -> None:
