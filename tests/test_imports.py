@@ -19,18 +19,6 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
-# Makes a child process blind to our entry points, as if the package weren't installed.
-HIDE_PLUGIN = """
-import importlib.metadata as metadata
-entry_points = metadata.entry_points
-metadata.entry_points = lambda **given: [e for e in entry_points(**given) if not e.value.startswith("mlflow_amlstore")]
-"""
-TIME_IMPORT = """
-import time
-start = time.perf_counter()
-import mlflow
-print(time.perf_counter() - start)
-"""
 
 
 def _run(code: str, *arguments: str) -> str:

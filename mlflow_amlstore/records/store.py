@@ -1,10 +1,10 @@
 """The record store: everything a workspace can be asked to do with its run records, in SQL on this machine.
 
-What the client of a service can be asked too is `records.common_store`. The store speaks in `records.types`, raises
-`mlflow_amlstore.errors`, and knows neither MLflow nor HTTP. Every method is one transaction: done whole and durable on
-return, or not done at all. Any method may raise `NotFound` for an id that this workspace doesn't have, `InvalidValue`
-for a value that breaks a rule, `ReadOnly`, `DiskFull`, `WorkspaceBusy` and `StorageFailed`; docstrings name only what
-is particular.
+`records.common_store` is the part of it that the client of a service has, too. The store speaks in `records.types`,
+raises `mlflow_amlstore.errors`, and knows neither MLflow nor HTTP. Every method is one transaction: done whole and
+durable on return, or not done at all. Any method may raise `NotFound` for an id that this workspace doesn't have,
+`InvalidValue` for a value that breaks a rule, `ReadOnly`, `DiskFull`, `WorkspaceBusy` and `StorageFailed`; docstrings
+name only what is particular.
 
 A search takes a filter that `records.search.parser` read, and orderings in MLflow's words.
 """

@@ -1,16 +1,16 @@
-"""An error in the form that Azure's services share, for answers that are one or have some in them."""
+"""Azure's form of an error. Some answers are one, others contain one for each run or path that was refused."""
 
 import msgspec
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
-    """Whose fault it is, or of which kind, and what it is."""
+    """`code` says whose fault the error is, or of which kind; `message` says what is wrong."""
 
     code: str
     message: str
 
 
 class ErrorResponse(msgspec.Struct, frozen=True):
-    """The frame around it."""
+    """Azure's frame around an error."""
 
     error: ErrorDetail
