@@ -1,10 +1,19 @@
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs a library that isn't installed, without importing it as tests are collected."""
+    for marker in item.iter_markers("needs"):
+        for module in marker.args:
+            if find_spec(module) is None:
+                pytest.skip(f"{module} isn't installed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -128,8 +129,14 @@ def _imported(module: str, name: str) -> str:
     return f"{module}.{name}" if target.is_dir() or target.with_suffix(".py").exists() else module
 
 
-IMPORTS = [found for file in sorted(PACKAGE.rglob("*.py")) for found in _imports_of(file)]
-OURS = [found for found in IMPORTS if found.module.split(".")[0] == NAME]
+@cache
+def _imports() -> list[Import]:
+    """What the package imports. A worker of pytest's that runs none of these tests doesn't read it."""
+    return [found for file in sorted(PACKAGE.rglob("*.py")) for found in _imports_of(file)]
+
+
+def _ours() -> list[Import]:
+    return [found for found in _imports() if found.module.split(".")[0] == NAME]
 
 
 def test_every_room_is_in_the_table_and_in_the_document() -> None:
@@ -141,7 +148,7 @@ def test_every_room_is_in_the_table_and_in_the_document() -> None:
 
 def test_rooms_import_only_along_the_arrows() -> None:
     wrong = []
-    for found in OURS:
+    for found in _ours():
         target = _room("/".join(found.module.split(".")[1:]) or "__init__")
         if target != found.room and target not in ARROWS[found.room]:
             wrong.append(str(found))
@@ -153,7 +160,7 @@ def test_inside_a_room_each_layer_imports_those_below_it(room: str, layers: tupl
     floors = {name: floor for floor, names in enumerate(layers) for name in names.split()}
     assert {path.stem for path in (PACKAGE / room).iterdir() if not path.name.startswith("__")} == set(floors)
     wrong = []
-    for found in OURS:
+    for found in _ours():
         importer, target = found.file.removesuffix(".py").split("/"), found.module.split(".")[1:]
         if importer[0] != room or target[:1] != [room] or len(target) == 1 or importer[1] == "__init__":
             continue
@@ -164,18 +171,18 @@ def test_inside_a_room_each_layer_imports_those_below_it(room: str, layers: tupl
 
 
 def test_only_the_rooms_that_are_mlflows_import_it() -> None:
-    wrong = [str(f) for f in IMPORTS if f.module.split(".")[0] == "mlflow" and f.room not in MAY_IMPORT_MLFLOW]
+    wrong = [str(f) for f in _imports() if f.module.split(".")[0] == "mlflow" and f.room not in MAY_IMPORT_MLFLOW]
     assert wrong == []
 
 
 def test_our_modules_are_imported_at_the_top_but_where_listed() -> None:
-    wrong = [str(found) for found in OURS if found.is_late and found.file not in LATE_IMPORTS]
+    wrong = [str(found) for found in _ours() if found.is_late and found.file not in LATE_IMPORTS]
     assert wrong == []
 
 
 def test_no_module_imports_itself_through_others() -> None:
     graph = defaultdict(set)
-    for found in OURS:
+    for found in _ours():
         importer = ".".join((NAME, *Path(found.file).with_suffix("").parts)).removesuffix(".__init__")
         if not found.is_for_types and found.module != importer:
             graph[importer].add(found.module)

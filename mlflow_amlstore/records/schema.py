@@ -1,4 +1,4 @@
-"""Creating a workspace's database and bringing an older one up to date, by Alembic, in one transaction."""
+"""Making a workspace's database from its tables, and bringing an older one up to date by Alembic, in one transaction."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, text
 
 from mlflow_amlstore.errors import ReadOnly, SchemaTooNew, WorkspaceCorrupt
 from mlflow_amlstore.records import tables
@@ -18,6 +18,12 @@ from mlflow_amlstore.records.sqlite import use_write_ahead_log
 CURRENT_REVISION = "0003"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _LONG_S = 2.0
+_alembic_version = Table(  # as Alembic makes it
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 def create_database(database: Database) -> None:
@@ -54,11 +60,21 @@ def upgrade_database(database: Database) -> None:
 def _upgrade(database: Database) -> None:
     what = f"Bringing the workspace {database.folder} to schema {CURRENT_REVISION}"
     with _progress(what), database.write() as connection:
-        if _revision(connection, database) == CURRENT_REVISION:
+        revision = _revision(connection, database)
+        if revision == CURRENT_REVISION:
             return  # another process was first
-        run_migrations(connection)
-        if connection.execute(select(tables.workspace.c.workspace_id)).first() is None:
+        if revision is None:
+            _make_tables(connection)
             add_first_rows(connection, database.now_ms())
+        else:
+            run_migrations(connection)
+
+
+def _make_tables(connection: Connection) -> None:
+    """Give an empty database the schema of `CURRENT_REVISION`, without loading Alembic."""
+    tables.metadata.create_all(connection, checkfirst=False)
+    _alembic_version.create(connection, checkfirst=False)
+    connection.execute(_alembic_version.insert().values(version_num=CURRENT_REVISION))
 
 
 @contextmanager

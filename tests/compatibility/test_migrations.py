@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Inspector, create_engine, inspect
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.schema import CURRENT_REVISION, run_migrations, upgrade_database
+from mlflow_amlstore.records.schema import CURRENT_REVISION, create_database, run_migrations, upgrade_database
 
 from .conftest import Kept
 from .test_kept_workspaces import REVISIONS
@@ -81,6 +81,25 @@ def schemas(tmp_path: Path) -> dict[str, Schema]:
             found[revision] = schema_of(connection)
     database.close()
     return found
+
+
+def test_a_new_workspace_has_the_schema_that_the_migrations_lead_to(schemas: dict[str, Schema], tmp_path: Path) -> None:
+    """It is made from its tables, without the migrations."""
+    folders = tmp_path / "new", tmp_path
+    create_database(Database(folders[0]))
+    connections = [sqlite3.connect(folder / "records.db") for folder in folders]
+    with create_engine("sqlite://", creator=lambda: connections[0]).connect() as made:
+        assert schema_of(made) == schemas[CURRENT_REVISION]
+
+    def declared(word: str, connection: sqlite3.Connection) -> list[str]:
+        found = connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE ? ORDER BY name", [f"%{word}%"])
+        return [name for (name,) in found]
+
+    for word in ("WITHOUT ROWID", "AUTOINCREMENT", "CHECK", "DEFAULT"):
+        made_so, migrated_so = (declared(word, connection) for connection in connections)
+        assert made_so == migrated_so != []
+    for connection in connections:
+        connection.close()
 
 
 def test_each_migration_only_adds(schemas: dict[str, Schema]) -> None:

@@ -164,9 +164,8 @@ def test_the_test_shown_passes(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout
 
 
-@pytest.mark.lightning
+@pytest.mark.needs("pytorch_lightning")
 def test_the_lightning_program_keeps_its_checkpoints(tmp_path: Path) -> None:
-    pytest.importorskip("pytorch_lightning")
     (tmp_path / "lightning_run.py").write_text(_programs()["lightning_run.py"], encoding="utf-8")
     uri = Workspace.create(tmp_path).get_mlflow_tracking_uri()
 

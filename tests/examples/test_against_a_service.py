@@ -8,7 +8,7 @@ import pytest
 from forked_service import ForkedService
 from mlflow import MlflowClient
 
-pytest.importorskip("sklearn")
+pytestmark = pytest.mark.needs("sklearn")
 
 
 @pytest.fixture
@@ -43,9 +43,8 @@ def test_autolog_sweep(service: ForkedService, client: MlflowClient, run_example
     assert sum("training_mean_squared_error" in run.data.metrics for run in runs) == 6
 
 
-@pytest.mark.lightning
+@pytest.mark.needs("pytorch_lightning")
 def test_lightning_digits(service: ForkedService, client: MlflowClient, run_example: Callable[..., str]) -> None:
-    pytest.importorskip("pytorch_lightning")
     run_example("lightning_digits.py", "--epochs", "2")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id], order_by=["start_time ASC"])
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 from mlflow import MlflowClient
 
-pytest.importorskip("sklearn")
+pytestmark = pytest.mark.needs("sklearn")
 
 
 def test_the_sweep_is_a_parent_run_with_a_child_for_each_grid_point(

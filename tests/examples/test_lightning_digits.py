@@ -3,10 +3,7 @@ from collections.abc import Callable
 import pytest
 from mlflow import MlflowClient
 
-pytest.importorskip("torch")
-pytest.importorskip("pytorch_lightning")
-
-pytestmark = pytest.mark.lightning
+pytestmark = pytest.mark.needs("torch", "pytorch_lightning")
 
 
 def test_the_logger_makes_a_run_or_joins_one(

@@ -4,10 +4,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-pytest.importorskip("torch")
-pytest.importorskip("pytorch_lightning")
-
-pytestmark = pytest.mark.lightning
+pytestmark = pytest.mark.needs("torch", "pytorch_lightning")
 
 
 def test_the_logger_logs_into_the_run_that_the_script_was_submitted_as(

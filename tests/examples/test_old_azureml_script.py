@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Workspace
 
-pytest.importorskip("sklearn")
+pytestmark = pytest.mark.needs("sklearn")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "old_azureml_script.py"
 

@@ -12,8 +12,7 @@ from mlflow.entities import Run
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.records.types import MetricKind
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.needs("sklearn", "matplotlib")
 
 
 def mlflow_over(folder: Path) -> MlflowClient:

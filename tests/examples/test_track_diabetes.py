@@ -5,11 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-pytest.importorskip("sklearn")
-
-from sklearn.datasets import load_diabetes
-from sklearn.metrics import mean_squared_error
-from sklearn.model_selection import train_test_split
+pytestmark = pytest.mark.needs("sklearn")
 
 
 def test_what_it_prints_is_what_was_recorded(
@@ -37,6 +33,10 @@ def test_the_pickled_model_predicts_what_was_logged(
     run_example: Callable[..., str], open_client: Callable[[], MlflowClient], tmp_path: Path
 ) -> None:
     run_example("track_diabetes.py")
+
+    from sklearn.datasets import load_diabetes
+    from sklearn.metrics import mean_squared_error
+    from sklearn.model_selection import train_test_split
 
     client = open_client()
     (run,) = client.search_runs([client.get_experiment_by_name("diabetes").experiment_id])

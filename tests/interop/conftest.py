@@ -1,7 +1,7 @@
 """Clients, each in an environment of its own, and services over TLS for them.
 
 Microsoft's are `azureml-mlflow`, with the newest MLflow that it allows, and `azureml-core`, the SDK; their Pythons are
-named by AMLSTORE_INTEROP_PYTHON and AMLSTORE_SDK_PYTHON, which `tox -e interop` sets after making these environments.
+named by AMLSTORE_INTEROP_PYTHON and AMLSTORE_SDK_PYTHON, which `tox -e newest` sets after making these environments.
 The other one is this package.
 """
 
@@ -33,7 +33,7 @@ def _client(name: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
     variable = PYTHON_VARIABLES[name]
     python = os.environ.get(variable)
     if not python:
-        pytest.skip(f"needs {name} in an environment of its own, whose Python {variable} names: tox -e interop")
+        pytest.skip(f"needs {name} in an environment of its own, whose Python {variable} names: tox -e newest")
     assert Path(python).exists(), f"{variable} names {python}, which isn't there"
     return Client(name, python, tmp_path_factory.mktemp(name) / "home")
 

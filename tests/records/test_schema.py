@@ -36,10 +36,11 @@ def test_a_new_database_has_the_current_schema_the_default_experiment_and_a_writ
 
 
 def test_the_migrations_make_what_the_tables_say(tmp_path: Path) -> None:
+    _execute(tmp_path, "PRAGMA journal_mode = WAL")
     database = Database(tmp_path)
-    create_database(database)
+    with database.write() as connection:
+        run_migrations(connection)
 
-    with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
 

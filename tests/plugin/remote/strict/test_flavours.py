@@ -1,7 +1,6 @@
 """Every flavour's `log_model`, in a workspace with the endpoints of MLflow 3's logged models and in one without.
 
-What isn't installed is skipped; `tox -e lightning` installs all of them with the newest MLflow, `-e oldest` with the
-oldest.
+What isn't installed is skipped.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +13,6 @@ from forked_service import ForkedService
 from mlflow import MlflowClient
 
 from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
-
-pytestmark = pytest.mark.flavours
 
 X = np.arange(40, dtype=np.float32).reshape(20, 2)
 Y = (X[:, 0] > 20).astype(np.int64)

@@ -8,15 +8,16 @@ import pytest
 from forked_service import ForkedService
 from mlflow import MlflowClient
 
-pytestmark = pytest.mark.lightning
-torch = pytest.importorskip("torch")
-lightning = pytest.importorskip("pytorch_lightning")
+pytestmark = pytest.mark.needs("torch", "pytorch_lightning")
 
 EPOCHS = 3
 
 
 def make_model() -> Any:
-    class Line(lightning.LightningModule):  # type: ignore[name-defined,misc]
+    import pytorch_lightning as lightning
+    import torch
+
+    class Line(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.save_hyperparameters({f"h{number}": number for number in range(300)})
@@ -34,6 +35,9 @@ def make_model() -> Any:
 
 
 def fit(model: Any, folder: Path, **trainer: Any) -> Any:
+    import pytorch_lightning as lightning
+    import torch
+
     data = torch.utils.data.DataLoader(torch.arange(32.0).reshape(32, 1) / 32, batch_size=8)
     fitting = lightning.Trainer(
         max_epochs=EPOCHS,
@@ -51,6 +55,8 @@ def fit(model: Any, folder: Path, **trainer: Any) -> Any:
 def test_every_checkpoint_is_logged_and_the_last_is_the_last(
     service: ForkedService, client: MlflowClient, tmp_path: Path
 ) -> None:
+    import pytorch_lightning as lightning
+
     logger = lightning.loggers.MLFlowLogger("lightning", tracking_uri=service.tracking_uri, log_model="all")
     checkpoints = lightning.callbacks.ModelCheckpoint(dirpath=tmp_path / "c", save_last=True, save_top_k=-1)
     fit(make_model(), tmp_path, logger=logger, callbacks=[checkpoints])
@@ -66,6 +72,8 @@ def test_every_checkpoint_is_logged_and_the_last_is_the_last(
 
 
 def test_autologging_logs_a_model_that_loads(client: MlflowClient, tmp_path: Path) -> None:
+    import torch
+
     if not hasattr(mlflow, "search_logged_models"):
         pytest.skip("MLflow 2 autologs no logged models")
     mlflow.set_experiment("autologged")
