@@ -29,7 +29,9 @@ from pathlib import Path
 from typing import IO, Any
 
 PRELOADED = (
+    "matplotlib.pyplot",
     "mlflow",
+    "mlflow.sklearn",
     "mlflow_amlstore.azureml.finder",
     "mlflow_amlstore.cli",
     "mlflow_amlstore.cli.serve",
@@ -42,6 +44,8 @@ PRELOADED = (
     "mlflow_amlstore.plugin.tracking",
     "mlflow_amlstore.service.app",
     "mlflow_amlstore.service.server",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
 )
 AMLSTORE = ("-c", "import sys; sys.argv[0] = 'amlstore'; from mlflow_amlstore.cli import main; main()")
 """What runs the command `amlstore`; its arguments follow."""

@@ -1,9 +1,11 @@
 """The fixtures `amlstore_workspace` and `amlstore_service`, used by a pytest of its own in another process."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
+from fork_server import run_forked
 
 from mlflow_amlstore.pytest_plugin import AmlstoreService
 
@@ -183,8 +185,13 @@ def test_killed_and_started_again(amlstore_service):
 
 
 def _run(pytester: pytest.Pytester, source: str, *arguments: str) -> pytest.RunResult:
+    """Run a file's tests as `pytest` in its folder does."""
     pytester.makepyfile(source)
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+    command = ["-m", "pytest", "-p", "no:cacheprovider", "--basetemp", pytester.path / "temporary", *arguments]
+    began_s = time.monotonic()
+    done = run_forked(command, cwd=pytester.path)
+    lines = done.stdout.splitlines(), done.stderr.splitlines()
+    return pytest.RunResult(done.returncode, *lines, time.monotonic() - began_s)
 
 
 def test_mlflow_is_put_back_as_it_was(pytester: pytest.Pytester) -> None:
@@ -226,6 +233,6 @@ def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 
 def test_it_is_listed_with_its_purpose(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("--fixtures", "-q")
+    result = _run(pytester, "", "--fixtures", "-q")
     result.stdout.fnmatch_lines(["amlstore_workspace*", "*An empty workspace in `tmp_path`*"])
     result.stdout.fnmatch_lines(["amlstore_service*", "*A service of an empty workspace in `tmp_path`*"])

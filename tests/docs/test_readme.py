@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from fork_server import run_forked
 
 from mlflow_amlstore.cli import cli
 from mlflow_amlstore.core import Workspace
@@ -158,8 +159,7 @@ def test_the_dialogue_goes_as_shown(user: _User, tmp_path: Path) -> None:
 
 def test_the_test_shown_passes(tmp_path: Path) -> None:
     (tmp_path / "test_loss.py").write_text(_programs()["test_loss.py"], encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_loss.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_forked(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_loss.py"], cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
 
@@ -169,7 +169,7 @@ def test_the_lightning_program_keeps_its_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "lightning_run.py").write_text(_programs()["lightning_run.py"], encoding="utf-8")
     uri = Workspace.create(tmp_path).get_mlflow_tracking_uri()
 
-    subprocess.run([sys.executable, "lightning_run.py"], cwd=tmp_path, check=True, capture_output=True)
+    run_forked(["lightning_run.py"], cwd=tmp_path, check=True)
 
     client = mlflow.MlflowClient(uri, uri)
     (run,) = client.search_runs([client.get_experiment_by_name("boring").experiment_id])
@@ -179,7 +179,7 @@ def test_the_lightning_program_keeps_its_checkpoints(tmp_path: Path) -> None:
 @pytest.mark.skipif(int(mlflow.__version__.split(".")[0]) < 3, reason="MLflow 2 names a model's files otherwise")
 def test_the_first_table_lists_what_the_example_records(tmp_path: Path) -> None:
     example = ROOT / "examples" / "track_diabetes.py"
-    done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
+    done = run_forked([example], cwd=tmp_path, check=True)
     rows = re.compile(r"^│ (.*?) │ (.*?) │", re.MULTILINE)
     shown = next(block for kind, block in BLOCKS if kind == "text")
     assert [[cell.strip() for cell in row] for row in rows.findall(shown)] == [

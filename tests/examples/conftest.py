@@ -1,29 +1,35 @@
-import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fork_server import run_forked
-from forked_service import ForkedService
 from mlflow import MlflowClient
+from workspace_folder import folder_of_workspace
 
 from mlflow_amlstore.core import Workspace
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture
-def run_example(tmp_path: Path) -> Callable[..., str]:
-    """Run an example as a user would, in an empty folder; returns what it printed."""
+@pytest.fixture(scope="session")
+def run_example_in() -> Callable[..., str]:
+    """Run an example as a user would, in a folder; returns what it printed."""
 
-    def run(name: str, *arguments: str) -> str:
-        environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
-        done = run_forked([EXAMPLES / name, *arguments], cwd=tmp_path, env=environment)
+    def run(folder: Path, name: str, *arguments: str) -> str:
+        environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+        done = run_forked([EXAMPLES / name, *arguments], cwd=folder, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def run_example(run_example_in: Callable[..., str], tmp_path: Path) -> Callable[..., str]:
+    """Run an example as a user would, in an empty folder; returns what it printed."""
+    return partial(run_example_in, tmp_path)
 
 
 @pytest.fixture
@@ -39,12 +45,6 @@ def open_client(tmp_path: Path) -> Callable[[], MlflowClient]:
 
 @pytest.fixture(params=["embedded", "served"])
 def workspace_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """The folder of the workspace that examples log into: of the one that they make, then of a service, which the
-    config.json where they would make one names."""
-    if request.param == "embedded":
-        yield tmp_path / "amlstore-workspace"
-        return
-    with ForkedService(tmp_path) as service:
-        (tmp_path / "amlstore-workspace").mkdir()
-        (tmp_path / "amlstore-workspace" / "config.json").write_text(json.dumps({"service_url": service.url}))
-        yield service.folder
+    """The folder of the workspace that examples log into, which they make, and then that of a service."""
+    with folder_of_workspace(request.param, tmp_path) as folder:
+        yield folder

@@ -2,12 +2,13 @@
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from workspace_folder import folder_of_workspace
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.records.types import MetricKind
@@ -54,9 +55,18 @@ def test_notebook_run(workspace_folder: Path, run_example: Callable[..., str], t
     assert "notebook_run.py" in zipfile.ZipFile(snapshot).namelist()
 
 
-def test_every_metric(workspace_folder: Path, run_example: Callable[..., str]) -> None:
-    printed = run_example("every_metric.py")
+@pytest.fixture(scope="module", params=["embedded", "served"])
+def every_metric(
+    request: pytest.FixtureRequest, run_example_in: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, str]]:
+    """The workspace's folder, and what the example printed, which is run once on each kind of workspace."""
+    folder = tmp_path_factory.mktemp("every_metric")
+    with folder_of_workspace(request.param, folder) as workspace_folder:
+        yield workspace_folder, run_example_in(folder, "every_metric.py")
 
+
+def test_every_metric(every_metric: tuple[Path, str]) -> None:
+    workspace_folder, printed = every_metric
     client = mlflow_over(workspace_folder)
     (run,) = runs_of(client, "every-metric")
     records = Workspace.from_tracking_uri(f"amlstore://{workspace_folder}").records
@@ -96,9 +106,8 @@ def test_every_metric(workspace_folder: Path, run_example: Callable[..., str]) -
         assert name in printed
 
 
-def test_every_metric_that_is_a_file(workspace_folder: Path, run_example: Callable[..., str], tmp_path: Path) -> None:
-    printed = run_example("every_metric.py")
-
+def test_every_metric_that_is_a_file(every_metric: tuple[Path, str], tmp_path: Path) -> None:
+    workspace_folder, printed = every_metric
     client = mlflow_over(workspace_folder)
     (run,) = runs_of(client, "every-metric")
     files = {file.path.rpartition("_")[0]: file.path for file in client.list_artifacts(run.info.run_id)}

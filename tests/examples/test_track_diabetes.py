@@ -1,6 +1,10 @@
+"""The first example of the README: what it prints, what it keeps, and what it does when it is run again."""
+
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from mlflow import MlflowClient
@@ -8,12 +12,27 @@ from mlflow import MlflowClient
 pytestmark = pytest.mark.needs("sklearn")
 
 
-def test_what_it_prints_is_what_was_recorded(
-    run_example: Callable[..., str], open_client: Callable[[], MlflowClient], tmp_path: Path
-) -> None:
-    printed = run_example("track_diabetes.py", "--alpha", "0.2")
+class Done(NamedTuple):
+    """A run of the example: the folder that it ran in, and what it printed."""
 
-    client = open_client()
+    folder: Path
+    printed: str
+
+    @property
+    def client(self) -> MlflowClient:
+        uri = f"amlstore://{self.folder}/amlstore-workspace"
+        return MlflowClient(uri, uri)
+
+
+@pytest.fixture(scope="module")
+def done(run_example_in: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The example, run once."""
+    folder = tmp_path_factory.mktemp("diabetes")
+    return Done(folder, run_example_in(folder, "track_diabetes.py", "--alpha", "0.2"))
+
+
+def test_what_it_prints_is_what_was_recorded(done: Done) -> None:
+    client = done.client
     experiment = client.get_experiment_by_name("diabetes")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
@@ -22,26 +41,21 @@ def test_what_it_prints_is_what_was_recorded(
     version = client.get_model_version_by_alias("diabetes_model", "champion")
     assert (int(version.version), version.run_id) == (1, run.info.run_id)
 
-    assert f"New workspace in {tmp_path}/amlstore-workspace" in printed
-    assert run.info.run_id in printed
-    assert f"{run.data.metrics['mse']:.2f}" in printed
-    assert "diabetes_model@champion" in printed
-    assert printed.endswith(f"Workspace: {tmp_path}/amlstore-workspace\n")
+    assert f"New workspace in {done.folder}/amlstore-workspace" in done.printed
+    assert run.info.run_id in done.printed
+    assert f"{run.data.metrics['mse']:.2f}" in done.printed
+    assert "diabetes_model@champion" in done.printed
+    assert done.printed.endswith(f"Workspace: {done.folder}/amlstore-workspace\n")
 
 
-def test_the_pickled_model_predicts_what_was_logged(
-    run_example: Callable[..., str], open_client: Callable[[], MlflowClient], tmp_path: Path
-) -> None:
-    run_example("track_diabetes.py")
-
+def test_the_pickled_model_predicts_what_was_logged(done: Done, tmp_path: Path) -> None:
     from sklearn.datasets import load_diabetes
     from sklearn.metrics import mean_squared_error
     from sklearn.model_selection import train_test_split
 
-    client = open_client()
-    (run,) = client.search_runs([client.get_experiment_by_name("diabetes").experiment_id])
-    (file,) = client.list_artifacts(run.info.run_id, "outputs")
-    downloaded = Path(client.download_artifacts(run.info.run_id, file.path, str(tmp_path)))
+    (run,) = done.client.search_runs([done.client.get_experiment_by_name("diabetes").experiment_id])
+    (file,) = done.client.list_artifacts(run.info.run_id, "outputs")
+    downloaded = Path(done.client.download_artifacts(run.info.run_id, file.path, str(tmp_path)))
     assert (file.path, file.file_size) == ("outputs/model.pkl", downloaded.stat().st_size)
 
     model = pickle.loads(downloaded.read_bytes())
@@ -51,14 +65,13 @@ def test_the_pickled_model_predicts_what_was_logged(
 
 
 def test_run_again_it_adds_a_run_and_moves_the_alias_to_the_new_version(
-    run_example: Callable[..., str], open_client: Callable[[], MlflowClient]
+    done: Done, run_example_in: Callable[..., str], tmp_path: Path
 ) -> None:
-    run_example("track_diabetes.py")
-    printed = run_example("track_diabetes.py")
+    shutil.copytree(done.folder, tmp_path, dirs_exist_ok=True)
+    again = Done(tmp_path, run_example_in(tmp_path, "track_diabetes.py"))
 
-    client = open_client()
-    runs = client.search_runs([client.get_experiment_by_name("diabetes").experiment_id])
+    runs = again.client.search_runs([again.client.get_experiment_by_name("diabetes").experiment_id])
     assert len(runs) == 2
-    version = client.get_model_version_by_alias("diabetes_model", "champion")
+    version = again.client.get_model_version_by_alias("diabetes_model", "champion")
     assert (int(version.version), version.run_id) == (2, runs[0].info.run_id)
-    assert "New workspace" not in printed
+    assert "New workspace" not in again.printed
