@@ -1,4 +1,4 @@
-"""Making a workspace's database from its tables, and bringing an older one up to date by Alembic, in one transaction."""
+"""Making a workspace's database, and bringing an older one up to date by Alembic, each in one transaction."""
 
 import os
 import sys
