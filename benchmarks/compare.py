@@ -121,7 +121,7 @@ CALLS: list[tuple[str, Callable[[Side], None], int, float | None]] = [
     ("log_metric", Side.log_metric, 10, 12),
     ("log_metrics of 10", Side.log_metrics_of_10, 5, 15),
     ("log_param", Side.log_param, 5, 12),
-    ("log_batch of 1000 metrics, one name", Side.log_batch_of_1000, 1, 15),
+    ("log_batch of 1000 metrics, one name", Side.log_batch_of_1000, 1, 16),
     ("log_batch of 1000 metrics, 1000 names", Side.log_batch_of_1000_names, 1, None),
     ("create + log_batch + finish a run", Side.whole_run, 3, 12),
     ("history of 20 000 points", Side.history, 1, 5),

@@ -20,9 +20,10 @@ from mlflow_amlstore.core.run import Run, Runs
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
 from mlflow_amlstore.errors import AlreadyExists, AmlStoreError, InvalidValue, NotSupported
 from mlflow_amlstore.protocol.times import datetime_or_none
+from mlflow_amlstore.protocol.views import view_from_azure
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.status import status_from_azure
-from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, ExperimentRecord, RunFilter, RunInfo, RunStatus, View
+from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, ExperimentRecord, RunFilter, RunInfo, RunStatus
 from mlflow_amlstore.records.validation import check_experiment_name, is_text_name
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_VIEWS = {"ActiveOnly": View.ACTIVE, "ArchivedOnly": View.DELETED, "All": View.ALL}
 _PAGE = 1000
 _RUNS_PAGE = 500
 
@@ -243,10 +243,9 @@ class Experiment:
         >>> [found.name for found in Experiment.list(ws, "diabetes")]
         ['diabetes']
         """
-        if view_type not in _VIEWS:
-            raise InvalidValue("view_type", view_type, f"must be one of {', '.join(_VIEWS)}")
+        view = view_from_azure("view_type", view_type)
         wanted = wanted_texts("tags", tags)
-        search = partial(workspace.records.experiments.search, view=_VIEWS[view_type], max_results=_PAGE)
+        search = partial(workspace.records.experiments.search, view=view, max_results=_PAGE)
         return [
             Experiment._of(workspace, record)
             for record in all_items(search)

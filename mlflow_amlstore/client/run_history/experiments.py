@@ -7,11 +7,10 @@ from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.errors import AlreadyExists, NotFound, NotSupported, ServiceError
 from mlflow_amlstore.protocol.times import time_ms_or_none
+from mlflow_amlstore.protocol.views import AZURE_VIEWS
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import ExperimentRecord, Page, View
 from mlflow_amlstore.records.validation import check_experiment_name
-
-_VIEWS = {View.ACTIVE: "ActiveOnly", View.DELETED: "ArchivedOnly", View.ALL: "All"}
 
 
 def _fits_a_path(name: str) -> bool:
@@ -69,7 +68,7 @@ class RemoteExperiments:
     ) -> Page[ExperimentRecord]:
         if filter.comparisons or order_by:
             raise NotSupported("Searching experiments with a filter", "MLflow's search_experiments does that")
-        body = {"viewType": _VIEWS[view], "top": max_results, "continuationToken": page_token}
+        body = {"viewType": AZURE_VIEWS[view], "top": max_results, "continuationToken": page_token}
         answer = self._history.call("POST", "experiments:query", given=body)
         records = [_record(found) for found in answer.get("value") or ()]
         return Page(records, answer.get("continuationToken") or None)

@@ -6,7 +6,8 @@ import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import iso_time_or_none
-from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, RunRecord, View
+from mlflow_amlstore.protocol.views import view_from_azure
+from mlflow_amlstore.records.types import DESCRIPTION_TAG, ExperimentRecord, RunRecord
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.odata import read_experiment_filter
@@ -14,7 +15,6 @@ from mlflow_amlstore.service.run_history.page_size import page_size
 
 ROUTES = Routes(Area.HISTORY)
 
-_VIEWS = {"ActiveOnly": View.ACTIVE, "ArchivedOnly": View.DELETED, "All": View.ALL}
 _PAGE = 1000
 
 
@@ -119,9 +119,7 @@ def delete_tags(call: Call, body: DeleteTags) -> DeletedTags:
 @ROUTES.post("/experiments:query", Role.READER, Right.TRACK)
 def query(call: Call, body: ExperimentQuery) -> ExperimentPage:
     """List experiments, the newest first."""
-    view = _VIEWS.get(body.view_type or "ActiveOnly")
-    if view is None:
-        raise InvalidValue("viewType", body.view_type, f"must be one of {', '.join(_VIEWS)}")
+    view = view_from_azure("viewType", body.view_type or "ActiveOnly")
     filter, size = read_experiment_filter(body.filter), page_size("top", body.top, _PAGE)
     page = call.records.experiments.search(
         view=view, filter=filter, max_results=size, page_token=body.continuation_token
