@@ -17,6 +17,7 @@ from mlflow_amlstore.client.tokens.clouds import Cloud
 from mlflow_amlstore.client.tokens.credentials import Credential, check_credential
 from mlflow_amlstore.client.tokens.renewal import RenewedToken
 from mlflow_amlstore.client.tokens.resolution import resolve_source
+from mlflow_amlstore.client.tokens.stored_keys import use_key_variable_for
 from mlflow_amlstore.client.tokens.tracking_token import subject_of
 from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.protocol.limits import AZURE, Limits
@@ -40,6 +41,20 @@ def connection_of(
     if credential is not None:
         check_credential(credential)
     parsed = parse(uri) if isinstance(uri, str) else uri
+    use_key_variable_for(parsed.service_url)
+    return _connection_of(parsed, credential, cloud)
+
+
+def connection_led_to(uri: TrackingUri) -> "Connection":
+    """Return the connection to a service that a record names, and the user perhaps not.
+
+    It never gets the key in AMLSTORE_KEY, unless the user opens that service too: whoever wrote the record would be
+    sent it. Raises as `connection_of`.
+    """
+    return _connection_of(uri, None, None)
+
+
+def _connection_of(parsed: TrackingUri, credential: Credential | None, cloud: Cloud | None) -> "Connection":
     with _lock:
         of_workspace = _connections.setdefault(parsed.root, [])
         known = _find(of_workspace, parsed, credential)

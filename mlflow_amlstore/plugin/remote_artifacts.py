@@ -8,7 +8,7 @@ from typing import Any
 
 import mlflow
 
-from mlflow_amlstore.client.connection import Connection, connection_of
+from mlflow_amlstore.client.connection import Connection, connection_led_to, connection_of
 from mlflow_amlstore.client.files.azureml_uri import parse_artifact_uri
 from mlflow_amlstore.client.files.remote_files import files_of
 from mlflow_amlstore.errors import InvalidValue, TrackingUriInvalid
@@ -79,7 +79,8 @@ def _is_above_files(uri: str) -> bool:
 def _connection_to(root: str, known_uris: tuple[str | None, ...]) -> Connection:
     """The connection of the artifact URI's workspace, with the token of a tracking URI that names it too.
 
-    Where the artifact URI names no workspace ("") it is the first of the tracking URIs that names one.
+    Another workspace's URI may come from a record: it is followed, but not with AMLSTORE_KEY. Where the artifact URI
+    names no workspace ("") it is the first of the tracking URIs that names one.
     """
     wanted = parse(root) if root else None
     for uri in known_uris:
@@ -92,7 +93,7 @@ def _connection_to(root: str, known_uris: tuple[str | None, ...]) -> Connection:
     if wanted is None:
         rule = "names no workspace; call mlflow.set_tracking_uri with the workspace's that it is in"
         raise TrackingUriInvalid("azureml://…", rule)
-    return connection_of(wanted)
+    return connection_led_to(wanted)
 
 
 def _is_one_workspace(known: TrackingUri, wanted: TrackingUri) -> bool:

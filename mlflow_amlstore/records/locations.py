@@ -29,7 +29,8 @@ _UPLOAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,99}")
 _UPLOAD = re.compile(rf"uploads/(?P<upload>{_UPLOAD_NAME.pattern})/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 _SNAPSHOT = re.compile(rf"snapshots/(?P<snapshot>{_UPLOAD_NAME.pattern})/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 # Schemes under which a URI means a file of the machine that reads it, or any URL that somebody chose.
-_REFUSED_SCHEMES = {"", "file", "http", "https", "ftp", "data", "amlstore"}
+_REFUSED_SCHEMES = {"", "file", "http", "https", "ftp", "data"}
+_WORKSPACE_SCHEMES = {"amlstore", "azureml", "azureml+http"}
 
 
 def run_container(experiment_id: str, run_id: str) -> str:
@@ -197,6 +198,10 @@ def _check_remote(field: str, uri: str, way_out: str) -> None:
     if parts.scheme in _REFUSED_SCHEMES or len(parts.scheme) == 1:  # one letter: a Windows drive
         what = f"a URI that starts with {parts.scheme}:" if len(parts.scheme) > 1 else "a local path"
         raise PathUnsafe(field, uri, f"must not be {what}, which could name any file; {way_out}")
+    if parts.scheme in _WORKSPACE_SCHEMES:
+        raise PathUnsafe(
+            field, uri, f"must not name files of another workspace, where a reader's key might be sent; {way_out}"
+        )
     try:
         check_path(uri.partition(":")[2].lstrip("/"), field)
     except PathUnsafe as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fork_server import ForkedProcess, run_forked
 
+from mlflow_amlstore.client.tokens import stored_keys
 from mlflow_amlstore.client.tokens.credentials import AccessToken, Credential, KeyCredential, find_credential
 from mlflow_amlstore.client.tokens.stored_keys import (
     announce_service,
@@ -18,6 +19,7 @@ from mlflow_amlstore.client.tokens.stored_keys import (
     forget_key,
     login_file,
     save_key,
+    use_key_variable_for,
     withdraw_service,
 )
 from mlflow_amlstore.errors import InvalidValue, LoginNeeded, NotAllowed, ServiceUnreachable, TokenRefused
@@ -70,6 +72,7 @@ class TestFinding:
     def test_the_places_are_searched_in_their_order(
         self, keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(stored_keys, "_opened", set())  # what other tests opened
         announce_service(LOCAL, "announced")
         assert find_key(LOCAL) == "announced"
         login_file().parent.mkdir(parents=True)
@@ -79,6 +82,8 @@ class TestFinding:
         keyring.kept["amlstore", LOCAL] = "from keyring"
         assert find_key(LOCAL) == "from keyring"
         monkeypatch.setenv("AMLSTORE_KEY", "from environment")
+        assert find_key(LOCAL) == "from keyring"
+        use_key_variable_for(LOCAL)
         assert find_key(LOCAL) == "from environment"
 
     def test_a_service_on_this_machine_has_one_key_by_whatever_name(self) -> None:
@@ -98,6 +103,7 @@ class TestFinding:
 
     def test_a_credential_is_found_without_a_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AMLSTORE_KEY", f" {SECRET}\n")
+        use_key_variable_for(URL)
         assert find_credential(f"{URL}/") == KeyCredential(URL, SECRET)
 
     def test_a_keyring_that_fails_is_passed_over(self, monkeypatch: pytest.MonkeyPatch) -> None:

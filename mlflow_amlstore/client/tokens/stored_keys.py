@@ -17,6 +17,7 @@ from mlflow_amlstore.workspace.service_url import same_machine_form
 
 KEY_VARIABLE = "AMLSTORE_KEY"
 _KEYRING_SERVICE = "amlstore"
+_opened: set[str] = set()  # the services that this process was told to open
 
 
 class _NotUsed(Exception):
@@ -37,6 +38,14 @@ def find_key(service_url: str) -> str:
             return key
         searched.append(f"{name}: none")
     raise LoginNeeded(service_url, "; ".join(searched))
+
+
+def use_key_variable_for(service_url: str) -> None:
+    """Let the key in AMLSTORE_KEY be sent to a service: one that the user opens. Raises InvalidValue for no address.
+
+    The variable names no service, and a record may lead to any: its key goes to no other.
+    """
+    _opened.add(same_machine_form(service_url))
 
 
 def save_key(service_url: str, key: str) -> str:
@@ -97,8 +106,11 @@ def _announcement(place: str) -> Path:
 # The places
 
 
-def _in_environment(_place: str) -> str | None:
-    return os.environ.get(KEY_VARIABLE, "").strip() or None
+def _in_environment(place: str) -> str | None:
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if key and place not in _opened:
+        raise _NotUsed("its key isn't sent to a service that only a record names; open it, or run `amlstore login`")
+    return key or None
 
 
 def _in_keyring(place: str) -> str | None:
