@@ -365,6 +365,16 @@ class BodyInvalid(BadRequest):
         super().__init__(f"Invalid request: {problem}")
 
 
+class ServiceBusy(AmlStoreError):
+    """The service has no room for a request now."""
+
+    mlflow_code = "TEMPORARILY_UNAVAILABLE"
+    http_status = 503
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The service can't take this request now: {problem}; send it again")
+
+
 class RequestTimedOut(BadRequest):
     """A request's body didn't arrive in time."""
 
@@ -372,7 +382,7 @@ class RequestTimedOut(BadRequest):
 
     def __init__(self, waited_s: float) -> None:
         self.waited_s = waited_s
-        super().__init__(f"No more of the request's body came for {waited_s:.0f} s; send it again")
+        super().__init__(f"The request's body came too slowly, or no more of it for {waited_s:.0f} s; send it again")
 
 
 class PayloadTooLarge(AmlStoreError):

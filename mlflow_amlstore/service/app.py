@@ -39,7 +39,7 @@ from mlflow_amlstore.service import (
 from mlflow_amlstore.service.access import Access, Caller
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.auth import Tokens, bearer_of
-from mlflow_amlstore.service.body import decode_json, decode_query, read_body, timed
+from mlflow_amlstore.service.body import BodyMemory, decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
 from mlflow_amlstore.service.router import Router
@@ -111,6 +111,7 @@ class _Service:
         self._signer = UrlSigner(settings.secret, settings.token_lifetime_s)
         self._writer = GroupWriter(records)
         self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="amlstore-reader")
+        self._body_memory = BodyMemory()
         self._find_container = partial(container_of_uri, records)
         self._proxy_uris = ProxyUris(self._find_container)
         self._in_progress = 0
@@ -217,7 +218,18 @@ class _Request:
             response = await route.handler(call, Request(scope, timed(self._receive)))
             await response(scope, self._receive, answered.send)
             return
-        body = await read_body(self._receive, _text(headers.get(b"content-length")))
+        if not route.reads_body:
+            await self._handle(route, call, b"", answered)
+            return
+        length = _text(headers.get(b"content-length"))
+        taken_bytes = await service._body_memory.take(length)
+        try:
+            await self._handle(route, call, await read_body(self._receive, length), answered)
+        finally:
+            service._body_memory.give_back(taken_bytes)
+
+    async def _handle(self, route: Route, call: Call, body: bytes, answered: "_Answered") -> None:
+        service, scope, headers = self._service, self._scope, self._headers
         apply = _prepared(route, call, body, scope["query_string"], _text(headers.get(b"content-type")))
         if not route.writes:
             await answered.json(await service._read(apply))

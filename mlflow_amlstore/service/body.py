@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from functools import cache
 from typing import Any, get_origin
 from urllib.parse import parse_qs
@@ -9,17 +10,77 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Message, Receive
 
-from mlflow_amlstore.errors import BadRequest, BodyInvalid, PayloadTooLarge, RequestTimedOut
+from mlflow_amlstore.errors import BadRequest, BodyInvalid, PayloadTooLarge, RequestTimedOut, ServiceBusy
 from mlflow_amlstore.service.routing import MAX_JSON_BYTES
 
 IDLE_S = 30.0
+SMALL_BYTES = 64 * 1024  # as much as uvicorn reads of a request unasked
+MEMORY_BYTES = 128 * 1024 * 1024
+_SLOWEST_BYTES_PER_S = 64 * 1024  # whoever sends less holds what others wait for
+_ROOM_WAIT_S = 30.0
 _JSON_TYPES = ("application/json", "application/json-patch+json")  # the second is what azureml-core says
 _MAX_QUERY_FIELDS = 10_000
 
 
-def timed(receive: Receive, idle_s: float = IDLE_S) -> Receive:
-    """`receive` that raises RequestTimedOut where a client lets it wait, to be called by the request's own task."""
+class BodyMemory:
+    """What the bodies of all requests may take in memory together; small ones don't count. For one event loop.
+
+    A client that waits here isn't read from, so that its body takes no memory yet. Clients get their turns in order.
+    """
+
+    def __init__(self, total_bytes: int = MEMORY_BYTES) -> None:
+        self._free = total_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, content_length: str | None) -> int:
+        """Take the memory for a body and return how much that is, to be given back. Raises ServiceBusy after 30 s."""
+        size = _expected_bytes(content_length)
+        if size <= SMALL_BYTES:
+            return 0
+        if self._waiting or size > self._free:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiting = size, turn
+            self._waiting.append(waiting)
+            try:
+                await asyncio.wait_for(asyncio.shield(turn), _ROOM_WAIT_S)
+            except BaseException as error:
+                if turn.done():
+                    self.give_back(size)
+                else:
+                    self._waiting.remove(waiting)
+                    self.give_back(0)  # who waits behind may need less
+                if isinstance(error, asyncio.TimeoutError):
+                    raise ServiceBusy("other requests' bodies take all memory that there is for them") from None
+                raise
+        else:
+            self._free -= size
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Give memory back, and let in who waits for it."""
+        self._free += size
+        while self._waiting and self._waiting[0][0] <= self._free:
+            needed, turn = self._waiting.popleft()
+            self._free -= needed
+            turn.set_result(None)
+
+
+def _expected_bytes(content_length: str | None, most_bytes: int = MAX_JSON_BYTES) -> int:
+    """How long a body may get. Raises PayloadTooLarge."""
+    if content_length is None or not content_length.isdecimal():
+        return most_bytes  # it comes in chunks, and the last one says so
+    if len(content_length) > len(str(most_bytes)) or int(content_length) > most_bytes:
+        raise PayloadTooLarge(most_bytes)
+    return int(content_length)
+
+
+def timed(receive: Receive, within_s: float | None = None) -> Receive:
+    """`receive` that raises RequestTimedOut where a client lets it wait, or isn't done `within_s` from now.
+
+    It is to be called by the request's own task.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    end_s = None if within_s is None else loop.time() + within_s
 
     async def receive_in_time() -> Message:
         is_late = False
@@ -30,12 +91,13 @@ def timed(receive: Receive, idle_s: float = IDLE_S) -> Receive:
             if task is not None:
                 task.cancel()
 
+        idle_s = IDLE_S if end_s is None else min(IDLE_S, end_s - loop.time())
         timer = loop.call_later(idle_s, give_up)  # a tenth of what `asyncio.wait_for` costs
         try:
             return await receive()
         except asyncio.CancelledError:
             if is_late:
-                raise RequestTimedOut(idle_s) from None
+                raise RequestTimedOut(IDLE_S) from None
             raise
         finally:
             timer.cancel()
@@ -43,11 +105,12 @@ def timed(receive: Receive, idle_s: float = IDLE_S) -> Receive:
     return receive_in_time
 
 
-async def read_body(receive: Receive, content_length: str | None) -> bytes:
-    """Return a whole body. Raises PayloadTooLarge, RequestTimedOut, BadRequest for a client that went away."""
-    if content_length is not None and content_length.isdecimal() and int(content_length) > MAX_JSON_BYTES:
-        raise PayloadTooLarge(MAX_JSON_BYTES)
-    receive = timed(receive)
+async def read_body(receive: Receive, content_length: str | None, most_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """Return a whole body of at most so many bytes.
+
+    Raises PayloadTooLarge, RequestTimedOut, BadRequest for a client that went away.
+    """
+    receive = timed(receive, IDLE_S + _expected_bytes(content_length, most_bytes) / _SLOWEST_BYTES_PER_S)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -56,8 +119,8 @@ async def read_body(receive: Receive, content_length: str | None) -> bytes:
             raise BadRequest("The client went away before its request was whole")
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_JSON_BYTES:
-            raise PayloadTooLarge(MAX_JSON_BYTES)
+        if size > most_bytes:
+            raise PayloadTooLarge(most_bytes)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks) if len(chunks) > 1 else chunk

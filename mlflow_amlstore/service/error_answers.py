@@ -7,7 +7,15 @@ from http import HTTPStatus
 import msgspec
 from starlette.responses import Response
 
-from mlflow_amlstore.errors import AmlStoreError, NotAllowed, NotFound, RequestTimedOut, TokenRefused, WorkspaceBusy
+from mlflow_amlstore.errors import (
+    AmlStoreError,
+    NotAllowed,
+    NotFound,
+    RequestTimedOut,
+    ServiceBusy,
+    TokenRefused,
+    WorkspaceBusy,
+)
 from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
 from mlflow_amlstore.service.files.blobs import blob_error
 from mlflow_amlstore.service.routing import Area
@@ -62,7 +70,7 @@ def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, TokenRefused):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, WorkspaceBusy):
+    if isinstance(error, ServiceBusy | WorkspaceBusy):
         headers["Retry-After"] = "1"
     if isinstance(error, RequestTimedOut):
         headers["Connection"] = "close"

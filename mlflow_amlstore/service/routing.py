@@ -77,6 +77,11 @@ class Route:
         return inspect.iscoroutinefunction(self.handler)
 
     @property
+    def reads_body(self) -> bool:
+        """Whether the application reads a body for the handler; where not, no byte of one is kept."""
+        return not self.streams and self.body is not None and self.method not in ("GET", "HEAD")
+
+    @property
     def writes(self) -> bool:
         return not self.streams and isinstance(self.access, Role) and self.access >= Role.CONTRIBUTOR
 

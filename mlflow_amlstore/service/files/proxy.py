@@ -33,6 +33,7 @@ ROUTES = Routes(Area.MLFLOW)
 MAX_UPLOAD_BYTES = 1024**4
 MAX_PARTS = 10_000
 _PROXY = "/api/2.0/mlflow-artifacts"
+_MAX_PARTS_BYTES = 2 * 1024 * 1024  # of a list of a file's parts
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST_EXPIRATION_S = 7 * 24 * 3600  # as MLflow has it
 _PUT_BLOB_HEADERS = {"x-ms-blob-type": "BlockBlob"}
@@ -315,7 +316,7 @@ def _as_attachment(record: FileRecord) -> dict[str, str]:
 
 
 async def _decoded(kind: type[S], request: Request) -> S:
-    document = await read_body(request.receive, request.headers.get("content-length"))
+    document = await read_body(request.receive, request.headers.get("content-length"), _MAX_PARTS_BYTES)
     decoded = decode_json(kind, document, request.headers.get("content-type"))
     if not isinstance(decoded, kind):
         raise TypeError(f"{kind.__name__} was decoded as {type(decoded).__name__}")
