@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select, union_all
 
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, PathUnsafe, StorageFailed, TransferBroken
 from mlflow_amlstore.records.contents import ContentFolder, write_whole
@@ -370,8 +370,9 @@ def _select_files(container: str) -> Select[Any]:
 
 
 def _at_or_under(path: str) -> ColumnElement[bool]:
-    # A range, so that the primary key serves it; "0" follows "/".
-    return or_(files.c.path == path, and_(files.c.path > f"{path}/", files.c.path < f"{path}0"))
+    # One range, so that the primary key serves it; "0" follows "/". In it are names too that only begin so.
+    column = files.c.path
+    return and_(column >= path, column < f"{path}0", or_(column == path, column > f"{path}/"))
 
 
 def _name_content(connection: Connection, container: str, record: FileRecord) -> list[str]:
@@ -380,7 +381,7 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
     lock_workspace(driver)
     parts = record.path.split("/")
     folders = key_list(["/".join(parts[:depth]) for depth in range(1, len(parts))])
-    clash = _SELECT_CLASH.run(driver, container, folders, f"{record.path}/", f"{record.path}0").fetchone()
+    clash = _SELECT_CLASH.run(driver, container, folders, container, f"{record.path}/", f"{record.path}0").fetchone()
     if clash is not None:
         raise InvalidValue(
             "artifact path", record.path, f"{clash[0]!r} exists, and a path is either a file or a folder"
@@ -400,12 +401,12 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
 
 
 def _select_clash() -> DriverStatement:
+    """A folder on the way that is a file, or a file below. Two selects, as SQLite reads the whole container for an OR."""
     column = files.c
-    under = and_(column.path > bindparam("first"), column.path < bindparam("last"))
-    clash = select(column.path).where(
-        column.container == bindparam("container"), or_(column.path.in_(texts_in("folders")), under)
-    )
-    return DriverStatement(clash, "container", "folders", "first", "last")
+    in_container = select(column.path).where(column.container == bindparam("container"))
+    on_the_way = in_container.where(column.path.in_(texts_in("folders")))
+    below = in_container.where(column.path > bindparam("first"), column.path < bindparam("last"))
+    return DriverStatement(union_all(on_the_way, below), "container", "folders", "container", "first", "last")
 
 
 def _upsert() -> DriverStatement:
