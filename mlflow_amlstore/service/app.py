@@ -236,8 +236,9 @@ class _Request:
             return
         repeated = headers.get(b"idempotency-key")
         if repeated is not None and route.area in _REPEATED:
-            # With the path and body, so that a key given twice by mistake can't make another write disappear.
-            request_id = hashlib.sha256(b"\0".join((repeated, scope["path"].encode(), body))).hexdigest()
+            # With the whole request, so that a key given twice by mistake can't make another write disappear.
+            target = (scope["method"].encode(), scope["path"].encode(), scope["query_string"])
+            request_id = hashlib.sha256(b"\0".join((repeated, *target, body))).hexdigest()
             apply = _once(service._records, request_id, apply)
         await answered.json(await service._writer.write(apply))
 

@@ -380,6 +380,16 @@ def test_block_ids_are_base64_of_64_bytes_at_most(files: SqlFiles, block_id: str
         files.begin_block(RUN, PATH, block_id, 5)
 
 
+def test_a_block_that_is_said_to_be_far_away_makes_no_huge_file(files: SqlFiles, database: Database) -> None:
+    for number, offset in enumerate([10**12, 0, 10**12]):
+        _stage(files, number, b"%05d" % number, offset)
+    assert sum(file.stat().st_size for file in database.folder.rglob("*") if file.is_file()) < 10**6
+
+    files.commit_blocks(RUN, PATH, [_id(number) for number in range(3)])
+    with files.open(RUN, PATH) as content:
+        assert content.read() == b"000000000100002"
+
+
 @pytest.mark.parametrize(("size", "offset"), [(0, None), (-1, None), (2**60, None), (5, -1), (5, 2**60)])
 def test_sizes_and_offsets_are_bounded(files: SqlFiles, size: int, offset: int | None) -> None:
     with pytest.raises(InvalidValue, match=r"block (size|offset)"):

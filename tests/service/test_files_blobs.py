@@ -417,6 +417,8 @@ def test_a_block_list_may_be_long_but_not_any_length(storage: Storage) -> None:
         ("", {**BLOB, "Content-Length": "9" * 50}, None, ""),
         ("", {**BLOB, "Content-Length": "-1"}, None, ""),
         ("", {**BLOB, "Content-Length": "0x10"}, None, ""),
+        ("", {**BLOB, "x-ms-copy-source": "https://elsewhere/x"}, 501, "NotImplemented"),
+        ("comp=block&blockid=eA%3D%3D", {"x-ms-copy-source": "https://elsewhere/x"}, 501, "NotImplemented"),
         ("comp=metadata", BLOB, 400, "InvalidQueryParameterValue"),
         ("comp=block", {}, 400, "InvalidQueryParameterValue"),
         ("comp=block&blockid=..%2F..%2Fx", {}, 400, "InvalidQueryParameterValue"),

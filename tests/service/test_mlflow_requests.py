@@ -469,3 +469,15 @@ def test_the_service_says_which_of_mlflows_features_it_has(api: Api) -> None:
     assert answer["workspaces_enabled"] is False
     assert answer["multipart_uploads_enabled"] is answer["multipart_downloads_enabled"] is True
     assert answer["features_enabled"] == {"gateway": False}
+
+
+def test_a_key_that_is_given_twice_by_mistake_swallows_no_other_request(api: Api) -> None:
+    """Where anything of the requests differs: the query, too."""
+    for tag in ("a", "b"):
+        api.post("registered-models/set-tag", name=api.model_name, key=tag, value="x")
+    headers = {"Authorization": f"Bearer {api.token}", "Idempotency-Key": uuid.uuid4().hex}
+    for tag in ("a", "a", "b"):
+        address = f"{api.url}/api/2.0/mlflow/registered-models/delete-tag"
+        answer = requests.delete(address, params={"name": api.model_name, "key": tag}, headers=headers)
+        assert answer.status_code == 200, answer.text
+    assert "tags" not in api.get("registered-models/get", name=api.model_name)["registered_model"]

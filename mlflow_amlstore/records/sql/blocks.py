@@ -31,6 +31,7 @@ MAX_FILE_BYTES = 1024**4
 _MAX_BLOCK_ID_BYTES = 64
 _HASHED_AT_ONCE_BYTES = 64 * 1024 * 1024
 _REMEMBERED = 1000
+_MAX_GAP_BLOCKS = 64  # as many as clients send at once, and more
 _MAX_GIVEN_BACK = 1000
 _DATA, _INDEX = ".data", ".index"
 
@@ -225,6 +226,7 @@ class _Assembly:
         self._is_hashing = False
         self.is_closed = False  # then nothing may be written here any more
         self._last_ns = 0
+        self._largest_bytes = 0  # of a block
 
     def begin(self, path: str, block_id: str, size_bytes: int, offset: int | None) -> IncomingBlock:
         with self._changed:
@@ -295,13 +297,18 @@ class _Assembly:
         return sum(self._regions[-1]) if self._regions else 0
 
     def _reserve(self, size_bytes: int, offset: int | None) -> int:
-        if offset is None or not self._is_free(offset, size_bytes):
+        if offset is None or self._is_far(offset, size_bytes) or not self._is_free(offset, size_bytes):
             same_size = [region for region in self._given_back if region[1] == size_bytes and self._is_free(*region)]
             if same_size:
                 self._given_back.remove(same_size[0])
             offset = same_size[0][0] if same_size else self._end()
         insort(self._regions, (offset, size_bytes))
         return offset
+
+    def _is_far(self, offset: int, size_bytes: int) -> bool:
+        """Whether a block would leave a gap that no sender's blocks explain, in a file that looks as large as that."""
+        self._largest_bytes = max(self._largest_bytes, size_bytes)
+        return offset > self._end() + _MAX_GAP_BLOCKS * self._largest_bytes
 
     def _is_free(self, offset: int, size_bytes: int) -> bool:
         position = bisect_left(self._regions, (offset, 0))

@@ -401,7 +401,7 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
 
 
 def _select_clash() -> DriverStatement:
-    """A folder on the way that is a file, or a file below. Two selects, as SQLite reads the whole container for an OR."""
+    """A folder on the way that is a file, or a file below: two selects, as SQLite reads the whole container for OR."""
     column = files.c
     in_container = select(column.path).where(column.container == bindparam("container"))
     on_the_way = in_container.where(column.path.in_(texts_in("folders")))

@@ -41,6 +41,8 @@ _ANY_CONTENT_TYPES = ("application/octet-stream", "application/x-www-form-urlenc
 @ROUTES.put("/{location:path}", Access.SIGNED_URL)
 async def put(call: Call, request: Request) -> Response:
     """Write a file, or one block of it, or make a file of blocks."""
+    if "x-ms-copy-source" in request.headers:
+        raise BlobRefused(501, "NotImplemented", "x-ms-copy-source: this service copies nothing; send the content")
     container, path = _opened_by_url(call, request, Direction.WRITE)
     part = request.query_params.get("comp")
     if part == "block":
