@@ -5,7 +5,9 @@ way out. `mlflow_code` is MLflow's error code (`mlflow.protos.databricks_pb2.Err
 answers, `exit_code` what the command line exits with.
 """
 
+import errno
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 __all__ = [
     "AlreadyExists",
@@ -286,12 +288,11 @@ class WorkspaceCorrupt(AmlStoreError):
     mlflow_code = "INVALID_STATE"
     http_status = 500
 
-    def __init__(self, folder: str, problem: str) -> None:
+    WAY_OUT = "Restore records.db from a copy, or salvage it with `sqlite3 records.db .recover`"
+
+    def __init__(self, folder: str, problem: str, way_out: str = WAY_OUT) -> None:
         self.folder, self.problem = folder, problem
-        super().__init__(
-            f"The records of workspace {folder} can't be read: {problem}. Nothing was changed. "
-            "Restore records.db from a copy, or salvage it with `sqlite3 records.db .recover`"
-        )
+        super().__init__(f"The records of workspace {folder} can't be read: {problem}. Nothing was changed. {way_out}")
 
 
 class ReadOnly(AmlStoreError):
@@ -300,10 +301,12 @@ class ReadOnly(AmlStoreError):
     mlflow_code = "PERMISSION_DENIED"
     http_status = 403
 
-    def __init__(self, folder: str) -> None:
+    CAN_BE_READ = "what it holds can be read, nothing can be logged"
+
+    def __init__(self, folder: str, what: str = CAN_BE_READ) -> None:
         self.folder = folder
         super().__init__(
-            f"The workspace {folder} is read-only for this user: what it holds can be read, nothing can be logged. "
+            f"The workspace {folder} is read-only for this user: {what}. "
             "Give this user write permission on the folder and on records.db in it, or copy the workspace elsewhere"
         )
 
@@ -344,6 +347,17 @@ class StorageFailed(AmlStoreError):
     def __init__(self, folder: str, problem: str) -> None:
         self.folder, self.problem = folder, problem
         super().__init__(f"The workspace {folder} could not be read or written: {problem}. Check the disk it is on")
+
+
+def storage_error(folder: Path, error: OSError) -> AmlStoreError:
+    """What the operating system refused in a workspace's folder, as our error."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskFull(str(folder))
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnly(str(folder))
+    if error.errno == errno.ENOENT and not folder.exists():
+        return WorkspaceNotFound(str(folder))
+    return StorageFailed(str(folder), str(error))
 
 
 class BadRequest(AmlStoreError):

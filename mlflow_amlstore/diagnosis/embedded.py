@@ -3,17 +3,16 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 
 from mlflow_amlstore.diagnosis.finding import Finding
 from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING
 from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.schema import CURRENT_REVISION
+from mlflow_amlstore.records.schema import CURRENT_REVISION, found_revision
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.workspace.opening import open_folder
 
@@ -32,7 +31,7 @@ def examine_folder(folder: Path) -> Iterator[Finding]:
         opened = open_folder(folder)
         experiments = len(opened.records.experiments.search(max_results=50_000).items)
     except AmlStoreError as error:
-        yield Finding("readable", False, str(error).splitlines()[0], str(error))
+        yield Finding("readable", False, "it can't be opened", str(error))
         return
     yield Finding("readable", True, f"{folder}, {experiments} active experiments")
     yield Finding("schema", True, f"{found_revision or 'none'}, current is {CURRENT_REVISION}")
@@ -44,12 +43,9 @@ def examine_folder(folder: Path) -> Iterator[Finding]:
 
 
 def _found_revision(folder: Path) -> str | None:
-    with closing(Database(folder)) as database:
-        try:
-            with database.read() as connection:
-                return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        except (AmlStoreError, DBAPIError):
-            return None  # what is wrong is said when it is opened
+    with closing(Database(folder)) as database, suppress(AmlStoreError, OSError):  # which is said when it is opened
+        return found_revision(database)
+    return None
 
 
 def _integrity(folder: Path) -> Finding:

@@ -10,7 +10,7 @@ from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
 from mlflow_amlstore.records.types import FileListing
 
@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 PathText = str | os.PathLike[str]
 
 
+@raises_mlflow_errors
 class FilesRepository(ArtifactRepository):
     """An artifact repository over files of a workspace, wherever they are."""
 
@@ -34,32 +35,30 @@ class FilesRepository(ArtifactRepository):
 
     def log_artifact(self, local_file: PathText, artifact_path: PathText | None = None) -> None:
         local = Path(local_file)
-        with as_mlflow_errors(), transfer_progress(f"Uploading {local.name}", local.stat().st_size) as advance:
+        with transfer_progress(f"Uploading {local.name}", local.stat().st_size) as advance:
             self._upload(artifact_path, [(local.name, local)], advance)
 
     def log_artifacts(self, local_dir: PathText, artifact_path: PathText | None = None) -> None:
         local = Path(local_dir)
-        with as_mlflow_errors():
-            if not local.is_dir():
-                raise InvalidValue("local_dir", str(local), "must be a folder that exists")
-            found = sorted(_files_under(local))
-            items = [(file.relative_to(local).as_posix(), file) for file in found]
-            total = sum(file.stat().st_size for file in found)
-            with transfer_progress(f"Uploading {len(items)} files", total) as advance:
-                self._upload(artifact_path, items, advance)
+        if not local.is_dir():
+            raise InvalidValue("local_dir", str(local), "must be a folder that exists")
+        found = sorted(_files_under(local))
+        items = [(file.relative_to(local).as_posix(), file) for file in found]
+        total = sum(file.stat().st_size for file in found)
+        with transfer_progress(f"Uploading {len(items)} files", total) as advance:
+            self._upload(artifact_path, items, advance)
 
     def list_artifacts(self, path: PathText | None = None) -> list[FileInfo]:
         asked = os.fspath(path).rstrip("/") if path else ""
-        with as_mlflow_errors():
-            folder, children = self._list(path)
-            return [
-                FileInfo(
-                    "/".join(part for part in (asked, child.path[len(folder) :].lstrip("/")) if part),
-                    child.is_folder,
-                    None if child.is_folder else child.size_bytes,
-                )
-                for child in children
-            ]
+        folder, children = self._list(path)
+        return [
+            FileInfo(
+                "/".join(part for part in (asked, child.path[len(folder) :].lstrip("/")) if part),
+                child.is_folder,
+                None if child.is_folder else child.size_bytes,
+            )
+            for child in children
+        ]
 
 
 def _files_under(folder: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlflow_amlstore.errors import StorageFailed
 from mlflow_amlstore.plugin.artifact_repository import FilesRepository, PathText
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
 from mlflow_amlstore.records.locations import check_path, split_location
 from mlflow_amlstore.records.types import FileListing
@@ -22,6 +22,7 @@ from mlflow_amlstore.workspace.opening import open_folder
 _logger = logging.getLogger(__name__)
 
 
+@raises_mlflow_errors
 class WorkspaceArtifactRepository(FilesRepository):
     """The files under one artifact URI of an embedded workspace."""
 
@@ -29,11 +30,10 @@ class WorkspaceArtifactRepository(FilesRepository):
         self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None, **_newer: Any
     ) -> None:
         """Open the workspace that `artifact_uri` leads through; what it is relative to needs no tracking URI."""
-        with as_mlflow_errors():
-            folder, self._location = split_artifact_uri(artifact_uri)
-            if self._location:
-                check_path(self._location)  # it may end above the files: MLflow splits URIs where it likes
-            self._files = open_folder(folder).records.files
+        folder, self._location = split_artifact_uri(artifact_uri)
+        if self._location:
+            check_path(self._location)  # it may end above the files: MLflow splits URIs where it likes
+        self._files = open_folder(folder).records.files
         super().__init__(artifact_uri)
         self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
 
@@ -54,18 +54,16 @@ class WorkspaceArtifactRepository(FilesRepository):
         return resolved, self._files.list_folder(container, resolved)
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
-        with as_mlflow_errors():
-            container, path = self._resolve(remote_file_path)
-            record = self._files.find(container, path)
-            size = record.size_bytes if record else 0
-            with transfer_progress(f"Downloading {Path(path).name}", size) as advance:
-                try:
-                    self._files.download(container, path, Path(local_path), progress=advance)
-                except StorageFailed as error:
-                    _logger.warning("%s", error)  # MLflow says "not found", whatever it was (`RunsArtifactRepository`)
-                    raise
+        container, path = self._resolve(remote_file_path)
+        record = self._files.find(container, path)
+        size = record.size_bytes if record else 0
+        with transfer_progress(f"Downloading {Path(path).name}", size) as advance:
+            try:
+                self._files.download(container, path, Path(local_path), progress=advance)
+            except StorageFailed as error:
+                _logger.warning("%s", error)  # MLflow says "not found", whatever it was (`RunsArtifactRepository`)
+                raise
 
     def delete_artifacts(self, artifact_path: PathText | None = None) -> None:
-        with as_mlflow_errors():
-            container, path = self._resolve(artifact_path)
-            self._files.delete(container, path)
+        container, path = self._resolve(artifact_path)
+        self._files.delete(container, path)

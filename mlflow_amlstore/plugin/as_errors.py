@@ -1,12 +1,17 @@
 """The one place where our errors become MLflow's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from types import FunctionType
+from typing import Any, TypeVar
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2
 
 from mlflow_amlstore.errors import AmlStoreError
+
+C = TypeVar("C")
 
 
 @contextmanager
@@ -15,4 +20,27 @@ def as_mlflow_errors() -> Iterator[None]:
     try:
         yield
     except AmlStoreError as error:
-        raise MlflowException(str(error), error_code=databricks_pb2.ErrorCode.Value(error.mlflow_code)) from error
+        raise _as_mlflow_error(error) from error
+
+
+def raises_mlflow_errors(store: type[C]) -> type[C]:
+    """Decorate a class, so that no method of it raises an error of ours."""
+    for name, method in list(vars(store).items()):
+        if isinstance(method, FunctionType) and (name == "__init__" or not name.startswith("__")):
+            setattr(store, name, _raising_mlflow_errors(method))
+    return store
+
+
+def _raising_mlflow_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*given: Any, **named: Any) -> Any:
+        try:
+            return method(*given, **named)
+        except AmlStoreError as error:
+            raise _as_mlflow_error(error) from error
+
+    return call
+
+
+def _as_mlflow_error(error: AmlStoreError) -> MlflowException:
+    return MlflowException(str(error), error_code=databricks_pb2.ErrorCode.Value(error.mlflow_code))

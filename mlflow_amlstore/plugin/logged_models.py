@@ -9,7 +9,7 @@ from mlflow.store.entities.paged_list import PagedList
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.plugin import convert_models
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.records.common_store import CommonLoggedModels
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import LoggedModelRecord, OrderTerm
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_RESULTS = 100  # as MLflow's
 
 
+@raises_mlflow_errors
 class CommonLoggedModelsMixin:
     """The logged-model methods of a tracking store, but for the search."""
 
@@ -38,53 +39,47 @@ class CommonLoggedModelsMixin:
         model_type: str | None = None,
     ) -> LoggedModel:
         """Create a pending logged model, with a name made up where none is given."""
-        with as_mlflow_errors():
-            record = self._logged_models.create(
-                experiment_id,
-                name=name,
-                source_run_id=source_run_id,
-                model_type=model_type,
-                params=_by_key(params or ()),
-                tags=_by_key(tags or ()),
-            )
+        record = self._logged_models.create(
+            experiment_id,
+            name=name,
+            source_run_id=source_run_id,
+            model_type=model_type,
+            params=_by_key(params or ()),
+            tags=_by_key(tags or ()),
+        )
         return self._as_entity(record)
 
     def get_logged_model(self, model_id: str, allow_deleted: bool = False) -> LoggedModel:
         """Return a logged model, a deleted one only if allowed."""
-        with as_mlflow_errors():
-            record = self._logged_models.get(model_id, allow_deleted=allow_deleted)
+        record = self._logged_models.get(model_id, allow_deleted=allow_deleted)
         return self._as_entity(record)
 
     def finalize_logged_model(self, model_id: str, status: LoggedModelStatus | str) -> LoggedModel:
         """Mark a logged model READY or FAILED."""
-        with as_mlflow_errors():
-            record = self._logged_models.finalize(model_id, str(status))
+        record = self._logged_models.finalize(model_id, str(status))
         return self._as_entity(record)
 
     def set_logged_model_tags(self, model_id: str, tags: Sequence[LoggedModelTag]) -> None:
         """Set tags."""
-        with as_mlflow_errors():
-            self._logged_models.set_tags(model_id, _by_key(tags))
+        self._logged_models.set_tags(model_id, _by_key(tags))
 
     def delete_logged_model_tag(self, model_id: str, key: str) -> None:
         """Delete a tag, which must be there."""
-        with as_mlflow_errors():
-            self._logged_models.delete_tag(model_id, key)
+        self._logged_models.delete_tag(model_id, key)
 
     def delete_logged_model(self, model_id: str) -> None:
         """Delete a logged model; its files stay until `amlstore gc`."""
-        with as_mlflow_errors():
-            self._logged_models.delete(model_id)
+        self._logged_models.delete(model_id)
 
     def log_logged_model_params(self, model_id: str, params: Sequence[LoggedModelParameter]) -> None:
         """Add params that the model doesn't have yet."""
-        with as_mlflow_errors():
-            self._logged_models.add_params(model_id, _by_key(params))
+        self._logged_models.add_params(model_id, _by_key(params))
 
     def _as_entity(self, record: LoggedModelRecord) -> LoggedModel:
         return convert_models.logged_model(record, self._root_uri)
 
 
+@raises_mlflow_errors
 class LoggedModelsMixin(CommonLoggedModelsMixin):
     """The logged-model methods of a tracking store whose workspace can search them whatever the filter."""
 
@@ -100,17 +95,16 @@ class LoggedModelsMixin(CommonLoggedModelsMixin):
         page_token: str | None = None,
     ) -> PagedList[LoggedModel]:
         """Return a page of logged models; `datasets` and `order_by` are MLflow's dictionaries."""
-        with as_mlflow_errors():
-            page = self._logged_models.search(
-                experiment_ids,
-                filter=grammars.LOGGED_MODELS.parse(filter_string).with_values(
-                    "artifact_location", partial(to_stored_location, self._root_uri)
-                ),
-                datasets=[_dataset(given) for given in datasets or ()],
-                order_by=[_order_term(given) for given in order_by or ()],
-                max_results=max_results or DEFAULT_MAX_RESULTS,
-                page_token=page_token,
-            )
+        page = self._logged_models.search(
+            experiment_ids,
+            filter=grammars.LOGGED_MODELS.parse(filter_string).with_values(
+                "artifact_location", partial(to_stored_location, self._root_uri)
+            ),
+            datasets=[_dataset(given) for given in datasets or ()],
+            order_by=[_order_term(given) for given in order_by or ()],
+            max_results=max_results or DEFAULT_MAX_RESULTS,
+            page_token=page_token,
+        )
         return PagedList([self._as_entity(record) for record in page.items], page.next_token)
 
 

@@ -13,7 +13,7 @@ from mlflow_amlstore.client.files.azureml_uri import parse_artifact_uri
 from mlflow_amlstore.client.files.remote_files import files_of
 from mlflow_amlstore.errors import InvalidValue, TrackingUriInvalid
 from mlflow_amlstore.plugin.artifact_repository import FilesRepository, PathText
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
 from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import FileListing
@@ -23,6 +23,7 @@ from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, TrackingUri, parse
 _FILES = "artifacts"
 
 
+@raises_mlflow_errors
 class RemoteArtifactRepository(FilesRepository):
     """The files under one artifact URI of a service."""
 
@@ -30,12 +31,11 @@ class RemoteArtifactRepository(FilesRepository):
         self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None, **_newer: Any
     ) -> None:
         """Takes no network. The token is that of the connection to this service, or of the tracking URI."""
-        with as_mlflow_errors():
-            # It may end above the files: MLflow splits `…/runs/RUN/artifacts` before its last part.
-            self._is_above = _is_above_files(artifact_uri)
-            found = parse_artifact_uri(f"{artifact_uri.rstrip('/')}/{_FILES}" if self._is_above else artifact_uri)
-            connection = _connection_to(found.root, (tracking_uri, registry_uri, mlflow.get_tracking_uri()))
-            self._files = files_of(connection, found.artifact_root)
+        # It may end above the files: MLflow splits `…/runs/RUN/artifacts` before its last part.
+        self._is_above = _is_above_files(artifact_uri)
+        found = parse_artifact_uri(f"{artifact_uri.rstrip('/')}/{_FILES}" if self._is_above else artifact_uri)
+        connection = _connection_to(found.root, (tracking_uri, registry_uri, mlflow.get_tracking_uri()))
+        self._files = files_of(connection, found.artifact_root)
         self._folder = found.path
         super().__init__(artifact_uri)
 
@@ -62,13 +62,11 @@ class RemoteArtifactRepository(FilesRepository):
         return resolved, self._files.list_folder(resolved)
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
-        with as_mlflow_errors():
-            path = self._resolve(remote_file_path)
-            self._files.download(path, Path(local_path), partial(transfer_progress, f"Downloading {Path(path).name}"))
+        path = self._resolve(remote_file_path)
+        self._files.download(path, Path(local_path), partial(transfer_progress, f"Downloading {Path(path).name}"))
 
     def delete_artifacts(self, artifact_path: PathText | None = None) -> None:
-        with as_mlflow_errors():
-            self._files.delete(self._resolve(artifact_path))
+        self._files.delete(self._resolve(artifact_path))
 
 
 def _is_above_files(uri: str) -> bool:

@@ -12,10 +12,11 @@ from mlflow.utils.search_utils import SearchLoggedModelsUtils, SearchUtils
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.logged_models.of_connection import logged_models_of
 from mlflow_amlstore.client.logged_models.source import LoggedModelSource
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.logged_models import DEFAULT_MAX_RESULTS, CommonLoggedModelsMixin
 
 
+@raises_mlflow_errors
 class RemoteLoggedModelsMixin(CommonLoggedModelsMixin):
     """The logged-model methods of a tracking store that has a connection."""
 
@@ -37,16 +38,15 @@ class RemoteLoggedModelsMixin(CommonLoggedModelsMixin):
         """Return a page of logged models; `datasets` and `order_by` are MLflow's dictionaries."""
         ids = [str(experiment_id) for experiment_id in experiment_ids]
         most = max_results or DEFAULT_MAX_RESULTS
-        with as_mlflow_errors():
-            page = self._logged_models.find_page(
-                ids,
-                filter=filter_string,
-                datasets=datasets or (),
-                order_by=order_by or (),
-                max_results=most,
-                page_token=page_token,
-            )
-            records = self._logged_models.in_experiments(ids) if page is None else page.items
+        page = self._logged_models.find_page(
+            ids,
+            filter=filter_string,
+            datasets=datasets or (),
+            order_by=order_by or (),
+            max_results=most,
+            page_token=page_token,
+        )
+        records = self._logged_models.in_experiments(ids) if page is None else page.items
         models = [self._as_entity(record) for record in records]
         if page is not None:
             return PagedList(models, page.next_token)
@@ -56,5 +56,4 @@ class RemoteLoggedModelsMixin(CommonLoggedModelsMixin):
 
     def log_outputs(self, run_id: str, models: Sequence[Any]) -> None:
         """Record logged models, as LoggedModelOutput entities, that came out of a run."""
-        with as_mlflow_errors():
-            self._logged_models.log_outputs(run_id, [(model.model_id, model.step) for model in models])
+        self._logged_models.log_outputs(run_id, [(model.model_id, model.step) for model in models])

@@ -17,7 +17,7 @@ from mlflow.store.model_registry.rest_store import RestStore
 from mlflow_amlstore.client.connection import Connection, connection_of
 from mlflow_amlstore.client.files.local_upload import upload_model
 from mlflow_amlstore.client.logged_models.of_connection import logged_models_of
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_errors
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_models import MODEL_ID_TAG, model_version, registered_model
 
@@ -34,6 +34,7 @@ def registry_store_of(store_uri: str) -> "RemoteRegistryStore":
         return RemoteRegistryStore(connection_of(store_uri))
 
 
+@raises_mlflow_errors
 class RemoteRegistryStore(OnConnection, RestStore):
     """A service's registered models. Safe across threads, fork and pickling."""
 
@@ -117,15 +118,14 @@ class RemoteRegistryStore(OnConnection, RestStore):
     ) -> ModelVersion:
         """A source on this machine is uploaded. One that is a logged model which its run keeps is sent as the run's."""
         more_tags: dict[str, str] = {}
-        with as_mlflow_errors():
-            local = _folder_of(source)
-            if local is not None:
-                source = upload_model(self.connection, local)
-            elif source.startswith("models:/m-"):
-                model = logged_models_of(self.connection).find_in_run(source.rpartition("/")[2])
-                if model is not None:
-                    source, run_id, model_id = model.artifact_location or source, run_id or model.source_run_id, None
-                    more_tags[MODEL_ID_TAG] = model.model_id
+        local = _folder_of(source)
+        if local is not None:
+            source = upload_model(self.connection, local)
+        elif source.startswith("models:/m-"):
+            model = logged_models_of(self.connection).find_in_run(source.rpartition("/")[2])
+            if model is not None:
+                source, run_id, model_id = model.artifact_location or source, run_id or model.source_run_id, None
+                more_tags[MODEL_ID_TAG] = model.model_id
         tags = [*(tags or ()), *(_TAG(name, value) for name, value in more_tags.items())]
         given = {"name": name, "source": source, "run_id": run_id, "run_link": run_link, "description": description}
         return self._version("POST", "model-versions/create", {**given, "model_id": model_id, "tags": _pairs(tags)})

@@ -19,7 +19,7 @@ from mlflow_amlstore.client.logged_models.of_connection import logged_models_of
 from mlflow_amlstore.client.run_calls import both_ids, get_run
 from mlflow_amlstore.client.run_log import RunLog
 from mlflow_amlstore.plugin import remote_entities
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
@@ -50,6 +50,7 @@ def tracking_store_of(store_uri: str) -> "RemoteTrackingStore":
     return _stores.of(connection)
 
 
+@raises_mlflow_errors
 class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMixin, RestStore, LosslessAsyncLogging):  # type: ignore[misc]  # MLflow's mixins
     """A service's workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
@@ -82,43 +83,37 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
     # Logging
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
-        with as_mlflow_errors():
-            message = remote_entities.metric_json(metric)
-            if "model_id" in message:
-                logged_models_of(self.connection).log(self._log, run_id, [message], (), ())
-                return
+        message = remote_entities.metric_json(metric)
+        if "model_id" in message:
+            logged_models_of(self.connection).log(self._log, run_id, [message], (), ())
+            return
         self._post("runs/log-metric", {**both_ids(run_id), **message})
 
     def log_param(self, run_id: str, param: Param) -> None:
-        with as_mlflow_errors():
-            self._log.log_param(run_id, remote_entities.param_json(param))
+        self._log.log_param(run_id, remote_entities.param_json(param))
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
-        with as_mlflow_errors():
-            self._log.set_tag(run_id, remote_entities.tag_json(tag))
+        self._log.set_tag(run_id, remote_entities.tag_json(tag))
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        with as_mlflow_errors():
-            self._log.delete_tag(run_id, key)
+        self._log.delete_tag(run_id, key)
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> None:
-        with as_mlflow_errors():
-            metric_messages = [remote_entities.metric_json(metric) for metric in metrics]
-            param_messages = [remote_entities.param_json(param) for param in params]
-            tag_messages = [remote_entities.tag_json(tag) for tag in tags]
-            if any("model_id" in message for message in metric_messages):
-                source = logged_models_of(self.connection)
-                source.log(self._log, run_id, metric_messages, param_messages, tag_messages)
-            else:
-                self._log.log(run_id, metric_messages, param_messages, tag_messages)
+        metric_messages = [remote_entities.metric_json(metric) for metric in metrics]
+        param_messages = [remote_entities.param_json(param) for param in params]
+        tag_messages = [remote_entities.tag_json(tag) for tag in tags]
+        if any("model_id" in message for message in metric_messages):
+            source = logged_models_of(self.connection)
+            source.log(self._log, run_id, metric_messages, param_messages, tag_messages)
+        else:
+            self._log.log(run_id, metric_messages, param_messages, tag_messages)
 
     # Runs
 
     def get_run(self, run_id: str) -> mlflow_entities.Run:
-        with as_mlflow_errors():
-            run = get_run(self.connection, run_id)
+        run = get_run(self.connection, run_id)
         return self._runs.run(run)
 
     def _search_runs(
@@ -131,8 +126,7 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         page_token: str | None,
     ) -> RunPage:
         search = RunSearch(self._runs, experiment_ids, run_view_type)
-        with as_mlflow_errors():
-            limits = self.connection.known_limits()
+        limits = self.connection.known_limits()
         if limits is None:
             return search.page(filter_string, order_by, max_results, page_token)
         if self._client_side is None:
@@ -173,8 +167,7 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
             "tags": [{"key": tag.key, "value": tag.value} for tag in tags],
             "run_name": run_name,
         }
-        with as_mlflow_errors():
-            created = self._log.create({name: value for name, value in given.items() if value is not None})
+        created = self._log.create({name: value for name, value in given.items() if value is not None})
         return self._runs.run(created)
 
     def update_run_info(
@@ -187,8 +180,7 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         given = {name: value for name, value in {**given, "run_name": run_name}.items() if value is not None}
         if not given:
             return self.get_run(run_id).info
-        with as_mlflow_errors():
-            return remote_entities.run_info(self._log.update(run_id, given))
+        return remote_entities.run_info(self._log.update(run_id, given))
 
     # What MLflow's own methods fail at with an error of protobuf's, where a value isn't of the right type
 
@@ -213,8 +205,7 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
         if not models:
             self._post("runs/log-inputs", {"run_id": run_id, "datasets": given, "models": []})
             return
-        with as_mlflow_errors():
-            logged_models_of(self.connection).log_inputs(run_id, given, [model.model_id for model in models])
+        logged_models_of(self.connection).log_inputs(run_id, given, [model.model_id for model in models])
 
 
 def _unpickled(connection: Connection) -> RemoteTrackingStore:

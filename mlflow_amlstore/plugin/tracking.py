@@ -11,7 +11,7 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT
 
 from mlflow_amlstore.plugin import convert
-from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
+from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
@@ -32,21 +32,21 @@ else:
 _LOGGED_MODELS_TAG = "mlflow.log-model.history"
 
 
+@as_mlflow_errors()
 def tracking_store_of(store_uri: str) -> "TrackingStore":
     """The one store of a workspace, whatever `expires` its URI has: queued asynchronous logging must find it again."""
-    with as_mlflow_errors():
-        opened = open_workspace(store_uri)
+    opened = open_workspace(store_uri)
     return _stores.of(opened)
 
 
+@raises_mlflow_errors
 class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging):
     """A workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, store_uri: str) -> None:
         """Open the workspace that `store_uri` names. Raises MlflowException where there is none."""
         super().__init__()
-        with as_mlflow_errors():
-            self.workspace = open_workspace(store_uri)
+        self.workspace = open_workspace(store_uri)
         self._records = self.workspace.records
         self._logged_models = self._records.logged_models
         self._root_uri = self.workspace.root_uri
@@ -64,14 +64,13 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
     ) -> PagedList[mlflow_entities.Experiment]:
-        with as_mlflow_errors():
-            page = self._records.experiments.search(
-                view=convert.to_view(view_type),
-                filter=grammars.EXPERIMENTS.parse(filter_string),
-                order_by=order_by or (),
-                max_results=max_results,
-                page_token=page_token,
-            )
+        page = self._records.experiments.search(
+            view=convert.to_view(view_type),
+            filter=grammars.EXPERIMENTS.parse(filter_string),
+            order_by=order_by or (),
+            max_results=max_results,
+            page_token=page_token,
+        )
         return PagedList([convert.experiment_entity(record, self._root_uri) for record in page.items], page.next_token)
 
     def create_experiment(
@@ -80,39 +79,31 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         artifact_location: str | None = None,
         tags: Sequence[mlflow_entities.ExperimentTag] | None = None,
     ) -> str:
-        with as_mlflow_errors():
-            return self._records.experiments.create(
-                name, artifact_location=artifact_location, tags={tag.key: tag.value for tag in tags or ()}
-            )
+        return self._records.experiments.create(
+            name, artifact_location=artifact_location, tags={tag.key: tag.value for tag in tags or ()}
+        )
 
     def get_experiment(self, experiment_id: str) -> mlflow_entities.Experiment:
-        with as_mlflow_errors():
-            return convert.experiment_entity(self._records.experiments.get(experiment_id), self._root_uri)
+        return convert.experiment_entity(self._records.experiments.get(experiment_id), self._root_uri)
 
     def get_experiment_by_name(self, experiment_name: str) -> mlflow_entities.Experiment | None:
-        with as_mlflow_errors():
-            record = self._records.experiments.find_by_name(experiment_name)
+        record = self._records.experiments.find_by_name(experiment_name)
         return None if record is None else convert.experiment_entity(record, self._root_uri)
 
     def delete_experiment(self, experiment_id: str) -> None:
-        with as_mlflow_errors():
-            self._records.experiments.delete(experiment_id)
+        self._records.experiments.delete(experiment_id)
 
     def restore_experiment(self, experiment_id: str) -> None:
-        with as_mlflow_errors():
-            self._records.experiments.restore(experiment_id)
+        self._records.experiments.restore(experiment_id)
 
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:
-        with as_mlflow_errors():
-            self._records.experiments.rename(experiment_id, new_name)
+        self._records.experiments.rename(experiment_id, new_name)
 
     def set_experiment_tag(self, experiment_id: str, tag: mlflow_entities.ExperimentTag) -> None:
-        with as_mlflow_errors():
-            self._records.experiments.set_tag(experiment_id, tag.key, tag.value)
+        self._records.experiments.set_tag(experiment_id, tag.key, tag.value)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
-        with as_mlflow_errors():
-            self._records.experiments.delete_tag(experiment_id, key)
+        self._records.experiments.delete_tag(experiment_id, key)
 
     # Runs
 
@@ -124,36 +115,29 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         tags: Sequence[RunTag] | None,
         run_name: str | None,
     ) -> mlflow_entities.Run:
-        with as_mlflow_errors():
-            record = self._records.runs.create(
-                experiment_id,
-                name=run_name,
-                user_id=user_id or "",
-                start_ms=start_time,
-                tags=dict(convert.to_tags(tags or ())),
-            )
+        record = self._records.runs.create(
+            experiment_id,
+            name=run_name,
+            user_id=user_id or "",
+            start_ms=start_time,
+            tags=dict(convert.to_tags(tags or ())),
+        )
         return convert.run_entity(record, self._root_uri)
 
     def get_run(self, run_id: str) -> mlflow_entities.Run:
-        with as_mlflow_errors():
-            return convert.run_entity(self._records.runs.get(run_id), self._root_uri)
+        return convert.run_entity(self._records.runs.get(run_id), self._root_uri)
 
     def update_run_info(
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> mlflow_entities.RunInfo:
-        with as_mlflow_errors():
-            info = self._records.runs.update(
-                run_id, status=convert.to_status(run_status), end_ms=end_time, name=run_name
-            )
+        info = self._records.runs.update(run_id, status=convert.to_status(run_status), end_ms=end_time, name=run_name)
         return convert.run_info_entity(info, self._root_uri)
 
     def delete_run(self, run_id: str) -> None:
-        with as_mlflow_errors():
-            self._records.runs.delete(run_id)
+        self._records.runs.delete(run_id)
 
     def restore_run(self, run_id: str) -> None:
-        with as_mlflow_errors():
-            self._records.runs.restore(run_id)
+        self._records.runs.restore(run_id)
 
     def _search_runs(
         self,
@@ -164,65 +148,57 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         order_by: Sequence[str] | None,
         page_token: str | None,
     ) -> tuple[list[mlflow_entities.Run], str | None]:
-        with as_mlflow_errors():
-            page: Page[RunRecord] = self._records.runs.search(
-                experiment_ids,
-                filter=grammars.RUNS.parse(filter_string).with_values(
-                    "artifact_uri", partial(to_stored_location, self._root_uri)
-                ),
-                view=convert.to_view(run_view_type),
-                order_by=order_by or (),
-                max_results=max_results,
-                page_token=page_token,
-            )
+        page: Page[RunRecord] = self._records.runs.search(
+            experiment_ids,
+            filter=grammars.RUNS.parse(filter_string).with_values(
+                "artifact_uri", partial(to_stored_location, self._root_uri)
+            ),
+            view=convert.to_view(run_view_type),
+            order_by=order_by or (),
+            max_results=max_results,
+            page_token=page_token,
+        )
         return [convert.run_entity(record, self._root_uri) for record in page.items], page.next_token
 
     # Metrics, params and tags of a run
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
-        with as_mlflow_errors():
-            self._records.runs.log(
-                run_id, points=convert.to_points([metric]), model_points=convert.to_model_points(run_id, [metric])
-            )
+        self._records.runs.log(
+            run_id, points=convert.to_points([metric]), model_points=convert.to_model_points(run_id, [metric])
+        )
 
     def log_param(self, run_id: str, param: Param) -> None:
-        with as_mlflow_errors():
-            self._records.runs.log(run_id, params=convert.to_params([param]))
+        self._records.runs.log(run_id, params=convert.to_params([param]))
 
     def set_tag(self, run_id: str, tag: RunTag) -> None:
-        with as_mlflow_errors():
-            self._records.runs.log(run_id, tags=convert.to_tags([tag]))
+        self._records.runs.log(run_id, tags=convert.to_tags([tag]))
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        with as_mlflow_errors():
-            self._records.runs.delete_tag(run_id, key)
+        self._records.runs.delete_tag(run_id, key)
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
     ) -> None:
-        with as_mlflow_errors():
-            check_run_id(run_id)
-            self._records.runs.log(
-                run_id,
-                points=convert.to_points(metrics),
-                params=convert.to_params(params),
-                tags=convert.to_tags(tags),
-                model_points=convert.to_model_points(run_id, metrics),
-            )
+        check_run_id(run_id)
+        self._records.runs.log(
+            run_id,
+            points=convert.to_points(metrics),
+            params=convert.to_params(params),
+            tags=convert.to_tags(tags),
+            model_points=convert.to_model_points(run_id, metrics),
+        )
 
     def get_metric_history(
         self, run_id: str, metric_key: str, max_results: int | None = None, page_token: str | None = None
     ) -> PagedList[Metric]:
-        with as_mlflow_errors():
-            page = self._records.metrics.history(run_id, metric_key, max_results=max_results, page_token=page_token)
+        page = self._records.metrics.history(run_id, metric_key, max_results=max_results, page_token=page_token)
         return PagedList(convert.history_entities(page.items), page.next_token)
 
     def get_metric_history_bulk(
         self, run_ids: Sequence[str], metric_key: str, max_results: int
     ) -> list[mlflow_entities.metric.MetricWithRunId]:
         """MLflow's server calls it where a store has it (`get_metric_history_bulk_handler`)."""
-        with as_mlflow_errors():
-            points = self._records.metrics.history_of_runs(run_ids, metric_key, max_results=max_results)
+        points = self._records.metrics.history_of_runs(run_ids, metric_key, max_results=max_results)
         metrics = convert.metric_entities([point for _, point in points])
         return [
             mlflow_entities.metric.MetricWithRunId(run_id=run_id, metric=metric)
@@ -232,8 +208,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
     def get_metric_history_bulk_interval_from_steps(
         self, run_id: str, metric_key: str, steps: Sequence[int], max_results: int
     ) -> list[mlflow_entities.metric.MetricWithRunId]:
-        with as_mlflow_errors():
-            points = self._records.metrics.at_steps(run_id, metric_key, list(steps), max_results=max_results)
+        points = self._records.metrics.at_steps(run_id, metric_key, list(steps), max_results=max_results)
         return [
             mlflow_entities.metric.MetricWithRunId(run_id=run_id, metric=metric)
             for metric in convert.metric_entities(points)
@@ -242,12 +217,11 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
     def get_metric_history_bulk_interval(
         self, run_ids: Sequence[str], metric_key: str, max_results: int, start_step: int | None, end_step: int | None
     ) -> list[mlflow_entities.metric.MetricWithRunId]:
-        with as_mlflow_errors():
-            steps = convert.to_step_range(start_step, end_step)
-            sampled = [
-                (run_id, self._records.metrics.sample(run_id, metric_key, max_results=max_results, steps=steps))
-                for run_id in run_ids
-            ]
+        steps = convert.to_step_range(start_step, end_step)
+        sampled = [
+            (run_id, self._records.metrics.sample(run_id, metric_key, max_results=max_results, steps=steps))
+            for run_id in run_ids
+        ]
         return [
             mlflow_entities.metric.MetricWithRunId(run_id=run_id, metric=metric)
             for run_id, points in sampled
@@ -256,8 +230,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
 
     def get_max_step_for_metric(self, run_id: str, metric_key: str) -> int:
         """MLflow 2's server calls it before it asks for an interval."""
-        with as_mlflow_errors():
-            last = self._records.metrics.sample(run_id, metric_key, max_results=1)
+        last = self._records.metrics.sample(run_id, metric_key, max_results=1)
         return last[-1].step if last else 0
 
     # Inputs and outputs of a run
@@ -269,20 +242,18 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         models: Sequence[Any] | None = None,
     ) -> None:
         """`models` are LoggedModelInput entities, which MLflow 2 doesn't have."""
-        with as_mlflow_errors():
-            check_run_id(run_id)
-            self._records.runs.log_inputs(
-                run_id,
-                datasets=convert.to_dataset_inputs(datasets or ()),
-                models=[RunModel(ModelDirection.INPUT, model.model_id) for model in models or ()],
-            )
+        check_run_id(run_id)
+        self._records.runs.log_inputs(
+            run_id,
+            datasets=convert.to_dataset_inputs(datasets or ()),
+            models=[RunModel(ModelDirection.INPUT, model.model_id) for model in models or ()],
+        )
 
     def log_outputs(self, run_id: str, models: Sequence[Any]) -> None:
         """`models` are LoggedModelOutput entities."""
-        with as_mlflow_errors():
-            self._records.runs.log_inputs(
-                run_id, models=[RunModel(ModelDirection.OUTPUT, model.model_id, model.step) for model in models]
-            )
+        self._records.runs.log_inputs(
+            run_id, models=[RunModel(ModelDirection.OUTPUT, model.model_id, model.step) for model in models]
+        )
 
     def record_logged_model(self, run_id: str, mlflow_model: Any) -> None:
         """Add an `mlflow.models.Model` to the tag that lists a run's models; the oldest go where it gets too long."""
@@ -293,8 +264,7 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         self.set_tag(run_id, RunTag(_LOGGED_MODELS_TAG, text))
 
     def _search_datasets(self, experiment_ids: Sequence[str]) -> list[mlflow_entities._DatasetSummary]:
-        with as_mlflow_errors():
-            summaries = self._records.runs.list_datasets(experiment_ids)
+        summaries = self._records.runs.list_datasets(experiment_ids)
         return [
             mlflow_entities._DatasetSummary(
                 experiment_id=summary.experiment_id,

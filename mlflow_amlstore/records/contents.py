@@ -15,8 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from mlflow_amlstore.errors import PathUnsafe, WorkspaceCorrupt
-from mlflow_amlstore.records.database import storage_error
+from mlflow_amlstore.errors import PathUnsafe, WorkspaceCorrupt, storage_error
 
 FILES_FOLDER = "files"
 INCOMING = "incoming"

@@ -6,7 +6,6 @@ process; readers have their own connections and never wait.
 """
 
 import ctypes
-import errno
 import os
 import sqlite3
 import threading
@@ -23,11 +22,9 @@ from sqlalchemy.pool import NullPool
 
 from mlflow_amlstore.errors import (
     AmlStoreError,
-    DiskFull,
     InvalidState,
     InvalidValue,
     ReadOnly,
-    StorageFailed,
     WorkspaceBusy,
     WorkspaceNotFound,
 )
@@ -102,9 +99,13 @@ class Database:
             raise WorkspaceNotFound(str(self.folder))
         mode = "mode=rw" if os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK) else "mode=ro"
         self._frozen = None
-        if mode == "mode=ro" and not (state := self._state_on_disk()).has_wal:
+        if mode == "mode=ro":
             # WAL wants to make a -shm file beside the database; here it can't, and needn't while nobody writes.
-            mode, self._frozen = "immutable=1", state
+            state = self._state_on_disk()
+            if not state.has_wal:
+                mode, self._frozen = "immutable=1", state
+            elif not self.path.with_name(f"{DATABASE_NAME}-shm").exists():
+                raise ReadOnly(str(self.folder), "its last writes, in records.db-wal, must be brought in first")
         return connect(self.path, mode, lock_timeout_s=self._lock_timeout_s)
 
     def _state_on_disk(self) -> "_StateOnDisk":
@@ -336,17 +337,6 @@ def _must_be_in_transaction(driver: sqlite3.Connection) -> None:
     """SQLite itself rolls all of it back on some errors (a full disk), which a caller may have caught in one part."""
     if not driver.in_transaction:
         raise sqlite3.OperationalError("disk I/O error: the transaction was given up")
-
-
-def storage_error(folder: Path, error: OSError) -> AmlStoreError:
-    """What the operating system refused in a workspace's folder, as our error."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFull(str(folder))
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return ReadOnly(str(folder))
-    if error.errno == errno.ENOENT and not folder.exists():
-        return WorkspaceNotFound(str(folder))
-    return StorageFailed(str(folder), str(error))
 
 
 def driver_connection(connection: Connection) -> SqliteDriver:

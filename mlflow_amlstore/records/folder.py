@@ -5,7 +5,8 @@ This is the way in to all that needs SQLAlchemy and Alembic, which the client of
 
 from pathlib import Path
 
-from mlflow_amlstore.records.database import Database, storage_error
+from mlflow_amlstore.errors import storage_error
+from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import create_database, upgrade_database
 from mlflow_amlstore.records.store import RecordStore
 
@@ -22,7 +23,7 @@ def create_records(folder: Path) -> None:
 
 
 def open_records(folder: Path) -> RecordStore:
-    """Open a folder's database. Raises SchemaTooNew, WorkspaceCorrupt, StorageFailed."""
+    """Open a folder's database. Raises SchemaTooNew, WorkspaceCorrupt, StorageFailed, ReadOnly."""
     database = Database(folder)
     try:
         upgrade_database(database)

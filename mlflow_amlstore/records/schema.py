@@ -1,23 +1,28 @@
 """Making a workspace's database, and bringing an older one up to date by Alembic, each in one transaction."""
 
 import os
+import re
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, text
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select
 
 from mlflow_amlstore.errors import ReadOnly, SchemaTooNew, WorkspaceCorrupt
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
-from mlflow_amlstore.records.sqlite import use_write_ahead_log
+from mlflow_amlstore.records.sqlite import is_database, use_write_ahead_log
 
 CURRENT_REVISION = "0003"
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_REVISION = re.compile(r"(?!0000)[0-9]{4}")
+_ANOTHER_FOLDER = "Choose another folder for the workspace"
 _LONG_S = 2.0
+_BEING_MADE_S = 1.0
 _alembic_version = Table(  # as Alembic makes it
     "alembic_version",
     MetaData(),
@@ -32,11 +37,9 @@ def create_database(database: Database) -> None:
     Where a whole one is, this is `upgrade_database`. Raises what that raises, ReadOnly and DiskFull.
     """
     database.folder.mkdir(parents=True, exist_ok=True)
-    if database.path.exists() and database.path.stat().st_size:
-        with database.read() as connection:
-            if _revision(connection, database) == CURRENT_REVISION:
-                return
-    elif not os.access(database.folder, os.W_OK):
+    if database.path.exists() and found_revision(database) == CURRENT_REVISION:
+        return
+    if not os.access(database.folder, os.W_OK):
         raise ReadOnly(str(database.folder))
     with database.our_errors():
         use_write_ahead_log(database.path, lock_timeout_s=LOCK_TIMEOUT_S)
@@ -46,15 +49,32 @@ def create_database(database: Database) -> None:
 def upgrade_database(database: Database) -> None:
     """Bring the schema to `CURRENT_REVISION`.
 
-    Raises SchemaTooNew, or WorkspaceCorrupt where records.db is empty or another program's, before anything is written.
+    Raises SchemaTooNew, ReadOnly, or WorkspaceCorrupt where records.db is empty or another program's, before anything
+    is written.
     """
-    with database.read() as connection:
-        revision = _revision(connection, database)
+    revision = found_revision(database)
+    deadline = time.monotonic() + _BEING_MADE_S
+    while revision is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+        revision = found_revision(database)
     if revision is None:
-        problem = "records.db is empty; if that is right (`amlstore init` was cut short), run `amlstore init` again"
-        raise WorkspaceCorrupt(str(database.folder), problem)
-    if revision != CURRENT_REVISION:
+        problem = "records.db is empty, as it is being made or its making was cut short"
+        raise WorkspaceCorrupt(str(database.folder), problem, "In the second case run `amlstore init` again")
+    if revision == CURRENT_REVISION:
+        return
+    try:
         _upgrade(database)
+    except ReadOnly as error:
+        what = f"it can't be read before its schema {revision} is brought to {CURRENT_REVISION}"
+        raise ReadOnly(str(database.folder), what) from error
+
+
+def found_revision(database: Database) -> str | None:
+    """The schema's revision; None for a database without anything in it. Raises SchemaTooNew, WorkspaceCorrupt."""
+    if not is_database(database.path):
+        raise WorkspaceCorrupt(str(database.folder), "records.db is not a database")
+    with database.read() as connection:
+        return _revision(connection, database)
 
 
 def _upgrade(database: Database) -> None:
@@ -108,15 +128,17 @@ def _show_until(ended: threading.Event, text: str) -> None:
 
 
 def _revision(connection: Connection, database: Database) -> str | None:
-    """The schema's revision; None for a database without a table. Raises SchemaTooNew, WorkspaceCorrupt."""
-    found = set(inspect(connection).get_table_names())
+    """The schema's revision; None for a database without anything in it. Raises SchemaTooNew, WorkspaceCorrupt."""
+    found = {*inspect(connection).get_table_names(), *inspect(connection).get_view_names()}
     if not found:
         return None
-    if not found >= {"alembic_version", tables.workspace.name}:
-        raise WorkspaceCorrupt(str(database.folder), "records.db is a database of another program")
-    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if revision is None:
-        raise WorkspaceCorrupt(str(database.folder), "records.db doesn't say which schema it has")
+    revision: str | None = None
+    if found >= {"alembic_version", tables.workspace.name}:
+        revision = connection.execute(select(_alembic_version.c.version_num)).scalar()
+        if revision is None:
+            raise WorkspaceCorrupt(str(database.folder), "records.db doesn't say which schema it has")
+    if revision is None or not _REVISION.fullmatch(revision):
+        raise WorkspaceCorrupt(str(database.folder), "records.db is a database of another program", _ANOTHER_FOLDER)
     if revision > CURRENT_REVISION:
         raise SchemaTooNew(str(database.folder), revision, CURRENT_REVISION)
     return revision

@@ -17,12 +17,22 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA case_sensitive_like = ON",  # MLflow's LIKE is case-sensitive, ILIKE isn't
 )
+_FIRST_BYTES = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html
 
 
 class SqliteDriver(sqlite3.Connection):
     """A connection of the driver, which says how statements are written for it."""
 
     dialect = sqlite.dialect(paramstyle="qmark")
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file is SQLite's or empty, or there is none. SQLite itself takes one of a few bytes for empty, too."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_FIRST_BYTES)) in (b"", _FIRST_BYTES)
+    except OSError:
+        return True  # SQLite says what is wrong with it
 
 
 def connect(path: Path, mode: str, *, lock_timeout_s: float) -> SqliteDriver:

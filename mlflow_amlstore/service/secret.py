@@ -7,8 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.records.database import storage_error
+from mlflow_amlstore.errors import InvalidValue, storage_error
 
 FOLDER = "service"
 FILE_NAME = "secret"

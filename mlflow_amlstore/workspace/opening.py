@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_amlstore.errors import ConfigInvalid, ExtraMissing, NotSupported, StorageFailed, WorkspaceNotFound
+from mlflow_amlstore.errors import (
+    ConfigInvalid,
+    ExtraMissing,
+    InvalidValue,
+    NotSupported,
+    StorageFailed,
+    WorkspaceNotFound,
+    storage_error,
+)
 from mlflow_amlstore.records.locations import DATABASE_NAME
 from mlflow_amlstore.workspace import config_json, tracking_uri
 
@@ -44,7 +52,7 @@ def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace
 
     `name` defaults to the folder's. Raises ConfigInvalid where config.json there means another workspace.
     """
-    folder = folder.resolve()
+    folder = _resolved(folder)
     config_file = folder / config_json.FILE_NAME
     if config_file.exists():
         known = config_json.read_config(config_file)
@@ -54,7 +62,10 @@ def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace
         from mlflow_amlstore.records.folder import create_records
     create_records(folder)
     if not config_file.exists():
-        config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
+        try:
+            config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
+        except OSError as error:
+            raise storage_error(folder, error) from error
     return open_folder(folder)
 
 
@@ -74,7 +85,7 @@ def open_folder(folder: Path) -> EmbeddedWorkspace:
 
     Raises WorkspaceNotFound, SchemaTooNew, WorkspaceCorrupt, StorageFailed, ExtraMissing.
     """
-    folder = folder.resolve()
+    folder = _resolved(folder)
     try:
         key = (folder, (folder / DATABASE_NAME).stat().st_ino)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -90,6 +101,16 @@ def open_folder(folder: Path) -> EmbeddedWorkspace:
             known = EmbeddedWorkspace(folder, root_uri, open_records(folder), tracking_uri.Issuer(root_uri))
             _open[key] = known
     return known
+
+
+def _resolved(folder: Path) -> Path:
+    """The folder as an absolute path without links. Raises InvalidValue for what can't be a path here."""
+    try:
+        folder.exists()
+        return folder.resolve()
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise InvalidValue("workspace folder", str(folder), f"can't be a path on this machine ({problem})") from error
 
 
 @contextmanager

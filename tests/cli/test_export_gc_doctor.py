@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import shutil
+import sqlite3
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -178,6 +180,25 @@ class TestDoctor:
         assert result.exit_code == 1
         assert "can't be read" in result.out
         assert "Restore records.db from a copy" in result.out
+
+    @pytest.mark.parametrize(
+        ("script", "remedy"),
+        [
+            ("PRAGMA journal_mode = WAL", "run `amlstore init` again"),
+            ("CREATE TABLE cookies (name)", "Choose another folder for the workspace"),
+        ],
+    )
+    def test_one_that_was_left_unmade_or_is_another_programs_is_too(
+        self, amlstore: Amlstore, tmp_path: Path, script: str, remedy: str
+    ) -> None:
+        (tmp_path / "config.json").write_text('{"path": "."}')
+        with closing(sqlite3.connect(tmp_path / "records.db")) as connection:
+            connection.execute(script)
+        result = amlstore("doctor", "--json", folder=tmp_path)
+        assert result.exit_code == 1
+        [finding] = [finding for finding in json.loads(result.out) if not finding["is_ok"]]
+        assert (finding["check"], finding["detail"]) == ("readable", "it can't be opened")
+        assert remedy in finding["remedy"]
 
     def test_a_folder_that_is_gone_is_named(self, amlstore: Amlstore, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text('{"path": "gone"}')

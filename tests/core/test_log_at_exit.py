@@ -175,7 +175,10 @@ def log(worker, count):
 def end_one(worker):
     count = context.Value("l", 0, lock=False)
     process = context.Process(target=log, args=[worker, count])
-    process.start(); time.sleep(0.2); process.terminate(); process.join()
+    process.start()
+    while count.value <= 1000 and process.is_alive():
+        time.sleep(0.01)
+    process.terminate(); process.join()
     return count.value
 print(*[end_one(worker) for worker in range(4)])
 """

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +14,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.errors import ReadOnly
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.schema import run_migrations
+from mlflow_amlstore.records.sqlite import use_write_ahead_log
+from mlflow_amlstore.workspace.opening import open_folder
 
 RunScript = Callable[..., str]
 
@@ -187,6 +193,26 @@ def test_a_disk_mounted_read_only_is_read_and_every_write_is_refused(small_disk:
         with pytest.raises(MlflowException, match="is read-only for this user") as refused:
             write()
         assert refused.value.error_code == "PERMISSION_DENIED"
+
+
+def test_one_that_can_not_even_be_read_there_says_why(small_disk: Path, run_script: RunScript) -> None:
+    """Its last writes were never brought into records.db, or its schema is an older one."""
+    cut_short = Workspace.create(small_disk / "cut short")
+    run_id = MlflowClient(cut_short.get_mlflow_tracking_uri()).create_run("0").info.run_id
+    cut_short.close()
+    run_script(LOG_AND_DIE, cut_short.get_mlflow_tracking_uri(), run_id)
+    (cut_short.path / "records.db-shm").unlink()
+
+    (small_disk / "older").mkdir()
+    use_write_ahead_log(small_disk / "older" / "records.db", lock_timeout_s=1)
+    with closing(Database(small_disk / "older")) as database, database.write() as connection:
+        run_migrations(connection, "0002")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+
+    with pytest.raises(ReadOnly, match=r"its last writes, in records\.db-wal, must be brought in first"):
+        open_folder(cut_short.path)
+    with pytest.raises(ReadOnly, match=r"can't be read before its schema 0002 is brought to"):
+        open_folder(small_disk / "older")
 
 
 def test_no_workspace_is_made_where_nothing_may_be_written(folder: Path, tmp_path: Path, run_script: RunScript) -> None:

@@ -1,6 +1,7 @@
 """Making a workspace's database and bringing it up to date."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
 ) -> None:
     _execute(tmp_path, made_so_far)
 
-    with pytest.raises(WorkspaceCorrupt, match=r"records.db is empty; if that is right .* run `amlstore init` again"):
+    with pytest.raises(WorkspaceCorrupt, match=r"records.db is empty, .* cut short\. .* run `amlstore init` again"):
         upgrade_database(Database(tmp_path))
     create_database(Database(tmp_path))
 
@@ -111,6 +112,13 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
     ("script", "error", "text"),
     [
         ("CREATE TABLE cookies (name)", WorkspaceCorrupt, "records.db is a database of another program"),
+        ("CREATE VIEW cookies AS SELECT 1 AS name", WorkspaceCorrupt, "records.db is a database of another program"),
+        (
+            "CREATE TABLE alembic_version (version_num); CREATE TABLE workspace (workspace_id);"
+            "INSERT INTO alembic_version VALUES ('c48cb773bb87')",
+            WorkspaceCorrupt,
+            "records.db is a database of another program",
+        ),
         (
             "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('c48cb773bb87')",
             WorkspaceCorrupt,
@@ -142,6 +150,25 @@ def test_what_isnt_ours_is_refused_and_left_as_it_is(
         database.close()
 
     assert (tmp_path / "records.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"x", b"not a database at all" * 100])
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "records.db").write_bytes(content)
+
+    for call in (create_database, upgrade_database):
+        with pytest.raises(WorkspaceCorrupt, match=r"not a database.*Restore records\.db from a copy"):
+            call(Database(tmp_path))
+
+    assert (tmp_path / "records.db").read_bytes() == content
+
+
+def test_whoever_opens_a_database_while_it_is_made_waits_for_it(tmp_path: Path) -> None:
+    _execute(tmp_path, "PRAGMA journal_mode = WAL")
+    making = threading.Timer(0.1, create_database, [Database(tmp_path)])
+    making.start()
+    upgrade_database(Database(tmp_path))
+    making.join()
 
 
 def test_upgrading_makes_no_database(tmp_path: Path) -> None:

@@ -123,11 +123,15 @@ def test_schemathesis_finds_no_failure_and_no_malformed_answer(
     """With the same seed each time, so that a failure can be had again."""
     pytest.importorskip("schemathesis")
     token = service.exchange(service.key)
-    run = service.call("POST", "/api/2.0/mlflow/runs/create", token, {"experiment_id": "0"})["run"]["info"]["run_id"]
-    model = service.call("POST", "/api/2.0/mlflow/logged-models", token, {"experiment_id": "0", "name": "net"})
+    named = {"name": f"of {tmp_path.name}"}  # an experiment of its own, as those that were there may be deleted
+    experiment = service.call("POST", "/api/2.0/mlflow/experiments/create", token, named)["experiment_id"]
+    of_experiment = {"experiment_id": experiment}
+    run = service.call("POST", "/api/2.0/mlflow/runs/create", token, of_experiment)["run"]["info"]["run_id"]
+    model = service.call("POST", "/api/2.0/mlflow/logged-models", token, {**of_experiment, "name": "net"})
     known = {
-        "run_id": run, "run": run, "container": f"dcid.{run}", "experiment_id": "0", "experiment": "0",
-        "location": f"0/{run}/artifacts/x", "model_id": model["model"]["info"]["model_id"], "origin": "ExperimentRun",
+        "run_id": run, "run": run, "container": f"dcid.{run}", "experiment_id": experiment, "experiment": experiment,
+        "location": f"{experiment}/{run}/artifacts/x", "model_id": model["model"]["info"]["model_id"],
+        "origin": "ExperimentRun",
     }  # fmt: skip
     place = {"sub": SUBSCRIPTION_ID, "rg": RESOURCE_GROUP, "ws": service.workspace_name}
     (tmp_path / "hooks.py").write_text(HOOKS)

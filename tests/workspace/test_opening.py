@@ -1,11 +1,20 @@
 """Making and opening embedded workspaces."""
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 
-from mlflow_amlstore.errors import ConfigInvalid, NotSupported, StorageFailed, TrackingUriInvalid, WorkspaceNotFound
+from mlflow_amlstore.errors import (
+    ConfigInvalid,
+    DiskFull,
+    InvalidValue,
+    NotSupported,
+    StorageFailed,
+    TrackingUriInvalid,
+    WorkspaceNotFound,
+)
 from mlflow_amlstore.workspace.config_json import read_config, write_config
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder, open_workspace
 
@@ -81,6 +90,26 @@ def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
         with pytest.raises(WorkspaceNotFound):
             open_folder(folder)
     assert (tmp_path / "file").read_text() == "text"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 256], ids=["NUL", "too long"])
+def test_what_can_be_no_folder_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    for call in (create_workspace, open_folder):
+        with pytest.raises(InvalidValue, match=r"workspace folder.*can't be a path on this machine"):
+            call(tmp_path / name)
+
+
+def test_a_disk_that_is_full_when_config_json_is_written_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", no_space)
+        with pytest.raises(DiskFull):
+            create_workspace(tmp_path / "ws")
+    assert create_workspace(tmp_path / "ws").records.experiments.get("0").name == "Default"
 
 
 def test_the_other_forms_of_tracking_uris_are_not_opened_yet() -> None:
