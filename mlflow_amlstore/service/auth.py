@@ -117,9 +117,13 @@ class Tokens:
         if self._now_s() >= expires_s:
             what = "tracking URI" if caller.use is TokenUse.TRACKING else "token"
             raise TokenRefused(f"The {what} expired at {_as_time(expires_s)}")
-        if caller.key_id in self._revoked_keys():
-            raise TokenRefused("The key behind this token was revoked")
+        self.check_not_revoked(caller.key_id)
         return caller
+
+    def check_not_revoked(self, key_id: str) -> None:
+        """Raise TokenRefused where a key was revoked, half a second ago or longer: all that it gave ends with it."""
+        if key_id in self._revoked_keys():
+            raise TokenRefused("The key behind this token or URL was revoked")
 
     def _verified(self, token: str) -> dict[str, Any]:
         try:

@@ -14,7 +14,7 @@ from mlflow_amlstore.errors import NotAllowed
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role
 from mlflow_amlstore.service.auth import Tokens
-from mlflow_amlstore.service.signed_urls import UrlSigner
+from mlflow_amlstore.service.signed_urls import Direction, UrlSigner
 from mlflow_amlstore.service.uris import Uris
 
 __all__ = ["Access", "Area", "Call", "Right", "Role", "Route", "Routes"]
@@ -50,6 +50,11 @@ class Call:
     path: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
     credential: str = ""  # the key itself, where `Access.KEY` opens the route
+
+    def content_url(self, location: str, direction: Direction, *, lifetime_s: float | None = None) -> str:
+        """A URL of a file for the caller, `CONTAINER/PATH`, to be read or written without a token."""
+        assert self.caller is not None  # as a route that gives one needs a role
+        return self.signer.sign(self.base_url, location, direction, self.caller.key_id, lifetime_s=lifetime_s)
 
 
 H = TypeVar("H", bound=Callable[..., Any])

@@ -1,4 +1,4 @@
-"""Content URLs: each opens one file for one direction, to whoever has it, until it expires.
+"""Content URLs: each opens one file for one direction, to whoever has it, until it expires or its key is revoked.
 
 They have the shape of a storage account's SAS URLs, because Azure ML's clients look at it: the account's host name
 stands in the path, where those that take a URL apart find it.
@@ -39,16 +39,24 @@ class UrlSigner:
         self._lifetime_s = lifetime_s
         self._now = now
 
-    def sign(self, base_url: str, location: str, direction: Direction, *, lifetime_s: float | None = None) -> str:
-        """Return a URL of the file that is good for the signer's lifetime, or for a shorter one."""
+    def sign(
+        self, base_url: str, location: str, direction: Direction, key_id: str, *, lifetime_s: float | None = None
+    ) -> str:
+        """Return a URL of the file that is good for the signer's lifetime, or for a shorter one.
+
+        `key_id` is the key behind the call that asks for it. It stands in `si`, where Azure names an access policy.
+        """
         lifetime_s = self._lifetime_s if lifetime_s is None else min(lifetime_s, self._lifetime_s)
         expires = datetime.fromtimestamp(int(self._now() + lifetime_s), timezone.utc).strftime(_TIME)
-        signature = self._signature(_VERSION, direction.value, expires, location)
-        query = f"sv={_VERSION}&sr=b&sp={direction.value}&se={expires}&sig={signature}"
+        signature = self._signature(_VERSION, direction.value, expires, key_id, location)
+        query = f"sv={_VERSION}&sr=b&sp={direction.value}&se={expires}&si={quote(key_id)}&sig={signature}"
         return f"{base_url}{BLOB_PREFIX}/{quote(location)}?{query}"
 
-    def verify(self, location: str, query: Mapping[str, str], needed: Direction | None = None) -> None:
-        """Check a URL's query; `needed` None takes either direction. Raises TokenRefused, NotAllowed."""
+    def verify(self, location: str, query: Mapping[str, str], needed: Direction | None = None) -> str:
+        """Check a URL's query, and return the key that it goes back to; `needed` None takes either direction.
+
+        Raises TokenRefused, NotAllowed.
+        """
         version, granted, expires = (query.get(name, "") for name in ("sv", "sp", "se"))
         if not query.get("sig"):
             raise TokenRefused("A content URL needs its signature, the field sig of its query", _WAY_OUT)
@@ -59,10 +67,11 @@ class UrlSigner:
         if needed is not None and granted != needed.value:
             verb = "reading" if needed is Direction.READ else "writing"
             raise NotAllowed(f"This content URL is not for {verb}: its sp is {granted!r:.20}, not {needed.value!r}")
+        return query.get("si", "")
 
     def is_of(self, location: str, query: Mapping[str, str]) -> bool:
         """Whether the query was signed for this file, for whatever direction and time."""
-        good = self._signature(*(query.get(name, "") for name in ("sv", "sp", "se")), location)
+        good = self._signature(*(query.get(name, "") for name in ("sv", "sp", "se", "si")), location)
         return hmac.compare_digest(query.get("sig", "").encode(), good.encode())
 
     def _signature(self, *parts: str) -> str:

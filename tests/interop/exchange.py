@@ -72,7 +72,7 @@ def _request(request: Request, same: Any, same_value: Any) -> Request:
 
 
 def _query_value(name: str, value: str) -> str:
-    return f"<{name}>" if name in ("blockid", "se", "sig") else value
+    return f"<{name}>" if name in ("blockid", "se", "si", "sig") else value
 
 
 def _header_value(name: str, value: str) -> str:

@@ -140,7 +140,7 @@ def create(call: Call, container: ArtifactContainer, body: NewArtifacts) -> Crea
             errors[new.path] = ErrorResponse(ErrorDetail("UserError", str(error)))
             continue
         artifacts[new.path] = _artifact(container, path, new.tags or {})
-        url = call.signer.sign(call.base_url, f"{container.location}/{path}", Direction.WRITE)
+        url = call.content_url(f"{container.location}/{path}", Direction.WRITE)
         contents[new.path] = ContentInformation(url, container.origin, container.name, path, new.tags)
     return CreatedArtifacts(artifacts, contents, errors)
 
@@ -212,7 +212,7 @@ def _of_record(container: ArtifactContainer, record: FileRecord) -> Artifact:
 
 
 def _content_of(call: Call, container: ArtifactContainer, record: FileRecord) -> ContentInformation:
-    url = call.signer.sign(call.base_url, f"{container.location}/{record.path}", Direction.READ)
+    url = call.content_url(f"{container.location}/{record.path}", Direction.READ)
     return ContentInformation(
         url, container.origin, container.name, record.path, None, record.size_bytes, etag_of(record)
     )

@@ -173,7 +173,7 @@ def _opened_by_url(call: Call, request: Request, direction: Direction | None) ->
     container, path = file_location(location)
     if (once_more := unquote(location)) != location and not call.signer.is_of(f"{container}/{path}", query):
         container, path = file_location(once_more)
-    call.signer.verify(f"{container}/{path}", query, direction)
+    call.tokens.check_not_revoked(call.signer.verify(f"{container}/{path}", query, direction))
     return container, path
 
 

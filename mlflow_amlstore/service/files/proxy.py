@@ -205,7 +205,7 @@ def presign_proxied(call: Call) -> ProxyPresignedUrl:
     """Give a URL to read a file from."""
     container, path = file_location(call.path["location"])
     record = get_file(call.records.files, container, path)
-    url = call.signer.sign(call.base_url, f"{container}/{path}", Direction.READ)
+    url = call.content_url(f"{container}/{path}", Direction.READ)
     return ProxyPresignedUrl(url, {}, record.size_bytes)
 
 
@@ -217,7 +217,7 @@ def create_multipart(call: Call, body: CreateMultipart) -> CreatedMultipart:
     container, path = _uploaded(call, body.path)
     check_writable(call.records, container)
     upload_id = uuid.uuid4().hex
-    url = call.signer.sign(call.base_url, f"{container}/{path}", Direction.WRITE)
+    url = call.content_url(f"{container}/{path}", Direction.WRITE)
     credentials = []
     for number in range(1, body.num_parts + 1):
         part = f"{url}&comp=block&blockid={quote(_block_id(upload_id, number), safe='')}"
@@ -269,7 +269,7 @@ def presign_upload(call: Call, body: PresignedUpload) -> PresignedUrl:
         raise InvalidValue("run_id", body.run_id, "exactly one of run_id and model_id must be given")
     container = container_of_owner(call.records, body.run_id or body.model_id)
     location = f"{container}/{check_new_path(body.path)}"
-    url = call.signer.sign(call.base_url, location, Direction.WRITE, lifetime_s=_lifetime_s(body.expiration))
+    url = call.content_url(location, Direction.WRITE, lifetime_s=_lifetime_s(body.expiration))
     return PresignedUrl(url, _PUT_BLOB_HEADERS)
 
 
@@ -279,7 +279,7 @@ def presign_download(call: Call, body: PresignedDownload) -> PresignedUrl:
     container, path = container_of_owner(call.records, body.run_id), check_path(body.path)
     record = get_file(call.records.files, container, path)
     lifetime_s = _lifetime_s(body.expiration)
-    url = call.signer.sign(call.base_url, f"{container}/{path}", Direction.READ, lifetime_s=lifetime_s)
+    url = call.content_url(f"{container}/{path}", Direction.READ, lifetime_s=lifetime_s)
     return PresignedUrl(url, {}, record.size_bytes)
 
 

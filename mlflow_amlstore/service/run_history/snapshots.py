@@ -100,9 +100,7 @@ def give_urls(call: Call, body: FileNames) -> FileNodes:
     container = upload_container(f"snapshot-{uuid.uuid4().hex}")
     return FileNodes(
         [
-            FileNode(
-                name, call.signer.sign(call.base_url, f"{container}/{check_new_path(_path(name))}", Direction.WRITE)
-            )
+            FileNode(name, call.content_url(f"{container}/{check_new_path(_path(name))}", Direction.WRITE))
             for name in body.file_names
         ]
     )
@@ -148,7 +146,7 @@ def _make_zip(call: Call, snapshot_id: str) -> str:
     with tempfile.TemporaryDirectory(prefix="amlstore-") as folder:
         call.records.snapshots.write_zip(snapshot_id, Path(folder, name))
         call.records.files.write_local(container, [(name, Path(folder, name))])
-    return call.signer.sign(call.base_url, f"{container}/{name}", Direction.READ)
+    return call.content_url(f"{container}/{name}", Direction.READ)
 
 
 def _files_of(node: DirTreeNode, prefix: str = "") -> Iterator[str]:
