@@ -298,6 +298,8 @@ class Database:
             raise
         except UnicodeEncodeError as error:  # the driver's, for a lone surrogate
             raise InvalidValue("text", error.object, "must be valid Unicode") from error
+        except OverflowError as error:  # the driver's, which doesn't say which number
+            raise InvalidValue("number", "one over 64 bits", "must be from -2⁶³ to 2⁶³ - 1") from error
         except (DBAPIError, sqlite3.Error) as error:
             of_driver = error.orig if isinstance(error, DBAPIError) else error
             if not isinstance(of_driver, sqlite3.Error):

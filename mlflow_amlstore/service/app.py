@@ -50,6 +50,7 @@ from mlflow_amlstore.service.writer import GroupWriter
 
 _READING_THREADS = 8
 _FORGET_EVERY_S = 3600.0
+_HOST = re.compile(r"([\w.\-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
 _REPEATED = (
     Area.MLFLOW,
@@ -252,8 +253,8 @@ class _Request:
             if not host:
                 raise NotAllowed("The header Host must name this service, and is empty or missing")
             raise NotAllowed(f"The Host {host!r:.100} is not a name of this service; add it with --allowed-host")
-        if origin is not None and _host_name(origin.partition("://")[2]) not in settings.allowed_hosts:
-            raise NotAllowed(f"The Origin {origin!r:.100} is not this service")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            raise NotAllowed(f"The Origin {origin!r:.100} is not this service, which the request calls {host!r:.100}")
         own = urlsplit(settings.service_url)
         scheme = own.scheme if name == own.hostname else self._scope["scheme"]
         return f"{scheme}://{host}"
@@ -335,10 +336,9 @@ def _check_given_once(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 @lru_cache(maxsize=256)
 def _host_name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """The name in a Host header, without brackets and port; "" for what is no `NAME[:PORT]`."""
+    match = _HOST.fullmatch(host)
+    return "" if match is None else match[1].strip("[]").lower()
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

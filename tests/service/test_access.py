@@ -226,12 +226,16 @@ def test_another_workspaces_path_is_refused(service: "Service", route: Route) ->
         ({"Host": "evil.example"}, 403),
         ({"Host": "127.0.0.1.evil.example"}, 403),
         ({"Host": "127.0.0.1@evil.example"}, 403),
+        ({"Host": "evil@127.0.0.1"}, 403),
+        ({"Host": "127.0.0.1/evil"}, 403),
+        ({"Host": "127.0.0.1:1:2"}, 403),
         ({"Host": ""}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Host": "localhost"}, 200),
         ({"Host": "LOCALHOST:1"}, 200),
-        ({"Origin": "http://127.0.0.1:1"}, 200),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:8080"}, 200),  # a forwarded port
     ],
     ids=str,
 )
