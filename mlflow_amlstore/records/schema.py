@@ -20,7 +20,7 @@ from mlflow_amlstore.records.sqlite import is_database, use_write_ahead_log
 CURRENT_REVISION = "0003"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _REVISION = re.compile(r"(?!0000)[0-9]{4}")
-_ANOTHER_FOLDER = "Choose another folder for the workspace"
+_ANOTHER_FOLDER = "Choose another folder for a new workspace, or restore records.db from a copy"
 _LONG_S = 2.0
 _BEING_MADE_S = 1.0
 _alembic_version = Table(  # as Alembic makes it
@@ -58,8 +58,11 @@ def upgrade_database(database: Database) -> None:
         time.sleep(0.01)
         revision = found_revision(database)
     if revision is None:
-        problem = "records.db is empty, as it is being made or its making was cut short"
-        raise WorkspaceCorrupt(str(database.folder), problem, "In the second case run `amlstore init` again")
+        way_out = (
+            "If another process is making it, try again; if its making was cut short, run `amlstore init` again; "
+            "if it held records, restore records.db from a copy"
+        )
+        raise WorkspaceCorrupt(str(database.folder), "records.db is empty", way_out)
     if revision == CURRENT_REVISION:
         return
     try:
@@ -72,7 +75,7 @@ def upgrade_database(database: Database) -> None:
 def found_revision(database: Database) -> str | None:
     """The schema's revision; None for a database without anything in it. Raises SchemaTooNew, WorkspaceCorrupt."""
     if not is_database(database.path):
-        raise WorkspaceCorrupt(str(database.folder), "records.db is not a database")
+        raise WorkspaceCorrupt(str(database.folder), "file is not a database")
     with database.read() as connection:
         return _revision(connection, database)
 

@@ -101,7 +101,7 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
 ) -> None:
     _execute(tmp_path, made_so_far)
 
-    with pytest.raises(WorkspaceCorrupt, match=r"records.db is empty, .* cut short\. .* run `amlstore init` again"):
+    with pytest.raises(WorkspaceCorrupt, match=r"records\.db is empty\. .* run `amlstore init` again"):
         upgrade_database(Database(tmp_path))
     create_database(Database(tmp_path))
 
