@@ -12,7 +12,7 @@ from mlflow_amlstore.diagnosis.finding import Finding
 from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING
 from mlflow_amlstore.records.database import Database
-from mlflow_amlstore.records.schema import CURRENT_REVISION, found_revision
+from mlflow_amlstore.records.schema import CURRENT_REVISION, revision_of
 from mlflow_amlstore.records.tables import files
 from mlflow_amlstore.workspace.opening import open_folder
 
@@ -44,7 +44,7 @@ def examine_folder(folder: Path) -> Iterator[Finding]:
 
 def _found_revision(folder: Path) -> str | None:
     with closing(Database(folder)) as database, suppress(AmlStoreError, OSError):  # which is said when it is opened
-        return found_revision(database)
+        return revision_of(database)
     return None
 
 

@@ -24,7 +24,7 @@ def as_mlflow_errors() -> Iterator[None]:
 
 
 def raises_mlflow_errors(store: type[C]) -> type[C]:
-    """Decorate a class, so that no method of it raises an error of ours."""
+    """Decorate a class, so that the methods that it defines raise MlflowException in place of errors of ours."""
     for name, method in list(vars(store).items()):
         if isinstance(method, FunctionType) and (name == "__init__" or not name.startswith("__")):
             setattr(store, name, _raising_mlflow_errors(method))

@@ -28,10 +28,10 @@ _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 _TAG: Callable[[str, str], ModelVersionTag] = ModelVersionTag
 
 
+@as_mlflow_errors()
 def registry_store_of(store_uri: str) -> "RemoteRegistryStore":
     """The registry of the service that a tracking URI names. Takes no network."""
-    with as_mlflow_errors():
-        return RemoteRegistryStore(connection_of(store_uri))
+    return RemoteRegistryStore(connection_of(store_uri))
 
 
 @raises_mlflow_errors

@@ -43,11 +43,10 @@ _OWN_RUN_VARIABLE = "AZUREML_RUN_ID"
 _ENDPOINTS: dict[Any, tuple[str, str]] = extract_api_info_for_service(MlflowService, "/api/2.0")
 
 
+@as_mlflow_errors()
 def tracking_store_of(store_uri: str) -> "RemoteTrackingStore":
     """The one store of a service's workspace, whatever `expires` and `token` its URI has; the newer token is used."""
-    with as_mlflow_errors():
-        connection = connection_of(store_uri)
-    return _stores.of(connection)
+    return _stores.of(connection_of(store_uri))
 
 
 @raises_mlflow_errors

@@ -19,10 +19,10 @@ from mlflow_amlstore.records.sqlite import is_database, use_write_ahead_log
 
 CURRENT_REVISION = "0003"
 _MIGRATIONS = Path(__file__).with_name("migrations")
-_REVISION = re.compile(r"(?!0000)[0-9]{4}")
-_ANOTHER_FOLDER = "Choose another folder for the workspace"
+_REVISION = re.compile(r"(?!0000)[0-9]{4}")  # as our migrations are numbered
+_ANOTHER_FOLDER = "Choose another folder for a new workspace, or restore records.db from a copy"
 _LONG_S = 2.0
-_BEING_MADE_S = 1.0
+_BEING_MADE_S = 1.0  # many times what it takes
 _alembic_version = Table(  # as Alembic makes it
     "alembic_version",
     MetaData(),
@@ -37,29 +37,36 @@ def create_database(database: Database) -> None:
     Where a whole one is, this is `upgrade_database`. Raises what that raises, ReadOnly and DiskFull.
     """
     database.folder.mkdir(parents=True, exist_ok=True)
-    if database.path.exists() and found_revision(database) == CURRENT_REVISION:
+    if database.path.exists() and revision_of(database) is not None:
+        upgrade_database(database)
         return
     if not os.access(database.folder, os.W_OK):
-        raise ReadOnly(str(database.folder))
+        raise ReadOnly(str(database.folder), "none can be made there")
     with database.our_errors():
         use_write_ahead_log(database.path, lock_timeout_s=LOCK_TIMEOUT_S)
-    _upgrade(database)
+    with database.write() as connection:
+        if _revision(connection, database) is None:  # else another process was first
+            _make_tables(connection)
+            add_first_rows(connection, database.now_ms())
 
 
 def upgrade_database(database: Database) -> None:
-    """Bring the schema to `CURRENT_REVISION`.
+    """Bring the schema to `CURRENT_REVISION`. Where another process is making the database, wait a moment for it.
 
     Raises SchemaTooNew, ReadOnly, or WorkspaceCorrupt where records.db is empty or another program's, before anything
     is written.
     """
-    revision = found_revision(database)
+    revision = revision_of(database)
     deadline = time.monotonic() + _BEING_MADE_S
     while revision is None and time.monotonic() < deadline:
         time.sleep(0.01)
-        revision = found_revision(database)
+        revision = revision_of(database)
     if revision is None:
-        problem = "records.db is empty, as it is being made or its making was cut short"
-        raise WorkspaceCorrupt(str(database.folder), problem, "In the second case run `amlstore init` again")
+        way_out = (
+            "If another process is making it, try again; if its making was cut short, run `amlstore init` again; "
+            "if it held records, restore records.db from a copy"
+        )
+        raise WorkspaceCorrupt(str(database.folder), "records.db is empty", way_out)
     if revision == CURRENT_REVISION:
         return
     try:
@@ -69,10 +76,10 @@ def upgrade_database(database: Database) -> None:
         raise ReadOnly(str(database.folder), what) from error
 
 
-def found_revision(database: Database) -> str | None:
+def revision_of(database: Database) -> str | None:
     """The schema's revision; None for a database without anything in it. Raises SchemaTooNew, WorkspaceCorrupt."""
     if not is_database(database.path):
-        raise WorkspaceCorrupt(str(database.folder), "records.db is not a database")
+        raise WorkspaceCorrupt(str(database.folder), "file is not a database")
     with database.read() as connection:
         return _revision(connection, database)
 
@@ -80,13 +87,7 @@ def found_revision(database: Database) -> str | None:
 def _upgrade(database: Database) -> None:
     what = f"Bringing the workspace {database.folder} to schema {CURRENT_REVISION}"
     with _progress(what), database.write() as connection:
-        revision = _revision(connection, database)
-        if revision == CURRENT_REVISION:
-            return  # another process was first
-        if revision is None:
-            _make_tables(connection)
-            add_first_rows(connection, database.now_ms())
-        else:
+        if _revision(connection, database) != CURRENT_REVISION:  # else another process was first
             run_migrations(connection)
 
 
@@ -129,7 +130,8 @@ def _show_until(ended: threading.Event, text: str) -> None:
 
 def _revision(connection: Connection, database: Database) -> str | None:
     """The schema's revision; None for a database without anything in it. Raises SchemaTooNew, WorkspaceCorrupt."""
-    found = {*inspect(connection).get_table_names(), *inspect(connection).get_view_names()}
+    inspector = inspect(connection)
+    found = {*inspector.get_table_names(), *inspector.get_view_names()}
     if not found:
         return None
     revision: str | None = None

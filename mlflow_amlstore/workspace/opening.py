@@ -1,9 +1,10 @@
 """Making and opening embedded workspaces; each is opened once in a process."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,13 +105,17 @@ def open_folder(folder: Path) -> EmbeddedWorkspace:
 
 
 def _resolved(folder: Path) -> Path:
-    """The folder as an absolute path without links. Raises InvalidValue for what can't be a path here."""
+    """The folder as an absolute path without links. Raises InvalidValue for what can't be a path, StorageFailed."""
     try:
-        folder.exists()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            folder.stat()
         return folder.resolve()
-    except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else error
-        raise InvalidValue("workspace folder", str(folder), f"can't be a path on this machine ({problem})") from error
+    except ValueError as error:
+        raise InvalidValue("workspace folder", str(folder), f"can't be a path ({error})") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise StorageFailed(str(folder), str(error)) from error
+        raise InvalidValue("workspace folder", str(folder), f"can't be a path here ({error.strerror})") from error
 
 
 @contextmanager

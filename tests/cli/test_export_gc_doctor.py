@@ -185,7 +185,7 @@ class TestDoctor:
         ("script", "remedy"),
         [
             ("PRAGMA journal_mode = WAL", "run `amlstore init` again"),
-            ("CREATE TABLE cookies (name)", "Choose another folder for the workspace"),
+            ("CREATE TABLE cookies (name)", "Choose another folder for a new workspace, or restore records.db"),
         ],
     )
     def test_one_that_was_left_unmade_or_is_another_programs_is_too(

@@ -85,21 +85,16 @@ def schemas(tmp_path: Path) -> dict[str, Schema]:
 
 def test_a_new_workspace_has_the_schema_that_the_migrations_lead_to(schemas: dict[str, Schema], tmp_path: Path) -> None:
     """It is made from its tables, without the migrations."""
-    folders = tmp_path / "new", tmp_path
-    create_database(Database(folders[0]))
-    connections = [sqlite3.connect(folder / "records.db") for folder in folders]
-    with create_engine("sqlite://", creator=lambda: connections[0]).connect() as made:
-        assert schema_of(made) == schemas[CURRENT_REVISION]
-
-    def declared(word: str, connection: sqlite3.Connection) -> list[str]:
-        found = connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE ? ORDER BY name", [f"%{word}%"])
-        return [name for (name,) in found]
-
-    for word in ("WITHOUT ROWID", "AUTOINCREMENT", "CHECK", "DEFAULT"):
-        made_so, migrated_so = (declared(word, connection) for connection in connections)
-        assert made_so == migrated_so != []
-    for connection in connections:
-        connection.close()
+    made, migrated = Database(tmp_path / "new"), Database(tmp_path)
+    create_database(made)
+    with made.read() as of_made, migrated.read() as of_migrated:
+        assert schema_of(of_made) == schemas[CURRENT_REVISION]
+        for word in ("WITHOUT ROWID", "AUTOINCREMENT", "CHECK", "DEFAULT"):
+            which = f"SELECT name FROM sqlite_master WHERE sql LIKE '%{word}%' ORDER BY name"
+            declared = of_made.exec_driver_sql(which).all()
+            assert declared == of_migrated.exec_driver_sql(which).all() != []
+    made.close()
+    migrated.close()
 
 
 def test_each_migration_only_adds(schemas: dict[str, Schema]) -> None:

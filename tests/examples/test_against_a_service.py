@@ -1,32 +1,23 @@
 """The examples that know nothing of services, unedited, where config.json names a service instead of a folder."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from forked_service import ForkedService
 from mlflow import MlflowClient
+from workspace_folder import folder_of_workspace
 
 pytestmark = pytest.mark.needs("sklearn")
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[ForkedService]:
-    """A service, named by the config.json in the folder that examples take."""
-    with ForkedService(tmp_path) as running:
-        (tmp_path / "amlstore-workspace").mkdir()
-        (tmp_path / "amlstore-workspace" / "config.json").write_text(json.dumps({"service_url": running.url}))
-        yield running
+def client(tmp_path: Path) -> Iterator[MlflowClient]:
+    """What the service that examples find wrote, read from its folder."""
+    with folder_of_workspace("served", tmp_path) as folder:
+        yield MlflowClient(f"amlstore://{folder}", f"amlstore://{folder}")
 
 
-@pytest.fixture
-def client(service: ForkedService) -> MlflowClient:
-    uri = f"amlstore://{service.folder}"  # read from the folder, past the service
-    return MlflowClient(uri, uri)
-
-
-def test_track_diabetes(service: ForkedService, client: MlflowClient, run_example: Callable[..., str]) -> None:
+def test_track_diabetes(client: MlflowClient, run_example: Callable[..., str]) -> None:
     printed = run_example("track_diabetes.py", "--alpha", "0.2")
     (run,) = client.search_runs([client.get_experiment_by_name("diabetes").experiment_id])
     assert (run.info.status, run.data.params) == ("FINISHED", {"alpha": "0.2"})
@@ -36,7 +27,7 @@ def test_track_diabetes(service: ForkedService, client: MlflowClient, run_exampl
     assert [file.path for file in client.list_artifacts(run.info.run_id, "outputs")] == ["outputs/model.pkl"]
 
 
-def test_autolog_sweep(service: ForkedService, client: MlflowClient, run_example: Callable[..., str]) -> None:
+def test_autolog_sweep(client: MlflowClient, run_example: Callable[..., str]) -> None:
     run_example("autolog_sweep.py")
     runs = client.search_runs([client.get_experiment_by_name("diabetes-sweep").experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 7
@@ -44,7 +35,7 @@ def test_autolog_sweep(service: ForkedService, client: MlflowClient, run_example
 
 
 @pytest.mark.needs("pytorch_lightning")
-def test_lightning_digits(service: ForkedService, client: MlflowClient, run_example: Callable[..., str]) -> None:
+def test_lightning_digits(client: MlflowClient, run_example: Callable[..., str]) -> None:
     run_example("lightning_digits.py", "--epochs", "2")
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id], order_by=["start_time ASC"])
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]

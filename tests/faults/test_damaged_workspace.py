@@ -102,9 +102,13 @@ def test_a_database_that_cant_be_read_as_one_is_refused_and_left_alone(
     for open_it in _each_way_to_open(closed)[:2]:
         refused = _refusal(open_it)
         assert isinstance(refused, WorkspaceCorrupt)
+        way_out = (
+            "Choose another folder for a new workspace, or restore records.db from a copy"
+            if "another program" in problem
+            else "Restore records.db from a copy, or salvage it with `sqlite3 records.db .recover`"
+        )
         assert str(refused) == (
-            f"The records of workspace {closed} can't be read: {problem}. Nothing was changed. "
-            "Restore records.db from a copy, or salvage it with `sqlite3 records.db .recover`"
+            f"The records of workspace {closed} can't be read: {problem}. Nothing was changed. {way_out}"
         )
     for open_it in _each_way_to_open(closed)[2:]:
         with pytest.raises(MlflowException, match=problem) as refused_by_mlflow:
@@ -131,9 +135,8 @@ def test_an_empty_database_isnt_taken_for_a_new_workspace(closed: Path) -> None:
     refused = _refusal(lambda: Workspace.from_config(closed))
 
     assert isinstance(refused, WorkspaceCorrupt)
-    assert refused.problem == (
-        "records.db is empty; if that is right (`amlstore init` was cut short), run `amlstore init` again"
-    )
+    assert refused.problem == "records.db is empty"
+    assert "run `amlstore init` again; if it held records, restore records.db from a copy" in str(refused)
     assert (closed / "records.db").read_bytes() == b""
     assert Workspace.create(closed).experiments.keys() == {"Default"}
 

@@ -18,7 +18,7 @@ from mlflow_amlstore.errors import ReadOnly
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import run_migrations
 from mlflow_amlstore.records.sqlite import use_write_ahead_log
-from mlflow_amlstore.workspace.opening import open_folder
+from mlflow_amlstore.workspace.opening import create_workspace, open_folder
 
 RunScript = Callable[..., str]
 
@@ -211,8 +211,9 @@ def test_one_that_can_not_even_be_read_there_says_why(small_disk: Path, run_scri
 
     with pytest.raises(ReadOnly, match=r"its last writes, in records\.db-wal, must be brought in first"):
         open_folder(cut_short.path)
-    with pytest.raises(ReadOnly, match=r"can't be read before its schema 0002 is brought to"):
-        open_folder(small_disk / "older")
+    for call in (open_folder, create_workspace):
+        with pytest.raises(ReadOnly, match=r"can't be read before its schema 0002 is brought to"):
+            call(small_disk / "older")
 
 
 def test_no_workspace_is_made_where_nothing_may_be_written(folder: Path, tmp_path: Path, run_script: RunScript) -> None:

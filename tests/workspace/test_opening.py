@@ -95,7 +95,7 @@ def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a\0b", "x" * 256], ids=["NUL", "too long"])
 def test_what_can_be_no_folder_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
     for call in (create_workspace, open_folder):
-        with pytest.raises(InvalidValue, match=r"workspace folder.*can't be a path on this machine"):
+        with pytest.raises(InvalidValue, match=r"workspace folder.*can't be a path"):
             call(tmp_path / name)
 
 
