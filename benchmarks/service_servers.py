@@ -13,7 +13,6 @@ files            a plain file server: PUT writes a file, GET sends it
 import http.client
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +36,8 @@ STOP_TIMEOUT_S = 30
 QUIET_S = 2
 QUIET_TIMEOUT_S = 60
 COPY_BYTES = 1 << 20
+
+AMLSTORE = str(Path(sysconfig.get_path("scripts"), "amlstore"))
 
 # What MLflow's client must be told to have an active run; everything else is answered with {}.
 FLOOR_RUN = {
@@ -111,7 +112,7 @@ class Api:
 
 def command_of(name: str, folder: Path, port: int) -> list[str]:
     if name == "amlstore":
-        return [str(Path(sysconfig.get_path("scripts"), "amlstore")), "serve", f"{folder}/workspace", "--port", "0"]
+        return [AMLSTORE, "serve", f"{folder}/workspace", "--port", "0"]
     if name in ("mlflow", "mlflow default"):
         address = ["--host", HOST, "--port", str(port)]
         workers = ["--workers", "1"] if name == "mlflow" else []
@@ -144,16 +145,21 @@ def running(name: str, folder: Path) -> Iterator[Running]:
             start_new_session=True,
         )
     try:
-        tracking_uri = ""
         if name == "amlstore":
-            tracking_uri = printed(process, log, "Tracking URI: ")
-            port = int(re.findall(r":(\d+)/", tracking_uri)[0])
+            port = int(printed(process, log, "Service: ").rpartition(":")[2])
         wait_for_health(process, log, port)
         first_answer_s = time.perf_counter() - began
+        tracking_uri = uri_of(f"http://{HOST}:{port}", environment) if name == "amlstore" else ""
         token = tracking_uri.rpartition("token=")[2]
         yield Running(name, process.pid, port, first_answer_s, environment, token, tracking_uri)
     finally:
         stop(process)
+
+
+def uri_of(service_url: str, environment: dict[str, str]) -> str:
+    """A fresh tracking URI of a service."""
+    command = [AMLSTORE, "uri", "--url", service_url]
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def free_port() -> int:

@@ -77,7 +77,6 @@ class AmlstoreService:
     command: tuple[str, ...] = (sys.executable, "-c", "from mlflow_amlstore.cli import main; main()")
 
     url: str
-    tracking_uri: str
     key: str
 
     def __init__(self, folder: Path, *options: str) -> None:
@@ -104,10 +103,13 @@ class AmlstoreService:
         with self.log.open("a", encoding="utf-8") as log:
             self.process = self._launch(arguments, self._clean_environment(), log)
         told = self._read_what_it_tells(self.process)
-        self.url, self.tracking_uri = told["Service"], told["Tracking URI"]
+        self.url = told["Service"]
         self._port = int(self.url.rpartition(":")[2])
         announced = next((self._state / "amlstore" / "services").glob(f"*_{self._port}.json"))
         self.key = json.loads(announced.read_text(encoding="utf-8"))["key"]
+        self._root, self._tracking_uri = told["Tracking URI"], ""
+        if self.ca.exists() or self.url.startswith("http:"):  # else its certificate is one that isn't known here
+            _ = self.tracking_uri
 
     def stop(self) -> None:
         """Stop the service in good order."""
@@ -129,9 +131,20 @@ class AmlstoreService:
         return {**self._clean_environment(), **trusted, "MLFLOW_TRACKING_URI": self.tracking_uri}
 
     @property
+    def tracking_uri(self) -> str:
+        """A tracking URI with a token in it, the same one until the service is started again."""
+        if not self._tracking_uri:
+            issued = self._tracking_token()
+            self._tracking_uri = f"{self._root}?expires={issued['expires']}&token={issued['token']}"
+        return self._tracking_uri
+
+    @property
     def token(self) -> str:
         """A fresh token for MLFLOW_TRACKING_TOKEN, with which MLflow tracks into `url` without this package."""
-        return str(self.call("POST", "/auth/tracking-token", self.exchange(self.key))["token"])
+        return str(self._tracking_token()["token"])
+
+    def _tracking_token(self) -> Any:
+        return self.call("POST", "/auth/tracking-token", self.exchange(self.key))
 
     def exchange(self, key: str) -> str:
         """An access token for a key."""

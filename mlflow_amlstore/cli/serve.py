@@ -1,6 +1,7 @@
 """`amlstore serve [DIR]`."""
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -135,8 +136,10 @@ def _serve(
         secret=secret,
         token_lifetime_s=token_lifetime_s,
     )
-    token = Tokens(opened.records, secret, token_lifetime_s).owner_tracking_token()
-    tracking_uri = f"{tracking_root(address.service_url, workspace_name)}?expires={token.expires}&token={token.text}"
+    tracking_uri = tracking_root(address.service_url, workspace_name)
+    if sys.stdout.isatty():  # a file or a log would keep a token for all who can read it
+        token = Tokens(opened.records, secret, token_lifetime_s).shown_tracking_token()
+        tracking_uri += f"?expires={token.expires}&token={token.text}"
 
     def tell() -> None:
         click.echo(f"Workspace: {opened.folder}")

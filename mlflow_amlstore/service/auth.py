@@ -22,7 +22,7 @@ from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import Caller, Role, TokenUse
 from mlflow_amlstore.service.addresses import TENANT_ID
-from mlflow_amlstore.service.keys import check_key
+from mlflow_amlstore.service.keys import check_key, shown_key_id
 from mlflow_amlstore.service.secret import LOCAL_KEY_ID, local_key
 
 LONGEST_RENEWAL_S = 30 * 24 * 3600
@@ -84,10 +84,10 @@ class Tokens:
         role = min(caller.role, Role.CONTRIBUTOR)
         return self._issue(Caller(caller.key_id, role, caller.started_s, TokenUse.TRACKING), now)
 
-    def owner_tracking_token(self) -> IssuedToken:
-        """Return a tracking token for whoever runs the service."""
-        now = self._now_s()
-        return self.tracking_token(Caller(LOCAL_KEY_ID, Role.OWNER, int(now), TokenUse.ACCESS))
+    def shown_tracking_token(self) -> IssuedToken:
+        """Return a tracking token that a service can show to whoever starts it."""
+        caller = Caller(shown_key_id(self._records), Role.CONTRIBUTOR, int(self._now_s()), TokenUse.ACCESS)
+        return self.tracking_token(caller)
 
     def _issue(self, caller: Caller, now: float) -> IssuedToken:
         expires_s = math.ceil(min(now + self._lifetime_s, caller.started_s + LONGEST_RENEWAL_S))

@@ -5,13 +5,15 @@ import hmac
 import re
 import secrets
 import time
+from contextlib import suppress
 
-from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import KeyRecord
 from mlflow_amlstore.service.access import Role
 
 ROLES = tuple(role.name.lower() for role in Role)
+_SHOWN_NAME = "amlstore serve"
 _SECRET_BYTES = 32
 _ID_BYTES = 6
 _NAME = re.compile(r"[\w@.+-][\w@.+ -]{0,99}")
@@ -33,6 +35,17 @@ def new_key(records: RecordStore, name: str, role: str) -> tuple[KeyRecord, str]
     record = KeyRecord(key_id, name, role, _hash(secret), int(time.time() * 1000), None)
     records.keys.add(record)
     return record, f"amlk_{key_id}_{secret}"
+
+
+def shown_key_id(records: RecordStore) -> str:
+    """Return the id of the key behind the tracking URIs that services show when they start, and make it at first.
+
+    It is listed and revoked as any other, and nobody ever has its text. Once it is revoked, the next service that
+    starts makes another.
+    """
+    with suppress(AlreadyExists):
+        return new_key(records, _SHOWN_NAME, Role.CONTRIBUTOR.name.lower())[0].key_id
+    return next(key.key_id for key in records.keys.list_keys() if key.name == _SHOWN_NAME and key.revoked_ms is None)
 
 
 def check_key(records: RecordStore, text: str) -> KeyRecord | None:

@@ -1,6 +1,7 @@
 """`amlstore serve`: what it prints, what it refuses, how it begins and ends."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -130,6 +131,38 @@ class TestWhatItPrints:
         assert query["token"][0].count(".") == 2
         lasts_s = time.mktime(expires) - time.mktime(time.gmtime())
         assert 500 < lasts_s <= 601
+
+    @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+    def test_a_token_on_a_terminal_alone_and_of_a_key_that_is_listed_and_revoked(
+        self, amlstore: Amlstore, tmp_path: Path
+    ) -> None:
+        environment = {**ENVIRONMENT, "XDG_STATE_HOME": str(tmp_path / "state")}
+        command = [AMLSTORE, "serve", tmp_path / "ws", "--port", "0", "--log-level", "error"]
+        for _ in range(2):  # the second start uses the key that the first has made
+            ours, its = os.openpty()
+            with subprocess.Popen(command, env=environment, stdout=its) as process, os.fdopen(ours, "rb") as terminal:
+                os.close(its)
+                told = [terminal.readline().decode().strip() for _ in range(3)]
+                uri = told[2].removeprefix("Tracking URI: ")
+                token = parse_qs(urlsplit(uri).query)["token"][0]
+                search = f"{told[1].removeprefix('Service: ')}/api/2.0/mlflow/experiments/search?max_results=1"
+                assert get(search, {"Authorization": f"Bearer {token}"})[0] == 200
+
+                _, *keys = amlstore("keys", "list", "-w", str(tmp_path / "ws")).rows
+                assert [(key[1], key[2]) for key in keys] == [("amlstore serve", "contributor")]
+                process.terminate()
+
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            told = [process.stdout.readline().strip() for _ in range(3)]
+            assert "?" not in told[2]
+            search = f"{told[1].removeprefix('Service: ')}/api/2.0/mlflow/experiments/search?max_results=1"
+            assert get(search, {"Authorization": f"Bearer {token}"})[0] == 200
+            assert amlstore("keys", "revoke", "amlstore serve", "-w", str(tmp_path / "ws")).exit_code == 0
+            while get(search, {"Authorization": f"Bearer {token}"})[0] == 200:
+                time.sleep(0.01)
+            assert get(search, {"Authorization": f"Bearer {token}"})[0] == 401
+            process.terminate()
 
     def test_no_secret_reaches_the_log(self, serving: Callable[..., ForkedService]) -> None:
         service = serving("--log-level", "debug")

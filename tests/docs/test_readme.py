@@ -59,7 +59,7 @@ class _User:
         command = command.replace(SERVICE, self._address)
         if command == "amlstore serve":
             printed = self._serves()
-        elif command.startswith("export "):
+        elif " && export " in command:
             printed = self._exports(command)
         else:
             printed = _on_a_terminal(command, self._folder, self._environment)
@@ -67,16 +67,16 @@ class _User:
 
     def _serves(self) -> str:
         command = ["amlstore", "serve", "--port", "0", "--log-level", "warning"]
-        self._service = subprocess.Popen(
-            command, cwd=self._folder, env=self._environment, stdout=subprocess.PIPE, text=True
-        )
-        assert self._service.stdout is not None
-        told = [self._service.stdout.readline() for _ in range(3)]
+        ours, its = os.openpty()
+        self._service = subprocess.Popen(command, cwd=self._folder, env=self._environment, stdout=its)
+        os.close(its)
+        with os.fdopen(ours, "rb") as terminal:
+            told = [terminal.readline().decode().replace("\r\n", "\n") for _ in range(3)]
         self._address = told[1].strip().removeprefix("Service: http://")
         return "".join(told)
 
     def _exports(self, command: str) -> str:
-        name = command.removeprefix("export ").partition("=")[0]
+        name = command.partition("=")[0]
         shown = f'{command} && printf "%s" "${name}"'
         done = subprocess.run(
             shown, shell=True, cwd=self._folder, env=self._environment, capture_output=True, text=True, check=True
@@ -88,7 +88,7 @@ class _User:
         """Stop the service."""
         if self._service is not None:
             self._service.terminate()
-            self._service.communicate()
+            self._service.wait()
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_a_tracking_token_is_for_tracking_and_never_an_owners(tokens: Tokens) ->
 
 
 def test_an_expired_token_is_refused_with_the_time_of_its_end(tokens: Tokens, clock: Clock) -> None:
-    issued = tokens.owner_tracking_token()
+    issued = tokens.shown_tracking_token()
     clock.now_s += HOUR
 
     with pytest.raises(TokenRefused, match=r"The tracking URI expired at 2023-11-14T23:13:20Z\. Get a fresh tracking"):
@@ -93,7 +93,7 @@ def test_an_expired_token_is_refused_with_the_time_of_its_end(tokens: Tokens, cl
 
 def test_a_living_tracking_token_is_renewed_for_thirty_days_and_no_longer(tokens: Tokens, clock: Clock) -> None:
     began = clock()
-    issued = tokens.owner_tracking_token()
+    issued = tokens.shown_tracking_token()
     while clock() + HOUR / 2 < began + 30 * DAY:
         clock.now_s += HOUR / 2
         issued = tokens.tracking_token(tokens.caller_of(issued.text))
@@ -113,7 +113,7 @@ def test_revoking_a_key_ends_its_tokens_and_their_renewals(records: RecordStore,
     records.keys.revoke(record.key_id)
 
     for token in (access, tracking):
-        with pytest.raises(TokenRefused, match="The key behind this token was revoked"):
+        with pytest.raises(TokenRefused, match="The key behind this token or URL was revoked"):
             tokens.caller_of(token.text)
     with pytest.raises(TokenRefused, match="was revoked"):
         tokens.exchange_key(text)
@@ -122,7 +122,7 @@ def test_revoking_a_key_ends_its_tokens_and_their_renewals(records: RecordStore,
 def test_a_restart_ends_no_token_and_another_secret_ends_all(
     records: RecordStore, tokens: Tokens, clock: Clock
 ) -> None:
-    issued = tokens.owner_tracking_token()
+    issued = tokens.shown_tracking_token()
 
     assert Tokens(records, SECRET, HOUR, now_s=clock).caller_of(issued.text).role is Role.CONTRIBUTOR
     with pytest.raises(TokenRefused, match="not issued by this service, or was changed"):
@@ -133,7 +133,7 @@ def test_a_token_of_another_workspace_is_refused(tmp_path: Path, tokens: Tokens,
     other = Tokens(create_workspace(tmp_path / "other").records, SECRET, HOUR, now_s=clock)
 
     with pytest.raises(TokenRefused, match="The token is for another workspace"):
-        tokens.caller_of(other.owner_tracking_token().text)
+        tokens.caller_of(other.shown_tracking_token().text)
 
 
 def _part(claims: dict[str, object]) -> str:
@@ -141,7 +141,7 @@ def _part(claims: dict[str, object]) -> str:
 
 
 def test_forged_tokens_are_refused(records: RecordStore, tokens: Tokens) -> None:
-    good = tokens.owner_tracking_token().text
+    good = tokens.shown_tracking_token().text
     header, payload, signature = good.split(".")
     claims = jwt.decode(good, options={"verify_signature": False})
     owner = {**claims, "role": "owner"}
@@ -169,7 +169,7 @@ def test_clocks_that_were_ahead_when_the_token_was_issued_do_no_harm(records: Re
     here = Tokens(records, SECRET, HOUR, now_s=clock)
 
     for issuer in (ahead, behind):
-        assert here.caller_of(issuer.owner_tracking_token().text).use is TokenUse.TRACKING
+        assert here.caller_of(issuer.shown_tracking_token().text).use is TokenUse.TRACKING
 
 
 @pytest.mark.parametrize("header", [None, "", "Basic dXNlcjpwYXNz", "Bearer", "Bearer  ", "token"])
