@@ -38,6 +38,7 @@ __all__ = [
     "RequestTimedOut",
     "RouteNotFound",
     "SchemaTooNew",
+    "ServiceBusy",
     "ServiceError",
     "ServiceUnreachable",
     "StorageFailed",
@@ -48,6 +49,7 @@ __all__ = [
     "WorkspaceCorrupt",
     "WorkspaceGone",
     "WorkspaceNotFound",
+    "WorkspaceReplaced",
 ]
 
 
@@ -258,14 +260,26 @@ class WorkspaceNotFound(AmlStoreError):
         super().__init__(f"No workspace in {folder}. Make one with `amlstore init {folder}`, or correct the path")
 
 
+class WorkspaceReplaced(WorkspaceNotFound):
+    """A service's folder holds another workspace than when the service started."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        message = (
+            f"The folder {folder} holds another workspace than when the service started, which reads and writes "
+            "nothing in it. Put the first one back, or start the service again for the one that is there now"
+        )
+        AmlStoreError.__init__(self, message)
+
+
 class WorkspaceGone(AmlStoreError):
-    """The folder of a service's workspace isn't where it was; whoever isn't on its machine needn't know where."""
+    """A service's workspace isn't where it was; whoever isn't on its machine needn't know where."""
 
     mlflow_code = "TEMPORARILY_UNAVAILABLE"
     http_status = 503
 
     def __init__(self) -> None:
-        super().__init__("The folder of this service's workspace is gone; the service's log says where it was")
+        super().__init__("This service's workspace is gone; the service's log says where it was")
 
 
 class SchemaTooNew(AmlStoreError):

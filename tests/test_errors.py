@@ -84,6 +84,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     ),
     "PayloadTooLarge": (errors.PayloadTooLarge(1024), ["over 1024 bytes", "the most this route takes", "send less"]),
     "ReadOnly": (errors.ReadOnly("/w"), ["/w", "read-only", "Give this user write permission"]),
+    "ServiceBusy": (
+        errors.ServiceBusy("other requests' bodies take all memory"),
+        ["can't take this request now", "take all memory", "send it again"],
+    ),
     "RequestTimedOut": (errors.RequestTimedOut(30.0), ["request's body", "30 s", "send it again"]),
     "RouteNotFound": (errors.RouteNotFound("GET", "/x"), ["GET '/x'", "no route", "/openapi.json"]),
     "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "pip install -U"]),
@@ -110,7 +114,11 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     ),
     "WorkspaceBusy": (errors.WorkspaceBusy("/w", 60.0), ["/w", "60 s", "not recorded", "amlstore doctor"]),
     "WorkspaceCorrupt": (errors.WorkspaceCorrupt("/w", "malformed"), ["/w", "malformed", "Restore records.db"]),
-    "WorkspaceGone": (errors.WorkspaceGone(), ["folder of this service's workspace is gone", "log says where"]),
+    "WorkspaceReplaced": (
+        errors.WorkspaceReplaced("/w"),
+        ["/w", "holds another workspace", "Put the first one back, or start the service again"],
+    ),
+    "WorkspaceGone": (errors.WorkspaceGone(), ["This service's workspace is gone", "log says where"]),
     "WorkspaceNotFound": (errors.WorkspaceNotFound("/w"), ["No workspace in /w", "amlstore init /w"]),
 }
 

@@ -27,6 +27,7 @@ from mlflow_amlstore.errors import (
     ReadOnly,
     WorkspaceBusy,
     WorkspaceNotFound,
+    WorkspaceReplaced,
 )
 from mlflow_amlstore.records.interruptible import interruptible
 from mlflow_amlstore.records.locations import DATABASE_NAME
@@ -71,8 +72,13 @@ class Database:
         self.now_ms = now_ms
         self.path = folder / DATABASE_NAME
         self._lock_timeout_s = lock_timeout_s
+        self._only: str | None = None
         self._start()
         _open_databases.add(self)
+
+    def keep_to(self, workspace_id: str) -> None:
+        """Raise WorkspaceReplaced from now on where the folder holds another workspace than this."""
+        self._only = workspace_id
 
     def _start(self) -> None:
         self._lock = threading.RLock()  # held by the thread that writes
@@ -106,7 +112,11 @@ class Database:
                 mode, self._frozen = "immutable=1", state
             elif not self.path.with_name(f"{DATABASE_NAME}-shm").exists():
                 raise ReadOnly(str(self.folder), "its last writes, in records.db-wal, must be brought in first")
-        return connect(self.path, mode, lock_timeout_s=self._lock_timeout_s)
+        driver = connect(self.path, mode, lock_timeout_s=self._lock_timeout_s)
+        if self._only is not None and _workspace_in(driver) != self._only:
+            driver.close()
+            raise WorkspaceReplaced(str(self.folder))
+        return driver
 
     def _state_on_disk(self) -> "_StateOnDisk":
         status = self.path.stat()
@@ -333,6 +343,14 @@ class Database:
         for inherited in (self._idle, self._writer):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
         self._start()
+
+
+def _workspace_in(driver: SqliteDriver) -> str | None:
+    """The id of a database's workspace, None where it is another kind of database."""
+    with suppress(sqlite3.Error):
+        row = driver.execute("SELECT workspace_id FROM workspace").fetchone()
+        return None if row is None else str(row[0])
+    return None
 
 
 def _must_be_in_transaction(driver: sqlite3.Connection) -> None:

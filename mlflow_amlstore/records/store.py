@@ -52,6 +52,10 @@ class RecordStore:
         with self._database.read() as connection:
             return str(connection.execute(select(workspace.c.workspace_id)).scalar_one())
 
+    def keep_to_workspace(self) -> None:
+        """Raise WorkspaceReplaced from now on where somebody puts another workspace in this one's place."""
+        self._database.keep_to(self.workspace_id)
+
     @contextmanager
     def transaction(self, *, wait: bool = True) -> Iterator[None]:
         """Make the calls in the block one transaction, durable when it ends; each call is still whole or absent.
