@@ -48,7 +48,8 @@ from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
 
-_READING_THREADS = 8
+_SHORT_READS, _LONG_READS = 8, 4  # at once; a short read doesn't wait for long ones
+_LONG_WRITE_BYTES = 256 * 1024  # bodies of which are written on a thread: it would hold up the loop
 _FORGET_EVERY_S = 3600.0
 _HOST = re.compile(r"([\w.\-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
@@ -105,13 +106,15 @@ def make_app(records: RecordStore, settings: Settings, routes: tuple[Route, ...]
 class _Service:
     def __init__(self, records: RecordStore, settings: Settings, routes: tuple[Route, ...]) -> None:
         self._records = records
+        records.keep_to_workspace()  # whose tokens these are
         self._settings = settings
         self._routes = routes
         self._router = Router(routes, settings.workspace_name)
         self._tokens = Tokens(records, settings.secret, settings.token_lifetime_s)
         self._signer = UrlSigner(settings.secret, settings.token_lifetime_s)
         self._writer = GroupWriter(records)
-        self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="amlstore-reader")
+        self._readers = ThreadPoolExecutor(_SHORT_READS, thread_name_prefix="amlstore-reader")
+        self._long_readers = ThreadPoolExecutor(_LONG_READS, thread_name_prefix="amlstore-long-reader")
         self._body_memory = BodyMemory()
         self._find_container = partial(container_of_uri, records)
         self._proxy_uris = ProxyUris(self._find_container)
@@ -135,6 +138,7 @@ class _Service:
         forgetting.cancel()
         await self._writer.stop()
         self._readers.shutdown()
+        self._long_readers.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _forget_old_requests(self) -> None:
@@ -178,8 +182,9 @@ class _Service:
                 sent_bytes=answered.sent_bytes,
             )
 
-    async def _read(self, work: Callable[[], bytes]) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+    async def _read(self, work: Callable[[], bytes], *, is_long: bool) -> bytes:
+        readers = self._long_readers if is_long else self._readers
+        return await asyncio.get_running_loop().run_in_executor(readers, work)
 
 
 class _Request:
@@ -223,9 +228,9 @@ class _Request:
             await self._handle(route, call, b"", answered)
             return
         length = _text(headers.get(b"content-length"))
-        taken_bytes = await service._body_memory.take(length)
+        taken_bytes = await service._body_memory.take(length, route.most_bytes)
         try:
-            await self._handle(route, call, await read_body(self._receive, length), answered)
+            await self._handle(route, call, await read_body(self._receive, length, route.most_bytes), answered)
         finally:
             service._body_memory.give_back(taken_bytes)
 
@@ -233,7 +238,7 @@ class _Request:
         service, scope, headers = self._service, self._scope, self._headers
         apply = _prepared(route, call, body, scope["query_string"], _text(headers.get(b"content-type")))
         if not route.writes:
-            await answered.json(await service._read(apply))
+            await answered.json(await service._read(apply, is_long=route.is_long))
             return
         repeated = headers.get(b"idempotency-key")
         if repeated is not None and route.area in _REPEATED:
@@ -241,7 +246,8 @@ class _Request:
             target = (scope["method"].encode(), scope["path"].encode(), scope["query_string"])
             request_id = hashlib.sha256(b"\0".join((repeated, *target, body))).hexdigest()
             apply = _once(service._records, request_id, apply)
-        await answered.json(await service._writer.write(apply))
+        is_long = route.is_long or len(body) > _LONG_WRITE_BYTES
+        await answered.json(await service._writer.write(apply, is_long=is_long))
 
     def _checked_base_url(self) -> str:
         """Where the client reaches the service. Raises NotAllowed for a name that isn't its own (DNS rebinding)."""

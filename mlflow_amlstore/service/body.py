@@ -11,7 +11,6 @@ import msgspec
 from starlette.types import Message, Receive
 
 from mlflow_amlstore.errors import BadRequest, BodyInvalid, PayloadTooLarge, RequestTimedOut, ServiceBusy
-from mlflow_amlstore.service.routing import MAX_JSON_BYTES
 
 IDLE_S = 30.0
 SMALL_BYTES = 64 * 1024  # as much as uvicorn reads of a request unasked
@@ -32,9 +31,12 @@ class BodyMemory:
         self._free = total_bytes
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def take(self, content_length: str | None) -> int:
-        """Take the memory for a body and return how much that is, to be given back. Raises ServiceBusy after 30 s."""
-        size = _expected_bytes(content_length)
+    async def take(self, content_length: str | None, most_bytes: int) -> int:
+        """Take the memory for a body of at most so many bytes and return how much that is, to be given back.
+
+        Raises PayloadTooLarge; ServiceBusy after 30 s.
+        """
+        size = _expected_bytes(content_length, most_bytes)
         if size <= SMALL_BYTES:
             return 0
         if self._waiting or size > self._free:
@@ -65,7 +67,7 @@ class BodyMemory:
             turn.set_result(None)
 
 
-def _expected_bytes(content_length: str | None, most_bytes: int = MAX_JSON_BYTES) -> int:
+def _expected_bytes(content_length: str | None, most_bytes: int) -> int:
     """How long a body may get. Raises PayloadTooLarge."""
     if content_length is None or not content_length.isdecimal():
         return most_bytes  # it comes in chunks, and the last one says so
@@ -105,7 +107,7 @@ def timed(receive: Receive, within_s: float | None = None) -> Receive:
     return receive_in_time
 
 
-async def read_body(receive: Receive, content_length: str | None, most_bytes: int = MAX_JSON_BYTES) -> bytes:
+async def read_body(receive: Receive, content_length: str | None, most_bytes: int) -> bytes:
     """Return a whole body of at most so many bytes.
 
     Raises PayloadTooLarge, RequestTimedOut, BadRequest for a client that went away.

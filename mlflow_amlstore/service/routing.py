@@ -19,7 +19,8 @@ from mlflow_amlstore.service.uris import Uris
 
 __all__ = ["Access", "Area", "Call", "Right", "Role", "Route", "Routes"]
 
-MAX_JSON_BYTES = 32 * 1024 * 1024  # a dataset's profile alone may have 16 MB (`records.validation`)
+MAX_JSON_BYTES = 8 * 1024 * 1024  # a hundred tags as long as they may be, each of their characters as \\uXXXX
+MAX_LARGE_JSON_BYTES = 32 * 1024 * 1024  # a dataset's profile alone may have 16 MB (`records.validation`)
 
 
 class Area(Enum):
@@ -76,6 +77,8 @@ class Route:
     handler: Callable[..., Any]
     body: Any  # a struct, or what a list in JSON has
     answer: Any
+    is_long: bool  # whether it takes longer the more a run, an experiment or the workspace has, or the body names
+    most_bytes: int  # that a body may have
 
     @property
     def streams(self) -> bool:
@@ -122,32 +125,54 @@ class Routes:
     def __iter__(self) -> Iterator[Route]:
         return iter(self._routes)
 
-    def add(self, method: str, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
+    def add(
+        self,
+        method: str,
+        path: str,
+        access: Role | Access,
+        right: Right = Right.ADMINISTER,
+        *,
+        is_long: bool = False,
+        most_bytes: int = MAX_JSON_BYTES,
+    ) -> Callable[[H], H]:
         """Register the handler below; its `body` annotation says what is decoded for it."""
 
         def register(handler: H) -> H:
             hints = get_type_hints(handler)
-            body = hints.get("body")
-            self._routes.append(Route(self._area, method, path, access, right, handler, body, hints.get("return")))
+            body, answer = hints.get("body"), hints.get("return")
+            route = Route(self._area, method, path, access, right, handler, body, answer, is_long, most_bytes)
+            self._routes.append(route)
             return handler
 
         return register
 
-    def get(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
+    def get(
+        self, path: str, access: Role | Access, right: Right = Right.ADMINISTER, *, is_long: bool = False
+    ) -> Callable[[H], H]:
         """Register a GET; a body is read from the query string."""
-        return self.add("GET", path, access, right)
+        return self.add("GET", path, access, right, is_long=is_long)
 
-    def post(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
+    def post(
+        self,
+        path: str,
+        access: Role | Access,
+        right: Right = Right.ADMINISTER,
+        *,
+        is_long: bool = False,
+        most_bytes: int = MAX_JSON_BYTES,
+    ) -> Callable[[H], H]:
         """Register a POST with a JSON body."""
-        return self.add("POST", path, access, right)
+        return self.add("POST", path, access, right, is_long=is_long, most_bytes=most_bytes)
 
     def put(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register a PUT."""
         return self.add("PUT", path, access, right)
 
-    def patch(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
+    def patch(
+        self, path: str, access: Role | Access, right: Right = Right.ADMINISTER, *, is_long: bool = False
+    ) -> Callable[[H], H]:
         """Register a PATCH with a JSON body."""
-        return self.add("PATCH", path, access, right)
+        return self.add("PATCH", path, access, right, is_long=is_long)
 
     def delete(self, path: str, access: Role | Access, right: Right = Right.ADMINISTER) -> Callable[[H], H]:
         """Register a DELETE; a body is read from JSON where there is one, else from the query string."""

@@ -5,7 +5,7 @@ one would wait for each other sixteen times. Each write is still whole or absent
 
 What one turn of the event loop brought is one group, written on the loop itself: to wake another thread, and to share
 the interpreter's lock with it, takes longer than the writes. Where somebody else holds the workspace's lock, or where
-so many came at once that the loop would stand still, a thread writes them, in groups, too.
+the loop would stand still, because so many came at once or one is long, a thread writes them, in groups, too.
 """
 
 import asyncio
@@ -48,16 +48,21 @@ class GroupWriter:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    async def write(self, apply: Callable[[], bytes]) -> bytes:
+    async def write(self, apply: Callable[[], bytes], *, is_long: bool = False) -> bytes:
         """Return what `apply` returned, once it is committed. Raises what it raised; nothing was written then.
 
-        `apply` may be called again where the group that it was in couldn't be committed.
+        `apply` may be called again where the group that it was in couldn't be committed. With `is_long` the thread
+        calls it.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bytes] = loop.create_future()
+        write = _Write(apply, done)
+        if is_long:
+            self._waiting.put(write)
+            return await done
         if not self._arrived:
             loop.call_soon(self._write_arrived)  # after all requests that this turn of the loop has read
-        self._arrived.append(_Write(apply, done))
+        self._arrived.append(write)
         return await done
 
     def _write_arrived(self) -> None:

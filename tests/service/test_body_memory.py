@@ -113,9 +113,9 @@ def test_all_bodies_together_stay_below_their_bound_and_are_all_answered(
 class TestTurns:
     def test_small_ones_need_none_and_one_over_the_limit_gets_none(self) -> None:
         memory = BodyMemory(0)
-        assert asyncio.run(memory.take(str(SMALL_BYTES))) == 0
+        assert asyncio.run(memory.take(str(SMALL_BYTES), MAX_JSON_BYTES)) == 0
         with pytest.raises(PayloadTooLarge):
-            asyncio.run(memory.take(str(MAX_JSON_BYTES + 1)))
+            asyncio.run(memory.take(str(MAX_JSON_BYTES + 1), MAX_JSON_BYTES))
 
     def test_who_came_first_is_first_and_who_goes_away_holds_nobody_up(self) -> None:
         async def scene() -> list[str]:
@@ -123,7 +123,7 @@ class TestTurns:
             memory = BodyMemory(300_000)
 
             async def use(name: str, size: int, until: asyncio.Event) -> None:
-                taken = await memory.take(str(size))
+                taken = await memory.take(str(size), MAX_JSON_BYTES)
                 order.append(name)
                 await until.wait()
                 memory.give_back(taken)
@@ -140,7 +140,7 @@ class TestTurns:
             await asyncio.sleep(0)
             first.set()
             await asyncio.gather(*tasks, return_exceptions=True)
-            assert await memory.take("300000") == 300_000  # all of it came back
+            assert await memory.take("300000", MAX_JSON_BYTES) == 300_000  # all of it came back
             return order
 
         assert asyncio.run(scene()) == ["first", "large", "would fit"]
@@ -150,8 +150,8 @@ class TestTurns:
 
         async def scene() -> Any:
             memory = BodyMemory(100_000)
-            await memory.take("100000")
-            await memory.take("100000")
+            await memory.take("100000", MAX_JSON_BYTES)
+            await memory.take("100000", MAX_JSON_BYTES)
 
         with pytest.raises(ServiceBusy, match="send it again"):
             asyncio.run(scene())

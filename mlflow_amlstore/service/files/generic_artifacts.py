@@ -26,8 +26,8 @@ ROUTES = Routes(Area.ARTIFACT)
 _SERVICE = "artifact/v2.0"
 
 
-@ROUTES.post("/artifacts/{origin}/{container}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK)
-@ROUTES.post("/artifacts/batch/metadata/{origin}/{container}", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/artifacts/{origin}/{container}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
+@ROUTES.post("/artifacts/batch/metadata/{origin}/{container}", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
 def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
     """Give URLs to write files of a container to."""
     return azure_artifacts.create(call, _container(call), body)
@@ -45,7 +45,7 @@ def content_information_of_path(call: Call) -> ContentInformation:
     return azure_artifacts.content_information(call, _container(call), call.path["path"])
 
 
-@ROUTES.get("/artifacts/prefix/contentinfo/{origin}/{container}/{prefix:path}", Role.READER, Right.TRACK)
+@ROUTES.get("/artifacts/prefix/contentinfo/{origin}/{container}/{prefix:path}", Role.READER, Right.TRACK, is_long=True)
 def list_contents(call: Call, body: PageQuery) -> ContentPage:
     """Give URLs to read the files at or under a path from."""
     container, prefix = _container(call), call.path["prefix"]
@@ -54,7 +54,7 @@ def list_contents(call: Call, body: PageQuery) -> ContentPage:
     return azure_artifacts.list_contents(call, container, query, azure_artifacts.address_of(call, _SERVICE, where))
 
 
-@ROUTES.get("/artifacts/{origin}/{container}", Role.READER, Right.TRACK)
+@ROUTES.get("/artifacts/{origin}/{container}", Role.READER, Right.TRACK, is_long=True)
 def list_artifacts(call: Call, body: PageQuery) -> ArtifactPage:
     """List the files of a container, or those at or under a path."""
     return azure_artifacts.list_page(call, _container(call), body)

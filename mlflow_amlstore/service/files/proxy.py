@@ -158,7 +158,7 @@ class AbortMultipart(msgspec.Struct, frozen=True):
     upload_id: str = ""
 
 
-@ROUTES.get(f"{_PROXY}/artifacts", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_PROXY}/artifacts", Role.READER, Right.TRACK, is_long=True)
 def list_proxied(call: Call, body: ProxyListQuery) -> FileInfos:
     """List a folder."""
     if not body.path.strip("/"):
@@ -250,13 +250,13 @@ async def abort_multipart(call: Call, request: Request) -> Response:
     return _empty()
 
 
-@ROUTES.get("/api/2.0/mlflow/artifacts/list", Role.READER, Right.TRACK)
+@ROUTES.get("/api/2.0/mlflow/artifacts/list", Role.READER, Right.TRACK, is_long=True)
 def list_of_run(call: Call, body: RunListQuery) -> ListedArtifacts:
     """List a folder of a run."""
     return _listed(call, container_of_owner(call.records, body.run_id or body.run_uuid), body.path)
 
 
-@ROUTES.get("/api/2.0/mlflow/logged-models/{model_id}/artifacts/directories", Role.READER, Right.TRACK)
+@ROUTES.get("/api/2.0/mlflow/logged-models/{model_id}/artifacts/directories", Role.READER, Right.TRACK, is_long=True)
 def list_of_model(call: Call, body: ModelListQuery) -> ListedArtifacts:
     """List a folder of a logged model."""
     return _listed(call, container_of_owner(call.records, call.path["model_id"]), body.artifact_directory_path)

@@ -22,15 +22,15 @@ _BY_NAME = "/experiments/{experiment}/runs/{run}/artifacts"
 _BY_ID = "/experimentids/{experiment}/runs/{run}/artifacts"
 
 
-@ROUTES.post(f"{_BY_NAME}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK)
-@ROUTES.post(f"{_BY_ID}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post(f"{_BY_NAME}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
+@ROUTES.post(f"{_BY_ID}/batch/metadata", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
 def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
     """Give URLs to write files of a run to."""
     return azure_artifacts.create(call, _container(call), body)
 
 
-@ROUTES.get(_BY_NAME, Role.READER, Right.TRACK)
-@ROUTES.get(_BY_ID, Role.READER, Right.TRACK)
+@ROUTES.get(_BY_NAME, Role.READER, Right.TRACK, is_long=True)
+@ROUTES.get(_BY_ID, Role.READER, Right.TRACK, is_long=True)
 @ROUTES.get(f"{_BY_NAME}/path", Role.READER, Right.TRACK)
 @ROUTES.get(f"{_BY_ID}/path", Role.READER, Right.TRACK)
 def list_artifacts(call: Call, body: PageQuery) -> ArtifactPage:
@@ -45,8 +45,8 @@ def content_information(call: Call, body: PathQuery) -> ContentInformation:
     return azure_artifacts.content_information(call, _container(call), body.path)
 
 
-@ROUTES.get(f"{_BY_NAME}/prefix/contentinfo", Role.READER, Right.TRACK)
-@ROUTES.get(f"{_BY_ID}/prefix/contentinfo", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_NAME}/prefix/contentinfo", Role.READER, Right.TRACK, is_long=True)
+@ROUTES.get(f"{_BY_ID}/prefix/contentinfo", Role.READER, Right.TRACK, is_long=True)
 def list_contents(call: Call, body: PageQuery) -> ContentPage:
     """Give URLs to read the files at or under a path from."""
     container = _container(call)

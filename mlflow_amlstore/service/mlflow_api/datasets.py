@@ -31,7 +31,7 @@ class DatasetSummaries(msgspec.Struct, frozen=True, omit_defaults=True):
     dataset_summaries: list[DatasetSummary] = []
 
 
-@routes.post("/api/2.0/mlflow/experiments/search-datasets", Role.READER, Right.TRACK)
+@routes.post("/api/2.0/mlflow/experiments/search-datasets", Role.READER, Right.TRACK, is_long=True)
 def search_datasets(call: Call, body: SearchDatasets) -> DatasetSummaries:
     """Return the datasets that the runs of experiments used."""
     if not 1 <= len(body.experiment_ids) <= _MAX_EXPERIMENTS:

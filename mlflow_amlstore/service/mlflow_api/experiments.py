@@ -120,8 +120,8 @@ def get_experiment_by_name(call: Call, body: GetExperimentByName) -> ExperimentA
     return ExperimentAnswer(_experiment(call, record))
 
 
-@routes.get("/api/2.0/mlflow/experiments/search", Role.READER, Right.TRACK)
-@routes.post("/api/2.0/mlflow/experiments/search", Role.READER, Right.TRACK)
+@routes.get("/api/2.0/mlflow/experiments/search", Role.READER, Right.TRACK, is_long=True)
+@routes.post("/api/2.0/mlflow/experiments/search", Role.READER, Right.TRACK, is_long=True)
 def search_experiments(call: Call, body: SearchExperiments) -> Experiments:
     """Return a page of experiments."""
     page = call.records.experiments.search(

@@ -172,7 +172,7 @@ def delete_logged_model(call: Call) -> None:
     call.records.logged_models.delete(call.path["model_id"])
 
 
-@routes.post("/api/2.0/mlflow/logged-models/search", Role.READER, Right.TRACK)
+@routes.post("/api/2.0/mlflow/logged-models/search", Role.READER, Right.TRACK, is_long=True)
 def search_logged_models(call: Call, body: SearchLoggedModels) -> LoggedModels:
     """Return a page of logged models."""
     page = call.records.logged_models.search(

@@ -67,7 +67,7 @@ class HistoryOfRuns(msgspec.Struct, frozen=True, omit_defaults=True):
     metrics: list[MetricOfRun] = []
 
 
-@routes.get("/api/2.0/mlflow/metrics/get-history", Role.READER, Right.TRACK)
+@routes.get("/api/2.0/mlflow/metrics/get-history", Role.READER, Right.TRACK, is_long=True)
 def get_metric_history(call: Call, body: GetMetricHistory) -> History:
     """Return a metric's points by time; all of them unless `max_results` says how many are a page."""
     page = call.records.metrics.history(
@@ -77,7 +77,7 @@ def get_metric_history(call: Call, body: GetMetricHistory) -> History:
     return History(_metrics(page.items), token if token is None else str(token))  # msgspec takes no kind of `str`
 
 
-@routes.get("/api/2.0/mlflow/metrics/get-history-bulk", Role.READER, Right.TRACK)
+@routes.get("/api/2.0/mlflow/metrics/get-history-bulk", Role.READER, Right.TRACK, is_long=True)
 def get_metric_history_bulk(call: Call, body: GetMetricHistoryBulk) -> HistoryOfRuns:
     """Return a metric's points in several runs, by run and time."""
     _check_runs(body.run_id)
@@ -88,7 +88,7 @@ def get_metric_history_bulk(call: Call, body: GetMetricHistoryBulk) -> HistoryOf
     return HistoryOfRuns([_metric_of_run(run_id, point) for run_id, point in found])
 
 
-@routes.get("/api/2.0/mlflow/metrics/get-history-bulk-interval", Role.READER, Right.TRACK)
+@routes.get("/api/2.0/mlflow/metrics/get-history-bulk-interval", Role.READER, Right.TRACK, is_long=True)
 def get_metric_history_bulk_interval(call: Call, body: GetMetricHistoryBulkInterval) -> HistoryOfRuns:
     """Return evenly spaced points of a metric in several runs, within an interval of steps if given."""
     _check_runs(body.run_ids)

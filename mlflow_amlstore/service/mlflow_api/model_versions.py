@@ -155,7 +155,7 @@ def get_model_version_download_uri(call: Call, body: OfVersion) -> DownloadUri:
     return DownloadUri(call.uris.from_stored(record.storage_location))
 
 
-@routes.get("/api/2.0/mlflow/model-versions/search", Role.READER, Right.TRACK)
+@routes.get("/api/2.0/mlflow/model-versions/search", Role.READER, Right.TRACK, is_long=True)
 def search_model_versions(call: Call, body: ModelSearch) -> ModelVersions:
     """Return a page of versions."""
     page = call.records.models.search_versions(

@@ -166,7 +166,7 @@ def delete_registered_model(call: Call, body: OfRegisteredModel) -> None:
     call.records.models.delete(body.name)
 
 
-@routes.get("/api/2.0/mlflow/registered-models/search", Role.READER, Right.TRACK)
+@routes.get("/api/2.0/mlflow/registered-models/search", Role.READER, Right.TRACK, is_long=True)
 def search_registered_models(call: Call, body: ModelSearch) -> RegisteredModels:
     """Return a page of registered models."""
     page = call.records.models.search(

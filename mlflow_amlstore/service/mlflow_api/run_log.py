@@ -18,7 +18,7 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.records.validation import MAX_PARAM_VALUE_LENGTH, MAX_TAG_VALUE_LENGTH, check_run_id
 from mlflow_amlstore.service.mlflow_api.fields import Given, HasRunId, KeyValue, OfRun, by_key, cut, json_list_as_tag
 from mlflow_amlstore.service.mlflow_api.runs import InputDataset, ModelInput, ModelOutput
-from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
+from mlflow_amlstore.service.routing import MAX_LARGE_JSON_BYTES, Area, Call, Right, Role, Routes
 
 routes = Routes(Area.MLFLOW)
 
@@ -155,7 +155,7 @@ def get_run_data_status(call: Call, body: RunDataStatusQuery) -> RunDataStatus:
     return RunDataStatus(is_complete=True)
 
 
-@routes.post("/api/2.0/mlflow/runs/log-inputs", Role.CONTRIBUTOR, Right.TRACK)
+@routes.post("/api/2.0/mlflow/runs/log-inputs", Role.CONTRIBUTOR, Right.TRACK, most_bytes=MAX_LARGE_JSON_BYTES)
 def log_inputs(call: Call, body: LogInputs) -> None:
     """Record the datasets and logged models that went into a run."""
     call.records.runs.log_inputs(

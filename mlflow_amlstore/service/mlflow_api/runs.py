@@ -193,7 +193,7 @@ def restore_run(call: Call, body: OfRun) -> None:
     call.records.runs.restore(body.run)
 
 
-@routes.post("/api/2.0/mlflow/runs/search", Role.READER, Right.TRACK)
+@routes.post("/api/2.0/mlflow/runs/search", Role.READER, Right.TRACK, is_long=True)
 def search_runs(call: Call, body: SearchRuns) -> Runs:
     """Return a page of runs."""
     page = call.records.runs.search(

@@ -116,7 +116,7 @@ def delete_tags(call: Call, body: DeleteTags) -> DeletedTags:
     return DeletedTags(body.tags, {})
 
 
-@ROUTES.post("/experiments:query", Role.READER, Right.TRACK)
+@ROUTES.post("/experiments:query", Role.READER, Right.TRACK, is_long=True)
 def query(call: Call, body: ExperimentQuery) -> ExperimentPage:
     """List experiments, the newest first."""
     view = view_from_azure("viewType", body.view_type or "ActiveOnly")

@@ -27,7 +27,7 @@ from mlflow_amlstore.records.types import (
     MetricKind,
     MetricRecord,
 )
-from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
+from mlflow_amlstore.service.routing import MAX_LARGE_JSON_BYTES, Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.deduplication import log_once
 from mlflow_amlstore.service.run_history.run_dto import time_of
 
@@ -125,7 +125,7 @@ class FullMetric(msgspec.Struct, frozen=True, rename="camel"):
     cells_only: bool = False
 
 
-@ROUTES.post("/runs/{run}/batch", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/runs/{run}/batch", Role.CONTRIBUTOR, Right.TRACK, most_bytes=MAX_LARGE_JSON_BYTES)
 def log_batch(call: Call, body: BatchOfMetrics) -> None:
     """Append values to a run's metrics: all of them, or none."""
     run_id = call.path["run"]
@@ -133,7 +133,7 @@ def log_batch(call: Call, body: BatchOfMetrics) -> None:
     log_once(call, run_id, body, [value.metric_id for metric in body.values for value in metric.value], logged)
 
 
-@ROUTES.post("/runs/{run}/list", Role.READER, Right.TRACK)
+@ROUTES.post("/runs/{run}/list", Role.READER, Right.TRACK, is_long=True)
 def list_metrics(call: Call, body: ListMetrics) -> MetricList:
     """List the metrics of a run."""
     call.records.runs.get(call.path["run"])
@@ -143,7 +143,7 @@ def list_metrics(call: Call, body: ListMetrics) -> MetricList:
     )
 
 
-@ROUTES.post("/runs/{run}/full", Role.READER, Right.TRACK)
+@ROUTES.post("/runs/{run}/full", Role.READER, Right.TRACK, is_long=True)
 def read_metric(call: Call, body: FullMetric) -> FoundMetric:
     """Give a metric with its values, a page at a time."""
     run_id = call.path["run"]

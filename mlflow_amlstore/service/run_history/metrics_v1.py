@@ -12,7 +12,7 @@ from mlflow_amlstore.protocol.metric_kinds import KINDS, UX_TYPES, artifact_id
 from mlflow_amlstore.protocol.times import iso_time
 from mlflow_amlstore.records.types import FILE_KINDS, GRID_KINDS, Cell, LoggedTuple, MetricKind, MetricRecord
 from mlflow_amlstore.service.files.containers import check_run_in_experiment
-from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
+from mlflow_amlstore.service.routing import MAX_LARGE_JSON_BYTES, Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.deduplication import log_once
 from mlflow_amlstore.service.run_history.metrics import path_of
 from mlflow_amlstore.service.run_history.odata import read_metric_filter
@@ -74,7 +74,9 @@ class RunMetricPage(msgspec.Struct, frozen=True, rename="camel"):
     continuation_token: str | None = None
 
 
-@ROUTES.post("/experiments/{experiment}/runs/{run}/batch/metrics", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post(
+    "/experiments/{experiment}/runs/{run}/batch/metrics", Role.CONTRIBUTOR, Right.TRACK, most_bytes=MAX_LARGE_JSON_BYTES
+)
 def log_batch(call: Call, body: BatchOfRunMetrics) -> None:
     """Append values to a run's metrics: all of them, or none."""
     run_id = call.path["run"]
@@ -83,7 +85,9 @@ def log_batch(call: Call, body: BatchOfRunMetrics) -> None:
     log_once(call, run_id, body, [metric.metric_id for metric in body.values], logged)
 
 
-@ROUTES.post("/experiments/{experiment}/runs/{run}/metrics", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post(
+    "/experiments/{experiment}/runs/{run}/metrics", Role.CONTRIBUTOR, Right.TRACK, most_bytes=MAX_LARGE_JSON_BYTES
+)
 def log_one(call: Call, body: RunMetric) -> None:
     """Append values to one metric of a run."""
     log_batch(call, BatchOfRunMetrics([body]))
@@ -96,7 +100,7 @@ def wait_for_ingest(call: Call) -> None:
     check_run_in_experiment(call.records, call.path["experiment"], call.path["run"])
 
 
-@ROUTES.post("/experiments/{experiment}/metrics:query", Role.READER, Right.TRACK)
+@ROUTES.post("/experiments/{experiment}/metrics:query", Role.READER, Right.TRACK, is_long=True)
 def query(call: Call, body: MetricQuery) -> RunMetricPage:
     """Give the metrics of runs with their values."""
     run_ids, name = read_metric_filter(body.filter or "")

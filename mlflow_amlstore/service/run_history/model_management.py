@@ -153,7 +153,7 @@ def create_asset(call: Call, body: AssetDto) -> AssetDto:
     return _asset(_location(call.records, places[0]), body.name, body.runid)
 
 
-@ROUTES.get("/assets", Role.READER, Right.TRACK)
+@ROUTES.get("/assets", Role.READER, Right.TRACK, is_long=True)
 def list_assets(call: Call, body: ModelQuery) -> AssetPage:
     """List what was registered, as assets."""
     found, token, link = _found(call, body, "assets")
@@ -198,7 +198,7 @@ def register(call: Call, body: NewModel) -> ModelDto:
     return _dtos(call.records, [record])[0]
 
 
-@ROUTES.get("/models", Role.READER, Right.TRACK)
+@ROUTES.get("/models", Role.READER, Right.TRACK, is_long=True)
 def list_models(call: Call, body: ModelQuery) -> ModelPage:
     """List versions by name, the newest of each first."""
     found, token, link = _found(call, body, "models")

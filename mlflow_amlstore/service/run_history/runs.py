@@ -26,6 +26,7 @@ ROUTES = Routes(Area.HISTORY)
 
 _BY_NAME, _BY_ID = "/experiments/{experiment}", "/experimentids/{experiment_id}"
 _PAGE = 500
+_MOST_RUNS = 5000
 
 
 class CreateOrModifyRun(msgspec.Struct, frozen=True, rename="camel"):
@@ -116,10 +117,12 @@ def modify(call: Call, body: CreateOrModifyRun) -> RunDto:
     return run_dto(call.records, _change(call, call.records.runs.get(call.path["run"]), body))
 
 
-@ROUTES.patch(f"{_BY_NAME}/batch/runs", Role.CONTRIBUTOR, Right.TRACK)
-@ROUTES.patch(f"{_BY_ID}/batch/runs", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.patch(f"{_BY_NAME}/batch/runs", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
+@ROUTES.patch(f"{_BY_ID}/batch/runs", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
 def create_or_modify_many(call: Call, body: BatchOfRuns) -> BatchOfRunsResult:
     """Make or change several runs."""
+    if len(body.runs) > _MOST_RUNS:
+        raise InvalidValue("runs", f"a list of {len(body.runs)}", f"a batch has at most {_MOST_RUNS}; send several")
     experiment_id = experiment_of(call).experiment_id
     done = []
     for wanted in body.runs:
@@ -137,8 +140,8 @@ def get(call: Call) -> RunDto:
     return run_dto(call.records, run_of(call))
 
 
-@ROUTES.post(f"{_BY_NAME}/runs:query", Role.READER, Right.TRACK)
-@ROUTES.post(f"{_BY_ID}/runs:query", Role.READER, Right.TRACK)
+@ROUTES.post(f"{_BY_NAME}/runs:query", Role.READER, Right.TRACK, is_long=True)
+@ROUTES.post(f"{_BY_ID}/runs:query", Role.READER, Right.TRACK, is_long=True)
 def query(call: Call, body: RunQuery) -> RunPage:
     """List runs of an experiment, the latest started first."""
     experiment_id = experiment_of(call).experiment_id
@@ -154,9 +157,9 @@ def query(call: Call, body: RunQuery) -> RunPage:
     )
 
 
-@ROUTES.get(f"{_BY_NAME}/runs/{{run}}/children", Role.READER, Right.TRACK)
-@ROUTES.get(f"{_BY_ID}/runs/{{run}}/children", Role.READER, Right.TRACK)
-@ROUTES.get("/runs/{run}/children", Role.READER, Right.TRACK)
+@ROUTES.get(f"{_BY_NAME}/runs/{{run}}/children", Role.READER, Right.TRACK, is_long=True)
+@ROUTES.get(f"{_BY_ID}/runs/{{run}}/children", Role.READER, Right.TRACK, is_long=True)
+@ROUTES.get("/runs/{run}/children", Role.READER, Right.TRACK, is_long=True)
 def children(call: Call, body: ChildrenQuery) -> RunPage:
     """List the children of a run, the latest started first."""
     filter = read_run_filter(body.filter, parent_run_id=run_of(call).info.run_id)

@@ -94,7 +94,7 @@ def latest(call: Call) -> LatestSnapshot:
     return LatestSnapshot(DirTreeNode(timestamp="2000-01-01T00:00:00Z"), _EMPTY_ID)
 
 
-@ROUTES.post("/snapshots/getblob", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/snapshots/getblob", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
 def give_urls(call: Call, body: FileNames) -> FileNodes:
     """Give a URL to write each file to."""
     container = upload_container(f"snapshot-{uuid.uuid4().hex}")
@@ -106,7 +106,7 @@ def give_urls(call: Call, body: FileNames) -> FileNodes:
     )
 
 
-@ROUTES.post("/snapshots/{snapshot}", Role.CONTRIBUTOR, Right.TRACK)
+@ROUTES.post("/snapshots/{snapshot}", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
 def create(call: Call, body: NewSnapshot) -> None:
     """Make a snapshot of files that were sent, and of others that an earlier one has."""
     snapshot_id = call.path["snapshot"]
