@@ -13,14 +13,15 @@ from mlflow_amlstore.diagnosis.finding import Finding
 
 @click.command("doctor")
 @workspace_option
+@click.option("--deep", is_flag=True, help="Read each file's content and compare each index of an embedded workspace.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(workspace: Path | None, as_json: bool) -> None:
+def command(workspace: Path | None, deep: bool, as_json: bool) -> None:
     """Check versions, who owns which URI scheme here, and the workspace: an embedded one's database and disk, what a
     service's or Azure ML's can do, and what this user may do there. Nothing is changed.
 
     Exits with 1 where something needs doing.
     """
-    findings: list[Finding] = [*examine_installation(), *examine_workspace(workspace)]
+    findings: list[Finding] = [*examine_installation(), *examine_workspace(workspace, deep=deep)]
     if as_json:
         print_json(
             [

@@ -69,9 +69,14 @@ def _write_metrics(records: "RecordStore", run: RunRecord, target: Path) -> int:
         writer.writerow(["name", "step", "timestamp_ms", "value"])
         for latest in run.metrics:
             for point in records.metrics.history(run.info.run_id, latest.name).items:
-                writer.writerow([point.name, point.step, point.timestamp_ms, repr(point.value)])
+                writer.writerow([_no_formula(point.name), point.step, point.timestamp_ms, repr(point.value)])
                 count += 1
     return count
+
+
+def _no_formula(name: str) -> str:
+    """A name that a spreadsheet takes for text (https://owasp.org/www-community/attacks/CSV_Injection)."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _copy_files(records: "RecordStore", container: str, folder: Path) -> int:

@@ -1,19 +1,22 @@
 """What may be wrong with an embedded workspace: its database, its contents, the disk that it is on."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from sqlalchemy import select
+from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_amlstore.diagnosis.finding import Finding
 from mlflow_amlstore.errors import AmlStoreError
-from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING
+from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING, ContentFolder
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import CURRENT_REVISION, revision_of
-from mlflow_amlstore.records.tables import files
+from mlflow_amlstore.records.tables import files, metadata
 from mlflow_amlstore.workspace.opening import open_folder
 
 # File systems whose locks or memory maps don't hold between machines, which SQLite's WAL needs (sqlite.org/wal.html).
@@ -21,11 +24,15 @@ _NETWORK_FILE_SYSTEMS = (
     "9p afs afpfs beegfs ceph cifs davfs fuse.glusterfs fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs4 smb2 "
     "smb3 smbfs webdav"
 ).split()
+_CHUNK_BYTES = 1024 * 1024
 _LITTLE_SPACE_BYTES = 256 * 1024 * 1024
 
 
-def examine_folder(folder: Path) -> Iterator[Finding]:
-    """Whether a folder's workspace can be read and written, and has what it says."""
+def examine_folder(folder: Path, *, deep: bool = False) -> Iterator[Finding]:
+    """Whether a folder's workspace can be read and written, and has what it says.
+
+    With `deep` each content is read and each index compared with its table, which takes as long as the disk needs.
+    """
     found_revision = _found_revision(folder)
     try:
         opened = open_folder(folder)
@@ -35,8 +42,8 @@ def examine_folder(folder: Path) -> Iterator[Finding]:
         return
     yield Finding("readable", True, f"{folder}, {experiments} active experiments")
     yield Finding("schema", True, f"{found_revision or 'none'}, current is {CURRENT_REVISION}")
-    yield _integrity(folder)
-    yield _contents(folder)
+    yield _integrity(folder, deep)
+    yield _contents(folder, deep)
     yield _writable(folder)
     yield _disk_kind(folder)
     yield _disk_space(folder)
@@ -48,21 +55,79 @@ def _found_revision(folder: Path) -> str | None:
     return None
 
 
-def _integrity(folder: Path) -> Finding:
+def _integrity(folder: Path, deep: bool) -> Finding:
     with closing(Database(folder)) as database, database.read() as connection:
-        verdict = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
-    if verdict == "ok":
-        return Finding("database", True, "intact")
-    return Finding("database", False, verdict, "Restore records.db from a copy, or `sqlite3 records.db .recover`")
+        try:
+            problem = _missing_part(connection) or _damage(connection, deep)
+        except (AmlStoreError, SQLAlchemyError) as error:  # what SQLite can't even look at
+            problem = str(error).partition("\n")[0]
+    if problem:
+        return Finding("database", False, problem, "Restore records.db from a copy, or `sqlite3 records.db .recover`")
+    return Finding("database", True, "intact, each index and key" if deep else "intact; --deep compares indexes, too")
 
 
-def _contents(folder: Path) -> Finding:
+def _missing_part(connection: Connection) -> str:
+    """The first table, column or index that the schema has and the database doesn't."""
+    found = inspect(connection)
+    names = set(found.get_table_names())
+    for table in metadata.sorted_tables:
+        if table.name not in names:
+            return f"the table {table.name} is missing"
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in columns:
+                return f"the column {table.name}.{column.name} is missing"
+        indexes = {index["name"] for index in found.get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in indexes:
+                return f"the index {index.name} is missing"
+    return ""
+
+
+def _damage(connection: Connection, deep: bool) -> str:
+    """What SQLite finds wrong with its file."""
+    verdict = str(connection.exec_driver_sql(f"PRAGMA {'integrity_check' if deep else 'quick_check'}(1)").scalar())
+    if verdict != "ok":
+        return verdict
+    orphan = connection.exec_driver_sql("PRAGMA foreign_key_check").first() if deep else None
+    return "" if orphan is None else f"a row of {orphan[0]} belongs to one of {orphan[2]} that isn't there"
+
+
+def _contents(folder: Path, deep: bool) -> Finding:
     with closing(Database(folder)) as database, database.read() as connection:
-        named = set(connection.execute(select(files.c.sha256)).scalars())
-    missing = sum(not (folder / FILES_FOLDER / sha256[:2] / sha256).is_file() for sha256 in named)
-    if missing:
-        return Finding("files", False, f"{missing} of {len(named)} contents are missing", "Restore files/ from a copy")
-    return Finding("files", True, f"{len(named)} contents, all there")
+        named = dict(connection.execute(select(files.c.sha256, func.min(files.c.path)).group_by(files.c.sha256)).all())
+    contents = ContentFolder(folder)
+    missing = [sha256 for sha256 in named if not _has(contents, sha256)]
+    damaged = [sha256 for sha256 in named if deep and sha256 not in missing and not _is_whole(contents, sha256)]
+    for what, hashes in (("missing", missing), ("not what was stored", damaged)):
+        if hashes:
+            first = f"{named[hashes[0]]} ({hashes[0][:12]}…)"
+            detail = f"{len(hashes)} of {len(named)} contents are {what}; the first is {first}"
+            return Finding("files", False, detail, "Restore files/ from a copy")
+    how = "each is what was stored" if deep else "all there; --deep reads them, too"
+    return Finding("files", True, f"{len(named)} contents, {how}")
+
+
+def _has(contents: ContentFolder, sha256: str) -> bool:
+    try:
+        return contents.has(sha256)
+    except AmlStoreError:  # no hash, or a link
+        return False
+
+
+def _is_whole(contents: ContentFolder, sha256: str) -> bool:
+    try:
+        with contents.open(sha256) as content:
+            return _sha256_of(content) == sha256
+    except (AmlStoreError, OSError):
+        return False
+
+
+def _sha256_of(content: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := content.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _writable(folder: Path) -> Finding:

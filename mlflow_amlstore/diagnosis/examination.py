@@ -76,8 +76,8 @@ def _mlflow_version() -> str:
     return "not found"
 
 
-def examine_workspace(start: Path | None) -> Iterator[Finding]:
-    """Where the workspace is, and whether it can be read and written there."""
+def examine_workspace(start: Path | None, *, deep: bool = False) -> Iterator[Finding]:
+    """Where the workspace is, and whether it can be read and written there; `deep` is `examine_folder`'s."""
     try:
         config = find_config() if start is None else config_of(start)
     except AmlStoreError as error:
@@ -100,4 +100,4 @@ def examine_workspace(start: Path | None) -> Iterator[Finding]:
     except AmlStoreError as error:
         yield Finding("readable", False, str(error))
         return
-    yield from examine_folder(config.folder.resolve())
+    yield from examine_folder(config.folder.resolve(), deep=deep)

@@ -4,16 +4,18 @@
 """
 
 import errno
+import hashlib
+import io
 import os
 import re
 import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mlflow_amlstore.errors import PathUnsafe, WorkspaceCorrupt, storage_error
 
@@ -154,6 +156,64 @@ class ContentFolder:
             self._root.mkdir(exist_ok=True)  # without its parents: a workspace that was moved away isn't to come back
             folder.mkdir(exist_ok=True)
         return folder
+
+
+class CheckedContent(io.RawIOBase):
+    """Content that is open for reading. Whoever reads all of it, from its beginning, is never given the last of its
+    bytes where it is not what was stored: `damaged()` is raised instead.
+    """
+
+    def __init__(self, content: BinaryIO, sha256: str, damaged: Callable[[], Exception]) -> None:
+        self._content = content
+        self._sha256 = sha256
+        self._damaged = damaged
+        self._size_bytes = os.fstat(content.fileno()).st_size
+        self._position = 0
+        self._hashed: hashlib._Hash | None = hashlib.sha256()  # None where a part was left out
+        if not self._size_bytes:
+            self._check()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes. Raises `damaged()`."""
+        given = memoryview(buffer)
+        count = self._content.readinto(given)  # type: ignore[attr-defined]
+        self._position += count
+        if self._hashed is not None:
+            self._hashed.update(given[:count])
+            if count and self._position >= self._size_bytes:
+                self._check()
+        return int(count)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to another place; what is read is checked again from the beginning alone."""
+        position = self._content.seek(offset, whence)
+        if position == 0:
+            self._hashed = hashlib.sha256()
+        elif position != self._position:
+            self._hashed = None
+        self._position = position
+        return position
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._position
+
+    def close(self) -> None:
+        """Close the file."""
+        self._content.close()
+        super().close()
+
+    def _check(self) -> None:
+        if self._hashed is not None and self._hashed.hexdigest() != self._sha256:
+            raise self._damaged()
 
 
 def write_whole(sink: BinaryIO, chunk: bytes | memoryview) -> None:

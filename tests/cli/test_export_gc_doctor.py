@@ -1,6 +1,7 @@
 """`amlstore export`, `gc` and `doctor`."""
 
 import csv
+import hashlib
 import json
 import math
 import shutil
@@ -98,6 +99,15 @@ class TestExport:
         assert result.err.startswith("amlstore: ")
         assert "Traceback" not in result.err
 
+    @pytest.mark.parametrize("name", ["=HYPERLINK(0)", "+1", "-1", "@SUM(1)"])
+    def test_no_name_is_a_formula_in_a_spreadsheet(
+        self, amlstore: Amlstore, workspace: EmbeddedWorkspace, run_id: str, tmp_path: Path, name: str
+    ) -> None:
+        workspace.records.metrics.log_values(run_id, [(name, MetricKind.SCALAR, 1.0, None, 13)])
+        amlstore("export", run_id, str(tmp_path / "out"))
+        with (tmp_path / "out" / "metrics.csv").open(newline="") as source:
+            assert f"'{name}" in {row[0] for row in csv.reader(source)}
+
 
 class TestGc:
     @pytest.fixture
@@ -114,7 +124,7 @@ class TestGc:
         result = amlstore("gc", typed="y\n")
         assert result.exit_code == 0
         assert result.out == (
-            "run run1\nDelete these for good? It can't be undone. [y/N]: "
+            "run run1 (Żółć)\nDelete these for good? It can't be undone. [y/N]: "
             "Deleted 0 experiments, 1 runs and 0 logged models; 5 B of files given back\n"
         )
         assert self.remaining(workspace) == []
@@ -126,6 +136,20 @@ class TestGc:
         result = amlstore("gc", typed=typed)
         assert result.exit_code == 1
         assert result.err.strip() == "Aborted!"
+        assert self.remaining(workspace) == ["run1"]
+
+    def test_a_dry_run_names_what_would_go_and_deletes_nothing(
+        self, amlstore: Amlstore, workspace: EmbeddedWorkspace, deleted: str
+    ) -> None:
+        records = workspace.records
+        gone = records.experiments.create("gone")
+        model = records.logged_models.create(gone, name="tree").model_id
+        records.experiments.delete(gone)
+        records.logged_models.delete(model)
+        assert amlstore("gc", "--dry-run").out == (
+            f"experiment {gone} (gone)\nrun run1 (Żółć)\nlogged model {model} (tree)\n"
+            "1 experiments, 1 runs and 1 logged models would be deleted\n"
+        )
         assert self.remaining(workspace) == ["run1"]
 
     def test_yes_can_be_said_beforehand(self, amlstore: Amlstore, workspace: EmbeddedWorkspace, deleted: str) -> None:
@@ -158,6 +182,42 @@ class TestDoctor:
         assert found["readable"][2] == f"{workspace.folder}, 1 active experiments"
         assert found["amlstore:// in mlflow.tracking_store"][2] == "mlflow-amlstore"
         assert {"Python", "MLflow", "SQLite", "schema", "database", "writable", "disk", "space"} <= set(found)
+
+    @pytest.mark.parametrize(
+        ("damage", "found"),
+        [
+            ("DROP TABLE points", "the table points is missing"),
+            ("DROP INDEX ix_runs_parent_run_id", "the index ix_runs_parent_run_id is missing"),
+            ("ALTER TABLE runs DROP COLUMN error", "the column runs.error is missing"),
+        ],
+    )
+    def test_a_part_of_the_database_that_is_missing_is_named(
+        self, amlstore: Amlstore, workspace: EmbeddedWorkspace, damage: str, found: str
+    ) -> None:
+        workspace.close()
+        with closing(sqlite3.connect(workspace.folder / "records.db")) as database:
+            database.execute(damage)
+        result = amlstore("doctor")
+        assert result.exit_code == 1
+        assert {row[1]: row[:3] for row in result.rows[1:]}["database"] == ["!!", "database", found]
+
+    def test_deep_finds_what_a_glance_does_not(
+        self, amlstore: Amlstore, workspace: EmbeddedWorkspace, run_id: str
+    ) -> None:
+        workspace.close()
+        assert amlstore("doctor", "--deep").exit_code == 0
+        with closing(sqlite3.connect(workspace.folder / "records.db")) as database:
+            database.execute("UPDATE series SET run_pk = 4711")
+            database.commit()
+        sha256 = hashlib.sha256(b"hello").hexdigest()
+        (workspace.folder / "files" / sha256[:2] / sha256).write_bytes(b"hallo")
+
+        assert amlstore("doctor").exit_code == 0
+        result = amlstore("doctor", "--deep")
+        assert result.exit_code == 1
+        found = {row[1]: row for row in result.rows[1:]}
+        assert found["database"][2] == "a row of series belongs to one of runs that isn't there"
+        assert found["files"][2] == f"1 of 2 contents are not what was stored; the first is deep/a.txt ({sha256[:12]}…)"
 
     def test_json_has_every_finding(self, amlstore: Amlstore) -> None:
         findings = json.loads(amlstore("doctor", "--json").out)

@@ -7,6 +7,7 @@ Content may come from a stream, in chunks that somebody hands over, or in blocks
 """
 
 import hashlib
+import io
 import json
 import mimetypes
 import os
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select, union_all
 
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, PathUnsafe, StorageFailed, TransferBroken
-from mlflow_amlstore.records.contents import ContentFolder, write_whole
+from mlflow_amlstore.records.contents import CheckedContent, ContentFolder, write_whole
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
 from mlflow_amlstore.records.folders import children_of
@@ -203,23 +204,36 @@ class SqlFiles:
             self._blocks.discard(container, check_path(path))
 
     def open(self, container: str, path: str) -> BinaryIO:
-        return self._open_content(container, path)[1]
+        return self.open_record(container, path)[1]
 
     def open_record(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
-        """Open a file for reading, with the record of just this content. Raises NotFound."""
-        return self._open_content(container, path)
+        """Open a file for reading, with the record of just this content.
+
+        Raises NotFound; StorageFailed, which reading it to its end raises, too, where it is not what was stored.
+        """
+        record, content = self._open_content(container, path)
+
+        def damaged() -> Exception:
+            problem = f"the content of {path!r} ({record.sha256}) is not what was stored (SHA-256 differs)"
+            return StorageFailed(str(self._database.folder), problem)
+
+        try:
+            if os.fstat(content.fileno()).st_size != record.size_bytes:
+                raise damaged()
+            return record, io.BufferedReader(CheckedContent(content, record.sha256, damaged))
+        except BaseException:
+            content.close()
+            raise
 
     def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
         temporary = target.with_name(f".{uuid.uuid4().hex}.part")
-        record, source = self._open_content(container, path)
-        with source:
+        with self.open(container, path) as source:
             try:
                 with temporary.open("wb") as sink:
-                    found = _copy_hashed(source, sink, progress)
-                if found != record.sha256:
-                    raise StorageFailed(
-                        str(self._database.folder), f"the content of {path!r} is not what was stored (SHA-256 differs)"
-                    )
+                    while chunk := source.read(CHUNK_BYTES):
+                        sink.write(chunk)
+                        if progress is not None:
+                            progress(len(chunk))
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -240,8 +254,8 @@ class SqlFiles:
     ) -> list[FileRecord]:
         _check_container(container)
         statement = _select_files(container).where(files.c.path > after).order_by(files.c.path).limit(max_results)
-        if folder:
-            statement = statement.where(_at_or_under(check_path(folder)))
+        if folder and (folder := check_path(folder)):
+            statement = statement.where(_at_or_under(folder))
         with self._database.read() as connection:
             records = [FileRecord(*row) for row in connection.execute(statement)]
         for record in records:
@@ -263,8 +277,8 @@ class SqlFiles:
         """Delete a file, or a folder with all that is under it, and return how many files went."""
         _check_container(container)
         chosen = files.c.container == container
-        if path:
-            chosen = and_(chosen, _at_or_under(check_path(path)))
+        if path and (path := check_path(path)):
+            chosen = and_(chosen, _at_or_under(path))
         with self.contents.our_errors():
             with self._database.write_alone() as connection:
                 hashes = list(connection.execute(select(files.c.sha256).where(chosen)).scalars())
@@ -350,16 +364,6 @@ def _guess_type(path: str) -> str:
 def _check_sha256(path: str, found: str, announced: str | None) -> None:
     if announced is not None and announced != found:
         raise TransferBroken(path, "its SHA-256 is not the one that was announced")
-
-
-def _copy_hashed(source: BinaryIO, sink: BinaryIO, progress: _Progress) -> str:
-    digest = hashlib.sha256()
-    while chunk := source.read(CHUNK_BYTES):
-        digest.update(chunk)
-        sink.write(chunk)
-        if progress is not None:
-            progress(len(chunk))
-    return digest.hexdigest()
 
 
 def _select_files(container: str) -> Select[Any]:
