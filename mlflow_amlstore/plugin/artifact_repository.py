@@ -12,6 +12,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
+from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import FileListing
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class FilesRepository(ArtifactRepository):
             self._upload(artifact_path, items, advance)
 
     def list_artifacts(self, path: PathText | None = None) -> list[FileInfo]:
-        asked = os.fspath(path).rstrip("/") if path else ""
+        asked = check_path(os.fspath(path)) if path else ""
         folder, children = self._list(path)
         return [
             FileInfo(

@@ -14,7 +14,7 @@ from mlflow_amlstore.errors import StorageFailed
 from mlflow_amlstore.plugin.artifact_repository import FilesRepository, PathText
 from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
-from mlflow_amlstore.records.locations import check_path, split_location
+from mlflow_amlstore.records.locations import check_path, check_uri_path, split_location
 from mlflow_amlstore.records.types import FileListing
 from mlflow_amlstore.workspace.artifact_uri import split_artifact_uri
 from mlflow_amlstore.workspace.opening import open_folder
@@ -32,7 +32,7 @@ class WorkspaceArtifactRepository(FilesRepository):
         """Open the workspace that `artifact_uri` leads through; what it is relative to needs no tracking URI."""
         folder, self._location = split_artifact_uri(artifact_uri)
         if self._location:
-            check_path(self._location)  # it may end above the files: MLflow splits URIs where it likes
+            check_uri_path(self._location)  # it may end above the files: MLflow splits URIs where it likes
         self._files = open_folder(folder).records.files
         super().__init__(artifact_uri)
         self.tracking_uri, self.registry_uri = tracking_uri, registry_uri

@@ -7,6 +7,7 @@ logged models in MLflow's own layout. A model source or artifact location in thi
 path, source and location that comes from outside passes here before anything is read or written.
 """
 
+import os
 import posixpath
 import re
 from urllib.parse import unquote, urlsplit
@@ -18,7 +19,8 @@ DATABASE_NAME = "records.db"
 """The file of an embedded workspace's folder that makes it one."""
 
 _LOGGED_MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
-_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:")  # `C:secret` too: it counts from the drive's current folder
+_DRIVE = re.compile(r"[A-Za-z]:")  # `C:secret` too: it counts from the drive's current folder
+_HAS_DRIVES = os.name == "nt"  # elsewhere `T:0.5` is a name as any other
 _FILE_URI = re.compile(r"file:", re.IGNORECASE)
 # `..;x`, `..?x` and `..#x` are `..` to some URI readers, a decoded backslash is a separator to some systems.
 _CLIMBS = re.compile(r"(?:.*[/\\])?\.\.(?:[/\\;?#\0].*)?", re.DOTALL)
@@ -112,11 +114,11 @@ def _match(location: str) -> re.Match[str] | None:
 
 
 def check_path(path: str, field: str = "artifact path") -> str:
-    """Return a relative path in normal form, without a trailing slash.
+    """Return a relative path in normal form, without a trailing slash; "" for `.`, where it begins.
 
-    Raises PathUnsafe for one that is empty, has a backslash or NUL, or is no valid Unicode; and for one that is
-    absolute or a `file:` URI, has a drive letter or climbs with `..`, as it is or percent-decoded once or more often
-    (CVE-2023-2780, CVE-2024-1560).
+    `folder/../name` is `name`. Raises PathUnsafe for a path that is empty, has a backslash or NUL, or is no valid
+    Unicode; and for one that is absolute or a `file:` URI, has a drive letter where there are drives, or climbs out
+    with `..`; percent-decoded, once or more often, it may have no `..` at all (CVE-2023-2780, CVE-2024-1560).
     """
     if path == "":
         raise PathUnsafe(field, path, "must not be empty")
@@ -129,18 +131,15 @@ def check_path(path: str, field: str = "artifact path") -> str:
         path.encode()
     except UnicodeEncodeError as error:
         raise PathUnsafe(field, path, "must be valid Unicode; rename the file") from error
-    decoded = path
-    for _ in range(8):
-        _check_one_form(field, path, decoded)
-        once_more = unquote(decoded)
-        if once_more == decoded:
-            break
-        decoded = once_more
-    else:
-        raise PathUnsafe(field, path, "is percent-encoded too many times over")
     normal = posixpath.normpath(path)
-    if normal == ".":
-        raise PathUnsafe(field, path, "must name a file or folder")
+    _check_forms(field, path, normal)
+    return "" if normal == "." else normal
+
+
+def check_uri_path(path: str, field: str = "artifact path") -> str:
+    """As `check_path`, for a path that a URI ends with: it has no `..` at all, which its readers may follow or not."""
+    normal = check_path(path, field)
+    _check_forms(field, path, path)
     return normal
 
 
@@ -149,15 +148,29 @@ def check_new_path(path: str) -> str:
 
     Raises PathUnsafe, also where a name in the path is over 255 bytes.
     """
-    path = check_path(path)
+    given, path = path, check_path(path)
+    if not path:
+        raise PathUnsafe("artifact path", given, "must name a file or folder")
     for name in path.split("/"):
         if len(name.encode()) > _MAX_SEGMENT_BYTES:
             raise PathUnsafe("artifact path", path, f"no name in it may be over {_MAX_SEGMENT_BYTES} bytes long")
     return path
 
 
+def _check_forms(field: str, path: str, form: str) -> None:
+    """`form`, in which `path` is used, is relative and doesn't climb; nor is there `..` in what `path` decodes to."""
+    decoded = path
+    for _ in range(8):
+        _check_one_form(field, path, form)
+        form = unquote(decoded)
+        if form == decoded:
+            return
+        decoded = form
+    raise PathUnsafe(field, path, "is percent-encoded too many times over")
+
+
 def _check_one_form(field: str, path: str, form: str) -> None:
-    if form.startswith(("/", "\\")) or _WINDOWS_DRIVE.match(form) or _FILE_URI.match(form):
+    if form.startswith(("/", "\\")) or _FILE_URI.match(form) or (_HAS_DRIVES and _DRIVE.match(form)):
         raise PathUnsafe(field, path, "must be relative, not absolute")
     if _CLIMBS.fullmatch(form):
         raise PathUnsafe(field, path, "must not climb out with '..'")
@@ -190,6 +203,13 @@ def check_artifact_location(location: str) -> str:
     return location
 
 
+def below(location: str, path: str) -> str:
+    """The URI of a path below an object store's: before its query and fragment, where MLflow puts it."""
+    end = re.search(r"[?#]|$", location)
+    assert end is not None
+    return f"{location[: end.start()].rstrip('/')}/{path}{location[end.start() :]}"
+
+
 def _check_remote(field: str, uri: str, way_out: str) -> None:
     try:
         parts = urlsplit(uri)
@@ -203,6 +223,6 @@ def _check_remote(field: str, uri: str, way_out: str) -> None:
             field, uri, f"must not name files of another workspace, where a reader's key might be sent; {way_out}"
         )
     try:
-        check_path(uri.partition(":")[2].lstrip("/"), field)
+        check_uri_path(uri.partition(":")[2].lstrip("/"), field)
     except PathUnsafe as error:
         raise PathUnsafe(field, uri, error.rule) from error

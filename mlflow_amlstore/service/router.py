@@ -45,11 +45,8 @@ class Router:
         self._fixed: dict[tuple[Area, str, str], Route] = {}
         self._patterns: dict[tuple[Area, str], list[tuple[re.Pattern[str], Route]]] = {}
         for route in routes:
-            if route.area is Area.ARM:  # whose paths may be in any case
-                pattern = re.compile(compile_path(route.path)[0].pattern, re.IGNORECASE)
-                self._patterns.setdefault((route.area, route.method), []).append((pattern, route))
-            elif "{" in route.path:
-                self._patterns.setdefault((route.area, route.method), []).append((compile_path(route.path)[0], route))
+            if "{" in route.path or route.area is Area.ARM:
+                self._patterns.setdefault((route.area, route.method), []).append((_pattern(route), route))
             else:
                 self._fixed[route.area, route.method, route.path] = route
 
@@ -80,7 +77,13 @@ class Router:
         if fixed is not None:
             return fixed, {}
         for pattern, route in self._patterns.get((area, method), ()):
-            match = pattern.match(path)
+            match = pattern.fullmatch(path)
             if match is not None:
                 return route, match.groupdict()
         return None
+
+
+def _pattern(route: Route) -> re.Pattern[str]:
+    """What a route's path looks like; names in it may have line feeds, and ARM's paths be in any case."""
+    flags = re.DOTALL | (re.IGNORECASE if route.area is Area.ARM else 0)
+    return re.compile(compile_path(route.path)[0].pattern, flags)

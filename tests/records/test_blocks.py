@@ -359,7 +359,7 @@ def test_a_name_of_a_folder_is_refused_when_the_list_is_committed_and_the_blocks
     assert _read(files) == b"first"
 
 
-@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "%2e%2e/x", "a\\..\\x", "C:x", "file:x", "a\0b"])
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "%2e%2e/x", "a\\..\\x", "file:x", "a\0b"])
 def test_paths_that_climb_out_are_refused(files: SqlFiles, database: Database, path: str) -> None:
     with pytest.raises(PathUnsafe):
         files.begin(RUN, path)

@@ -1,9 +1,12 @@
 """The one confinement check: paths, model sources and artifact locations that come from outside."""
 
 import pytest
+from mlflow.utils.uri import append_to_uri_path
 
 from mlflow_amlstore.errors import PathUnsafe
+from mlflow_amlstore.records import locations
 from mlflow_amlstore.records.locations import (
+    below,
     check_artifact_location,
     check_new_path,
     check_path,
@@ -18,8 +21,8 @@ from mlflow_amlstore.records.locations import (
 CLIMBING = [
     "..",
     "../x",
-    "a/..",
     "a/../../x",
+    "a/../..",
     "%2e%2e/x",
     ".%2e/x",
     "%2E%2E%2Fx",
@@ -44,10 +47,6 @@ ABSOLUTE = [
     "%252fetc",
     "%5cetc",
     "%255c",
-    "C:",
-    "C:/x",
-    "C:x",
-    "c%3a/x",
     "file:x",
     "file:/etc/passwd",
     "file:///etc/passwd",
@@ -70,6 +69,8 @@ LEGAL = [
     "...",
     "..a",
     "loss:train.txt",
+    "a:b.txt",
+    "T:0.5/C:",
     ".hidden",
     "-",
     "a\tb\nc",
@@ -94,8 +95,6 @@ def test_an_absolute_path_is_refused_however_it_is_written(path: str) -> None:
     ("path", "rule"),
     [
         ("", "must not be empty"),
-        (".", "must name a file or folder"),
-        ("./", "must name a file or folder"),
         ("a\0b", "must not contain a NUL character"),
         ("a\\b", "must not contain a backslash; folders are separated by '/'"),
         ("..\\x", "must not contain a backslash; folders are separated by '/'"),
@@ -118,10 +117,35 @@ def test_a_legal_path_stays_as_it_is(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "normal"), [("a/", "a"), ("a//b", "a/b"), ("./a", "a"), ("a/./b", "a/b"), ("a/b///", "a/b")]
+    ("path", "normal"),
+    [
+        ("a/", "a"),
+        ("a//b", "a/b"),
+        ("./a", "a"),
+        ("a/./b", "a/b"),
+        ("a/b///", "a/b"),
+        ("a/../b", "b"),
+        ("a/b/../../c", "c"),
+        (".", ""),
+        ("./", ""),
+        ("a/..", ""),
+    ],
 )
 def test_a_path_comes_back_in_normal_form(path: str, normal: str) -> None:
     assert check_path(path) == normal
+
+
+@pytest.mark.parametrize("path", [".", "./", "a/.."])
+def test_a_new_file_has_a_name(path: str) -> None:
+    with pytest.raises(PathUnsafe, match="must name a file or folder"):
+        check_new_path(path)
+
+
+@pytest.mark.parametrize("path", ["C:", "C:/x", "C:x", "c%3a/x"])
+def test_a_drive_is_absolute_where_there_are_drives(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locations, "_HAS_DRIVES", True)
+    with pytest.raises(PathUnsafe, match="for artifact path: must be relative, not absolute"):
+        check_path(path)
 
 
 def test_a_new_name_is_short_enough_for_any_disk() -> None:
@@ -264,3 +288,18 @@ def test_the_refusal_says_what_was_wrong_and_what_to_do_instead() -> None:
         "Invalid value '/data' for artifact location: must not be a local path, which could name any file; "
         "leave it out, and files are kept in the workspace"
     )
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("s3://bucket/root", "s3://bucket/root/RUN/artifacts"),
+        ("s3://bucket/root/", "s3://bucket/root/RUN/artifacts"),
+        ("s3://bucket/root?versionId=3", "s3://bucket/root/RUN/artifacts?versionId=3"),
+        ("s3://bucket/root#part", "s3://bucket/root/RUN/artifacts#part"),
+        ("s3://bucket/root/?a=b#c?d", "s3://bucket/root/RUN/artifacts?a=b#c?d"),
+        ("wasbs://c@account.blob.core.windows.net/a", "wasbs://c@account.blob.core.windows.net/a/RUN/artifacts"),
+    ],
+)
+def test_a_path_goes_before_a_uris_query_and_fragment_as_mlflow_puts_it(location: str, expected: str) -> None:
+    assert below(location, "RUN/artifacts") == expected == append_to_uri_path(location, "RUN/artifacts")

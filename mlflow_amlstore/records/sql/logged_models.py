@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_new, insert_or_set, key_list, keys_in, locked
+from mlflow_amlstore.records.locations import below
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.logged_models import page_of_logged_models
@@ -242,7 +243,7 @@ def _records(connection: Connection, rows: Sequence[Row[Any]]) -> list[LoggedMod
 
 def _location(experiment_location: str | None, model_id: str) -> str | None:
     """Where a model's files are, when its experiment keeps them in a remote place (MLflow's layout)."""
-    return None if experiment_location is None else f"{experiment_location.rstrip('/')}/models/{model_id}/artifacts"
+    return None if experiment_location is None else below(experiment_location, f"models/{model_id}/artifacts")
 
 
 def _experiment_locations(connection: Connection, keys: set[int]) -> dict[int, str | None]:

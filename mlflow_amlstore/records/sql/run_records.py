@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.dialects import key_list, keys_in
+from mlflow_amlstore.records.locations import below
 from mlflow_amlstore.records.sql import run_inputs
 from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.named_values import NamedValues
@@ -57,7 +58,7 @@ _PARAMS, _TAGS, _PROPERTIES = NamedValues(run_params), NamedValues(run_tags), Na
 
 def run_location(experiment_location: str | None, run_id: str) -> str | None:
     """Where a run's files are, when its experiment keeps them in a remote place (MLflow's layout)."""
-    return None if experiment_location is None else f"{experiment_location.rstrip('/')}/{run_id}/artifacts"
+    return None if experiment_location is None else below(experiment_location, f"{run_id}/artifacts")
 
 
 def find_info(driver: Driver, run_id: str) -> tuple[int, RunInfo] | None:

@@ -29,7 +29,7 @@ LEAVING = [
     "..;/x", "..;a=b/x", "%2e%2e%3b/x", "..?x", "..#x", "..%00", "../x#y", "../x?y",
     "/etc/passwd", "//etc/passwd", "%2fetc/passwd", "%252fetc/passwd",
     "..\\x", "..\\..\\canary", "..%5ccanary", "..%255cx", "\\\\host\\share", "\\etc\\passwd",
-    "C:", "C:/x", "C:x", "C:\\windows\\win.ini", "c%3a/x",
+    "C:\\windows\\win.ini",
     "file:x", "file:/etc/passwd", "file:///etc/passwd", "file://localhost/etc/passwd", "file://host/etc/passwd",
     "FILE:///etc/passwd", "file%3A///etc/passwd", "file:///etc/passwd?x#y",
     "a\0b", "x%00/../y",
