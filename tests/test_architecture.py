@@ -35,6 +35,7 @@ ARROWS = {
 }
 # Inside `client`, from the lowest to the highest: each imports what stands before it.
 CLIENT_LAYERS = (
+    "at_once",
     "http",
     "tokens",
     "connection",

@@ -1,11 +1,11 @@
 """Runs of a service's workspace as MLflow's entities: with what their journals add, and searched."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mlflow.entities import Run, ViewType
 
+from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.journal.journal import JOURNAL_TAG, VALUES_TAG, YES, journal_of
 from mlflow_amlstore.client.journal.keeping import MARKS
@@ -41,8 +41,7 @@ class WholeRuns:
         """Runs in their order, whose journals are read side by side. Raises MlflowException."""
         if not any(map(self._may_have_journal, messages)):
             return [remote_entities.run(message) for message in messages]
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="amlstore-runs") as pool:
-            return list(pool.map(self.run, messages))
+        return at_once(self.run, messages, threads=_READERS)
 
     def _may_have_journal(self, message: Any) -> bool:
         """Whether a run's tags tell of a journal, or are so many that making room may have been interrupted."""

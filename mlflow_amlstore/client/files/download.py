@@ -9,11 +9,11 @@ import base64
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.files.arriving_file import CHUNK_BYTES, ArrivingFile, OrderedSha256
 from mlflow_amlstore.client.files.content_url import (
     EXPIRED_STATUSES,
@@ -90,7 +90,7 @@ def _download(content: ContentUrl, known: Content, place: ArrivingFile) -> None:
         part.fetch(place)
         taken.add(first, part.end)
 
-    _all_at_once(fetch, range(0, known.size_bytes, RANGE_BYTES))
+    at_once(fetch, range(0, known.size_bytes, RANGE_BYTES), threads=THREADS)
     if taken.hexdigest() != sha256[1]:
         raise _Differs
 
@@ -108,23 +108,8 @@ def _download_by_md5(content: ContentUrl, place: ArrivingFile) -> None:
     size = version.size_bytes or 0
     place.make_room(size)
     offsets = range(start.end, size, RANGE_BYTES_WITH_MD5)
-    _all_at_once(
-        fetch, [_Range(content, first, min(first + RANGE_BYTES_WITH_MD5, size) - 1, version) for first in offsets]
-    )
-
-
-def _all_at_once(fetch: Callable[[T], object], parts: Sequence[T]) -> None:
-    if len(parts) <= 1:
-        for part in parts:
-            fetch(part)
-        return
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="amlstore-download") as pool:
-        try:
-            for _ in pool.map(fetch, parts):
-                pass
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    ranges = [_Range(content, first, min(first + RANGE_BYTES_WITH_MD5, size) - 1, version) for first in offsets]
+    at_once(fetch, ranges, threads=THREADS)
 
 
 class _Range:

@@ -8,18 +8,17 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
 
+from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.files.content_url import ContentUrl, call
 from mlflow_amlstore.errors import ServiceError, StorageFailed, TransferBroken
 
 BLOCK_BYTES = 4 * 1024 * 1024
 THREADS = 4
-_MAX_WAITING = 4 * THREADS
 
 Progress = Callable[[int], None]
 
@@ -38,28 +37,8 @@ def upload_files(uploads: Iterable[Upload], progress: Progress | None = None) ->
 
     Raises TransferBroken, StorageFailed for a file that can't be read, NotFound, ServiceError, ServiceUnreachable.
     """
-    buffers = _Buffers()
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="amlstore-upload") as pool:
-        waiting: set[Future[None]] = set()
-        try:
-            for part in _parts(uploads, buffers, progress or (lambda _: None)):
-                if len(waiting) >= _MAX_WAITING:
-                    waiting = _finished(waiting)
-                waiting.add(pool.submit(part))
-            while waiting:
-                waiting = _finished(waiting)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _finished(waiting: set[Future[None]]) -> set[Future[None]]:
-    done, left = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in done:
-        error = future.exception()
-        if error is not None and not isinstance(error, _GivenUp):  # what that one gave up for is still to come
-            raise error
-    return left
+    parts = _parts(uploads, _Buffers(), progress or (lambda _: None))
+    at_once(lambda send: send(), parts, threads=THREADS)
 
 
 def _parts(uploads: Iterable[Upload], buffers: "_Buffers", progress: Progress) -> Iterable[Callable[[], None]]:

@@ -14,10 +14,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.connection_cache import ConnectionCache
 from mlflow_amlstore.client.files.azureml_uri import parse_artifact_uri
@@ -113,8 +113,7 @@ class RunJournal:
             missing = [part for part in parts if part not in self._read]
             if not missing:
                 return parts
-            with ThreadPoolExecutor(min(_READERS, len(missing)), thread_name_prefix="amlstore-journal") as pool:
-                found = dict(zip(missing, pool.map(self._download, missing), strict=True))
+            found = dict(zip(missing, at_once(self._download, missing, threads=_READERS), strict=True))
             self._read.update({part: entries for part, entries in found.items() if entries is not None})
             listed -= {part for part, entries in found.items() if entries is None}
 

@@ -9,10 +9,10 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.journal.journal import JOURNAL_TAG, YES, Entry, journal_of
 from mlflow_amlstore.client.journal.keeping import mark_run
@@ -93,11 +93,8 @@ class JournaledModels(LoggedModelSource):
     def in_experiments(self, experiment_ids: Sequence[str]) -> list[LoggedModelRecord]:
         """Every model of these experiments that isn't deleted, in no order."""
         run_ids = [run["info"]["run_id"] for run in self._runs(experiment_ids, f"tags.{JOURNAL_TAG} = '{YES}'")]
-        if not run_ids:
-            return []
-        with ThreadPoolExecutor(min(_READERS, len(run_ids)), thread_name_prefix="amlstore-models") as pool:
-            found = pool.map(self.of_run, run_ids)
-            return [model for of_run in found for model in of_run.models.values() if model.deleted_ms is None]
+        found = at_once(self.of_run, run_ids, threads=_READERS)
+        return [model for of_run in found for model in of_run.models.values() if model.deleted_ms is None]
 
     def of_run(self, run_id: str) -> RunModels:
         """What a run's journal says of models."""

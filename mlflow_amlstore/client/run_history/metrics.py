@@ -3,11 +3,11 @@
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import repeat
 from typing import Any, cast
 
+from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.http.transport import is_sending_here
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.errors import NotFound, PartlyRefused
@@ -79,8 +79,7 @@ class RemoteMetrics:
         if name is not None:
             metric = self._read(run_id, name, with_times)
             return [] if metric is None else [metric]
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="amlstore-metrics") as pool:
-            read = pool.map(partial(self._read, run_id, with_times=with_times), self._kinds(run_id))
+        read = at_once(partial(self._read, run_id, with_times=with_times), self._kinds(run_id), threads=_READERS)
         return [metric for metric in read if metric is not None]
 
     def _kinds(self, run_id: str) -> dict[str, MetricKind | None]:
