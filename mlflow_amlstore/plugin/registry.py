@@ -1,5 +1,6 @@
 """MLflow's model registry over a workspace's models. Prompts are in MLflow's base class, which makes models of them."""
 
+import uuid
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,8 @@ from mlflow.store.model_registry.abstract_store import AbstractStore
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.plugin import convert_models
 from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
+from mlflow_amlstore.plugin.local_paths import local_model
+from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, upload_container
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.validation import model_version_key
 from mlflow_amlstore.workspace.artifact_uri import from_stored_source, to_stored_source
@@ -124,9 +127,15 @@ class RegistryStore(AbstractStore):
         local_model_path: str | None = None,  # not needed: the files are in the workspace
         model_id: str | None = None,
     ) -> ModelVersion:
-        """Add the next version of a model."""
+        """Add the next version of a model. A source on this machine is copied into the workspace."""
         if not isinstance(source, str):
             raise InvalidValue("model source", source, "must be a URI, as a string")
+        local = local_model(source)
+        if local is not None:
+            source_name, items = local
+            container = upload_container(uuid.uuid4().hex)
+            self._records.files.write_local(container, items)
+            source = f"{WORKSPACE_SCHEME}{container}/{source_name}"
         stored_source = to_stored_source(self._root_uri, source)
         origin = origin_of_version(self._records, stored_source, run_id, model_id)
         record = self._models.create_version(

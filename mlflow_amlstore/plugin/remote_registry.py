@@ -4,10 +4,7 @@ What returns models or versions goes past protobuf (`remote_models`); the rest i
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag, RegisteredModel, RegisteredModelTag
 from mlflow.exceptions import MlflowException
@@ -18,6 +15,7 @@ from mlflow_amlstore.client.connection import Connection, connection_of
 from mlflow_amlstore.client.files.local_upload import upload_model
 from mlflow_amlstore.client.logged_models.of_connection import logged_models_of
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_errors
+from mlflow_amlstore.plugin.local_paths import local_model
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_models import MODEL_ID_TAG, model_version, registered_model
 
@@ -118,9 +116,9 @@ class RemoteRegistryStore(OnConnection, RestStore):
     ) -> ModelVersion:
         """A source on this machine is uploaded. One that is a logged model which its run keeps is sent as the run's."""
         more_tags: dict[str, str] = {}
-        local = _folder_of(source)
+        local = local_model(source)
         if local is not None:
-            source = upload_model(self.connection, local)
+            source = upload_model(self.connection, *local)
         elif source.startswith("models:/m-"):
             model = logged_models_of(self.connection).find_in_run(source.rpartition("/")[2])
             if model is not None:
@@ -208,13 +206,6 @@ class RemoteRegistryStore(OnConnection, RestStore):
 
     def _await_model_version_creation(self, mv: ModelVersion, await_creation_for: int) -> None:
         """Return at once: a version is READY when it is made."""
-
-
-def _folder_of(source: str) -> Path | None:
-    """The folder of this machine that a source is; None for any other."""
-    if source.startswith("file:"):
-        return Path(url2pathname(urlsplit(source).path))
-    return Path(source) if ":" not in source and Path(source).is_dir() else None
 
 
 def _pairs(tags: Sequence[RegisteredModelTag] | Sequence[ModelVersionTag] | None) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 What a training loop calls, and what reads much, goes past protobuf (`remote_entities`); the rest is MLflow's.
 """
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,11 @@ from mlflow_amlstore.client.connection import Connection, connection_of
 from mlflow_amlstore.client.logged_models.of_connection import logged_models_of
 from mlflow_amlstore.client.run_calls import both_ids, get_run
 from mlflow_amlstore.client.run_log import RunLog
-from mlflow_amlstore.plugin import remote_entities
+from mlflow_amlstore.plugin import local_paths, remote_entities, submitted_run
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
+from mlflow_amlstore.plugin.racing_experiments import RacingExperiments
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_runs import RunPage, RunSearch, WholeRuns
 from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
@@ -39,7 +39,6 @@ else:
 
 _API = "/api/2.0/mlflow"
 _DEFAULT_MAX_RESULTS = 1000
-_OWN_RUN_VARIABLE = "AZUREML_RUN_ID"
 _ENDPOINTS: dict[Any, tuple[str, str]] = extract_api_info_for_service(MlflowService, "/api/2.0")
 
 
@@ -50,7 +49,9 @@ def tracking_store_of(store_uri: str) -> "RemoteTrackingStore":
 
 
 @raises_mlflow_errors
-class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMixin, RestStore, LosslessAsyncLogging):  # type: ignore[misc]  # MLflow's mixins
+class RemoteTrackingStore(  # type: ignore[misc]  # MLflow's mixins
+    OnConnection, RacingExperiments, UnsupportedMethods, RemoteLoggedModelsMixin, RestStore, LosslessAsyncLogging
+):
     """A service's workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, connection: Connection) -> None:
@@ -172,9 +173,8 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
     def update_run_info(
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> mlflow_entities.RunInfo:
-        """The status of the run that a submitted job is, is its launcher's to say, as with Azure ML's own client."""
         given: dict[str, Any] = {}
-        if run_id != os.environ.get(_OWN_RUN_VARIABLE):
+        if not submitted_run.is_this_process(run_id):
             given = {"status": run_status and RunStatus.to_string(run_status), "end_time": end_time}
         given = {name: value for name, value in {**given, "run_name": run_name}.items() if value is not None}
         if not given:
@@ -183,14 +183,15 @@ class RemoteTrackingStore(OnConnection, UnsupportedMethods, RemoteLoggedModelsMi
 
     # What MLflow's own methods fail at with an error of protobuf's, where a value isn't of the right type
 
-    def create_experiment(
-        self,
-        name: str,
-        artifact_location: str | None = None,
-        tags: Sequence[mlflow_entities.ExperimentTag] | None = None,
+    def _experiment_by_name(self, name: str) -> mlflow_entities.Experiment | None:
+        found: mlflow_entities.Experiment | None = RestStore.get_experiment_by_name(self, name)
+        return found
+
+    def _make_experiment(
+        self, name: str, artifact_location: str | None, tags: Sequence[mlflow_entities.ExperimentTag] | None
     ) -> str:
         pairs = [{"key": tag.key, "value": tag.value} for tag in tags or ()]
-        given = {"name": name, "artifact_location": artifact_location, "tags": pairs}
+        given = {"name": name, "artifact_location": local_paths.artifact_location(artifact_location), "tags": pairs}
         return str(self._post("experiments/create", given)["experiment_id"])
 
     def log_inputs(

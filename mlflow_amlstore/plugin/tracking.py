@@ -10,10 +10,11 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking import SEARCH_MAX_RESULTS_DEFAULT
 
-from mlflow_amlstore.plugin import convert
+from mlflow_amlstore.plugin import convert, local_paths, submitted_run
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_errors
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
+from mlflow_amlstore.plugin.racing_experiments import RacingExperiments
 from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
@@ -40,7 +41,7 @@ def tracking_store_of(store_uri: str) -> "TrackingStore":
 
 
 @raises_mlflow_errors
-class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging):
+class TrackingStore(RacingExperiments, UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging):
     """A workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, store_uri: str) -> None:
@@ -73,21 +74,20 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
         )
         return PagedList([convert.experiment_entity(record, self._root_uri) for record in page.items], page.next_token)
 
-    def create_experiment(
-        self,
-        name: str,
-        artifact_location: str | None = None,
-        tags: Sequence[mlflow_entities.ExperimentTag] | None = None,
+    def _make_experiment(
+        self, name: str, artifact_location: str | None, tags: Sequence[mlflow_entities.ExperimentTag] | None
     ) -> str:
         return self._records.experiments.create(
-            name, artifact_location=artifact_location, tags={tag.key: tag.value for tag in tags or ()}
+            name,
+            artifact_location=local_paths.artifact_location(artifact_location),
+            tags={tag.key: tag.value for tag in tags or ()},
         )
 
     def get_experiment(self, experiment_id: str) -> mlflow_entities.Experiment:
         return convert.experiment_entity(self._records.experiments.get(experiment_id), self._root_uri)
 
-    def get_experiment_by_name(self, experiment_name: str) -> mlflow_entities.Experiment | None:
-        record = self._records.experiments.find_by_name(experiment_name)
+    def _experiment_by_name(self, name: str) -> mlflow_entities.Experiment | None:
+        record = self._records.experiments.find_by_name(name)
         return None if record is None else convert.experiment_entity(record, self._root_uri)
 
     def delete_experiment(self, experiment_id: str) -> None:
@@ -130,7 +130,10 @@ class TrackingStore(UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging)
     def update_run_info(
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> mlflow_entities.RunInfo:
-        info = self._records.runs.update(run_id, status=convert.to_status(run_status), end_ms=end_time, name=run_name)
+        status = convert.to_status(run_status)
+        if submitted_run.is_this_process(run_id):
+            status = end_time = None
+        info = self._records.runs.update(run_id, status=status, end_ms=end_time, name=run_name)
         return convert.run_info_entity(info, self._root_uri)
 
     def delete_run(self, run_id: str) -> None:

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.core import Model, Workspace
 from mlflow_amlstore.plugin.artifacts import WorkspaceArtifactRepository
 
 LEADING_OUTSIDE = [
@@ -25,8 +25,6 @@ LEADING_OUTSIDE = [
     "..%5cx",
     "a\\..\\x",
     "a\0b",
-    "C:/x",
-    "C:x",
     "file:///etc",
     "file:/etc",
     "file://host/etc",
@@ -266,15 +264,17 @@ def test_links_that_lead_out_of_the_workspace_are_followed_by_no_call(
     assert [file.path for file in repository.list_artifacts()] == ["file"]
 
 
-LEADING_OUTSIDE_SOURCES = [
+LOCAL = [
     "{secret}",
     "file:{secret}",
     "file://{secret}",
     "file://localhost{secret}",
-    "FILE://{secret}",
     "file://{secret}?x#y",
-    "file://{secret};x",
     "{relative}",
+]
+LEADING_OUTSIDE_SOURCES = [
+    "FILE://{secret}",
+    "file://{secret};x",
     "http://127.0.0.1{secret}",
     "s3://bucket/../..{secret}",
     "s3://bucket/%2e%2e/%2e%2e{secret}",
@@ -314,8 +314,11 @@ def test_a_model_source_that_leads_outside_is_refused(
     assert client.search_model_versions("name = 'model'") == []
 
 
-@pytest.mark.parametrize("template", [*LEADING_OUTSIDE_SOURCES, "amlstore://{folder}/workspace"])
-def test_an_experiments_artifact_location_on_this_machine_is_refused(
+@pytest.mark.parametrize(
+    "template",
+    [*(source for source in LEADING_OUTSIDE_SOURCES if "file:" not in source), "amlstore://{folder}/workspace"],
+)
+def test_an_experiments_artifact_location_that_leads_outside_is_refused(
     amlstore_workspace: Workspace, tmp_path: Path, template: str
 ) -> None:
     with pytest.raises(MlflowException) as refused:
@@ -323,6 +326,61 @@ def test_an_experiments_artifact_location_on_this_machine_is_refused(
 
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
     assert set(amlstore_workspace.experiments) == {"Default"}
+
+
+@pytest.mark.parametrize("template", LOCAL)
+def test_a_model_source_on_this_machine_is_copied_into_the_workspace(
+    amlstore_workspace: Workspace, tmp_path: Path, template: str
+) -> None:
+    (tmp_path / "secret").write_text("mine")
+    version = mlflow.register_model(_filled_in(template, tmp_path / "secret"), "model")
+    (tmp_path / "secret").unlink()
+    assert version.source.startswith(amlstore_workspace.get_mlflow_tracking_uri().partition("?")[0])
+    assert Path(Model(amlstore_workspace, "model").download(tmp_path / "back")).read_text() == "mine"
+
+
+def test_a_folder_on_this_machine_becomes_a_model(amlstore_workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "data").mkdir(parents=True)
+    (tmp_path / "tree" / "MLmodel").write_text("flavors: {}")
+    (tmp_path / "tree" / "data" / "weights").write_bytes(b"weights")
+    mlflow.register_model((tmp_path / "tree").as_uri(), "model")
+    back = Path(mlflow.artifacts.download_artifacts("models:/model/1"))
+    assert (back / "data" / "weights").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("template", LOCAL)
+def test_an_mlflow_server_copies_nothing_of_its_machine(
+    amlstore_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    MlflowClient().create_registered_model("model")
+    monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", amlstore_workspace.get_mlflow_tracking_uri())  # as it sets it
+    with pytest.raises(MlflowException, match="log the model to a run first") as refused:
+        MlflowClient().create_model_version("model", _filled_in(template, tmp_path / "secret"))
+    assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize("source", ["file:///not/there", "file:{folder}/empty", "/"])
+def test_a_local_source_that_has_no_files_is_refused(
+    amlstore_workspace: Workspace, tmp_path: Path, source: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    MlflowClient().create_registered_model("model")
+    with pytest.raises(MlflowException, match=r"for model source: (must be|is) a f"):
+        MlflowClient().create_model_version("model", source.format(folder=tmp_path))
+
+
+@pytest.mark.parametrize("template", LOCAL)
+def test_an_artifact_location_on_this_machine_means_the_workspace_and_is_warned_of(
+    amlstore_workspace: Workspace, tmp_path: Path, template: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    location = _filled_in(template, tmp_path / "mlruns")
+    experiment_id = MlflowClient().create_experiment("local", artifact_location=location)
+    assert MlflowClient().get_experiment(experiment_id).artifact_location.startswith("amlstore:///")
+    assert [record.message for record in caplog.records if location in record.message] == [
+        f"The artifact location {location} is of this machine: the experiment's files go into the workspace"
+    ]
+    assert not (tmp_path / "mlruns").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="making symbolic links needs rights here")

@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from mlflow.tracking._tracking_service.utils import _get_store
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.plugin.tracking import TrackingStore, tracking_store_of
+from mlflow_amlstore.workspace.opening import open_folder
 
 
 def store_of(workspace: Workspace) -> TrackingStore:
@@ -41,6 +43,37 @@ def run_script(workspace: Workspace, script: str, **environment: str) -> subproc
     return run_forked(["-c", script], env=variables, check=True)
 
 
+def test_who_was_told_of_no_experiment_gets_the_one_that_another_process_makes(
+    amlstore_workspace: Workspace,
+) -> None:
+    client, other = MlflowClient(), open_folder(amlstore_workspace.path).records.experiments
+    assert client.get_experiment_by_name("iris") is None
+    made = other.create("iris")
+    assert client.create_experiment("iris") == made
+    with pytest.raises(MlflowException, match="already exists"):
+        client.create_experiment("iris")
+
+    assert client.get_experiment_by_name("gone") is None
+    other.delete(other.create("gone"))
+    with pytest.raises(MlflowException, match="already exists"):
+        client.create_experiment("gone")
+
+
+def test_processes_that_set_a_new_experiment_at_once_all_log_into_it(amlstore_workspace: Workspace) -> None:
+    script = """
+import mlflow
+for number in range(20):
+    mlflow.set_experiment(f"new {number}")
+    with mlflow.start_run():
+        pass
+"""
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: run_script(amlstore_workspace, script), range(4)))
+    names = {found.experiment_id: found.name for found in MlflowClient().search_experiments()}
+    logged = Counter(names[run.info.experiment_id] for run in MlflowClient().search_runs(list(names)))
+    assert logged == {f"new {number}": 4 for number in range(20)}
+
+
 @pytest.mark.usefixtures("amlstore_workspace")
 class TestFluent:
     def test_a_run_is_finished_when_its_block_ends_and_failed_when_it_raises(self) -> None:
@@ -50,6 +83,14 @@ class TestFluent:
             raise KeyError
         assert mlflow.get_run(good.info.run_id).info.status == "FINISHED"
         assert mlflow.get_run(bad.info.run_id).info.status == "FAILED"
+
+    def test_whoever_submitted_a_run_says_how_it_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        run_id = MlflowClient().create_run("0").info.run_id
+        monkeypatch.setenv("AZUREML_RUN_ID", run_id)
+        with mlflow.start_run(run_id=run_id), mlflow.start_run(nested=True) as child:
+            mlflow.log_metric("m", 1)
+        assert (mlflow.get_run(run_id).info.status, mlflow.get_run(run_id).info.end_time) == ("RUNNING", None)
+        assert mlflow.get_run(child.info.run_id).info.status == "FINISHED"
 
     def test_nested_runs_know_their_parent(self) -> None:
         with mlflow.start_run(run_name="outer") as outer:

@@ -34,6 +34,17 @@ def store_of(client: MlflowClient) -> RemoteTrackingStore:
     return store
 
 
+def test_who_was_told_of_no_experiment_gets_the_one_that_another_process_makes(
+    client: MlflowClient, workspace: EmbeddedWorkspace
+) -> None:
+    name = f"iris {uuid.uuid4().hex}"
+    assert client.get_experiment_by_name(name) is None
+    made = workspace.records.experiments.create(name)
+    assert client.create_experiment(name) == made
+    with pytest.raises(MlflowException, match="already exists"):
+        client.create_experiment(name)
+
+
 class TestLogging:
     def test_what_mlflow_logs_is_in_the_workspace(
         self, client: MlflowClient, experiment_id: str, workspace: EmbeddedWorkspace
