@@ -161,7 +161,11 @@ class BufferedLog:
                 self._groups = [_group(self._waiting[: min(due, CAPACITY)])]
             group = self._groups[-1]
             try:
+                began_s = time.monotonic()
                 count = self._writer.metrics.log_values(self._run_id, group.calls, write_id=group.write_id)
+                _logger.debug(
+                    "Wrote %d values of run %s in %.1f ms", count, self._run_id, (time.monotonic() - began_s) * 1000
+                )
             except PartlyRefused as error:
                 self._refused = self._refused or error
                 self._forget_kinds(error.names)

@@ -1,7 +1,9 @@
 """`Workspace` of a service: opened by address or config.json, and the same to its users as one in a folder."""
 
 import json
+import logging
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from forked_service import ForkedService
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.client.tokens.stored_keys import announce_service
-from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.core import Experiment, Workspace
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, LoginNeeded, ServiceUnreachable
 from mlflow_amlstore.workspace.opening import open_folder
 from mlflow_amlstore.workspace.tracking_uri import parse
@@ -187,3 +189,36 @@ def test_opening_one_in_a_folder_loads_no_http_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_at_debug_the_log_tells_what_the_client_does_and_no_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ForkedService(tmp_path / "service") as service:
+        _log_a_little(service, tmp_path, caplog)
+
+
+def _log_a_little(service: ForkedService, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workspace = Workspace.from_url(service.url, KeyCredential(service.url, service.key))
+    uri = workspace.get_mlflow_tracking_uri()
+    with Experiment(workspace, "debug").start_logging(snapshot_directory=None, outputs=False) as run:
+        run.log("loss", 0.5)
+        run.upload_file("a.txt", __file__)
+    run.download_file("a.txt", tmp_path / "a.txt")
+    workspace.close()
+
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("mlflow_amlstore")]
+    for pattern in (
+        r"POST http://127\.0\.0\.1:\d+/auth/tracking-token answered 200 after \d+\.\d ms",
+        r"PUT http://127\.0\.0\.1:\d+/[\w.]+/\S+ answered 201 after \d+\.\d ms",
+        r"Got a token of azureml\+http://\S+, valid for 3\d{3} s",
+        rf"Wrote 1 values of run {run.id} in \d+\.\d ms",
+        r"Uploaded 1 files in \d+\.\d\d s",
+        r"Downloaded a\.txt in \d+\.\d\d s",
+    ):
+        assert any(re.fullmatch(pattern, line) for line in told), (pattern, told)
+    shown = caplog.text
+    assert re.search(r"sig=(?!REDACTED)", shown) is None
+    for secret in (service.key, parse(uri).token or "", "Bearer ey"):
+        assert secret not in shown

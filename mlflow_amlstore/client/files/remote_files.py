@@ -7,6 +7,7 @@ of a later version (`later_versions`), and is read from there.
 
 import logging
 import posixpath
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -71,7 +72,9 @@ class RemoteFiles:
 
         Raises what `upload_files` does, PathUnsafe, TokenRefused, LoginNeeded.
         """
+        began_s = time.monotonic()
         upload_files(self._registered(items), progress)
+        _logger.debug("Uploaded %d files in %.2f s", len(items), time.monotonic() - began_s)
         self._known.are_written(path for path, _ in items)
 
     def _registered(self, items: Sequence[tuple[str, Path]]) -> Iterator[Upload]:
@@ -151,7 +154,9 @@ class RemoteFiles:
         """
         content = self._content_to_read(path)
         with nullcontext() if show is None else show(content.size_bytes or 0) as progress:
+            began_s = time.monotonic()
             download_file(self._content(path, content, self._content_to_read), target, progress)
+            _logger.debug("Downloaded %s in %.2f s", path, time.monotonic() - began_s)
 
     def _content_to_read(self, path: str) -> Content:
         """A URL to read the latest version of a file from. Raises NotFound."""

@@ -55,7 +55,9 @@ class Backoff:
             self._has_warned = True
             _logger.warning("%s: %s. Trying again for up to %.0f s", self._whom, problem, left_s)
         self._retries += 1
-        time.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s, left_s)
+        _logger.debug("%s: %s. Trying again in %.2f s, the %d. time", self._whom, problem, pause_s, self._retries)
+        time.sleep(pause_s)
         return True
 
 

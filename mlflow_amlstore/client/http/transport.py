@@ -6,11 +6,13 @@ than a service takes to record a metric. What users tell `requests` by environme
 holds here too. Both are imported when the first request is made: an embedded workspace needs none.
 """
 
+import logging
 import math
 import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from mlflow_amlstore import __version__
-from mlflow_amlstore.workspace.redaction import redact, redact_log_of_urllib3
+from mlflow_amlstore.workspace.redaction import redact, redact_log_of_urllib3, redact_path
 
 if TYPE_CHECKING:
     import urllib3
+
+_logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_TIMEOUT_S = 120.0  # MLflow's
@@ -81,6 +85,8 @@ def _send(
     from urllib3.exceptions import HTTPError
 
     interrupted = _here.is_sending  # by a signal's handler that sends, too
+    began_s = time.perf_counter()
+    outcome = "was interrupted"
     try:
         _here.is_sending = True
         response: Any = _pool_of(origin).urlopen(
@@ -93,14 +99,19 @@ def _send(
             assert_same_host=False,
             **how_read,
         )
+        outcome = f"answered {response.status}"
         return cast("urllib3.HTTPResponse", response)
     except (HTTPError, OSError) as error:
         failure = no_answer(error)
+        outcome = f"gave no answer: {failure.problem}"
         if failure.is_lasting:
             _pools.pop(origin, None)  # the file of authorities may be another by the next request
         raise failure from None
     finally:
         _here.is_sending = interrupted
+        if _logger.isEnabledFor(logging.DEBUG):
+            place = origin + redact_path(target.partition("?")[0])  # a query may be a signature
+            _logger.debug("%s %s %s after %.1f ms", method, place, outcome, (time.perf_counter() - began_s) * 1000)
 
 
 def is_sending_here() -> bool:

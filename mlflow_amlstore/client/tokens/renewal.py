@@ -157,6 +157,7 @@ class RenewedToken:
 
     def _fetch(self, backoff: Backoff, problem: str = "") -> None:
         token = self.source.fetch(self._token, backoff, problem)
+        _logger.debug("Got a token of %s, valid for %.0f s", self._root, token.lifetime_s)
         self._adopt(token)
         self.source.tell_children(token)
 
