@@ -9,7 +9,6 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 from mlflow_amlstore.core.not_yet import way_out
 from mlflow_amlstore.core.sdk_names import MODULES, NAMES
@@ -18,6 +17,7 @@ from mlflow_amlstore.workspace.scheme_owner import OURS, SCHEME, VARIABLE
 
 _SDK = "azureml"
 _HERE = "mlflow_amlstore"
+_OF_OTHERS = ("azureml.core", "azureml.core.conda_dependencies", "azureml.core.authentication", "azureml.exceptions")
 _PACKAGES_OF_SDK = {module.split(".")[1] for module in MODULES}
 
 
@@ -114,15 +114,21 @@ def _is_here(name: str) -> bool:
     return name in MODULES and (place.is_dir() or place.with_suffix(".py").is_file())
 
 
-def names_the_missing_of(module: str) -> Callable[[str], NoReturn]:
-    """The `__getattr__` of one of the modules here: names what the SDK's module has besides, which to `hasattr` isn't
-    there."""
+def names_the_missing_of(module: str) -> Callable[[str], object]:
+    """The `__getattr__` of one of the modules here, for what the SDK's module has besides.
+
+    Where that is of another module that is here, it is found there. Else it is named in the error, and to `hasattr` it
+    isn't there.
+    """
     of_sdk = module.removeprefix(f"{_HERE}.")
 
-    def missing(name: str) -> NoReturn:
+    def missing(name: str) -> object:
         full = f"{of_sdk}.{name}"
-        if _is_missing(full):
-            raise AttributeNotSupported(full, way_out(full))
-        raise AttributeError(f"module {of_sdk!r} has no attribute {name!r}")
+        if not _is_missing(full):
+            raise AttributeError(f"module {of_sdk!r} has no attribute {name!r}")
+        for other in _OF_OTHERS:
+            if other != of_sdk and name in vars(import_module(f"{_HERE}.{other}")):
+                return vars(sys.modules[f"{_HERE}.{other}"])[name]
+        raise AttributeNotSupported(full, way_out(full))
 
     return missing

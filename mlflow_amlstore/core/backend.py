@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.workspace import tracking_uri
 from mlflow_amlstore.workspace.artifact_uri import artifact_uri
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 
@@ -21,6 +22,14 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """The workspace's name."""
+
+    @property
+    def subscription_id(self) -> str:
+        """The Azure subscription, or what stands for one."""
+
+    @property
+    def resource_group(self) -> str:
+        """The Azure resource group, or what stands for one."""
 
     @property
     def facts(self) -> dict[str, str | None]:
@@ -58,6 +67,14 @@ class Embedded:
     opened: EmbeddedWorkspace
     name: str
 
+    @property
+    def subscription_id(self) -> str:
+        return tracking_uri.SUBSCRIPTION_ID
+
+    @property
+    def resource_group(self) -> str:
+        return tracking_uri.RESOURCE_GROUP
+
     def __reduce__(self) -> tuple[Callable[..., "Embedded"], tuple[Path, str]]:
         return _embedded_again, (self.opened.folder, self.name)
 
@@ -65,8 +82,8 @@ class Embedded:
     def facts(self) -> dict[str, str | None]:
         return {
             "location": "local",
-            "subscriptionId": None,
-            "resourceGroup": None,
+            "subscriptionId": self.subscription_id,
+            "resourceGroup": self.resource_group,
             "path": str(self.opened.folder),
             "mlFlowTrackingUri": self.opened.root_uri,
         }
@@ -107,11 +124,19 @@ class Served:
         return self.remote.name
 
     @property
+    def subscription_id(self) -> str:
+        return self.remote.subscription_id
+
+    @property
+    def resource_group(self) -> str:
+        return self.remote.resource_group
+
+    @property
     def facts(self) -> dict[str, str | None]:
         return {
             "location": self.remote.location,
-            "subscriptionId": self.remote.subscription_id,
-            "resourceGroup": self.remote.resource_group,
+            "subscriptionId": self.subscription_id,
+            "resourceGroup": self.resource_group,
             "workspaceId": self.remote.workspace_id,
             "serviceUrl": self.remote.connection.service_url,
             "mlFlowTrackingUri": self.remote.connection.root,

@@ -4,7 +4,7 @@ import getpass
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from os import PathLike
@@ -15,6 +15,7 @@ from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.named_texts import delete_tags, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing
+from mlflow_amlstore.core.open_run import Offline
 from mlflow_amlstore.core.paging import all_items
 from mlflow_amlstore.core.run import Run, Runs
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
@@ -139,9 +140,9 @@ class Experiment:
         snapshot_directory: PathText | None = None,
         parent_run_id: str | None = None,
         synchronous: bool = False,
-        announce: Callable[[str], None] | None = None,
+        offline: Offline | None = None,
     ) -> Run:
-        """Make a run that starts now. `announce` is told in words what it is given."""
+        """Make a run that starts now."""
         properties = {} if snapshot_directory is None else self._snapshot_property(Path(snapshot_directory))
         record = self._records.runs.create(
             self.id,
@@ -153,7 +154,7 @@ class Experiment:
             parent_run_id=parent_run_id,
             properties=properties,
         )
-        return Run._of(self, record, outputs=outputs, synchronous=synchronous, announce=announce)
+        return Run._of(self, record, outputs=outputs, synchronous=synchronous, offline=offline)
 
     def _snapshot_property(self, folder: Path) -> dict[str, str]:
         """Snapshot a folder, which may hold anything: a run starts also where that can't be done."""
@@ -167,12 +168,14 @@ class Experiment:
             _logger.warning("The run starts without a snapshot. %s", error)
             return {}
 
-    def _start_children(self, parent: RunInfo, tags: Sequence[Mapping[str, str]], synchronous: bool) -> Runs:
+    def _start_children(
+        self, parent: RunInfo, tags: Sequence[Mapping[str, str]], synchronous: bool, offline: Offline | None
+    ) -> Runs:
         """Make children of a run that start now, one for each of the tags."""
         records = self._records.runs.create_children(
             parent, tags, user_id=_user(), start_ms=time.time_ns() // 1_000_000
         )
-        return [Run._of(self, record, synchronous=synchronous) for record in records]
+        return [Run._of(self, record, synchronous=synchronous, offline=offline) for record in records]
 
     def submit(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> Run:
         """Submit a script as a run: not yet."""

@@ -12,19 +12,23 @@ _PNG = ".png"
 
 
 def image_of(field: str, path: object, plot: object) -> tuple[BinaryIO, str]:
-    """An image's content, to be closed by the caller, and the ending of its name. Raises InvalidValue."""
+    """An image's content, to be closed by the caller, and the ending of its name. Raises InvalidValue.
+
+    Scripts give `plt` as `path`, too, and a path as `plot`.
+    """
     if (path is None) == (plot is None):
         raise InvalidValue(field, path, "give either path (a file or stream) or plot (matplotlib's plt or a figure)")
-    if plot is not None:
-        return _drawn(field, plot), _PNG
-    if isinstance(path, str | PathLike):
-        return _opened(field, Path(fspath(path)))
-    if hasattr(path, "read"):
-        content = path.read()
+    image: Any = plot if path is None else path
+    if isinstance(image, str | PathLike):
+        return _opened(field, Path(fspath(image)))
+    if hasattr(image, "savefig"):
+        return _drawn(image), _PNG
+    if hasattr(image, "read"):
+        content = image.read()
         if not isinstance(content, bytes):
-            raise InvalidValue(field, path, "must be a stream of bytes: open it with mode 'rb'")
-        return io.BytesIO(content), _ending(getattr(path, "name", ""))
-    raise InvalidValue(field, path, "must be a path or a stream of bytes")
+            raise InvalidValue(field, image, "must be a stream of bytes: open it with mode 'rb'")
+        return io.BytesIO(content), _ending(getattr(image, "name", ""))
+    raise InvalidValue(field, image, "must be a path, a stream of bytes, matplotlib's plt or a figure")
 
 
 def _opened(field: str, path: Path) -> tuple[BinaryIO, str]:
@@ -40,9 +44,7 @@ def _ending(name: object) -> str:
     return ending if kind.startswith("image/") else _PNG
 
 
-def _drawn(field: str, plot: Any) -> BinaryIO:
-    if not hasattr(plot, "savefig"):
-        raise InvalidValue(field, plot, "must be matplotlib's plt or a figure; an image file goes to path")
+def _drawn(plot: Any) -> BinaryIO:
     drawn = io.BytesIO()
     plot.savefig(drawn, format="png")
     drawn.seek(0)

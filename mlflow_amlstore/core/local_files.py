@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
@@ -21,10 +22,14 @@ def files_under(folder: Path, name: str) -> list[tuple[str, Path]]:
 
 
 class OutputsFolder:
-    """A folder, and what is written into it from now on. It need not exist yet."""
+    """A folder, and what is written into it from now on."""
 
     def __init__(self, path: PathText) -> None:
+        """Make the folder where it isn't there, if that can be done."""
         self._folder = Path(path).absolute()  # the current folder may be another one by the end
+        self._is_ours = not self._folder.exists()
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[Path, _Stamp] = {}
         self.upload_changed(lambda _: None)
 
@@ -47,6 +52,12 @@ class OutputsFolder:
         if changed:
             upload(changed)
         self._known |= stamps
+
+    def leave(self) -> None:
+        """Remove the folder if it was made here and nothing is in it."""
+        if self._is_ours:
+            with suppress(OSError):
+                self._folder.rmdir()
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

@@ -1,5 +1,6 @@
 """`Model`: a version of a registered model, as Azure ML's SDK has it."""
 
+import os
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.named_texts import delete_tags, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
 from mlflow_amlstore.core.paging import all_items
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
@@ -121,13 +123,14 @@ class Model:
             sample_output_dataset=sample_output_dataset,
             resource_configuration=resource_configuration,
         )
-        path = Path(model_path)
+        tags, properties = texts_of("tags", tags or {}), texts_of("properties", properties or {})
+        path = Path(os.path.abspath(model_path))  # which gives "." a name
         if not path.exists():
-            raise InvalidValue("model_path", str(path), "is neither a file nor a folder")
+            raise InvalidValue("model_path", str(model_path), "is neither a file nor a folder")
         container = upload_container(uuid.uuid4().hex)
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
         if not files:
-            raise InvalidValue("model_path", str(path), "is a folder without files")
+            raise InvalidValue("model_path", str(model_path), "is a folder without files")
         items = [(file.relative_to(path.parent).as_posix(), file) for file in files]
         workspace.records.files.write_local(container, items)
         return _register(
@@ -234,40 +237,45 @@ class Model:
     def download(
         self, target_dir: str | PathLike[str] = ".", exist_ok: bool = False, exists_ok: bool | None = None
     ) -> str:
-        """Download the file or folder into a folder and return its path there.
+        """Download the file or folder into a folder, beside what is there, and return its path: that of the folder
+        itself where the model is all files of a run, or of a logged model.
 
-        Raises AlreadyExists if it is there, unless `exist_ok`; InvalidValue if the model lies outside the workspace.
+        Raises AlreadyExists if one of its files is there, unless `exist_ok`; InvalidValue if the model lies outside the
+        workspace.
         """
         location = self._workspace.records.models.location_of(self._record)
         if location is None:
             raise InvalidValue("model", self.id, f"is not in this workspace but at {self._record.storage_location}")
         container, path = split_location(location)
         files = self._workspace.records.files
-        top = path.rpartition("/")[2]
-        target = Path(target_dir, top)
-        if target.exists() and not (exist_ok or exists_ok):
-            raise AlreadyExists("file", str(target), "Give exist_ok=True to write over it")
-        for file in files.list_all(container, path):
-            at = target if file.path == path else target / file.path.removeprefix(f"{path}/" if path else "")
-            at.parent.mkdir(parents=True, exist_ok=True)
-            files.download(container, file.path, at)
+        target = Path(target_dir, path.rpartition("/")[2])
+        places = {
+            file.path: target / file.path.removeprefix(path).lstrip("/") if file.path != path else target
+            for file in files.list_all(container, path)
+        }
+        if not (exist_ok or exists_ok):
+            for place in places.values():
+                if place.exists():
+                    raise AlreadyExists("file", str(place), "Give exist_ok=True to write over it")
+        for name, place in places.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            files.download(container, name, place)
         return str(target)
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
-        for name, value in tags.items():
-            self._workspace.records.models.set_version_tag(self.name, self.version, name, str(value))
+        for name, value in texts_of("tags", tags).items():
+            self._workspace.records.models.set_version_tag(self.name, self.version, name, value)
         self._refresh()
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Delete tags. A tag that isn't there is ignored."""
-        for name in [tags] if isinstance(tags, str) else tags:
-            self._workspace.records.models.delete_version_tag(self.name, self.version, name)
+        delete_tags(tags, partial(self._workspace.records.models.delete_version_tag, self.name, self.version))
         self._refresh()
 
     def add_properties(self, properties: Mapping[str, str]) -> None:
         """Add properties, which can't be changed later. Raises Changed if one has another value already."""
-        given = {name: str(value) for name, value in properties.items()}
+        given = texts_of("properties", properties)
         self._workspace.records.models.add_version_properties(self.name, self.version, given)
         self._refresh()
 
@@ -320,7 +328,7 @@ def register_run_model(
     container, path = run_container(run.experiment_id, run.run_id), check_path(path)
     if not workspace.records.files.list_all(container, path, max_results=1):
         raise NotFound("file", path, f"Run {run.run_id} has no such file or folder: upload it first")
-    source = f"{WORKSPACE_SCHEME}{container}/{path}"
+    source = f"{WORKSPACE_SCHEME}{container}/{path}".rstrip("/")
     return _register(workspace, name, source, run.run_id, tags, properties, framework, framework_version, description)
 
 
@@ -335,13 +343,13 @@ def _register(
     framework_version: str | None,
     description: str | None,
 ) -> Model:
-    kept = {key: str(value) for key, value in (properties or {}).items()}
+    kept = texts_of("properties", properties or {})
     record = workspace.records.models.register(
         name,
         source,
         run_id=run_id,
         description=description,
-        tags={key: str(value) for key, value in (tags or {}).items()},
+        tags=texts_of("tags", tags or {}),
         properties={**kept, **framework_properties(framework, framework_version)},
     )
     return Model._of(workspace, record)
@@ -381,7 +389,7 @@ def _wanted(field: str, given: _Wanted) -> dict[str, str | None]:
     if given is None:
         return {}
     if isinstance(given, Mapping):
-        return {name: str(value) for name, value in given.items()}
+        return wanted_texts(field, given)
     wanted: dict[str, str | None] = {}
     for item in [given] if isinstance(given, str) else given:
         if isinstance(item, str):

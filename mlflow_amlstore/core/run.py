@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.not_yet import names_the_missing
+from mlflow_amlstore.core.open_run import Offline
 from mlflow_amlstore.core.run_facts import RunFacts
 from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
@@ -84,11 +85,11 @@ class Run(RunFacts, RunMetrics, RunFiles):
         outputs: PathText | None,
         synchronous: bool,
         status_setter: _StatusSetter,
-        announce: Callable[[str], None] | None,
+        offline: Offline | None,
     ) -> None:
         self._experiment, self._info = experiment, record.info
         self._run_type = record.properties.get(RUN_TYPE_PROPERTY)
-        self._status_setter, self._announce = status_setter, announce
+        self._status_setter, self._offline = status_setter, offline
         self._open_log(synchronous)
         self._open_outputs(outputs)
 
@@ -101,11 +102,12 @@ class Run(RunFacts, RunMetrics, RunFiles):
         outputs: PathText | None = None,
         synchronous: bool = False,
         status_setter: _StatusSetter = set_status,
-        announce: Callable[[str], None] | None = None,
+        offline: Offline | None = None,
     ) -> "Run":
-        """Open a run by its record. `status_setter` writes its status; `announce` is told in words what it is given."""
-        self = cls.__new__(cls)
-        self._open(experiment, record, outputs, synchronous, status_setter, announce)
+        """Open a run by its record. `status_setter` writes its status."""
+        of = cls if offline is None else OfflineRun
+        self = of.__new__(of)
+        self._open(experiment, record, outputs, synchronous, status_setter, offline)
         return self
 
     @classmethod
@@ -115,11 +117,11 @@ class Run(RunFacts, RunMetrics, RunFiles):
         run_id: str,
         synchronous: bool = False,
         status_setter: _StatusSetter = set_status,
-        announce: Callable[[str], None] | None = None,
+        offline: Offline | None = None,
     ) -> "Run":
         record = workspace.records.runs.get(run_id)
         experiment = workspace._experiment(record.info.experiment_id)
-        return cls._of(experiment, record, synchronous=synchronous, status_setter=status_setter, announce=announce)
+        return cls._of(experiment, record, synchronous=synchronous, status_setter=status_setter, offline=offline)
 
     _find_context: ClassVar[Callable[[bool], "Run"]]
     """`run_context.run_context`, which opens workspaces and so can't be imported here; `core/__init__.py` sets it."""
@@ -128,15 +130,18 @@ class Run(RunFacts, RunMetrics, RunFiles):
     def get_context(cls, allow_offline: bool = True, used_for_context_manager: bool = False, **kwargs: object) -> "Run":
         """Return the run that this process was submitted as, which its environment names; else an offline run.
 
-        An offline run prints what is logged, and keeps its metrics, tags, files and details until the process ends. A
-        worker that is forked later shares it; a spawned one gets its own. With `allow_offline=False`, InvalidState is
-        raised instead. A submitted run's status is set by its launcher; `complete` only waits for what was logged.
+        An offline run prints what is logged. Where config.json names a workspace's folder it is a run of the experiment
+        `Offline` there. Elsewhere it keeps its metrics, tags, files and details until the process ends, and its
+        `experiment` is an AttributeError, as in Azure ML's SDK. A worker that is forked later shares it; a spawned one
+        gets its own. With `allow_offline=False`, InvalidState is raised instead.
+
+        A submitted run's status is set by its launcher; `complete` only waits for what was logged.
 
         >>> run = Run.get_context()
         >>> run.tag("stage", "warm-up")
         [offline run] tags {'stage': 'warm-up'}
-        >>> run.get_tags(), run.experiment.name
-        ({'stage': 'warm-up'}, 'Offline')
+        >>> run.get_tags()
+        {'stage': 'warm-up'}
         """
         return Run._find_context(allow_offline)
 
@@ -236,7 +241,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
         workspace = self._experiment.workspace
-        return type(self)._by_id, (workspace, self.id, self._synchronous, self._status_setter, self._announce)
+        return type(self)._by_id, (workspace, self.id, self._synchronous, self._status_setter, self._offline)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and other.id == self.id and other._records is self._records
@@ -340,6 +345,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
             outputs=outputs,
             parent_run_id=self.id,
             synchronous=self._synchronous,
+            offline=self._offline,
         )
 
     def create_children(
@@ -361,7 +367,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
             raise InvalidValue("number of children", len(values), f"at most {_MAX_CHILDREN_AT_ONCE} at once")
         key = _CHILD_NUMBER_TAG if tag_key is None else tag_key
         tags = [{key: str(value)} for value in values]
-        return self._experiment._start_children(self._info, tags, self._synchronous)
+        return self._experiment._start_children(self._info, tags, self._synchronous, self._offline)
 
     def submit_child(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> "Run":
         """Submit a script as a child run: not yet."""
@@ -387,3 +393,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
             properties=properties,
             status=status,
         )
+
+
+class OfflineRun(Run):
+    """A run of a process that wasn't submitted: scripts of Azure ML's SDK ask whether theirs is one."""

@@ -1,23 +1,27 @@
 """The run that a script is in: named by its environment, or else an offline one.
 
-Variables are those that launchers set (azureml-wire.md, section 3.2): AZUREML_RUN_ID or MLFLOW_RUN_ID names the run,
-MLFLOW_TRACKING_URI its workspace, or without that AZUREML_SERVICE_ENDPOINT with AZUREML_ARM_….
+Variables are those that launchers set (azureml-wire.md, section 3.2): AZUREML_RUN_ID or MLFLOW_RUN_ID names the run.
+Its workspace is what AZUREML_SERVICE_ENDPOINT with AZUREML_ARM_… says, as in Azure ML's SDK, else MLFLOW_TRACKING_URI.
 """
 
 import os
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import quote, urlsplit
 
 from mlflow_amlstore.core.experiment import Experiment
+from mlflow_amlstore.core.open_run import Offline
 from mlflow_amlstore.core.run import Run, set_status
 from mlflow_amlstore.core.workspace import Workspace
-from mlflow_amlstore.errors import InvalidState
+from mlflow_amlstore.errors import AmlStoreError, InvalidState
 from mlflow_amlstore.records.common_store import CommonRuns
 from mlflow_amlstore.records.types import RunError, RunInfo, RunStatus
+from mlflow_amlstore.workspace.config_json import find_config
 from mlflow_amlstore.workspace.tracking_uri import workspace_path
 
+_TAKEN_OVER = os.environ.get("MLFLOW_RUN_ID")  # which `mlflow.start_run` removes when it takes the run over
 _ARM = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
 
 
@@ -27,8 +31,8 @@ def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.
     Raises InvalidState if no offline run is allowed; for a submitted run, what opening its workspace and `Run.get`
     raise.
     """
-    run_id = environment.get("AZUREML_RUN_ID") or environment.get("MLFLOW_RUN_ID")
-    uri = environment.get("MLFLOW_TRACKING_URI") or _uri_of_job(environment)
+    run_id = environment.get("AZUREML_RUN_ID") or environment.get("MLFLOW_RUN_ID") or _TAKEN_OVER
+    uri = _uri_of_job(environment) or environment.get("MLFLOW_TRACKING_URI")
     if run_id and uri:
         setter = _leave_status_to_launcher if environment.get("AZUREML_RUN_ID") else set_status
         return Run._by_id(Workspace.from_tracking_uri(uri), run_id, status_setter=setter)
@@ -61,22 +65,53 @@ _offline: Run | None = None  # a process that is forked goes on with it
 def _offline_run() -> Run:
     """The one offline run of this process, made when it is first asked for.
 
-    It is a run like any other, of a workspace in a temporary folder, which goes when the process that made it ends.
+    Where config.json names a workspace's folder it is a run of that one. Elsewhere it is in a temporary folder, which
+    goes when the process that made it ends; a service or Azure ML is left alone.
     """
     global _offline
     if _offline is None:
-        import shutil
-        import tempfile
-        from multiprocessing.util import Finalize
-
-        folder = tempfile.mkdtemp(prefix="amlstore-offline-")
-        # Unlike `atexit`, called at the end of a worker of `multiprocessing` too, in the process that made the folder
-        # alone, and with this priority after the workers of that have ended.
-        Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-1)
-        experiment = Experiment(Workspace.create(folder, "offline"), "Offline")
-        run_id = f"OfflineRun_{uuid.uuid4()}"
-        _offline = experiment._start_run(run_id=run_id, synchronous=True, announce=_print)
+        _offline = _in_workspace_at_hand() or _started_in(_temporary_workspace(), is_kept=False)
     return _offline
+
+
+def _in_workspace_at_hand() -> Run | None:
+    """A run of the workspace in a folder that config.json names; None where there is none that takes one."""
+    from multiprocessing.util import Finalize
+
+    try:
+        config = find_config()
+        if config.folder is None:
+            return None
+        run = _started_in(Workspace.from_config(config.file), is_kept=True)
+    except AmlStoreError:  # it is read-only, say: where nothing was submitted that is no reason to stop
+        return None
+    Finalize(None, _end, (run,), exitpriority=0)
+    return run
+
+
+def _started_in(workspace: Workspace, *, is_kept: bool) -> Run:
+    offline = Offline(_print, is_kept)
+    experiment = Experiment(workspace, "Offline")
+    return experiment._start_run(run_id=f"OfflineRun_{uuid.uuid4()}", synchronous=True, offline=offline)
+
+
+def _temporary_workspace() -> Workspace:
+    import shutil
+    import tempfile
+    from multiprocessing.util import Finalize
+
+    folder = tempfile.mkdtemp(prefix="amlstore-offline-")
+    # Unlike `atexit`, called at the end of a worker of `multiprocessing` too, in the process that made the folder
+    # alone, and with this priority after the workers of that have ended.
+    Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-1)
+    return Workspace.create(folder, "offline")
+
+
+def _end(run: Run) -> None:
+    """Mark a run that the script left running, by how the script ended."""
+    with suppress(AmlStoreError):  # its folder may be gone
+        if run.get_status() == RunStatus.RUNNING.value:
+            run.fail() if hasattr(sys, "last_value") else run.complete()
 
 
 def _print(text: str) -> None:

@@ -76,8 +76,8 @@ class RunFacts(OpenRun):
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """Set several tags: names of 1 to 1000 characters, values of at most 8000. Other values become strings."""
         self._records.runs.set_tags(self.id, texts_of("tags", tags))
-        if self._announce is not None:
-            self._announce(f"tags {dict(tags)}")
+        if self._offline is not None:
+            self._offline.announce(f"tags {dict(tags)}")
 
     def get_tags(self) -> dict[str, str]:
         """Return the run's tags."""

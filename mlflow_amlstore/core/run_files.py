@@ -26,23 +26,26 @@ class RunFiles(OpenRun):
         """Upload what was written into the outputs folder since this object was made."""
         if self._outputs is not None:
             self._outputs.upload_changed(self._upload)
+            self._outputs.leave()
 
     def upload_file(self, name: str, path_or_stream: PathText | BinaryIO, datastore_name: str | None = None) -> None:
-        """Upload a file, or the rest of a binary stream, under a name with `/` between folders.
+        """Upload a file, or the rest of a binary stream, under a name with `/` between folders; a folder with all that
+        is under it, as `name/…`.
 
         A file of that name is replaced. Raises InvalidValue for a file that can't be read, and for an unsafe name.
         """
         refuse_given("Run.upload_file", datastore_name=datastore_name)
         if isinstance(path_or_stream, str | PathLike):
-            self._upload([(name, Path(path_or_stream))])
+            path = Path(path_or_stream)
+            self._upload(files_under(path, name) if path.is_dir() else [(name, path)])
         else:
             if not hasattr(path_or_stream, "read") or not isinstance(path_or_stream.read(0), bytes):
                 raise InvalidValue(
                     f"file {name!r}", type(path_or_stream).__name__, "must be a path or a stream of bytes"
                 )
             self._records.files.write(self._container, name, path_or_stream)
-        if self._announce is not None:
-            self._announce(f"file {name}")
+        if self._offline is not None:
+            self._offline.announce(f"file {name}")
 
     def upload_files(
         self,
@@ -95,8 +98,8 @@ class RunFiles(OpenRun):
         """Download the files under the folder `prefix` of the run, by default all files.
 
         They go into `output_directory`, by default the current one, under their whole names; with
-        `append_prefix=False`, without the prefix. `output_paths` gives each file a path instead, in the files' order.
-        Raises NotFound if there are no files.
+        `append_prefix=False`, without the prefix, which may be a file's name, too. `output_paths` gives each file a
+        path instead, in the files' order. Raises NotFound if there are no files.
         """
         prefix = (prefix or "").replace("\\", "/").strip("/")
         paths = [file.path for file in self._records.files.list_all(self._container, prefix)]
@@ -104,7 +107,7 @@ class RunFiles(OpenRun):
             raise NotFound("file", prefix or "*", f"Run {self.id} has no files there")
         targets = output_paths
         if targets is None:
-            targets = [path if append_prefix else path.removeprefix(prefix).lstrip("/") for path in paths]
+            targets = paths if append_prefix else [_below(prefix, path) for path in paths]
         elif len(targets) != len(paths):
             raise InvalidValue("output_paths", len(targets), f"must be as many as the files ({len(paths)})")
         for path, target in zip(paths, targets, strict=True):
@@ -139,7 +142,7 @@ class RunFiles(OpenRun):
         target = Path("." if path is None else path, f"{wanted}.zip")
         target.parent.mkdir(parents=True, exist_ok=True)
         self._records.snapshots.write_zip(wanted, target)
-        return str(target)
+        return str(target.absolute())
 
     def get_snapshot_id(self) -> str | None:
         """Return the id of the run's snapshot; None if it has none."""
@@ -162,8 +165,9 @@ class RunFiles(OpenRun):
     ) -> Model:
         """Register a file or folder of the run as the next version of a model (`model_name` is its path by default).
 
-        Raises NotFound if the run has no such file.
+        Raises NotFound if the run has no such file, AttributeNotSupported for an offline run that is kept nowhere.
         """
+        self._must_be_kept("Run.register_model")
         refuse_given(
             "Run.register_model",
             datasets=datasets,
@@ -197,3 +201,8 @@ class RunFiles(OpenRun):
     def _log_text(self, path: str) -> str:
         with self._records.files.open(self._container, path) as source:
             return source.read().decode(errors="replace")
+
+
+def _below(prefix: str, path: str) -> str:
+    """A file's path below a folder of the run; the file's own name where the prefix is that file."""
+    return path.removeprefix(prefix).lstrip("/") or path.rpartition("/")[2]

@@ -67,8 +67,8 @@ class RunMetrics(OpenRun):
             self._log.write_through([logged])
         else:
             self._log.add(logged)
-        if self._announce is not None:
-            self._announce(f"{name} = {given}" + ("" if step is None else f" (step {step})"))
+        if self._offline is not None:
+            self._offline.announce(f"{name} = {given}" + ("" if step is None else f" (step {step})"))
 
     def log_list(self, name: str, value: Iterable[object], description: str = "") -> None:
         """Log several numbers or strings at once, from a list, a generator, an array of one dimension or any iterable.
@@ -211,9 +211,9 @@ class RunMetrics(OpenRun):
         else:
             for call in calls:
                 self._log.add(call)
-        if self._announce is not None:
+        if self._offline is not None:
             values = next(iter(columns.values())) if list(columns) == [""] else columns
-            self._announce(f"{name} = {values} ({kind.words})")
+            self._offline.announce(f"{name} = {values} ({kind.words})")
 
     def _check(self, logged: LoggedTuple) -> None:
         """Check values at the call, and that this process has logged no other kind of metric under the name."""

@@ -1,7 +1,7 @@
 """The names that Azure ML's SDK (azureml-core 1.61) has: an error can tell what isn't here yet from a slip.
 
-Names only, public ones: its modules by package, what is in those modules that this package has too, and the
-attributes of the classes.
+Names only, public ones: its modules by package, what is in those modules that this package has too (first what is
+theirs, then what they have of other modules, which scripts import from there), and the attributes of the classes.
 """
 
 _MODULES = {
@@ -54,26 +54,36 @@ _NAMES = {
         AbstractAuthentication AccessToken ArmTokenAuthentication Audience AzureCliAuthentication
         AzureMLTokenAuthentication InteractiveLoginAuthentication MsiAuthentication ServicePrincipalAuthentication
         TokenAuthentication
+        AuthenticationException AzureMLException RunEnvironmentException UserErrorException
     """,
     "azureml.core.conda_dependencies": """
         CondaDependencies
+        UserErrorException
     """,
     "azureml.core.environment": """
         DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE DockerBuildContext DockerEnvironment DockerImageDetails
         DockerImagePlatform DockerSection Environment EnvironmentReference ImageBuildDetails PythonEnvironment
         PythonSection RCranPackage RGitHubPackage RSection SparkEnvironment SparkPackage SparkSection
+        AzureMLException CondaDependencies ContainerRegistry DatabricksSection UserErrorException
     """,
     "azureml.core.experiment": """
         Experiment ViewType
+        UserErrorException
     """,
     "azureml.core.model": """
         InferenceConfig Model ModelPackage
+        AksCompute ContainerRegistry Dataset DatasetSnapshot Environment Experiment FileDataset ModelNotFoundException
+        ModelProfile ResourceConfiguration RunEnvironmentException TabularDataset UserErrorException WebserviceException
     """,
     "azureml.core.run": """
         InputDatasets LinkOutput OutputDatasets Run get_run
+        ActivityFailedException Datastore Environment ExperimentExecutionException Keyvault RunEnvironmentException
+        SnapshotException UserErrorException
     """,
     "azureml.core.workspace": """
         Workspace
+        AmlCompute ComputeTarget Dataset Image InteractiveLoginAuthentication Keyvault LinkedService Model
+        ProjectSystemException UserErrorException Webservice WorkspaceException
     """,
     "azureml.exceptions": """
         ActivityFailedException AuthenticationException AzureMLAggregatedException AzureMLException

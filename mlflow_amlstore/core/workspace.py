@@ -192,14 +192,14 @@ class Workspace:
         return self._backend.facts["location"]
 
     @property
-    def subscription_id(self) -> str | None:
-        """The Azure subscription, or what a service has in its place; None for an embedded workspace."""
-        return self._backend.facts["subscriptionId"]
+    def subscription_id(self) -> str:
+        """The Azure subscription; elsewhere a text of its form, the same in a folder and of a service."""
+        return self._backend.subscription_id
 
     @property
-    def resource_group(self) -> str | None:
-        """The Azure resource group, or what a service has in its place; None for an embedded workspace."""
-        return self._backend.facts["resourceGroup"]
+    def resource_group(self) -> str:
+        """The Azure resource group; elsewhere `amlstore`."""
+        return self._backend.resource_group
 
     @property
     def records(self) -> CommonStore:

@@ -4,10 +4,10 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from mlflow_amlstore.workspace import tracking_uri
+from mlflow_amlstore.workspace.tracking_uri import RESOURCE_GROUP as RESOURCE_GROUP
+from mlflow_amlstore.workspace.tracking_uri import SUBSCRIPTION_ID as SUBSCRIPTION_ID
 
-SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
 TENANT_ID = SUBSCRIPTION_ID
-RESOURCE_GROUP = "amlstore"
 LOCATION = "local"
 STORAGE_SUFFIX = "core.windows.net"
 BLOB_PREFIX = f"/amlstore.blob.{STORAGE_SUFFIX}"

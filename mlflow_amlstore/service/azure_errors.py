@@ -14,3 +14,9 @@ class ErrorResponse(msgspec.Struct, frozen=True):
     """Azure's frame around an error."""
 
     error: ErrorDetail
+
+
+class RootError(ErrorDetail, frozen=True):
+    """An error of run history. `details` are those behind it: without a list Azure ML's SDK can't print the error."""
+
+    details: list[ErrorDetail] = []

@@ -16,7 +16,8 @@ from mlflow_amlstore.errors import (
     TokenRefused,
     WorkspaceBusy,
 )
-from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
+from mlflow_amlstore.service.addresses import LOCATION
+from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse, RootError
 from mlflow_amlstore.service.files.blobs import blob_error
 from mlflow_amlstore.service.routing import Area
 
@@ -43,12 +44,15 @@ class MlflowError(msgspec.Struct, frozen=True):
     message: str
 
 
-class AzureError(msgspec.Struct, frozen=True):
+class AzureError(msgspec.Struct, frozen=True, rename="camel"):
     """An error as Azure ML's clients read it: its ErrorResponse."""
 
-    error: ErrorDetail
+    error: RootError
     correlation: dict[str, str]
     time: str
+    environment: str = LOCATION
+    location: str = LOCATION
+    component_name: str = "amlstore"
 
 
 class ModelError(msgspec.Struct, frozen=True, rename="camel"):
@@ -76,9 +80,9 @@ def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
         headers["Connection"] = "close"
     body: MlflowError | AzureError | ModelError | ErrorResponse = MlflowError(error.mlflow_code, str(error))
     if area in _AZURE_AREAS:
-        detail = ErrorDetail("ServiceError" if error.http_status >= 500 else "UserError", str(error))
+        root = RootError("ServiceError" if error.http_status >= 500 else "UserError", str(error))
         headers[ERROR_CODE_HEADER] = error.mlflow_code
-        body = AzureError(detail, {"request": request_id}, datetime.now(timezone.utc).isoformat())
+        body = AzureError(root, {"request": request_id}, datetime.now(timezone.utc).isoformat())
     elif area is Area.MODEL_MANAGEMENT:
         code, message = HTTPStatus(error.http_status).phrase.replace(" ", ""), str(error)
         detail = ErrorDetail(error.mlflow_code, message)

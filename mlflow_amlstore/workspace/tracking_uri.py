@@ -23,6 +23,11 @@ _HTTP_OF = {REMOTE: "https", REMOTE_PLAIN: "http"}
 _WORKSPACE_PATH = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/(?:workspaces|registries)/[^/]+$"
 )
+SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
+RESOURCE_GROUP = "amlstore"
+"""What stands for Azure's own where a workspace isn't Azure's."""
+
+_FAILED = f"{EMBEDDED}:failed"
 LIFETIME = timedelta(hours=1)
 _RENEW_WHEN_LEFT = timedelta(minutes=5)
 
@@ -84,7 +89,9 @@ class TrackingUri:
 
 def parse(uri: str) -> TrackingUri:
     """Read a tracking URI, typed by hand or issued. Raises TrackingUriInvalid, without repeating a token."""
-    shown = uri.partition("?")[0]
+    shown, _, query_text = uri.partition("?")
+    if shown == _FAILED:
+        raise TrackingUriInvalid(shown, f"`amlstore uri` has failed: {unquote(query_text)}")
     try:
         parts = urlsplit(uri)
     except ValueError as error:
@@ -107,6 +114,14 @@ def parse(uri: str) -> TrackingUri:
         raise TrackingUriInvalid(shown, f"must start with {EMBEDDED}:///, {REMOTE}:// or {REMOTE_PLAIN}://")
     query = dict(parse_qsl(parts.query))
     return TrackingUri(parts.scheme, root, _parse_time(shown, query.get("expires")), query.get("token"))
+
+
+def of_failure(problem: str) -> str:
+    """What stands for a tracking URI that couldn't be had: `parse` refuses it, and says why.
+
+    An empty text in its place would be MLFLOW_TRACKING_URI unset, and a script would log somewhere else.
+    """
+    return f"{_FAILED}?{quote(problem)}"
 
 
 def embedded_root(folder: Path) -> str:

@@ -28,7 +28,13 @@ from azureml.core.workspace import Workspace as W
 from azureml.exceptions import UserErrorException
 from azureml.mlflow import get_portal_url, register_model
 from azureml.widgets import RunDetails
+from azureml.core.run import _OfflineRun, UserErrorException as U, Environment as RE
+from azureml.core.environment import CondaDependencies as CD
+from azureml.core.model import Experiment as ME, ModelNotFoundException
+from azureml.core.workspace import Model as WM, InteractiveLoginAuthentication as WI
 import mlflow_amlstore.core as ours
+assert (U, CD, ME, WM, WI) == (UserErrorException, CondaDependencies, X, M, InteractiveLoginAuthentication)
+assert isinstance(Run.get_context(), _OfflineRun) and RE is E
 assert (E, X, M, R, W) == (ours.Environment, ours.Experiment, ours.Model, ours.Run, ours.Workspace)
 assert azureml.core is core and core.run.Run is Run and azureml.core.__spec__.name == "mlflow_amlstore.azureml.core"
 mlflow_amlstore.install_as_azureml()
@@ -44,6 +50,7 @@ def test_the_sdk_s_modules_are_this_package_s_own(installed: Installed) -> None:
     ("statement", "told"),
     [
         ("from azureml.core import Dataset", "azureml.core.Dataset is not supported by mlflow-amlstore yet. Read the"),
+        ("from azureml.core.model import Dataset", "azureml.core.model.Dataset is not supported.* Read the"),
         ("from azureml.core.run import InputDatasets", "azureml.core.run.InputDatasets is not supported"),
         ("from azureml.core import ScriptRunConfig", "azureml.core.ScriptRunConfig is not supported.*start_logging"),
         ("import azureml.core.compute", "azureml.core.compute is not supported.* the machine that it should run on"),

@@ -315,7 +315,11 @@ class TestImages:
         axes.plot([1, 2, 3])
         run.log_image("figure", plot=figure)
         run.log_image("plt", plot=plt)
+        run.log_image("as path", plt)
+        figure.savefig("saved.png")
+        run.log_image("as plot", plot="saved.png")
         plt.close("all")
+        assert len(run.get_file_names()) == 4
         for name in run.get_file_names():
             run.download_file(name, "image.png")
             assert Path("image.png").read_bytes().startswith(b"\x89PNG")
@@ -344,8 +348,8 @@ class TestImages:
             ({"path": "not/there.png"}, "'not/there.png' for image 'i': can't be read: No such file"),
             ({"path": "."}, "can't be read: Is a directory"),
             ({"path": io.StringIO("text")}, "must be a stream of bytes"),
-            ({"path": 7}, "must be a path or a stream of bytes"),
-            ({"plot": "plot.png"}, "must be matplotlib's plt or a figure"),
+            ({"path": 7}, "must be a path, a stream of bytes, matplotlib's plt or a figure"),
+            ({"plot": "plot.png"}, "'plot.png' for image 'i': can't be read: No such file"),
         ],
     )
     def test_what_is_no_image_is_refused_and_leaves_nothing(

@@ -52,6 +52,56 @@ def test_a_folder_of_a_run_keeps_its_files_names(run: Run) -> None:
 
 
 @EACH_KIND
+def test_a_model_that_is_all_files_of_a_run_comes_beside_what_is_there(run: Run) -> None:
+    for name in ("MLmodel", "data/weights"):
+        run.upload_file(name, io.BytesIO(name.encode()))
+    model = run.register_model("m", ".")
+    Path("down").mkdir()
+    Path("down/mine.txt").write_text("mine")
+
+    assert Path(model.download("down")) == Path("down")
+    assert sorted(file.name for file in Path("down").rglob("*") if file.is_file()) == ["MLmodel", "mine.txt", "weights"]
+    with pytest.raises(AlreadyExists, match=r"'down/MLmodel'.*Give exist_ok=True"):
+        model.download("down")
+    assert Path(model.download("down", exist_ok=True), "data", "weights").read_text() == "data/weights"
+
+
+@EACH_KIND
+def test_a_folder_that_is_there_is_no_reason_to_refuse(run: Run) -> None:
+    run.upload_file("model/weights", io.BytesIO(b"weights"))
+    model = run.register_model("m", "model")
+    Path("down/model").mkdir(parents=True)
+    assert Path(model.download("down"), "weights").read_bytes() == b"weights"
+
+
+@EACH_KIND
+def test_the_current_folder_is_registered_under_its_name(ws: Workspace) -> None:
+    Path("weights").write_bytes(b"weights")
+    name = Path.cwd().name
+    model = Model.register(ws, ".", "m")
+    assert model.url.endswith(f"/{name}")
+    assert Path(model.download("/".join(["down", "deep"])), "weights") == Path("down/deep", name, "weights")
+
+
+@EACH_KIND
+def test_tags_and_properties_are_dicts_and_none_is_the_empty_text(ws: Workspace, run: Run) -> None:
+    Path("a.txt").write_text("a")
+    model = Model.register(ws, "a.txt", "m", tags={"stage": None, "n": 1})
+    assert model.tags == {"stage": "", "n": "1"}
+    for call in (
+        lambda: Model.register(ws, "a.txt", "m", tags=["pdm"]),
+        lambda: Model.register(ws, "a.txt", "m", properties=["pdm"]),
+        lambda: model.add_tags(["pdm"]),
+        lambda: model.add_properties(["pdm"]),
+        lambda: run.set_tags(["pdm"]),
+        lambda: run.add_properties(["pdm"]),
+    ):
+        with pytest.raises(InvalidValue, match=r"\['pdm'\] for (tags|properties): must be a dict of names and values"):
+            call()
+    assert len(Model.list(ws)) == 1
+
+
+@EACH_KIND
 def test_the_model_s_name_is_its_path_where_none_is_given(run: Run) -> None:
     run.upload_file("model.pkl", io.BytesIO(b"model"))
     assert run.register_model("model.pkl").url.endswith("/artifacts/model.pkl")

@@ -1,15 +1,20 @@
 """`Run.get_context()`: the run that the environment names, else an offline one."""
 
 import copy
+import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from fork_server import run_forked
+from forked_service import ForkedService
 
+from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Experiment, Run, Workspace
-from mlflow_amlstore.errors import InvalidState, NotFound
+from mlflow_amlstore.errors import InvalidState, NotFound, NotSupported
 
 
 @pytest.fixture(autouse=True)
@@ -68,15 +73,101 @@ def test_elsewhere_it_is_an_offline_run_that_prints_and_keeps_what_is_logged(
     assert capsys.readouterr().out == (
         "[offline run] loss = 0.5 (step 3)\n[offline run] list = [1, 2] (list)\n"
         "[offline run] row = {'x': [1], 'y': ['b']} (row)\n[offline run] tags {'stage': 'warm-up'}\n"
-        "[offline run] file a.txt\n"
+        "[offline run] file a.txt\n[offline run] m = 1\n"
     )
     assert run.get_metrics() == {"loss": 0.5, "list": [1, 2], "row": {"x": 1, "y": "b"}}
     assert (run.get_tags(), run.get_file_names()) == ({"stage": "warm-up"}, ["a.txt"])
-    assert isinstance(run.experiment, Experiment)
+    assert not hasattr(run, "experiment")
+    for of_run in (run, child, copy.copy(run)):
+        with pytest.raises(AttributeError, match=r"Run\.experiment of an offline run is not .*`amlstore init`"):
+            _ = of_run.experiment
+        with pytest.raises(NotSupported, match=r"Run\.register_model of an offline run is not supported"):
+            of_run.register_model("a", "a.txt")
     assert run.get_details()["status"] == "Running"
     assert [found.id for found in run.get_children()] == [child.id]
     run.complete()
     assert run.get_status() == "Completed"
+
+
+_IN_A_FOLDER = """
+import sys
+import mlflow
+from mlflow_amlstore.core import Run
+run = Run.get_context()
+run.log("loss", 0.5)
+logger = mlflow.MlflowClient(run.experiment.workspace.get_mlflow_tracking_uri())
+logger.log_metric(run.id, "acc", 0.9)
+run.child_run("child").complete()
+print(run.id)
+if sys.argv[1:]:
+    raise SystemError
+"""
+
+_ELSEWHERE = """
+from mlflow_amlstore.core import Run
+run = Run.get_context()
+run.log("m", 1)
+print(hasattr(run, "experiment"))
+"""
+
+
+@pytest.mark.parametrize(("arguments", "status"), [([], "Completed"), (["raise"], "Failed")])
+def test_where_config_json_names_a_folder_it_is_a_run_of_it(tmp_path: Path, arguments: list[str], status: str) -> None:
+    ws = Workspace.create(tmp_path / "ws")
+    ws.write_config(tmp_path)
+    (tmp_path / "deep").mkdir()
+    ended = run_forked(["-c", _IN_A_FOLDER, *arguments], cwd=tmp_path / "deep")
+    told, run_id = ended.stdout.splitlines()
+    assert (told, ended.returncode) == ("[offline run] loss = 0.5", len(arguments))
+    assert run_id.startswith("OfflineRun_")
+    run = Run.get(ws, run_id)
+    assert (run.experiment.name, run.get_status(), run.get_metrics()) == (
+        "Offline",
+        status,
+        {"loss": 0.5, "acc": 0.9},
+    )
+    assert [child.name for child in run.get_children()] == ["child"]
+
+
+@pytest.mark.parametrize(
+    "config", [{"service_url": "http://127.0.0.1:9"}, {"path": "gone"}, {"subscription_id": "a"}, None]
+)
+def test_where_it_names_another_kind_nothing_is_made_there(tmp_path: Path, config: object) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    ended = run_forked(["-c", _ELSEWHERE], cwd=tmp_path, check=True)
+    assert ended.stdout == "[offline run] m = 1\nFalse\n"
+
+
+def test_azure_ml_s_variables_go_before_mlflow_s(
+    ws: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ForkedService(tmp_path / "job") as service:
+        opened = Workspace.from_url(service.url, KeyCredential(service.url, service.key))
+        mine = Experiment(opened, "job").start_logging(snapshot_directory=None, outputs=False)
+        monkeypatch.setenv("AZUREML_RUN_ID", mine.id)
+        monkeypatch.setenv("AZUREML_SERVICE_ENDPOINT", service.url)
+        monkeypatch.setenv("AZUREML_ARM_SUBSCRIPTION", opened.subscription_id)
+        monkeypatch.setenv("AZUREML_ARM_RESOURCEGROUP", opened.resource_group)
+        monkeypatch.setenv("AZUREML_ARM_WORKSPACE_NAME", opened.name)
+        monkeypatch.setenv("AMLSTORE_KEY", service.key)
+        for leftover in ("http://somebody.example.org", ws.get_mlflow_tracking_uri()):
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", leftover)
+            assert Run.get_context(allow_offline=False).id == mine.id
+        opened.close()
+
+
+def test_a_run_that_mlflow_has_taken_over_is_still_this_process_s(ws: Workspace, run: Run) -> None:
+    code = """
+import mlflow
+from mlflow_amlstore.core import Run
+with mlflow.start_run():
+    print(Run.get_context(allow_offline=False).id)
+"""
+    variables = {"MLFLOW_RUN_ID": run.id, "MLFLOW_TRACKING_URI": ws.get_mlflow_tracking_uri()}
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, env={**os.environ, **variables}, check=True, stdout=subprocess.PIPE, text=True)
+    assert told.stdout.splitlines()[0] == run.id
 
 
 def test_where_offline_isnt_allowed_the_error_names_the_variables() -> None:
@@ -102,7 +193,7 @@ from mlflow_amlstore.core import Run
 def work(number):
     run = Run.get_context()
     run.log("m", number)
-    return run.id, os.path.exists(run.experiment.workspace.path)
+    return run.id, os.path.exists(run._experiment.workspace.path)
 if __name__ == "__main__":
     known = {known}
     with multiprocessing.get_context({start!r}).Pool(2) as pool:

@@ -40,12 +40,20 @@ class TestFiles:
 
         run.download_files("whole", output_directory="down")
         run.download_files("whole", output_directory="without", append_prefix=False)
+        run.download_files("whole/sub/é x.txt", output_directory="single", append_prefix=False)
         run.download_files("b", output_paths=["c.txt"], output_directory="named")
         run.download_files(output_directory="all")
         assert Path("down/whole/sub/é x.txt").read_text() == "deep"
         assert Path("without/sub/é x.txt").read_text() == "deep"
+        assert Path("single/é x.txt").read_text() == "deep"
         assert Path("named/c.txt").read_text() == "deep"
         assert sum(file.is_file() for file in Path("all").rglob("*")) == 5
+
+    def test_a_folder_is_uploaded_as_a_file_is(self, run: Run) -> None:
+        Path("folder/sub").mkdir(parents=True)
+        Path("folder/sub/a.txt").write_text("a")
+        run.upload_file("outputs/folder", "folder")
+        assert run.get_file_names() == ["outputs/folder/sub/a.txt"]
 
     @pytest.mark.parametrize(
         ("call", "given", "error", "problem"),
@@ -73,7 +81,7 @@ class TestFiles:
         with pytest.raises(error, match=problem):
             getattr(run, call)(*given)
         assert run.get_file_names() == []
-        assert [path.name for path in Path().iterdir()] == ["there"]
+        assert [path.name for path in Path().iterdir() if path.is_file()] == ["there"]
 
     def test_logs_are_told_apart_read_and_downloaded(self, run: Run) -> None:
         run.upload_file("user_logs/std_log.txt", io.BytesIO("line é\n".encode()))

@@ -102,7 +102,7 @@ class TestCourse:
         self, ws: Workspace, experiment: Experiment, caplog: pytest.LogCaptureFixture
     ) -> None:
         with pytest.raises(ZeroDivisionError) as raised, experiment.start_logging() as run:
-            Path("outputs").mkdir()
+            Path("outputs").mkdir(exist_ok=True)
             Path("outputs/back\\slash").write_text("a name that no workspace takes")
             try:
                 raise KeyError("why")
@@ -133,8 +133,13 @@ class TestCourse:
             failed.wait_for_completion()
         assert failed.wait_for_completion(raise_on_error=False)["status"] == "Failed"
 
+    def test_a_run_finds_the_folder_for_its_outputs(self, experiment: Experiment) -> None:
+        with experiment.start_logging(snapshot_directory=None) as run:
+            Path("outputs/model.pkl").write_bytes(b"model")
+        assert run.get_file_names() == ["outputs/model.pkl"]
+
     def test_outputs_written_meanwhile_become_files_when_it_completes(self, experiment: Experiment) -> None:
-        Path("outputs").mkdir()
+        Path("outputs").mkdir(exist_ok=True)
         Path("outputs/old.txt").write_text("from before")
         os.utime("outputs/old.txt", (1, 1))
         with experiment.start_logging(snapshot_directory=None) as run:
@@ -147,7 +152,7 @@ class TestCourse:
 
     def test_outputs_whose_upload_failed_are_uploaded_by_the_next(self, experiment: Experiment) -> None:
         run = experiment.start_logging(snapshot_directory=None)
-        Path("outputs").mkdir()
+        Path("outputs").mkdir(exist_ok=True)
         Path("outputs/model.txt").write_text("new")
         Path("outputs/back\\slash").write_text("a name that no workspace takes")
         with pytest.raises(InvalidValue, match="slash"):
@@ -160,7 +165,7 @@ class TestCourse:
         Path("old.txt").write_text("older than the run")
         os.utime("old.txt", (1, 1))
         with experiment.start_logging(snapshot_directory=None) as run:
-            Path("outputs").mkdir()
+            Path("outputs").mkdir(exist_ok=True)
             shutil.copy2("old.txt", "outputs/copy.txt")
             Path("elsewhere").mkdir()
             os.chdir("elsewhere")

@@ -14,7 +14,7 @@ from mlflow_amlstore.client.tokens.credentials import AccessToken
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, InvalidValue, NotSupported, WorkspaceNotFound
 from mlflow_amlstore.workspace.opening import open_folder
-from mlflow_amlstore.workspace.tracking_uri import Issuer, parse
+from mlflow_amlstore.workspace.tracking_uri import SUBSCRIPTION_ID, Issuer, parse
 
 
 def write_config(folder: Path, **values: object) -> Path:
@@ -133,12 +133,16 @@ class TestEmbedded:
         assert workspace.get_details() == {
             "name": "mine",
             "location": "local",
-            "subscriptionId": None,
-            "resourceGroup": None,
+            "subscriptionId": SUBSCRIPTION_ID,
+            "resourceGroup": "amlstore",
             "path": f"{tmp_path}/ws",
             "mlFlowTrackingUri": f"amlstore://{tmp_path}/ws",
         }
-        assert (workspace.location, workspace.subscription_id, workspace.resource_group) == ("local", None, None)
+        assert (workspace.location, workspace.subscription_id, workspace.resource_group) == (
+            "local",
+            SUBSCRIPTION_ID,
+            "amlstore",
+        )
 
     def test_creating_again_opens_what_is_there(self, tmp_path: Path) -> None:
         first = Workspace.create(tmp_path / "ws", "mine")

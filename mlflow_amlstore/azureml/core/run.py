@@ -2,6 +2,7 @@
 
 from mlflow_amlstore.azureml.finder import names_the_missing_of
 from mlflow_amlstore.core import Experiment, Run
+from mlflow_amlstore.core.run import OfflineRun as _OfflineRun  # noqa: F401  # scripts ask whether a run is one
 
 __all__ = ["Run", "get_run"]
 
