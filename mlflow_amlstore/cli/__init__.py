@@ -3,6 +3,7 @@
 import importlib
 import io
 import sys
+from difflib import get_close_matches
 
 import click
 
@@ -15,8 +16,11 @@ _COMMANDS = {
     "experiments": "List experiments.",
     "runs": "List runs: filter, order, choose columns.",
     "show": "Show one run whole.",
+    "compare": "Show which params and metrics differ between runs.",
     "plot": "Save the chart of one of a run's metrics.",
     "export": "Copy a run into a folder of plain files.",
+    "delete": "Delete runs.",
+    "restore": "Bring deleted runs back.",
     "gc": "Delete for good what is deleted.",
     "serve": "Share a workspace: serve it to other processes and machines.",
     "keys": "Make, list and revoke the keys of a service.",
@@ -39,6 +43,16 @@ class _Commands(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{cmd_name}.command is not a click command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if close := get_close_matches(args[0], _COMMANDS):
+                raise click.UsageError(f"{error.message} Did you mean `amlstore {close[0]}`?", ctx) from None
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -246,7 +246,8 @@ def _axes(figure: Figure, x: str, y: str, place: Any = 111, title: str = "") -> 
 def _add_legend(axes: Axes, drawn: Sequence[Any], names: Sequence[object], place: Any = "best") -> None:
     """Name the first of what was drawn; a longer legend would cover the chart."""
     # A label that begins with _ would be left out.
-    labels = [_short(f"\u200b{name}" if str(name).startswith("_") else name, _MAX_LABEL_LENGTH) for name in names]
+    shown = [_short(name, _MAX_LABEL_LENGTH) for name in names]
+    labels = [f"\u200b{name}" if name.startswith("_") else name for name in shown]
     if len(labels) > _MAX_IN_LEGEND:
         labels = [*labels[: _MAX_IN_LEGEND - 1], f"… {len(labels)} in all"]
         drawn = [*drawn[: _MAX_IN_LEGEND - 1], axes.plot([], [], " ")[0]]

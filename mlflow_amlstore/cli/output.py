@@ -12,8 +12,11 @@ _MIN_WIDTH = 6
 _MIN_WRAPPED_WIDTH = 10
 _GAP = 2  # blanks between the columns of a table
 _MAX_WRAPPED_LENGTH = 500
-_CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | dict.fromkeys(
-    map(ord, "\t\r\n"), " "
+_INVISIBLE = (0x61C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+_UNPRINTED = (
+    {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+    | {code: f"\\u{code:04x}" for code in _INVISIBLE}  # some of which turn the text around them (Unicode TR 36)
+    | dict.fromkeys(map(ord, "\t\r\n"), " ")
 )
 
 
@@ -23,23 +26,29 @@ def print_rows(
     *,
     shorten: Mapping[str, int] | None = None,
     wrap: Sequence[str] = (),
+    drop: Sequence[str] = (),
 ) -> None:
     """Print rows: a table on a terminal, else one tab-separated line each, under a line of column names.
 
-    A table too wide for the terminal has its cells cut: first those of the columns in `shorten`, in turn, down to the
-    width given there, then the widest. Columns in `wrap` go on in more lines instead.
+    A table too wide for the terminal loses the columns in `drop`, in turn, and says which. Then it has its cells cut:
+    first those of the columns in `shorten`, in turn, down to the width given there, then the widest. Columns in `wrap`
+    go on in more lines instead.
     """
     headings = [one_line(name) for name in columns]
     texts = [[one_line(text(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_table(headings, texts, shorten or {}, wrap)
+        _print_table(headings, texts, shorten or {}, wrap, drop)
         return
     for line in (headings, *texts):
         click.echo("\t".join(line))
 
 
 def _print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], shorten: Mapping[str, int], wrap: Sequence[str]
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    shorten: Mapping[str, int],
+    wrap: Sequence[str],
+    drop: Sequence[str],
 ) -> None:
     from rich.cells import cell_len  # slow to import, and not needed in a pipe
     from rich.console import Console
@@ -47,26 +56,42 @@ def _print_table(
     from rich.text import Text
 
     console = Console()
+    headings = _short_headings(columns)
     # By position, because two columns may have one name.
     widths = {
         index: max(cell_len(cell) for cell in cells)
-        for index, cells in enumerate(zip(columns, *rows, strict=True))
+        for index, cells in enumerate(zip(headings, *rows, strict=True))
         if columns[index] not in wrap
     }
-    least = {index: shorten[name] for name in shorten for index in widths if columns[index] == name}
-    available = console.width - _GAP * (len(columns) - 1)
+    least = {index: min(widths[index], shorten[name]) for name in shorten for index in widths if columns[index] == name}
+    droppable = [index for name in drop for index in widths if columns[index] == name]
+    dropped: list[int] = []
+    while droppable and sum((widths | least).values()) + _GAP * (len(widths) - 1) > console.width:
+        dropped.append(droppable.pop(0))
+        widths.pop(dropped[-1])
+        least.pop(dropped[-1], None)
+    shown = [index for index in range(len(columns)) if index not in dropped]
+    available = console.width - _GAP * (len(shown) - 1)
     widths = _fitted(widths, available - _MIN_WRAPPED_WIDTH * len(wrap), least)
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
-    for index, name in enumerate(columns):
-        if name in wrap:
-            table.add_column(Text(name), overflow="fold", min_width=_MIN_WRAPPED_WIDTH)
+    for index in shown:
+        if columns[index] in wrap:
+            table.add_column(Text(headings[index]), overflow="fold", min_width=_MIN_WRAPPED_WIDTH)
         else:
-            heading = _end(name, widths[index]) if "." in name else name  # of metrics.NAME, the name tells more
+            heading = _end(headings[index], widths[index]) if "." in columns[index] else headings[index]
             table.add_column(Text(heading), no_wrap=True, overflow="ellipsis", max_width=widths[index])
     for row in rows:
         # Text, because in a plain string rich would read [brackets] as markup.
-        table.add_row(*[Text(_cut(cell, _MAX_WRAPPED_LENGTH)) for cell in row])
+        table.add_row(*[Text(_cut(row[index], _MAX_WRAPPED_LENGTH)) for index in shown])
     console.print(table)
+    if dropped:
+        click.echo(f"Too wide for this terminal: {', '.join(columns[index] for index in sorted(dropped))}", err=True)
+
+
+def _short_headings(columns: Sequence[str]) -> list[str]:
+    """`metrics.loss` as `loss`, where no other column would be called so too."""
+    short = [name.partition(".")[2] or name for name in columns]
+    return [name if short.count(name) == 1 else whole for name, whole in zip(short, columns, strict=True)]
 
 
 def _fitted(widths: Mapping[int, int], available: int, shorten: Mapping[int, int]) -> dict[int, int]:
@@ -116,8 +141,8 @@ def text(cell: object) -> str:
 
 
 def one_line(cell: str) -> str:
-    """A text without what would break the line, or command the terminal."""
-    return cell.translate(_CONTROL_CHARACTERS)
+    """A text without what would break the line, command the terminal, or show other letters in another order."""
+    return cell.translate(_UNPRINTED)
 
 
 def time_text(time_ms: int | None) -> str:

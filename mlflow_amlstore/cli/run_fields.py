@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
+from mlflow_amlstore.cli.output import one_line
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.locations import is_location, logged_model_container
 from mlflow_amlstore.records.search import grammars
@@ -67,6 +68,11 @@ def find_run(records: "RecordStore", given: str) -> RunRecord:
         if len(found) > 1:
             raise InvalidValue("RUN", given, "several runs' ids begin so; give more of it") from None
         return found[0]
+
+
+def named_run(run: RunRecord) -> str:
+    """A run in a sentence: its id and its name."""
+    return f"run {run.info.run_id} ({one_line(run.info.name)})" if run.info.name else f"run {run.info.run_id}"
 
 
 def _beginning_with(records: "RecordStore", given: str) -> list[RunRecord]:

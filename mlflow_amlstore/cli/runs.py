@@ -22,6 +22,7 @@ _COLUMNS = ("run_id", "name", "experiment", "status", "start", "duration")
 _ALL_COLUMNS = f"{', '.join(_COLUMNS)}, metrics.NAME, params.NAME, tags.NAME"
 # Nine of an id, because `amlstore show` takes its beginning; eleven of a time, because that is the date.
 _SHORTEN = {"run_id": 9, "start": 11, "name": 12, "experiment": 8}
+_DROPPED = ["experiment", "duration", "start"]  # where the terminal is narrow, before the metrics
 _MAX_METRICS = 4
 
 
@@ -67,6 +68,7 @@ def command(
         chosen,
         [[_cell(run, experiments[run.info.experiment_id], column) for column in chosen] for run in page.items],
         shorten=_SHORTEN,
+        drop=() if columns else _DROPPED + [name for name in reversed(chosen) if "." in name],
     )
     if page.next_token:
         click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,26 @@ _SHORTENED = {"first": 8, "last": 8, "name": 12}
 _ROWS_AT_EACH_END = 5
 _MAX_CLASSES = 10
 _MAX_DOCUMENT_BYTES = 100_000
+_MAX_NAMED = 30
+_TYPES = {
+    "ckpt": "checkpoint",
+    "h5": "HDF5",
+    "ipynb": "notebook",
+    "jsonl": "JSON lines",
+    "keras": "Keras",
+    "npy": "NumPy",
+    "npz": "NumPy",
+    "onnx": "ONNX",
+    "parquet": "Parquet",
+    "pkl": "pickle",
+    "pt": "PyTorch",
+    "pth": "PyTorch",
+    "safetensors": "safetensors",
+    "skops": "skops",
+    "ubj": "UBJSON",
+    "yaml": "YAML",
+    "yml": "YAML",
+}
 
 
 @click.command("show")
@@ -63,13 +84,13 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
         print_json({**run_json(found, experiment), "files": listed, "children": children})
         return
     _print_facts(found, experiment, children)
-    _print_named("Params", found.params)
-    _print_named("Properties", found.properties)
     if found.metrics:
         rows = [(point.name, text(point.value), point.step, time_text(point.timestamp_ms)) for point in found.metrics]
         _print_section("Metrics (latest)", ["name", "value", "step", "time"], rows)
     _print_metrics(records, found, files)
-    _print_named("Tags", found.tags)
+    _print_named(*_folded("Params", found.params))
+    _print_named("Properties", found.properties)
+    _print_named(*_folded("Tags", found.tags))
     if found.datasets:
         used = [
             (given.dataset.name, given.dataset.digest, given.tags.get("mlflow.data.context"))
@@ -77,7 +98,7 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
         ]
         _print_section("Datasets", ["name", "digest", "context"], used)
     if files:
-        listed_files = [(path, size_text(file.size_bytes), file.content_type) for path, file in files.items()]
+        listed_files = [(path, size_text(file.size_bytes), _type_of(file)) for path, file in files.items()]
         _print_section("Files", ["path", "size", "type"], listed_files)
 
 
@@ -183,6 +204,19 @@ def _print_confusion_matrix(
         return
     rows = [(label, *counts) for label, counts in zip(labels, data["matrix"], strict=True)]
     _print_section(f"Confusion matrix {metric.name}: a row for each true class", ["", *map(text, labels)], rows)
+
+
+def _folded(title: str, values: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+    """A title, and as many of the values as a person reads."""
+    if len(values) <= _MAX_NAMED:
+        return title, values
+    return f"{title}: the first {_MAX_NAMED} of {len(values)}; --json has all", dict(islice(values.items(), _MAX_NAMED))
+
+
+def _type_of(file: FileRecord) -> str:
+    """What a file is, in the words of those who train models, else its media type."""
+    name = file.path.rpartition("/")[2]
+    return _TYPES.get(name.rpartition(".")[2].lower(), file.content_type) if name != "MLmodel" else "YAML"
 
 
 def _print_named(title: str, values: Mapping[str, str]) -> None:

@@ -1,26 +1,40 @@
 """`amlstore uri`."""
 
+import sys
 from pathlib import Path
 
 import click
 
 from mlflow_amlstore.cli.workspace_option import workspace_option
 from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.workspace.config_json import config_of
+from mlflow_amlstore.workspace.tracking_uri import of_failure
 
 
 @click.command("uri")
 @click.option("--url", help="Of the service at this address, instead of the workspace that config.json names.")
 @workspace_option
 def command(url: str | None, workspace: Path | None) -> None:
-    """Print a fresh tracking URI, and nothing else: export MLFLOW_TRACKING_URI=$(amlstore uri)
+    """Print a fresh tracking URI, and nothing else: MLFLOW_TRACKING_URI=$(amlstore uri) && export MLFLOW_TRACKING_URI
 
-    That of a service has a token in it: whoever sees it can log until it expires.
+    Written so, a script under `set -e` stops where there is none. Where it goes on, MLflow refuses what is printed
+    then, and says why.
+
+    That of a service has a token in it. Whoever sees it can make the calls of MLflow and of run history that the key's
+    role allows, at most a contributor's: read and log, make and delete experiments, runs and models. They can do so
+    until it expires, or for 30 days if they renew it, or until the key behind it is revoked. It never opens keys, what
+    the service counts, or its own description.
     """
     if url is not None and workspace is not None:
         raise click.UsageError("--url and --workspace are two places; give one")
-    if url is not None:
-        opened = Workspace.from_url(url)
-    else:
-        opened = Workspace.from_config(None if workspace is None else config_of(workspace).file)
-    click.echo(opened.get_mlflow_tracking_uri())
+    try:
+        if url is not None:
+            opened = Workspace.from_url(url)
+        else:
+            opened = Workspace.from_config(None if workspace is None else config_of(workspace).file)
+        click.echo(opened.get_mlflow_tracking_uri())
+    except AmlStoreError as error:
+        if not sys.stdout.isatty():
+            click.echo(of_failure(str(error)))
+        raise

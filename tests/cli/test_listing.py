@@ -133,21 +133,23 @@ class TestOnTerminal:
 
         shown = amlstore_on_terminal("runs")
 
-        lines = shown.splitlines()
-        assert max(map(len, lines)) == 80
+        *lines, said = shown.splitlines()
+        assert max(map(len, lines)) <= 80
         assert len(lines) == 5
-        assert lines[0].split() == [
-            "run_id",
-            "name",
-            "experim…",
-            "status",
-            "start",
-            "duration",
-            "…accuracy",
-            "…ics.loss",
-        ]
-        assert lines[1].startswith("0123456…  a rath")
-        assert "Running" in lines[1]
+        assert lines[0].split() == ["run_id", "name", "status", "start", "duration", "accuracy", "loss"]
+        assert said == "Too wide for this terminal: experiment"
+        assert lines[1].split()[-2:] == ["0.5", "0.123457"]
+        assert lines[1].startswith(long_id[:8])
+
+    def test_names_of_metrics_are_whole_and_as_many_as_fit(
+        self, amlstore_on_terminal: Callable[..., str], records: RecordStore
+    ) -> None:
+        for number in range(4):
+            records.runs.log("aaa1", points=[(f"validation/accuracy {number}", 0.5, 0, 0)])
+        *lines, said = amlstore_on_terminal("runs").splitlines()
+        assert lines[0].split("  ")[-1].strip().startswith("validation/accuracy ")
+        assert said.endswith("experiment, start, duration, metrics.validation/accuracy 2")
+        assert "…" not in lines[0]
 
     def test_ids_are_whole_where_they_fit(self, amlstore_on_terminal: Callable[..., str], records: RecordStore) -> None:
         long_id = "0123456789abcdef0123456789abcdef"
@@ -184,7 +186,14 @@ class TestOnTerminal:
         assert "intact" in shown
 
 
-@pytest.mark.parametrize(("name", "line"), [("a\tb\nc\rd", "a b c d"), ("\x1b[31mred\x07", "\\x1b[31mred\\x07")])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a\tb\nc\rd", "a b c d"),
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("model\u202egpj.exe\u2028", "model\\u202egpj.exe\\u2028"),
+    ],
+)
 def test_control_characters_neither_break_lines_nor_command_the_terminal(
     amlstore: Amlstore, amlstore_on_terminal: Callable[..., str], workspace: EmbeddedWorkspace, name: str, line: str
 ) -> None:
@@ -214,7 +223,7 @@ class TestShow:
         assert result.exit_code == 0
         sections = [section.splitlines() for section in result.out.strip().split("\n\n")]
         assert [section[0] for section in sections] == [
-            "Run", "Params", "Properties", "Metrics (latest)", "Tags", "Datasets", "Files",
+            "Run", "Metrics (latest)", "Params", "Properties", "Tags", "Datasets", "Files",
         ]  # fmt: skip
         by_title = {section[0]: section[2:] for section in sections}
         assert "status\tCompleted" in by_title["Run"]

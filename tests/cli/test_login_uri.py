@@ -12,6 +12,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from forked_service import ForkedService
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.workspace.tracking_uri import parse
 
@@ -133,8 +135,16 @@ class TestUri:
         self, elsewhere: Callable[..., Result], service: ForkedService
     ) -> None:
         result = elsewhere("uri", "--url", service.url)
-        assert (result.exit_code, result.out) == (2, "")
+        assert result.exit_code == 2
         assert f"Log in with `amlstore login {service.url}`" in result.err
+        self.assert_mlflow_refuses(result.out.strip(), f"Log in with `amlstore login {service.url}`")
+
+    def assert_mlflow_refuses(self, uri: str, problem: str) -> None:
+        """As a script would that goes on with it, in MLFLOW_TRACKING_URI."""
+        for use in (lambda: MlflowClient(uri), lambda: MlflowClient("sqlite://", uri).search_registered_models()):
+            with pytest.raises(MlflowException, match="`amlstore uri` has failed: ") as refused:
+                use()
+            assert problem in str(refused.value)
 
     def test_of_the_service_that_config_json_names(
         self, elsewhere: Callable[..., Result], service: ForkedService, new_key: str, tmp_path: Path
@@ -155,8 +165,16 @@ class TestUri:
 
     def test_outside_any_workspace(self, elsewhere: Callable[..., Result]) -> None:
         result = elsewhere("uri")
-        assert (result.exit_code, result.out) == (2, "")
+        assert result.exit_code == 2
         assert "No config.json found" in result.err
+        self.assert_mlflow_refuses(result.out.strip(), "No config.json found")
+
+    def test_of_a_service_that_is_down(self, elsewhere: Callable[..., Result]) -> None:
+        result = elsewhere(
+            "uri", "--url", "http://127.0.0.1:9", AMLSTORE_KEY="amlk_x", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
+        )
+        assert result.exit_code == 1
+        self.assert_mlflow_refuses(result.out.strip(), "The workspace service http://127.0.0.1:9 can't be reached")
 
 
 class TestDoctor:

@@ -1,0 +1,23 @@
+"""`amlstore delete RUN…`."""
+
+from pathlib import Path
+
+import click
+
+from mlflow_amlstore.cli.run_fields import find_run, named_run
+from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+
+
+@click.command("delete")
+@workspace_option
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+def command(workspace: Path | None, runs: tuple[str, ...]) -> None:
+    """Delete runs: RUN is an id, or as much of its beginning as is unique.
+
+    `amlstore restore` brings them back, until `amlstore gc` deletes them for good.
+    """
+    records = open_chosen(workspace).records
+    for run in [find_run(records, given) for given in runs]:  # a slip in one of them deletes none
+        if run.info.deleted_ms is None:
+            records.runs.delete(run.info.run_id)
+        click.echo(f"{'Deleted' if run.info.deleted_ms is None else 'Was deleted already:'} {named_run(run)}")
