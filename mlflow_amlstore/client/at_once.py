@@ -44,10 +44,10 @@ class _AtOnce(Generic[A, T]):
                     break
                 helpers.append(helper)
             self._do(own)
-            for helper in helpers:
-                helper.join()
+            _wait_for(helpers)
         except BaseException as error:  # a signal's handler has raised it: the helpers begin nothing more
             self._errors[-1] = error
+            _wait_for(helpers)  # what they write to mustn't be closed under them
         if self._errors:
             raise self._errors[min(self._errors)]
         return [self._done[number] for number in sorted(self._done)]
@@ -71,3 +71,8 @@ class _AtOnce(Generic[A, T]):
                 self._done[number] = self._work(value)
             except BaseException as error:
                 self._errors[number] = error
+
+
+def _wait_for(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()

@@ -97,8 +97,9 @@ def _contents(folder: Path, deep: bool) -> Finding:
     with closing(Database(folder)) as database, database.read() as connection:
         named = dict(connection.execute(select(files.c.sha256, func.min(files.c.path)).group_by(files.c.sha256)).all())
     contents = ContentFolder(folder)
-    missing = [sha256 for sha256 in named if not _has(contents, sha256)]
-    damaged = [sha256 for sha256 in named if deep and sha256 not in missing and not _is_whole(contents, sha256)]
+    there = {sha256: _has(contents, sha256) for sha256 in named}
+    missing = [sha256 for sha256 in named if not there[sha256]]
+    damaged = [sha256 for sha256 in named if deep and there[sha256] and not _is_whole(contents, sha256)]
     for what, hashes in (("missing", missing), ("not what was stored", damaged)):
         if hashes:
             first = f"{named[hashes[0]]} ({hashes[0][:12]}…)"

@@ -89,3 +89,29 @@ def test_where_no_thread_can_be_started_the_caller_does_it_all_in_order(monkeypa
     order: list[int] = []
     at_once(order.append, range(20), threads=4)
     assert order == list(range(20))
+
+
+def test_who_is_interrupted_while_waiting_waits_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), threading.Event()
+    join = threading.Thread.join
+
+    def work(number: int) -> None:
+        if number:
+            began.set()
+            interrupted.wait(60)
+            ended.set()
+        else:
+            began.wait(60)
+
+    interrupted = threading.Event()
+
+    def join_interrupted_once(thread: threading.Thread, timeout: float | None = None) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", join_interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        at_once(work, range(2), threads=2)
+    assert ended.is_set()
