@@ -42,7 +42,9 @@ def command(workspace: Path | None, run: str, folder: Path) -> None:
 def _write(records: "RecordStore", run: RunRecord, target: Path) -> tuple[int, int]:
     info = run.info
     experiment = records.experiments.get(info.experiment_id).name
-    (target / "run.json").write_text(json_text(run_json(run, experiment)) + "\n", encoding="utf-8")
+    descriptions = records.metrics.descriptions(info.run_id)
+    facts = {**run_json(run, experiment), "metric_descriptions": descriptions}
+    (target / "run.json").write_text(json_text(facts) + "\n", encoding="utf-8")
     points = _write_metrics(records, run, target / "metrics.csv")
     _write_tables(records, run, target / "tables.json")
     files = _copy_files(records, run_container(info.experiment_id, info.run_id), target / "files")

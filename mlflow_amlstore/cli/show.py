@@ -81,13 +81,16 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
     ]
     if as_json:
         listed = [{"path": path, "size_bytes": file.size_bytes, "sha256": file.sha256} for path, file in files.items()]
-        print_json({**run_json(found, experiment), "files": listed, "children": children})
+        descriptions = records.metrics.descriptions(found.info.run_id)
+        shown = {"metric_descriptions": descriptions, "files": listed, "children": children}
+        print_json({**run_json(found, experiment), **shown})
         return
     _print_facts(found, experiment, children)
     if found.metrics:
         rows = [(point.name, text(point.value), point.step, time_text(point.timestamp_ms)) for point in found.metrics]
         _print_section("Metrics (latest)", ["name", "value", "step", "time"], rows)
     _print_metrics(records, found, files)
+    _print_named("Metric descriptions", records.metrics.descriptions(found.info.run_id))
     _print_named(*_folded("Params", found.params))
     _print_named("Properties", found.properties)
     _print_named(*_folded("Tags", found.tags))

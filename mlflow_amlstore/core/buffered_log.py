@@ -68,6 +68,8 @@ class BufferedLog:
         self._writing = threading.RLock()  # held by who writes, which at the interpreter's end is who logs
         self._is_writing = False
         self._waiting: list[LoggedTuple] = []  # appended to by any thread; what is written is cut off its beginning
+        self._descriptions: dict[str, str] = {}  # of the metrics that this process gave one
+        self._untold: dict[str, str] = {}  # those of them that are still to be written
         self._groups: list[_Group] = []  # what `_waiting` begins with, the next group to write last
         self._is_scheduled = False
         self._refused: Exception | None = None
@@ -85,6 +87,11 @@ class BufferedLog:
         if len(waiting) >= self._writer.capacity:
             self.flush()
 
+    def describe(self, name: str, description: str) -> None:
+        """Take what is said of a metric, checked before. It is written behind the values that are added next."""
+        if self._descriptions.get(name) != description:
+            self._descriptions[name] = self._untold[name] = description
+
     def write_through(self, calls: Iterable[LoggedTuple]) -> None:
         """Write values in the caller's thread: they are durable on return. Raises what the workspace raises."""
         left = list(calls)
@@ -94,6 +101,7 @@ class BufferedLog:
             except Exception as error:
                 self._forget_kinds(error.names if isinstance(error, PartlyRefused) else (call[0] for call in left))
                 raise
+        self._write_descriptions()
 
     def flush(self) -> None:
         """Have everything written that was added before: it is durable on return.
@@ -107,7 +115,7 @@ class BufferedLog:
     @property
     def is_waiting(self) -> bool:
         """Whether there is something to write."""
-        return bool(self._waiting)
+        return bool(self._waiting or self._untold)
 
     def write(self, asked_s: float | None = None) -> None:
         """Write what waits, in the thread that writes. Raises what `flush` does.
@@ -180,6 +188,21 @@ class BufferedLog:
                 self._groups.append(_group(group.calls[count:]))
             del self._waiting[:count]
             due -= count
+        try:
+            self._write_descriptions()
+        except Exception as error:
+            if _may_pass(error):
+                raise
+            self._refused = self._refused or error
+            self._untold.clear()
+
+    def _write_descriptions(self) -> None:
+        """Write what is said of metrics, again only where that changes: a loop says it at each step."""
+        if untold := dict(self._untold):
+            self._writer.metrics.describe(self._run_id, untold)
+            for name, description in untold.items():
+                if self._untold.get(name) == description:
+                    del self._untold[name]
 
     def _find_refused(self, group: _Group, refusal: Exception, due: int) -> int:
         """Halve a group that was refused, until what is refused stands alone and is dropped, with all of its name among

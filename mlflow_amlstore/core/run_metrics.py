@@ -14,7 +14,7 @@ from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.metric_schemas import checked_document
 from mlflow_amlstore.core.open_run import OpenRun
 from mlflow_amlstore.protocol.metric_kinds import artifact_id
-from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind
+from mlflow_amlstore.records.logged_values import check_description, check_logged_values, check_same_kind
 from mlflow_amlstore.records.types import (
     FILE_KINDS,
     GRID_KINDS,
@@ -46,7 +46,7 @@ class RunMetrics(OpenRun):
 
         Scalars of NumPy and pandas, and arrays and tensors of one element, are logged as the value they hold; -0.0 is
         logged as 0.0. `step` is a 64-bit integer (also NumPy's), by default the value's position in the metric. MLflow
-        sees numbers and booleans as a metric. `description` is accepted for old scripts and not kept. Raises
+        sees numbers and booleans as a metric. `description` is kept with the metric (`get_metric_descriptions`). Raises
         InvalidValue for any other value, and for a name that is empty, has over 1000 characters or belongs to another
         kind of metric.
 
@@ -63,6 +63,8 @@ class RunMetrics(OpenRun):
         logged = (name, _SCALAR, value, step, time.time_ns() // 1_000_000)
         if step is not None or type(value) is not float or self._log.kinds.get(name) is not _SCALAR:
             self._check(logged)
+        if description:
+            self._describe(name, description)
         if self._synchronous:
             self._log.write_through([logged])
         else:
@@ -80,7 +82,7 @@ class RunMetrics(OpenRun):
         >>> run.get_metrics("fibonacci")
         {'fibonacci': [1, 1, 2, 3]}
         """
-        self._add(name, MetricKind.LIST, {"": as_cells(f"metric {name!r}", value)})
+        self._add(name, MetricKind.LIST, {"": as_cells(f"metric {name!r}", value)}, description)
 
     def log_row(self, name: str, description: str | None = None, **kwargs: object) -> None:
         """Log one row, a value for each column. Logging the name again adds a row, so that a loop makes a table.
@@ -96,7 +98,7 @@ class RunMetrics(OpenRun):
             column: [value if type(value) is float else as_cell(f"metric {name!r}, column {column!r}", value)]
             for column, value in kwargs.items()
         }
-        self._add(name, MetricKind.ROW, cells)
+        self._add(name, MetricKind.ROW, cells, description)
 
     def log_table(self, name: str, value: Mapping[str, Iterable[object]], description: str = "") -> None:
         """Log a table: a dict of columns of equal length, or a data frame. A dict of single values is one row.
@@ -107,7 +109,7 @@ class RunMetrics(OpenRun):
         >>> run.get_metrics("squares")
         {'squares': {'x': [1, 2, 3], 'y': [1, 4, 9]}}
         """
-        self._add(name, MetricKind.TABLE, as_columns(f"metric {name!r}", value))
+        self._add(name, MetricKind.TABLE, as_columns(f"metric {name!r}", value), description)
 
     def log_image(
         self, name: str, path: PathText | BinaryIO | None = None, plot: object = None, description: str = ""
@@ -119,7 +121,7 @@ class RunMetrics(OpenRun):
         """
         content, ending = image_of(f"image {name!r}", path, plot)
         with content:
-            self._add_file(name, MetricKind.IMAGE, content, ending)
+            self._add_file(name, MetricKind.IMAGE, content, ending, description)
 
     def log_confusion_matrix(self, name: str, value: object, description: str = "") -> None:
         """Log a confusion matrix, of a dict or a JSON text; it becomes a file of the run.
@@ -129,7 +131,7 @@ class RunMetrics(OpenRun):
         ...     "data": {"class_labels": ["cat", "dog"], "matrix": [[8, 2], [1, 9]]},
         ... })
         """
-        self._add_document(name, MetricKind.CONFUSION_MATRIX, value)
+        self._add_document(name, MetricKind.CONFUSION_MATRIX, value, description)
 
     def log_accuracy_table(self, name: str, value: object, description: str = "") -> None:
         """Log an accuracy table, of a dict or a JSON text: for each class and threshold the true positives, false
@@ -145,7 +147,7 @@ class RunMetrics(OpenRun):
         ...     },
         ... })
         """
-        self._add_document(name, MetricKind.ACCURACY_TABLE, value)
+        self._add_document(name, MetricKind.ACCURACY_TABLE, value, description)
 
     def log_residuals(self, name: str, value: object, description: str = "") -> None:
         """Log a histogram of residuals (predicted minus actual), of a dict or a JSON text: one more of `bin_edges` than
@@ -156,7 +158,7 @@ class RunMetrics(OpenRun):
         ...     "data": {"bin_edges": [-1, 0, 1], "bin_counts": [3, 4]},
         ... })
         """
-        self._add_document(name, MetricKind.RESIDUALS, value)
+        self._add_document(name, MetricKind.RESIDUALS, value, description)
 
     def log_predictions(self, name: str, value: object, description: str = "") -> None:
         """Log predictions in bins of the true value, of a dict or a JSON text: one more of `bin_edges` than of
@@ -168,7 +170,7 @@ class RunMetrics(OpenRun):
         ...              "bin_edges": [0.0, 0.5, 1.0]},
         ... })
         """
-        self._add_document(name, MetricKind.PREDICTIONS, value)
+        self._add_document(name, MetricKind.PREDICTIONS, value, description)
 
     def flush(self, timeout_seconds: float = 300) -> None:
         """Wait until everything that this process logged into this run is durable. Raises what the workspace raised.
@@ -197,14 +199,28 @@ class RunMetrics(OpenRun):
         found = {run_id: self._metrics_of(run_id, name) for run_id in run_ids}
         return {run_id: metrics for run_id, metrics in found.items() if metrics}
 
+    def get_metric_descriptions(self) -> dict[str, str]:
+        """Return what the logging calls said of the run's metrics in `description`, by the metric's name.
+
+        The last one given is kept. Azure ML's workspaces keep none.
+
+        >>> run.log("accuracy", 0.9, description="on the test set")
+        >>> run.get_metric_descriptions()
+        {'accuracy': 'on the test set'}
+        """
+        self._log.flush()
+        return self._records.metrics.descriptions(self.id)
+
     def _metrics_of(self, run_id: str, name: str | None) -> dict[str, Any]:
         buffered_log(self._records.metrics, run_id).flush()
         listed = self._records.metrics.list_metrics(run_id, name)
         return {metric.name: _shape(run_id, metric) for metric in listed if any(metric.columns.values())}
 
-    def _add(self, name: str, kind: MetricKind, columns: _Columns) -> None:
+    def _add(self, name: str, kind: MetricKind, columns: _Columns, description: str | None) -> None:
         logged = (name, kind, columns, None, time.time_ns() // 1_000_000)
         self._check(logged)
+        if description and any(columns.values()):
+            self._describe(name, description)
         calls = list(_pieces(logged))
         if self._synchronous:
             self._log.write_through(calls)
@@ -215,22 +231,27 @@ class RunMetrics(OpenRun):
             values = next(iter(columns.values())) if list(columns) == [""] else columns
             self._offline.announce(f"{name} = {values} ({kind.words})")
 
+    def _describe(self, name: str, description: object) -> None:
+        said = str(description)  # old scripts give a step here, too
+        check_description(name, said)
+        self._log.describe(name, said)
+
     def _check(self, logged: LoggedTuple) -> None:
         """Check values at the call, and that this process has logged no other kind of metric under the name."""
         name, kind = logged[:2]
         check_logged_values(LoggedValues(*logged))
         check_same_kind(name, self._log.kinds.setdefault(name, kind), kind)
 
-    def _add_file(self, name: str, kind: MetricKind, content: BinaryIO, ending: str) -> None:
+    def _add_file(self, name: str, kind: MetricKind, content: BinaryIO, ending: str, description: str | None) -> None:
         self._check((name, kind, {"": []}, None, 0))
         path = f"{_as_file_name(name)}_{time.time_ns() // 1000}{ending}"
         self._records.files.write(self._container, path, content)
-        self._add(name, kind, {"": [path]})
+        self._add(name, kind, {"": [path]}, description)
 
-    def _add_document(self, name: str, kind: MetricKind, value: object) -> None:
+    def _add_document(self, name: str, kind: MetricKind, value: object, description: str | None) -> None:
         document = checked_document(kind, name, value)
         content = json.dumps(document, ensure_ascii=False).encode()
-        self._add_file(name, kind, io.BytesIO(content), ".json")
+        self._add_file(name, kind, io.BytesIO(content), ".json", description)
 
 
 def _shape(run_id: str, metric: MetricRecord) -> Any:

@@ -148,6 +148,12 @@ class CommonMetrics(Protocol):
         history `name.column`. Raises NotFound, Deleted, for no calls too.
         """
 
+    def describe(self, run_id: str, descriptions: Mapping[str, str]) -> None:
+        """Keep a description of each of these metrics, in place of the one that it had. Raises NotFound, Deleted."""
+
+    def descriptions(self, run_id: str) -> dict[str, str]:
+        """Return the descriptions of the run's metrics, by name; of those that have one."""
+
     @property
     def is_busy_here(self) -> bool:
         """Whether this thread is in the midst of a call, for the end of which other threads may wait: true where a

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.locations import check_new_path
 from mlflow_amlstore.records.types import FILE_KINDS, GRID_KINDS, VECTOR_KINDS, Cell, LoggedValues, MetricKind
-from mlflow_amlstore.records.validation import check_integer, check_text_name, is_text_name
+from mlflow_amlstore.records.validation import (
+    MAX_TAG_VALUE_LENGTH,
+    check_integer,
+    check_length,
+    check_text_name,
+    is_text_name,
+)
 
 _CELL_RULE = "must be a number, a boolean, a string or None"
 
@@ -65,6 +71,11 @@ def check_cell(field: str, cell: object) -> None:
             raise InvalidValue(field, cell, "must be valid Unicode") from error
     else:
         raise InvalidValue(field, cell, _CELL_RULE)
+
+
+def check_description(name: str, description: object) -> None:
+    """What is said of a metric: a text as long as a tag's value may be."""
+    check_length(f"description of metric {name!r}", description, MAX_TAG_VALUE_LENGTH)
 
 
 def check_same_kind(name: str, known: MetricKind, kind: MetricKind) -> None:

@@ -120,6 +120,9 @@ series = Table(
     sqlite_with_rowid=False,
 )
 
+# By the name that `Run` logs under, which is a row's or a table's, not that of its columns.
+metric_descriptions = _named_values("metric_descriptions", _owner("run_pk", "runs.run_pk"))
+
 # `value_type`: SQLite can't hold NaN, and what `Run` logs may be text, or nothing (TEXT without one). An integer or a
 # boolean is a NUMBER with its JSON in `text`.
 NUMBER, NAN, TEXT = 0, 1, 2

@@ -30,6 +30,7 @@ from mlflow_amlstore import core
 from mlflow_amlstore.cli import cli
 
 HAS_RUN = hasattr(core, "Run")  # since revision 0003
+HAS_DESCRIPTIONS = HAS_RUN and hasattr(core.Run, "get_metric_descriptions")  # since revision 0004
 HAS_LOGGED_MODELS = hasattr(MlflowClient, "create_logged_model")  # since MLflow 3
 BEGAN_MS = 1_700_000_000_000
 POINTS = 2000
@@ -199,7 +200,7 @@ def _log_by_run(workspace: Any, name: str) -> None:
 
 def _log_values(run: Any, folder: Path) -> None:
     run.log("alpha", 0.03)
-    run.log("int", 2**40)
+    run.log("int", 2**40, "of 41 bits")
     run.log("bool", True)
     run.log("string", "warm-up")
     run.log("NaN text", "NaN")
@@ -371,6 +372,7 @@ def _run_of_vocabulary(run: Any) -> dict[str, Any]:
         "tags": run.get_tags(),
         "properties": run.get_properties(),
         "metrics": run.get_metrics(),
+        "descriptions": run.get_metric_descriptions() if HAS_DESCRIPTIONS else {},
         "files": files,
         "snapshot": _snapshot(run),
         "details": {name: details[name] for name in ("startTimeUtc", "endTimeUtc", "error") if name in details},

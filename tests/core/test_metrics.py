@@ -502,3 +502,43 @@ def test_two_runs_of_one_experiment_keep_their_own(experiment: Experiment) -> No
     first.log("m", 1)
     second.log("m", 2)
     assert (first.get_metrics(), second.get_metrics()) == ({"m": 1}, {"m": 2})
+
+
+@EACH_KIND
+def test_what_a_call_says_of_a_metric_is_kept_with_it(run: Run) -> None:
+    for step in range(3):
+        run.log("loss", 1 / (1 + step), description="on the training set", step=step)
+    run.log_list("fibonacci", [1, 1, 2], "a sequence")
+    run.log_row("split", description="shares of the rows", train=0.8, test=0.2)
+    run.log_table("squares", {"x": [1, 2]}, description="a table")
+    run.log_confusion_matrix("confusion", CONFUSION, "of two classes")
+    run.log("plain", 1)
+    run.log_list("empty", [], "nothing is logged")
+
+    assert run.get_metric_descriptions() == {
+        "loss": "on the training set",
+        "fibonacci": "a sequence",
+        "split": "shares of the rows",
+        "squares": "a table",
+        "confusion": "of two classes",
+    }
+    run.log("loss", 0.1, "on the test set")
+    assert run.get_metric_descriptions()["loss"] == "on the test set"
+
+
+@EACH_KIND
+def test_a_description_is_a_text_of_at_most_8000_characters(run: Run) -> None:
+    run.log("loss", 0.5, 3)  # old scripts give a step here
+
+    with pytest.raises(InvalidValue, match=r"description of metric 'long'.*8000 characters"):
+        run.log("long", 0.5, "x" * 8001)
+
+    assert run.get_metric_descriptions() == {"loss": "3"}
+    assert run.get_metrics() == {"loss": 0.5}
+
+
+@EACH_KIND
+def test_what_a_synchronous_run_says_of_a_metric_is_kept_too(experiment: Experiment) -> None:
+    run = experiment.start_logging(synchronous=True)
+    run.log("loss", 0.5, "on the training set")
+    assert experiment.workspace.records.metrics.descriptions(run.id) == {"loss": "on the training set"}

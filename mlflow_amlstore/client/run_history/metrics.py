@@ -62,6 +62,20 @@ class RemoteMetrics:
             raise PartlyRefused(len(calls), refused, next(iter(refused.values())))
         return len(calls)
 
+    def describe(self, run_id: str, descriptions: Mapping[str, str]) -> None:
+        if self._history.connection.limits is not None:  # Azure ML has no room for them
+            return
+        items = [
+            {"name": name, "columns": {}, "properties": {"description": description}, "value": []}
+            for name, description in descriptions.items()
+        ]
+        with named("run", run_id):
+            self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items})
+
+    def descriptions(self, run_id: str) -> dict[str, str]:
+        found = {name: properties.get("description") for name, properties in self._properties(run_id)}
+        return {name: str(description) for name, description in found.items() if description}
+
     @property
     def is_busy_here(self) -> bool:
         return is_sending_here()
@@ -84,16 +98,18 @@ class RemoteMetrics:
 
     def _kinds(self, run_id: str) -> dict[str, MetricKind | None]:
         """The kinds of the run's metrics by name; None where the workspace's list doesn't tell, as Azure ML's."""
-        kinds: dict[str, MetricKind | None] = {}
+        return {name: KINDS.get(str(properties.get("uxMetricType"))) for name, properties in self._properties(run_id)}
+
+    def _properties(self, run_id: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The names of the run's metrics, each with what the workspace's list tells of it."""
         body: dict[str, Any] = {}
         while True:
             with named("run", run_id):
                 answer = self._history.call_metrics(run_id, "list", body)
             for found in answer.get("value") or ():
-                ux_type = (found.get("properties") or {}).get("uxMetricType")
-                kinds[str(found["metricKey"]["name"])] = KINDS.get(str(ux_type))
+                yield str(found["metricKey"]["name"]), found.get("properties") or {}
             if not answer.get("continuationToken"):
-                return kinds
+                return
             body = {"continuationToken": answer["continuationToken"]}
 
     def _read(self, run_id: str, name: str, with_times: bool) -> MetricRecord | None:

@@ -1,13 +1,14 @@
 """Metric histories in SQL: implements `common_store.CommonMetrics`, and what MLflow asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from mlflow_amlstore.records.database import Database, driver_connection
-from mlflow_amlstore.records.dialects import key_list, keys_in
+from mlflow_amlstore.records.dialects import insert_or_set, key_list, keys_in
+from mlflow_amlstore.records.logged_values import check_description
 from mlflow_amlstore.records.search.paging import query_fingerprint
 from mlflow_amlstore.records.sql.driver_statement import run_query
 from mlflow_amlstore.records.sql.logged_values import LoggedGroup
@@ -22,7 +23,8 @@ from mlflow_amlstore.records.sql.metric_rows import (
     values_of,
     vector,
 )
-from mlflow_amlstore.records.tables import NUMBER, TEXT, points, runs, series
+from mlflow_amlstore.records.sql.run_log import active_run
+from mlflow_amlstore.records.tables import NUMBER, TEXT, metric_descriptions, points, runs, series
 from mlflow_amlstore.records.types import (
     GRID_KINDS,
     LoggedTuple,
@@ -33,7 +35,7 @@ from mlflow_amlstore.records.types import (
     MetricRecord,
     Page,
 )
-from mlflow_amlstore.records.validation import check_integer, check_max_results
+from mlflow_amlstore.records.validation import check_integer, check_max_results, check_text_name
 
 _NAN = float("nan")
 _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
@@ -116,6 +118,23 @@ class SqlMetrics:
         with self._database.write() as connection:  # which says for certain whether it was committed: no id is needed
             group.write(connection, run_id)
         return len(logged)
+
+    def describe(self, run_id: str, descriptions: Mapping[str, str]) -> None:
+        for name, description in descriptions.items():
+            check_text_name("metric", name)
+            check_description(name, description)
+        with self._database.write() as connection:
+            run_key = active_run(driver_connection(connection), run_id)
+            rows = [{"run_pk": run_key, "name": name, "value": text} for name, text in descriptions.items()]
+            if rows:
+                connection.execute(insert_or_set(metric_descriptions, ["value"]), rows)
+
+    def descriptions(self, run_id: str) -> dict[str, str]:
+        told = metric_descriptions.c
+        of_run = select(runs.c.run_pk).where(runs.c.run_id == run_id).scalar_subquery()
+        with self._database.read() as connection:
+            rows = connection.execute(select(told.name, told.value).where(told.run_pk == of_run))
+            return {row.name: row.value for row in rows}
 
     @property
     def is_busy_here(self) -> bool:

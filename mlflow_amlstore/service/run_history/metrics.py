@@ -37,9 +37,10 @@ PAGE_VALUES = 100_000
 
 
 class MetricProperties(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """What kind of metric it is."""
+    """What kind of metric it is. `description` is ours: what is said of it, where something is."""
 
     ux_metric_type: str = UX_TYPES[MetricKind.SCALAR]
+    description: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class MetricValue(msgspec.Struct, frozen=True, rename="camel", gc=False, omit_defaults=True):
@@ -130,6 +131,12 @@ def log_batch(call: Call, body: BatchOfMetrics) -> None:
     """Append values to a run's metrics: all of them, or none."""
     run_id = call.path["run"]
     logged = [each for metric in body.values for each in _logged(run_id, metric)]
+    if descriptions := {
+        metric.name: metric.properties.description
+        for metric in body.values
+        if metric.properties.description is not msgspec.UNSET
+    }:
+        call.records.metrics.describe(run_id, descriptions)
     log_once(call, run_id, body, [value.metric_id for metric in body.values for value in metric.value], logged)
 
 
@@ -138,8 +145,12 @@ def list_metrics(call: Call, body: ListMetrics) -> MetricList:
     """List the metrics of a run."""
     call.records.runs.get(call.path["run"])
     listed = call.records.metrics.list_names(call.path["run"])
+    said = call.records.metrics.descriptions(call.path["run"])
     return MetricList(
-        [MetricDefinition(MetricKey(name), {}, MetricProperties(UX_TYPES[kind])) for name, kind in listed]
+        [
+            MetricDefinition(MetricKey(name), {}, MetricProperties(UX_TYPES[kind], said.get(name, msgspec.UNSET)))
+            for name, kind in listed
+        ]
     )
 
 
