@@ -5,10 +5,10 @@
         [--size-mb 1024] [--read-runs 1000] [--history-points 100000] [--output benchmarks/results/service.json]
 
 The servers take turns in every round, each alone on the machine, and a figure is the median of its rounds: that makes
-the ratios hold where the machine's speed drifts. All clients are on the same cores as the server. Every acknowledged
-point is read back, every file that comes down is compared. The floor is a server that only parses; for files it's
-`curl` to the same service, and `curl` to a plain file server is shown beside it. A bar that isn't met is printed and
-fails nothing; a call that fails does.
+the ratios hold where the machine's speed drifts. With --quick a server stands still between its turns. All clients are
+on the same cores as the server. Every acknowledged point is read back, every file that comes down is compared. The
+floor is a server that only parses; for files it's `curl` to the same service, and `curl` to a plain file server is
+shown beside it. A bar that isn't met is printed and fails nothing; a call that fails does.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from typing import Any
 import service_clients as clients
 import service_loads as loads
 from load import CLIENTS
+from service_servers import KeptServers, Start, running
 from service_table import COLUMNS, Row, note, notes, print_table
 
 
@@ -44,34 +45,38 @@ class Section:
     keeps: bool = False
 
 
-def sections(seconds: float, source: Path, reading: clients.Reading) -> list[Section]:
+def sections(quick: bool, start: Start, seconds: float, source: Path, reading: clients.Reading) -> list[Section]:
+    """The size section comes first: where servers are kept, its last start is that of all others."""
     ours = ("amlstore", "amlstore plugin", "mlflow")
     return [
-        Section("load", loads.LOAD_ROWS, COLUMNS, lambda turn, folder: loads.measure_load(turn, folder, seconds)),
-        Section(
-            "client",
-            clients.CLIENT_ROWS,
-            (*ours, "floor"),
-            lambda turn, folder: clients.measure_client(turn, folder, seconds),
-        ),
         Section(
             "size",
             loads.SIZE_ROWS,
             (*COLUMNS, "mlflow default"),
-            lambda turn, folder: loads.measure_size(turn, folder, seconds),
+            lambda turn, folder: loads.measure_size(turn, folder, start, seconds),
+            keeps=quick,
+        ),
+        Section(
+            "load", loads.LOAD_ROWS, COLUMNS, lambda turn, folder: loads.measure_load(turn, folder, start, seconds)
+        ),
+        Section(
+            "client",
+            clients.CLIENT_ROWS,
+            (*ours, "floor"),
+            lambda turn, folder: clients.measure_client(turn, folder, start, seconds),
         ),
         Section(
             "read",
             clients.READ_ROWS,
             ours,
-            lambda turn, folder: clients.measure_read(turn, folder, reading),
+            lambda turn, folder: clients.measure_read(turn, folder, start, reading),
             keeps=True,
         ),
         Section(
             "files",
             clients.FILES_ROWS,
             (*ours, "amlstore curl", "files curl"),
-            lambda turn, folder: clients.measure_files(turn, folder, source),
+            lambda turn, folder: clients.measure_files(turn, folder, start, source),
         ),
     ]
 
@@ -127,7 +132,7 @@ def report_of(measured: list[Section], chosen: argparse.Namespace) -> dict[str, 
 
 
 def main() -> None:
-    names = [section.name for section in sections(0, Path(), clients.Reading(0, 0))]
+    names = [section.name for section in sections(False, running, 0, Path(), clients.Reading(0, 0))]
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--seconds", type=float, default=3, help="of each load, and of one client's calls")
     options.add_argument("--rounds", type=int, default=3)
@@ -137,12 +142,14 @@ def main() -> None:
     options.add_argument("--history-points", type=int, default=100_000, help="in the history that is read")
     options.add_argument("--output", type=Path, default=Path("benchmarks/results/service.json"))
     options.add_argument(
-        "--quick", action="store_true", help="the same table in two minutes: one short round, smaller records and files"
+        "--quick",
+        action="store_true",
+        help="the same table in two minutes: one short round, smaller records and files, servers that are kept",
     )
     chosen = options.parse_args()
     if chosen.quick:
         options.set_defaults(
-            seconds=1, rounds=1, size_mb=256, read_runs=100, history_points=10_000
+            seconds=0.5, rounds=1, size_mb=256, read_runs=100, history_points=10_000
         )  # what else is given holds
         chosen = options.parse_args()
     only = chosen.only.split(",")
@@ -151,14 +158,23 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped then, too
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="service-benchmark-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="service-benchmark-") as folder,
+        KeptServers(Path(folder, "kept")) as kept,
+    ):
+        start = kept.running if chosen.quick else running
         source = Path(folder, "file.bin")
         reading = clients.Reading(chosen.read_runs, chosen.history_points)
-        measured = [section for section in sections(chosen.seconds, source, reading) if section.name in only]
+        measured = [
+            section
+            for section in sections(chosen.quick, start, chosen.seconds, source, reading)
+            if section.name in only
+        ]
         for section in measured:
             if section.name == "files":
                 clients.make_file(source, chosen.size_mb)
-            failed += measure(section, chosen.rounds, Path(folder, section.name))
+            is_of_kept = chosen.quick and section.name == "size"
+            failed += measure(section, chosen.rounds, Path(folder, "kept" if is_of_kept else section.name))
     print_table({section.name: section.rows for section in measured})
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps(report_of(measured, chosen), indent=2) + "\n")

@@ -1,18 +1,12 @@
-"""One task of MLflow's client, for `service.py`: prints what it took as JSON. The environment says which server.
+"""Tasks of MLflow's client, for `service.py`: each is run in a process of its own, and returns what it took."""
 
-python benchmarks/service_calls.py log_metric SECONDS
-"""
-
-import json
+import os
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-import mlflow
-from mlflow import MlflowClient
 
 WARM_CALLS = 50
 READS = 3
@@ -20,6 +14,8 @@ READS = 3
 
 def log_metric(seconds: str) -> float:
     """The median of `mlflow.log_metric` in an active run, in milliseconds."""
+    import mlflow
+
     times = []
     with mlflow.start_run():
         for step in range(WARM_CALLS):
@@ -33,12 +29,16 @@ def log_metric(seconds: str) -> float:
 
 def search_runs(experiment_id: str, expected: str) -> float:
     """The median of one page of runs, in seconds."""
+    from mlflow import MlflowClient
+
     client = MlflowClient()
     return timed(lambda: client.search_runs([experiment_id], max_results=int(expected)), int(expected))
 
 
 def history(run_id: str, expected: str) -> float:
     """The median of a long history, in seconds."""
+    from mlflow import MlflowClient
+
     client = MlflowClient()
     return timed(lambda: client.get_metric_history(run_id, "loss"), int(expected))
 
@@ -55,6 +55,8 @@ def timed(read: Callable[[], Any], expected: int) -> float:
 
 
 def upload(source: str) -> dict[str, Any]:
+    import mlflow
+
     with mlflow.start_run() as run:
         began = time.perf_counter()
         mlflow.log_artifact(source)
@@ -63,6 +65,8 @@ def upload(source: str) -> dict[str, Any]:
 
 
 def download(run_id: str, path: str, target: str) -> dict[str, Any]:
+    import mlflow
+
     began = time.perf_counter()
     mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=target)
     return {"seconds": time.perf_counter() - began, "peak_mib": peak_mib()}
@@ -78,6 +82,12 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task for task in (log_metric, search_runs, history, upload, download)
 }
 
-if __name__ == "__main__":
-    answer = TASKS[sys.argv[1]](*sys.argv[2:])
-    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+
+def run(environment: Mapping[str, str], task: str, arguments: Sequence[object], sender: Connection) -> None:
+    """Run one task, with an environment that says which server, and send what it returned and why it failed."""
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        sender.send((TASKS[task](*map(str, arguments)), None))
+    except Exception as error:
+        sender.send((None, f"{type(error).__name__}: {error}"))

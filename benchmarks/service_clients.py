@@ -1,21 +1,24 @@
 """The client, read and files sections of `service.py`: what a process with MLflow's client sees.
 
-Each figure comes from a process of its own, `service_calls.py`, so that no store, token or connection is shared.
+Each figure comes from a process of its own, which runs a task of `service_calls.py`, so that no store, token or
+connection is shared.
 """
 
 import filecmp
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service_servers import Api, Running, running, wait_until_quiet
+import service_calls
+from service_servers import Api, Running, Start, wait_until_quiet
 from service_table import FLOOR, MLFLOW, OURS, Bar, Row
 
-CALLS = Path(__file__).with_name("service_calls.py")
+PROCESSES = multiprocessing.get_context("forkserver")  # a new process has MLflow, which takes seconds to import
+PROCESSES.set_forkserver_preload(["mlflow"])
 BATCH_POINTS = 1000
 
 
@@ -53,28 +56,35 @@ def call(server: Running, way: str, task: str, *arguments: Any) -> Any:
     uri = {"MLFLOW_TRACKING_URI": server.tracking_uri}
     if way != "plugin":
         uri = {"MLFLOW_TRACKING_URI": server.url, **({"MLFLOW_TRACKING_TOKEN": server.token} if server.token else {})}
-    command = [sys.executable, str(CALLS), task, *map(str, arguments)]
-    # A process's stderr may have a token in its text, so it's shown only when the process fails.
-    ended = subprocess.run(command, env={**server.environment, **uri}, capture_output=True, text=True)
-    if ended.returncode:
-        raise RuntimeError(f"{task} failed:\n{ended.stderr[-2000:]}")
-    return json.loads(ended.stdout.splitlines()[-1])
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=service_calls.run, args=({**server.environment, **uri}, task, arguments, sender))
+    process.start()
+    sender.close()
+    try:
+        answer, failure = receiver.recv()
+    except EOFError:
+        failure = "its process ended without an answer"
+    process.join()
+    if failure:
+        raise RuntimeError(f"{task} failed: {failure}")
+    return answer
 
 
-def measure_client(turn: str, folder: Path, seconds: float) -> None:
+def measure_client(turn: str, folder: Path, start: Start, seconds: float) -> None:
     """`mlflow.log_metric` in an active run, one process."""
     name, _, way = turn.partition(" ")
-    with running(name, folder) as server:
+    with start(name, folder) as server:
         wait_until_quiet(server)
         median_ms = call(server, way, "log_metric", seconds)
         for row in (PLUGIN_METRIC,) if way else (HTTP_METRIC,) if name == OURS else CLIENT_ROWS:
             row.rounds[name].append(median_ms)
 
 
-def measure_read(turn: str, folder: Path, reading: Reading) -> None:
-    """Both reads, from a server that has just been started over the records of the first round."""
+def measure_read(turn: str, folder: Path, start: Start, reading: Reading) -> None:
+    """Both reads, of the records of the first round."""
     name, _, way = turn.partition(" ")
-    with running(name, folder) as server:
+    with start(name, folder) as server:
+        folder.mkdir(exist_ok=True, parents=True)
         filled = folder / "filled.json"
         if not filled.exists():
             filled.write_text(json.dumps(fill(server, reading)))
@@ -116,12 +126,12 @@ def make_file(path: Path, megabytes: int) -> Path:
     return path
 
 
-def measure_files(turn: str, folder: Path, source: Path) -> None:
+def measure_files(turn: str, folder: Path, start: Start, source: Path) -> None:
     """The file up, then down; what came down is compared with it."""
     name, _, way = turn.partition(" ")
     target = folder / "target"
-    with running(name, folder) as server:
-        target.mkdir()
+    with start(name, folder) as server:
+        target.mkdir(parents=True)
         wait_until_quiet(server)
         figures = with_curl(server, source, target) if way == "curl" else with_mlflow(server, way, source, target)
         if not filecmp.cmp(source, target / source.name, shallow=False):

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from load import CLIENTS, Load, post, processes, run_load
 from servers import CLIENT_HEADERS, LOG_BATCH
-from service_servers import HOST, Api, Running, memory_mb, running, server_cpu_s, wait_until_quiet
+from service_servers import HOST, Api, Running, Start, memory_mb, running, server_cpu_s, wait_until_quiet
 from service_table import FLOOR, MLFLOW, OURS, Bar, Row, note
 
 ATTEMPTS = 3
@@ -123,7 +123,7 @@ def load_of(server: Running, column: str, shape: str, seconds: float) -> tuple[L
     """
     names, steps = SHAPES[shape]
     for _ in range(ATTEMPTS):
-        wait_until_quiet(server)
+        wait_until_quiet(server, windows=1)
         api = Api(server)
         requests = DistinctPoints(server, [api.new_run() for _ in range(CLIENTS)], names, steps)
         cpu_before = server_cpu_s(server)
@@ -139,8 +139,9 @@ def load_of(server: Running, column: str, shape: str, seconds: float) -> tuple[L
     raise RuntimeError(f"no load of {shape} went without failed requests")
 
 
-def measure_load(turn: str, folder: Path, seconds: float) -> None:
-    with running(turn, folder) as server:
+def measure_load(turn: str, folder: Path, start: Start, seconds: float) -> None:
+    with start(turn, folder) as server:
+        wait_until_quiet(server)
         for shape, (names, steps) in SHAPES.items():
             measured, cpu_us = load_of(server, turn, shape, seconds)
             RATES[shape].rounds[turn].append(measured.requests_per_s * names * steps)
@@ -148,7 +149,8 @@ def measure_load(turn: str, folder: Path, seconds: float) -> None:
             CPUS[shape].rounds[turn].append(cpu_us)
 
 
-def measure_size(turn: str, folder: Path, seconds: float) -> None:
+def measure_size(turn: str, folder: Path, start: Start, seconds: float) -> None:
+    """What a server costs that has just been started: one that is kept tells it when it is started."""
     if turn == "mlflow default":
         with running(turn, folder) as server:
             wait_until_quiet(server)
@@ -164,5 +166,5 @@ def measure_size(turn: str, folder: Path, seconds: float) -> None:
         load_of(server, turn, ONE, seconds)
         wait_until_quiet(server)
         LOADED.rounds[turn].append(memory_mb(server))
-    with running(turn, folder) as server:
+    with start(turn, folder) as server:
         NEXT_START.rounds[turn].append(server.first_answer_s)

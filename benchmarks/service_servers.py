@@ -2,6 +2,9 @@
 
     with running("amlstore", Path("some/new/folder")) as server:
         print(server.url, server.first_answer_s, memory_mb(server))
+    kept = KeptServers(Path("some/new/folder"))
+    with kept, kept.running("amlstore", Path()) as server:
+        print(server.url)
 
 amlstore         `amlstore serve`, with its default logging
 mlflow           `mlflow server`, 1 worker, SQLite and a folder for the files
@@ -19,8 +22,8 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,9 +36,13 @@ from service_table import note
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 30
-QUIET_S = 2
+QUIET_S = 0.5
+QUIET_WINDOWS = 3
 QUIET_TIMEOUT_S = 60
 COPY_BYTES = 1 << 20
+
+Start = Callable[[str, Path], AbstractContextManager["Running"]]
+"""Gives the server of a name for one turn: a new one over the folder, or one that is kept."""
 
 AMLSTORE = str(Path(sysconfig.get_path("scripts"), "amlstore"))
 
@@ -124,7 +131,8 @@ def command_of(name: str, folder: Path, port: int) -> list[str]:
 def clean_environment(folder: Path) -> dict[str, str]:
     """This process's environment without what points MLflow or amlstore at some other place."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AMLSTORE_"))}
-    return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true", "XDG_STATE_HOME": f"{folder}/state"}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    return {**kept, **quiet, "XDG_STATE_HOME": f"{folder}/state"}
 
 
 @contextmanager
@@ -154,6 +162,37 @@ def running(name: str, folder: Path) -> Iterator[Running]:
         yield Running(name, process.pid, port, first_answer_s, environment, token, tracking_uri)
     finally:
         stop(process)
+
+
+class KeptServers:
+    """Servers that run until the end, each started by the first turn that wants it. Between turns their processes stand
+    still, so that they take no time from the others'."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kept: dict[str, Running] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "KeptServers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for server in self._kept.values():
+            os.killpg(server.pid, signal.SIGCONT)  # what stands still can't stop
+        self._stack.close()
+
+    @contextmanager
+    def running(self, name: str, _folder: Path) -> Iterator[Running]:
+        """The server of that name, for one turn; its folder has its name."""
+        server = self._kept.get(name)
+        if server is None:
+            server = self._kept[name] = self._stack.enter_context(running(name, self._folder / name))
+        else:
+            os.killpg(server.pid, signal.SIGCONT)
+        try:
+            yield server
+        finally:
+            os.killpg(server.pid, signal.SIGSTOP)
 
 
 def uri_of(service_url: str, environment: dict[str, str]) -> str:
@@ -218,13 +257,16 @@ def server_cpu_s(server: Running) -> float:
             return cpu_s(process_tree(server.pid))
 
 
-def wait_until_quiet(server: Running) -> None:
-    """Wait until a server hardly uses the CPU any more: MLflow starts processes long after its first answer."""
+def wait_until_quiet(server: Running, windows: int = QUIET_WINDOWS) -> None:
+    """Wait until a server has hardly used the CPU for some windows of `QUIET_S` seconds: MLflow starts processes long
+    after its first answer."""
     deadline = time.perf_counter() + QUIET_TIMEOUT_S
+    quiet = 0
     while time.perf_counter() < deadline:
         before = server_cpu_s(server)
         time.sleep(QUIET_S)
-        if server_cpu_s(server) - before < 0.1 * QUIET_S:
+        quiet = quiet + 1 if server_cpu_s(server) - before < 0.1 * QUIET_S else 0
+        if quiet == windows:
             return
     note(f"{server.name}: not quiet {QUIET_TIMEOUT_S} s after its start; its figures have what it does beside them")
 
