@@ -1,30 +1,29 @@
 """`amlstore compare RUN RUN…`."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows
 from mlflow_amlstore.cli.run_fields import find_run
-from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.cli.workspace_option import with_records
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.types import RunRecord
 
 _ID_LENGTH = 8
 
 
 @click.command("compare")
-@workspace_option
+@with_records
 @click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: `{name: [value of each run]}`.")
-def command(workspace: Path | None, runs: tuple[str, ...], as_json: bool) -> None:
+def command(records: CommonStore, runs: tuple[str, ...], as_json: bool) -> None:
     """Show side by side which params and latest metrics differ between runs.
 
     RUN is an id, or as much of its beginning as is unique.
     """
     if len(runs) < 2:
         raise click.UsageError("give at least two runs")
-    records = open_chosen(workspace).records
     found = [find_run(records, given) for given in runs]
     params = _differing("params", [run.params for run in found])
     metrics = _differing("metrics", [{point.name: point.value for point in run.metrics} for run in found])

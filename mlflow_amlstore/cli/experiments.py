@@ -1,24 +1,23 @@
 """`amlstore experiments`."""
 
-from pathlib import Path
-
 import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows, time_text
-from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.cli.workspace_option import with_records
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import View
 
 
 @click.command("experiments")
-@workspace_option
+@with_records
 @click.option("--filter", "filter_string", help="MLflow's search grammar, as in \"name LIKE 'sweep%'\".")
 @click.option("--order-by", multiple=True, help="As in 'name ASC'; may be given again.")
 @click.option("--deleted", is_flag=True, help="The deleted ones instead of the active.")
 @click.option("--limit", type=click.IntRange(1, 50_000), default=100, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    workspace: Path | None,
+    records: CommonStore,
     filter_string: str | None,
     order_by: tuple[str, ...],
     deleted: bool,
@@ -26,7 +25,6 @@ def command(
     as_json: bool,
 ) -> None:
     """List experiments, the newest first."""
-    records = open_chosen(workspace).records
     page = records.experiments.search(
         view=View.DELETED if deleted else View.ACTIVE,
         filter=grammars.EXPERIMENTS.parse(filter_string),

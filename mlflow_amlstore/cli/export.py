@@ -3,29 +3,25 @@
 import csv
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import click
 
 from mlflow_amlstore.cli.output import json_text
 from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
-from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.types import MetricKind, RunRecord
 
-if TYPE_CHECKING:
-    from mlflow_amlstore.records.store import RecordStore
-
 
 @click.command("export")
-@workspace_option
+@with_records
 @click.argument("run", metavar="RUN")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-def command(workspace: Path | None, run: str, folder: Path) -> None:
+def command(records: CommonStore, run: str, folder: Path) -> None:
     """Copy a run into a new folder DIR: run.json, metrics.csv with every point, tables.json with lists, rows, tables
     and text, files/ and models/MODEL_ID/."""
-    records = open_chosen(workspace).records
     found = find_run(records, run)
     if folder.exists():
         raise InvalidValue("DIR", str(folder), "must not exist yet, so that nothing is overwritten")
@@ -39,7 +35,7 @@ def command(workspace: Path | None, run: str, folder: Path) -> None:
     click.echo(f"Exported run {found.info.run_id} to {folder}: {points} metric points, {files} files")
 
 
-def _write(records: "RecordStore", run: RunRecord, target: Path) -> tuple[int, int]:
+def _write(records: CommonStore, run: RunRecord, target: Path) -> tuple[int, int]:
     info = run.info
     experiment = records.experiments.get(info.experiment_id).name
     descriptions = records.metrics.descriptions(info.run_id)
@@ -53,7 +49,7 @@ def _write(records: "RecordStore", run: RunRecord, target: Path) -> tuple[int, i
     return points, files
 
 
-def _write_tables(records: "RecordStore", run: RunRecord, target: Path) -> None:
+def _write_tables(records: CommonStore, run: RunRecord, target: Path) -> None:
     """Write the metrics that are more than MLflow's histories; no file where there are none."""
     tables = [
         {"name": metric.name, "kind": metric.kind.name.lower(), "columns": metric.columns}
@@ -64,7 +60,7 @@ def _write_tables(records: "RecordStore", run: RunRecord, target: Path) -> None:
         target.write_text(json_text(tables) + "\n", encoding="utf-8")
 
 
-def _write_metrics(records: "RecordStore", run: RunRecord, target: Path) -> int:
+def _write_metrics(records: CommonStore, run: RunRecord, target: Path) -> int:
     count = 0
     with target.open("w", newline="", encoding="utf-8") as sink:
         writer = csv.writer(sink)
@@ -81,7 +77,7 @@ def _no_formula(name: str) -> str:
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
-def _copy_files(records: "RecordStore", container: str, folder: Path) -> int:
+def _copy_files(records: CommonStore, container: str, folder: Path) -> int:
     files = records.files.list_all(container)
     for file in files:
         target = folder / file.path

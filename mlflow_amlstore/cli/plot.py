@@ -3,21 +3,17 @@
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mlflow_amlstore.cli.metric_files import latest_document, latest_file
 from mlflow_amlstore.cli.output import one_line
 from mlflow_amlstore.cli.run_fields import find_run
-from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import ExtraMissing, InvalidValue, NotFound
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.types import FILE_KINDS, MetricKind, MetricRecord, RunRecord
-
-if TYPE_CHECKING:
-    from mlflow_amlstore.records.store import RecordStore
-
 
 _MAX_NAMES_LISTED = 10
 _WITH_TRANSPARENCY = {".png", ".webp", ".tif", ".tiff"}
@@ -25,21 +21,20 @@ _LIKENESS = 0.4  # of names, from 0 to 1
 
 
 @click.command("plot")
-@workspace_option
+@with_records
 @click.argument("run", metavar="RUN")
 @click.argument("metric", metavar="METRIC")
 @click.option(
     "-o", "--output", "target", metavar="FILE", required=True, type=click.Path(path_type=Path),
     help="Where to: a .png, .svg or .pdf file. One that is there is replaced.",
 )  # fmt: skip
-def command(workspace: Path | None, run: str, metric: str, target: Path) -> None:
+def command(records: CommonStore, run: str, metric: str, target: Path) -> None:
     """Save the chart that a metric's kind asks for.
 
     RUN is the run's id, or as much of its beginning as is unique. Numbers become a line, a table lines or bars, a
     document its chart; an image is copied.
     """
     _check_target(target)
-    records = open_chosen(workspace).records
     found = find_run(records, run)
     logged = _find_metric(records, found, metric)
     if logged.kind is MetricKind.IMAGE:
@@ -56,7 +51,7 @@ def _check_target(target: Path) -> None:
         raise InvalidValue("FILE", str(target), "is a folder; name a file in it")
 
 
-def _find_metric(records: "RecordStore", run: RunRecord, name: str) -> MetricRecord:
+def _find_metric(records: CommonStore, run: RunRecord, name: str) -> MetricRecord:
     """The metric of that name. Raises NotFound with the names that are like it, or all of them where they are few."""
     for metric in records.metrics.list_metrics(run.info.run_id, name, with_times=True):
         if any(metric.columns.values()):
@@ -71,7 +66,7 @@ def _find_metric(records: "RecordStore", run: RunRecord, name: str) -> MetricRec
     raise NotFound("metric", name, hint)
 
 
-def _save_chart(records: "RecordStore", run: RunRecord, metric: MetricRecord, target: Path) -> None:
+def _save_chart(records: CommonStore, run: RunRecord, metric: MetricRecord, target: Path) -> None:
     if find_spec("matplotlib") is None:
         raise ExtraMissing("`amlstore plot`", "matplotlib", "plot")
     from mlflow_amlstore.cli.charts import CHART_TYPES, chart_of, picture_of
@@ -83,7 +78,7 @@ def _save_chart(records: "RecordStore", run: RunRecord, metric: MetricRecord, ta
     target.write_bytes(picture_of(chart_of(metric, run.info.name, document), file_type))
 
 
-def _save_image(records: "RecordStore", run: RunRecord, metric: MetricRecord, target: Path) -> None:
+def _save_image(records: CommonStore, run: RunRecord, metric: MetricRecord, target: Path) -> None:
     """Copy the image that was logged last, converted where the new name's ending asks for it."""
     container, path = run_container(run.info.experiment_id, run.info.run_id), latest_file(metric)
     shown = one_line(path)

@@ -1,22 +1,20 @@
 """`amlstore restore RUN…`."""
 
-from pathlib import Path
-
 import click
 
 from mlflow_amlstore.cli.run_fields import find_run, named_run
-from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.cli.workspace_option import with_records
+from mlflow_amlstore.records.common_store import CommonStore
 
 
 @click.command("restore")
-@workspace_option
+@with_records
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-def command(workspace: Path | None, runs: tuple[str, ...]) -> None:
+def command(records: CommonStore, runs: tuple[str, ...]) -> None:
     """Bring deleted runs back: RUN is an id, or as much of its beginning as is unique.
 
     `amlstore runs --deleted` lists them.
     """
-    records = open_chosen(workspace).records
     for run in [find_run(records, given) for given in runs]:
         if run.info.deleted_ms is not None:
             records.runs.restore(run.info.run_id)

@@ -1,19 +1,16 @@
 """A run as JSON, and finding the run that a person means."""
 
 import re
-from typing import TYPE_CHECKING
 
 from mlflow_amlstore.cli.output import one_line
-from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.errors import InvalidValue, NotFound, ServiceError
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import is_location, logged_model_container
 from mlflow_amlstore.records.search import grammars
-from mlflow_amlstore.records.types import ModelDirection, Page, RunRecord, View
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
+from mlflow_amlstore.records.types import ExperimentRecord, ModelDirection, Page, RunRecord, View
 
-if TYPE_CHECKING:
-    from mlflow_amlstore.records.store import RecordStore
-
-
-_ALL_EXPERIMENTS = 50_000
+_PAGE = 1000
 _BEGINNING = re.compile(r"[a-zA-Z0-9][\w\-]*")
 
 
@@ -57,10 +54,10 @@ def run_json(run: RunRecord, experiment: str) -> dict[str, object]:
     }
 
 
-def find_run(records: "RecordStore", given: str) -> RunRecord:
+def find_run(records: CommonStore, given: str) -> RunRecord:
     """Return the run with this id, or whose id is the only one to begin so. Raises NotFound, InvalidValue (several)."""
     try:
-        return records.runs.get(given)
+        return records.runs.whole(given)
     except NotFound:
         found = _beginning_with(records, given)
         if not found:
@@ -75,23 +72,37 @@ def named_run(run: RunRecord) -> str:
     return f"run {run.info.run_id} ({one_line(run.info.name)})" if run.info.name else f"run {run.info.run_id}"
 
 
-def _beginning_with(records: "RecordStore", given: str) -> list[RunRecord]:
+def all_experiments(records: CommonStore) -> dict[str, str]:
+    """`{experiment id: name}` of all experiments, deleted ones too."""
+    found: dict[str, str] = {}
+    page: Page[ExperimentRecord] | None = None
+    while page is None or page.next_token:
+        token = page.next_token if page else None
+        page = records.experiments.search(view=View.ALL, max_results=_PAGE, page_token=token)
+        found.update((experiment.experiment_id, experiment.name) for experiment in page.items)
+    return found
+
+
+def _beginning_with(records: CommonStore, given: str) -> list[RunRecord]:
     """The runs whose ids begin so; two of them where there are more."""
     if not _BEGINNING.fullmatch(given):
         return []
-    experiments = records.experiments.search(view=View.ALL, max_results=_ALL_EXPERIMENTS).items
-    found: list[RunRecord] = []
+    try:
+        found = _ids_beginning_with(records, given, grammars.RUNS.parse(f"attributes.run_id LIKE '{given}%'"))
+    except ServiceError:  # Azure ML knows no LIKE of ids: all runs are looked through
+        found = _ids_beginning_with(records, given, NO_FILTER)
+    return [records.runs.whole(run_id) for run_id in found]
+
+
+def _ids_beginning_with(records: CommonStore, given: str, filter: Filter) -> list[str]:
+    experiments = list(all_experiments(records))
+    found: list[str] = []
     page: Page[RunRecord] | None = None
     while len(found) < 2 and (page is None or page.next_token):
-        page = records.runs.search(
-            [experiment.experiment_id for experiment in experiments],
-            filter=grammars.RUNS.parse(f"attributes.run_id LIKE '{given}%'"),
-            view=View.ALL,
-            max_results=20,
-            page_token=page.next_token if page else None,
-        )
+        token = page.next_token if page else None
+        page = records.runs.search(experiments, filter=filter, view=View.ALL, max_results=_PAGE, page_token=token)
         # LIKE takes the `_` that an id may have for any character.
-        found += [run for run in page.items if run.info.run_id.startswith(given)]
+        found += [run.info.run_id for run in page.items if run.info.run_id.startswith(given)]
     return found[:2]
 
 

@@ -1,23 +1,17 @@
 """`amlstore runs`."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows, time_text
-from mlflow_amlstore.cli.run_fields import run_json
-from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.cli.run_fields import all_experiments, run_json
+from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import RunRecord, View
 
-if TYPE_CHECKING:
-    from mlflow_amlstore.records.store import RecordStore
-
-
-_ALL_EXPERIMENTS = 50_000
 _COLUMNS = ("run_id", "name", "experiment", "status", "start", "duration")
 _ALL_COLUMNS = f"{', '.join(_COLUMNS)}, metrics.NAME, params.NAME, tags.NAME"
 # Nine of an id, because `amlstore show` takes its beginning; eleven of a time, because that is the date.
@@ -27,7 +21,7 @@ _MAX_METRICS = 4
 
 
 @click.command("runs")
-@workspace_option
+@with_records
 @click.option("-e", "--experiment", "names", multiple=True, help="Its name; may be given again. Default: all.")
 @click.option(
     "--filter", "filter_string", help="MLflow's grammar, as in \"metrics.loss < 0.1 AND params.lr = '0.01'\"."
@@ -41,7 +35,7 @@ _MAX_METRICS = 4
 @click.option("--limit", type=click.IntRange(1, 50_000), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all of each run.")
 def command(
-    workspace: Path | None,
+    records: CommonStore,
     names: tuple[str, ...],
     filter_string: str | None,
     order_by: tuple[str, ...],
@@ -51,7 +45,6 @@ def command(
     as_json: bool,
 ) -> None:
     """List runs, the latest started first."""
-    records = open_chosen(workspace).records
     experiments = _experiments(records, names)
     page = records.runs.search(
         list(experiments),
@@ -74,11 +67,10 @@ def command(
         click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)
 
 
-def _experiments(records: "RecordStore", names: Sequence[str]) -> dict[str, str]:
+def _experiments(records: CommonStore, names: Sequence[str]) -> dict[str, str]:
     """`{experiment id: name}` of the named experiments, or of all."""
     if not names:
-        found = records.experiments.search(view=View.ALL, max_results=_ALL_EXPERIMENTS).items
-        return {experiment.experiment_id: experiment.name for experiment in found}
+        return all_experiments(records)
     chosen = {}
     for name in names:
         experiment = records.experiments.find_by_name(name)

@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -21,8 +19,9 @@ from mlflow_amlstore.cli.output import (
     time_text,
 )
 from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
-from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
+from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.types import (
     FILE_KINDS,
@@ -34,10 +33,6 @@ from mlflow_amlstore.records.types import (
     RunFilter,
     RunRecord,
 )
-
-if TYPE_CHECKING:
-    from mlflow_amlstore.records.store import RecordStore
-
 
 _DRAWING_WIDTHS = (20, 60)
 _SHORTENED = {"first": 8, "last": 8, "name": 12}
@@ -67,12 +62,11 @@ _TYPES = {
 
 
 @click.command("show")
-@workspace_option
+@with_records
 @click.argument("run", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(workspace: Path | None, run: str, as_json: bool) -> None:
+def command(records: CommonStore, run: str, as_json: bool) -> None:
     """Show a run whole: RUN is its id, or as much of its beginning as is unique."""
-    records = open_chosen(workspace).records
     found = find_run(records, run)
     experiment = records.experiments.get(found.info.experiment_id).name
     files = _files(records, found)
@@ -80,7 +74,9 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
         ::-1
     ]
     if as_json:
-        listed = [{"path": path, "size_bytes": file.size_bytes, "sha256": file.sha256} for path, file in files.items()]
+        listed = [
+            {"path": path, "size_bytes": file.size_bytes, "sha256": file.sha256 or None} for path, file in files.items()
+        ]
         descriptions = records.metrics.descriptions(found.info.run_id)
         shown = {"metric_descriptions": descriptions, "files": listed, "children": children}
         print_json({**run_json(found, experiment), **shown})
@@ -105,7 +101,7 @@ def command(workspace: Path | None, run: str, as_json: bool) -> None:
         _print_section("Files", ["path", "size", "type"], listed_files)
 
 
-def _files(records: "RecordStore", run: RunRecord) -> dict[str, FileRecord]:
+def _files(records: CommonStore, run: RunRecord) -> dict[str, FileRecord]:
     """The run's files, and those of the models that came out of it under `models/MODEL_ID/`."""
     info = run.info
     found = {file.path: file for file in records.files.list_all(run_container(info.experiment_id, info.run_id))}
@@ -130,7 +126,7 @@ def _print_facts(run: RunRecord, experiment: str, children: list[str]) -> None:
     _print_named("Run", {name: value for name, value in facts.items() if value})
 
 
-def _print_metrics(records: "RecordStore", run: RunRecord, files: Mapping[str, FileRecord]) -> None:
+def _print_metrics(records: CommonStore, run: RunRecord, files: Mapping[str, FileRecord]) -> None:
     """The run's metrics as they were logged: series drawn, tables, and the names of images and documents."""
     metrics = [metric for metric in records.metrics.list_metrics(run.info.run_id) if any(metric.columns.values())]
     latest = {point.name for point in run.metrics}
@@ -192,7 +188,7 @@ def _print_grid(metric: MetricRecord) -> None:
 
 
 def _print_confusion_matrix(
-    records: "RecordStore", run: RunRecord, metric: MetricRecord, files: Mapping[str, FileRecord]
+    records: CommonStore, run: RunRecord, metric: MetricRecord, files: Mapping[str, FileRecord]
 ) -> None:
     """A small matrix; of a larger one, and of a file that is none any more, the name must do."""
     file = files.get(latest_file(metric))

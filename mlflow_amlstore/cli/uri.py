@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mlflow_amlstore.cli.workspace_option import workspace_option
+from mlflow_amlstore.cli.workspace_option import check_one_place, url_option, workspace_option
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.workspace.config_json import config_of
@@ -13,7 +13,7 @@ from mlflow_amlstore.workspace.tracking_uri import of_failure
 
 
 @click.command("uri")
-@click.option("--url", help="Of the service at this address, instead of the workspace that config.json names.")
+@url_option
 @workspace_option
 def command(url: str | None, workspace: Path | None) -> None:
     """Print a fresh tracking URI, and nothing else: MLFLOW_TRACKING_URI=$(amlstore uri) && export MLFLOW_TRACKING_URI
@@ -26,8 +26,7 @@ def command(url: str | None, workspace: Path | None) -> None:
     until it expires, or for 30 days if they renew it, or until the key behind it is revoked. It never opens keys, what
     the service counts, or its own description.
     """
-    if url is not None and workspace is not None:
-        raise click.UsageError("--url and --workspace are two places; give one")
+    check_one_place(workspace, url)
     try:
         if url is not None:
             opened = Workspace.from_url(url)

@@ -5,19 +5,14 @@ from typing import Any
 
 from mlflow.entities import Run, ViewType
 
-from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.connection import Connection
-from mlflow_amlstore.client.journal.journal import JOURNAL_TAG, VALUES_TAG, YES, journal_of
-from mlflow_amlstore.client.journal.keeping import MARKS
-from mlflow_amlstore.client.journal.values import with_more_values
-from mlflow_amlstore.client.logged_models.journaled import JournaledModels
-from mlflow_amlstore.client.run_calls import tags_of
+from mlflow_amlstore.client.journal.journal import VALUES_TAG, YES
+from mlflow_amlstore.client.run_messages import RunMessages
 from mlflow_amlstore.plugin import remote_entities
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 from mlflow_amlstore.plugin.remote_calls import call
 
 _SEARCH = "/api/2.0/mlflow/runs/search"
-_READERS = 8
 _VIEWS = {ViewType.ACTIVE_ONLY: "ACTIVE_ONLY", ViewType.DELETED_ONLY: "DELETED_ONLY", ViewType.ALL: "ALL"}
 
 RunPage = tuple[list[Run], str | None]
@@ -29,38 +24,17 @@ class WholeRuns:
 
     def __init__(self, connection: Connection) -> None:
         """Takes no network."""
-        self.connection, self._journaled_models = connection, JournaledModels(connection)
+        self.connection, self._messages = connection, RunMessages(connection)
 
     def run(self, message: Any) -> Run:
         """A run, of its message and its journal. Raises MlflowException."""
         with as_mlflow_errors():
-            whole = self._with_journal(message) if self._may_have_journal(message) else message
-        return remote_entities.run(whole)
+            return remote_entities.run(self._messages.whole(message))
 
     def runs(self, messages: Sequence[Any]) -> list[Run]:
-        """Runs in their order, whose journals are read side by side. Raises MlflowException."""
-        if not any(map(self._may_have_journal, messages)):
-            return [remote_entities.run(message) for message in messages]
-        return at_once(self.run, messages, threads=_READERS)
-
-    def _may_have_journal(self, message: Any) -> bool:
-        """Whether a run's tags tell of a journal, or are so many that making room may have been interrupted."""
-        tags, limits = tags_of(message), self.connection.limits
-        return JOURNAL_TAG in tags or (limits is not None and len(tags) >= limits.tags_per_run - len(MARKS))
-
-    def _with_journal(self, message: Any) -> Any:
-        run_id = message["info"]["run_id"]
-        entries = journal_of(self.connection, run_id).entries()
-        message = with_more_values(message, entries)
-        models = self._journaled_models.of_entries(run_id, entries)
-        outputs = [{"model_id": model_id, "step": step} for model_id, step in models.outputs]
-        inputs = [{"model_id": model_id} for model_id in models.inputs]
-        its_inputs, its_outputs = message.get("inputs") or {}, message.get("outputs") or {}
-        return {
-            **message,
-            "inputs": {**its_inputs, "model_inputs": [*its_inputs.get("model_inputs", ()), *inputs]},
-            "outputs": {**its_outputs, "model_outputs": [*its_outputs.get("model_outputs", ()), *outputs]},
-        }
+        """Runs in their order. Raises MlflowException."""
+        with as_mlflow_errors():
+            return [remote_entities.run(message) for message in self._messages.all_whole(messages)]
 
 
 class RunSearch:

@@ -105,6 +105,23 @@ class TrackingStore(RacingExperiments, UnsupportedMethods, LoggedModelsMixin, Lo
     def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
         self._records.experiments.delete_tag(experiment_id, key)
 
+    # What `mlflow gc` calls
+
+    def _get_deleted_runs(self, older_than: int = 0) -> list[str]:
+        return self._records.trash.list_deleted(older_than_ms=older_than).run_ids
+
+    def _get_deleted_logged_models(self, older_than: int = 0) -> list[str]:
+        return self._records.trash.list_deleted(older_than_ms=older_than).model_ids
+
+    def _hard_delete_run(self, run_id: str) -> None:
+        self._records.trash.remove_run(run_id)
+
+    def _hard_delete_logged_model(self, model_id: str) -> None:
+        self._records.trash.remove_logged_model(model_id)
+
+    def _hard_delete_experiment(self, experiment_id: str) -> None:
+        self._records.trash.remove_experiment(experiment_id)
+
     # Runs
 
     def create_run(

@@ -15,6 +15,7 @@ from mlflow_amlstore.records.types import (
     LoggedTuple,
     LoggedValues,
     MetricKind,
+    MetricPoint,
     MetricRecord,
     ModelFilter,
     ModelVersionRecord,
@@ -96,7 +97,29 @@ class CommonRuns(Protocol):
         """
 
     def get(self, run_id: str) -> RunRecord:
-        """Return a run with its latest metrics, params, tags, properties, inputs and outputs; deleted ones too."""
+        """Return a run with its params, tags and properties; deleted ones too."""
+
+    def whole(self, run_id: str) -> RunRecord:
+        """As `get`, and with its latest metrics, inputs and outputs, for which a service is asked twice."""
+
+    def search(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter: Filter = NO_FILTER,
+        view: View = View.ACTIVE,
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page[RunRecord]:
+        """Return a page of runs, the latest started first unless `order_by` says otherwise. A service leaves out their
+        properties, and why they failed."""
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run; `restore` undoes it."""
+
+    def restore(self, run_id: str) -> None:
+        """Bring a deleted run back."""
 
     def find(
         self,
@@ -135,6 +158,9 @@ class CommonRuns(Protocol):
 
 class CommonMetrics(Protocol):
     """Histories of a run's metrics. A run without the metric has an empty history."""
+
+    def history(self, run_id: str, name: str) -> Page[MetricPoint]:
+        """Return all points that MLflow sees of a metric by time, then step, then value."""
 
     def log_values(
         self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None

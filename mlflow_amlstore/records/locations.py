@@ -65,6 +65,12 @@ def upload_of(location: str) -> str | None:
     return None if match is None else match["upload"]
 
 
+def logged_model_of(location: str) -> str | None:
+    """The logged model whose container this is, or that the location is in; None for any other."""
+    match = _LOGGED_MODEL.fullmatch(location)
+    return None if match is None else match["model"]
+
+
 def is_in_snapshot(location: str) -> bool:
     """Whether this is the container of a snapshot, or a location in it."""
     return _SNAPSHOT.fullmatch(location) is not None

@@ -6,7 +6,7 @@ Of a value that is too long the record has the beginning and a digest, so that a
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlflow_amlstore.client.journal.journal import Entry
 from mlflow_amlstore.protocol.limits import AZURE
@@ -36,15 +36,30 @@ def folded(entries: Iterable[Entry]) -> MoreValues:
     return found
 
 
+class Values(NamedTuple):
+    """A run's name, params and tags."""
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
+def with_kept(shown: Values, entries: Iterable[Entry]) -> Values:
+    """What a run's record shows, with what the entries of its journal add."""
+    more = folded(entries)
+    params = _with_more(shown.params, more.params, AZURE.param_value_length)
+    tags = _with_more(shown.tags, more.tags, AZURE.tag_value_length)
+    name = longer(shown.name, more.tags.get(RUN_NAME_TAG), AZURE.run_name_length)
+    if name != shown.name:
+        tags[RUN_NAME_TAG] = name
+    return Values(name, params, tags)
+
+
 def with_more_values(run: Any, entries: Iterable[Entry]) -> Any:
     """A run's message as MLflow has it, with the params, tags and name that its journal's entries add."""
     info, data = run["info"], run.get("data", {})
-    more = folded(entries)
-    params = _with_more(_by_key(data.get("params") or ()), more.params, AZURE.param_value_length)
-    tags = _with_more(_by_key(data.get("tags") or ()), more.tags, AZURE.tag_value_length)
-    name = longer(info.get("run_name") or "", more.tags.get(RUN_NAME_TAG), AZURE.run_name_length)
-    if name != info.get("run_name"):
-        tags[RUN_NAME_TAG] = name
+    shown = Values(info.get("run_name") or "", _by_key(data.get("params") or ()), _by_key(data.get("tags") or ()))
+    name, params, tags = with_kept(shown, entries)
     return {
         **run,
         "info": {**info, "run_name": name},

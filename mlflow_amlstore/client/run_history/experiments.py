@@ -7,7 +7,7 @@ from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.errors import AlreadyExists, NotFound, NotSupported, ServiceError
 from mlflow_amlstore.protocol.times import time_ms_or_none
-from mlflow_amlstore.protocol.views import AZURE_VIEWS
+from mlflow_amlstore.protocol.views import AZURE_VIEWS, MLFLOW_VIEWS
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import ExperimentRecord, Page, View
 from mlflow_amlstore.records.validation import check_experiment_name
@@ -67,7 +67,16 @@ class RemoteExperiments:
         page_token: str | None = None,
     ) -> Page[ExperimentRecord]:
         if filter.comparisons or order_by:
-            raise NotSupported("Searching experiments with a filter", "MLflow's search_experiments does that")
+            given = {
+                "view_type": MLFLOW_VIEWS[view],
+                "filter": filter.text,
+                "order_by": list(order_by),
+                "max_results": max_results,
+                "page_token": page_token,
+            }
+            answer = self._history.call_mlflow("POST", "experiments/search", given)
+            found = [_record_of_message(message) for message in answer.get("experiments") or ()]
+            return Page(found, answer.get("next_page_token") or None)
         body = {"viewType": AZURE_VIEWS[view], "top": max_results, "continuationToken": page_token}
         answer = self._history.call("POST", "experiments:query", given=body)
         records = [_record(found) for found in answer.get("value") or ()]
@@ -103,4 +112,18 @@ def _record(found: dict[str, Any]) -> ExperimentRecord:
         deleted_ms=time_ms_or_none(found.get("archivedTime")),
         artifact_location=None,
         tags=dict(found.get("tags") or {}),
+    )
+
+
+def _record_of_message(message: dict[str, Any]) -> ExperimentRecord:
+    """An experiment as MLflow has it, which doesn't tell when it was deleted."""
+    updated = message.get("last_update_time") or 0
+    return ExperimentRecord(
+        experiment_id=str(message["experiment_id"]),
+        name=str(message["name"]),
+        created_ms=message.get("creation_time") or 0,
+        updated_ms=updated,
+        deleted_ms=updated if message.get("lifecycle_stage") == "deleted" else None,
+        artifact_location=None,
+        tags={tag["key"]: tag.get("value", "") for tag in message.get("tags") or ()},
     )

@@ -10,7 +10,7 @@ from mlflow_amlstore.client.files.azureml_uri import ArtifactRoot, ContainerRoot
 from mlflow_amlstore.client.files.remote_files import RemoteFiles, files_of
 from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.protocol.artifact_origins import UPLOAD_ORIGIN
-from mlflow_amlstore.records.locations import check_new_path, check_path, split_location, upload_of
+from mlflow_amlstore.records.locations import check_new_path, check_path, logged_model_of, split_location, upload_of
 from mlflow_amlstore.records.types import FileRecord
 
 _Progress = Callable[[int], None] | None
@@ -80,4 +80,4 @@ def _artifact_root_of(container: str) -> ArtifactRoot:
     experiment_id, owner_id, *_ = container.split("/")
     if experiment_id == "snapshots":
         raise NotFound("snapshot", owner_id)
-    return RunRoot(experiment_id, owner_id)
+    return RunRoot(experiment_id, logged_model_of(container) or owner_id)

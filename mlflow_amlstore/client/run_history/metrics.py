@@ -9,7 +9,9 @@ from typing import Any, cast
 
 from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.http.transport import is_sending_here
+from mlflow_amlstore.client.run_calls import both_ids
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
+from mlflow_amlstore.client.run_messages import points
 from mlflow_amlstore.errors import NotFound, PartlyRefused
 from mlflow_amlstore.protocol.metric_kinds import (
     ARTIFACT_TYPE,
@@ -28,7 +30,9 @@ from mlflow_amlstore.records.types import (
     LoggedTuple,
     LoggedValues,
     MetricKind,
+    MetricPoint,
     MetricRecord,
+    Page,
 )
 from mlflow_amlstore.workspace.redaction import redact
 
@@ -46,6 +50,17 @@ class RemoteMetrics:
 
     def __init__(self, history: RunHistory) -> None:
         self._history = history
+
+    def history(self, run_id: str, name: str) -> Page[MetricPoint]:
+        found: list[MetricPoint] = []
+        asked: dict[str, Any] = {**both_ids(run_id), "metric_key": name}
+        while True:
+            with named("run", run_id):
+                answer = self._history.call_mlflow("GET", "metrics/get-history", params=asked)
+            found += points(answer.get("metrics") or ())
+            if not answer.get("next_page_token"):
+                return Page(found, None)
+            asked["page_token"] = answer["next_page_token"]
 
     def log_values(
         self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None

@@ -9,12 +9,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.http.service_call import segment
+from mlflow_amlstore.client.journal.journal import journal_of
+from mlflow_amlstore.client.journal.values import Values, with_kept
+from mlflow_amlstore.client.run_calls import call, get_run
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
+from mlflow_amlstore.client.run_messages import RunMessages, run_record
 from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, ServiceError
 from mlflow_amlstore.protocol.event_names import ERROR, EVENTS, PREFIX
 from mlflow_amlstore.protocol.times import iso_time, time_ms_or_none
+from mlflow_amlstore.protocol.views import MLFLOW_VIEWS
 from mlflow_amlstore.records.random_name import random_name
+from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import (
     RUN_TYPE_PROPERTY,
@@ -24,11 +31,13 @@ from mlflow_amlstore.records.types import (
     RunInfo,
     RunRecord,
     RunStatus,
+    View,
 )
 from mlflow_amlstore.records.validation import check_run_id, check_text_values
 
 _WITHOUT_TIMES = (ERROR, EVENTS[RunStatus.CANCEL_REQUESTED], EVENTS[RunStatus.QUEUED])
 _PAGE = 500
+_READERS = 8
 _ORDER = "StartTimeUtc desc"
 _Fetch = Callable[[int, "str | None"], "tuple[list[RunRecord], str | None]"]
 """A page of runs of at most so many, after a token; and the next token."""
@@ -39,6 +48,7 @@ class RemoteRuns:
 
     def __init__(self, history: RunHistory) -> None:
         self._history = history
+        self._messages = RunMessages(history.connection)
 
     def create(
         self,
@@ -99,7 +109,55 @@ class RemoteRuns:
         raise AlreadyExists("run", run_id)
 
     def get(self, run_id: str) -> RunRecord:
-        return _record(self._history.get_run(run_id))
+        return self._with_kept(_record(self._history.get_run(run_id)))
+
+    def whole(self, run_id: str) -> RunRecord:
+        """As `get`, but that it can't tell when a run was deleted."""
+        facts = _record(self._history.get_run(run_id))
+        with named("run", run_id):
+            message = get_run(self._history.connection, run_id)
+        found = run_record(self._messages.whole(message))
+        info = replace(facts.info, name=found.info.name, deleted_ms=found.info.deleted_ms)
+        return replace(found, info=info, properties=facts.properties)
+
+    def search(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter: Filter = NO_FILTER,
+        view: View = View.ACTIVE,
+        order_by: Sequence[str] = (),
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page[RunRecord]:
+        limits = self._history.connection.limits
+        given = {
+            "experiment_ids": list(experiment_ids),
+            "filter": filter.text,
+            "run_view_type": MLFLOW_VIEWS[view],
+            "order_by": list(order_by),
+            "max_results": max_results if limits is None else min(max_results, limits.max_results - 1),
+            "page_token": page_token,
+        }
+        answer = call(self._history.connection, "search", given)
+        messages = self._messages.all_whole(answer.get("runs") or ())
+        return Page([run_record(message) for message in messages], answer.get("next_page_token") or None)
+
+    def delete(self, run_id: str) -> None:
+        with named("run", run_id):
+            call(self._history.connection, "delete", {"run_id": run_id})
+
+    def restore(self, run_id: str) -> None:
+        with named("run", run_id):
+            call(self._history.connection, "restore", {"run_id": run_id})
+
+    def _with_kept(self, record: RunRecord) -> RunRecord:
+        """A run with the name, params and tags that a journal has of it."""
+        if not self._messages.may_have_journal(record.tags):
+            return record
+        entries = journal_of(self._history.connection, record.info.run_id).entries()
+        kept = with_kept(Values(record.info.name, record.params, record.tags), entries)
+        return replace(record, info=replace(record.info, name=kept.name), params=kept.params, tags=kept.tags)
 
     def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
         with named("run", run_id):
@@ -114,7 +172,7 @@ class RemoteRuns:
         page_token: str | None = None,
     ) -> Page[RunRecord]:
         if filter.parent_run_id is not None and filter.recursive:
-            return Page([record for record in self._descendants(filter.parent_run_id) if _meets(record, filter)], None)
+            return self._page_of(self._descendants(filter.parent_run_id), filter, None)
         if filter.parent_run_id is not None:
             fetch = self._children(filter.parent_run_id, _odata(filter))
         else:
@@ -123,7 +181,14 @@ class RemoteRuns:
         while max_results is None and token is not None:
             more, token = fetch(_PAGE, token)
             records += more
-        return Page([record for record in records if _meets(record, filter)], token)
+        return self._page_of(records, filter, token)
+
+    def _page_of(self, records: Iterable[RunRecord], filter: RunFilter, token: str | None) -> Page[RunRecord]:
+        """Those that meet the filter, with what their journals have of them, which are read side by side."""
+        met = [record for record in records if _meets(record, filter)]
+        if any(self._messages.may_have_journal(record.tags) for record in met):
+            met = at_once(self._with_kept, met, threads=_READERS)
+        return Page(met, token)
 
     def _of_experiment(self, filter: RunFilter, experiment_id: str | None) -> _Fetch:
         if experiment_id is None:

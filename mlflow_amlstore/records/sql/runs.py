@@ -156,6 +156,8 @@ class SqlRuns:
         with self._database.read() as connection:
             return run_record(connection, run_id)
 
+    whole = get
+
     def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
         return [{"name": used.dataset.name, "digest": used.dataset.digest} for used in self.get(run_id).datasets]
 

@@ -62,11 +62,11 @@ class SqlTrash:
         """
         freed = self._files.sweep()  # first, as it needs no room in the database
         for run_id in contents.run_ids:
-            freed += self._remove_run(run_id)
+            freed += self.remove_run(run_id)
         for model_id in contents.model_ids:
-            freed += self._remove_logged_model(model_id)
+            freed += self.remove_logged_model(model_id)
         for experiment_id in contents.experiment_ids:
-            freed += self._remove_experiment(experiment_key(experiment_id))
+            freed += self.remove_experiment(experiment_id)
         freed += self._remove_abandoned()
         if contents:
             with suppress(DiskFull, WorkspaceBusy):  # what is deleted stays so; only the file doesn't get smaller yet
@@ -107,7 +107,8 @@ class SqlTrash:
         )
         return list(connection.execute(old).scalars())
 
-    def _remove_run(self, run_id: str) -> int:
+    def remove_run(self, run_id: str) -> int:
+        """Delete a deleted run for good, and return the bytes of disk given back. One that isn't deleted stays."""
         with self._database.write() as connection:
             row = connection.execute(
                 select(runs.c.run_pk, runs.c.experiment_id)
@@ -123,7 +124,8 @@ class SqlTrash:
             hashes = _remove_names(connection, [run_container(str(row.experiment_id), run_id)])
         return self._files.remove_unnamed(hashes)
 
-    def _remove_logged_model(self, model_id: str) -> int:
+    def remove_logged_model(self, model_id: str) -> int:
+        """As `remove_run`, of a logged model."""
         column = logged_models.c
         with self._database.write() as connection:
             experiment = connection.execute(
@@ -137,8 +139,9 @@ class SqlTrash:
             hashes = _remove_names(connection, [logged_model_container(str(experiment), model_id)])
         return self._files.remove_unnamed(hashes)
 
-    def _remove_experiment(self, key: int) -> int:
-        column = experiments.c
+    def remove_experiment(self, experiment_id: str) -> int:
+        """As `remove_run`, of an experiment with all its runs; one of which a run isn't deleted stays."""
+        key, column = experiment_key(experiment_id), experiments.c
         with self._database.write() as connection:
             chosen = select(column.experiment_id).where(
                 column.experiment_id == key, column.deleted_ms.is_not(None), ~_has_active_runs

@@ -8,19 +8,13 @@ from typing import Annotated, Any
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.protocol.views import MLFLOW_VIEWS
 from mlflow_amlstore.records.types import View
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH
 
 Given = Annotated[str, msgspec.Meta(min_length=1)]  # to MLflow an empty string is one that is missing
 
-_VIEWS = {
-    "ACTIVE_ONLY": View.ACTIVE,
-    "DELETED_ONLY": View.DELETED,
-    "ALL": View.ALL,
-    "1": View.ACTIVE,
-    "2": View.DELETED,
-    "3": View.ALL,
-}
+_VIEWS = {word: view for view, word in MLFLOW_VIEWS.items()} | {"1": View.ACTIVE, "2": View.DELETED, "3": View.ALL}
 
 
 class KeyValue(msgspec.Struct, frozen=True, gc=False):
