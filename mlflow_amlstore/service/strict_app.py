@@ -1,7 +1,8 @@
 """The service as a stand-in for Azure ML (`amlstore serve --parity`): a layer around its application.
 
 The layer limits the pace, gives MLflow's errors Azure's form, and leaves out the header that says that the service has
-no limits. What requests may contain is checked by the route table (`strictness`).
+no limits. What requests may contain is checked by the route table (`strictness`), and what runs may have by their
+records (`limited_records`).
 """
 
 import json
@@ -14,11 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mlflow_amlstore.protocol.limits import field_over_limit
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.app import HAS_NO_LIMITS, ROUTES, Settings, make_app
+from mlflow_amlstore.service.limited_records import limited
 from mlflow_amlstore.service.strictness import Strictness
 
 
 def make_strict_app(records: RecordStore, settings: Settings, strictness: Strictness) -> ASGIApp:
     """Make the service over a record store, as strict as `strictness` says. Closing the store is up to the caller."""
+    if strictness.limits is not None:
+        records = limited(records, strictness.limits)
     return _StrictApp(make_app(records, settings, tuple(strictness.routes(ROUTES))), strictness)
 
 

@@ -1,12 +1,13 @@
 """The route table of a service as strict as Azure ML, with which tests find what the cloud would refuse.
 
-Routes that the cloud doesn't have are left out. The others check what the cloud checks before they do their work.
+Routes that the cloud doesn't have are left out. The others check what the cloud checks of one call before they do their
+work; what it checks of a run is checked by its records (`limited_records`).
 `strict_app` makes an application of the table.
 """
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,27 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlflow_amlstore.errors import AmlStoreError
-from mlflow_amlstore.protocol.limits import Limits, over_limit_message
+from mlflow_amlstore.protocol.limits import Limits
 from mlflow_amlstore.protocol.search import can_search_models, refusal
 from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
 from mlflow_amlstore.service.files.azure_artifacts import CreatedArtifacts, NewArtifacts
 from mlflow_amlstore.service.files.containers import file_location, file_of_url
 from mlflow_amlstore.service.files.refusals import BlobRefused
 from mlflow_amlstore.service.files.transfer import on_thread
+from mlflow_amlstore.service.limited_records import check_count
 from mlflow_amlstore.service.routing import Area, Call, Route
 
 _ONLY_SINCE_3 = ("/api/2.0/mlflow/logged-models", "/api/2.0/mlflow/runs/outputs", "/api/3.0/")
 _BATCHES = ("/api/2.0/mlflow/runs/log-batch", "/api/2.0/preview/mlflow/runs/log-batch-async")
-
-
-class OverLimit(AmlStoreError):
-    """Something is too long, or there is too much of it, in Azure's words."""
-
-    mlflow_code = "INVALID_PARAMETER_VALUE"
-    http_status = 400
-
-    def __init__(self, field: str, limit: int, size: int) -> None:
-        super().__init__(over_limit_message(field, limit, size))
 
 
 class BeyondAzure(AmlStoreError):
@@ -77,15 +69,6 @@ class Strictness:
         base = "/api/2.0/mlflow"
         return {
             **{("POST", path): self._check_batch for path in _BATCHES},
-            ("POST", f"{base}/runs/log-parameter"): lambda call, body: self._check_params(call, body.run, [body]),
-            ("POST", f"{base}/runs/set-tag"): lambda call, body: self._check_tags(call, body.run, [body]),
-            ("POST", f"{base}/runs/create"): self._check_new_run,
-            ("POST", f"{base}/runs/update"): lambda call, body: self._check_length(
-                "DisplayName", body.run_name or "", "run_name_length"
-            ),
-            ("POST", f"{base}/experiments/create"): lambda call, body: self._check_length(
-                "ExperimentName", body.name, "experiment_name_length"
-            ),
             ("POST", f"{base}/runs/search"): self._check_run_search,
             ("GET", f"{base}/metrics/get-history"): lambda call, body: self._check_max_results(body.max_results),
             ("GET", f"{base}/registered-models/search"): _check_model_search,
@@ -95,45 +78,12 @@ class Strictness:
         assert self.limits is not None
         return int(getattr(self.limits, name))
 
-    def _check_length(self, field: str, text: str, figure: str) -> None:
-        self._check_count(field, len(text), figure)
-
-    def _check_count(self, field: str, size: int, figure: str) -> None:
-        limit = self._figure(figure)
-        if size > limit:
-            raise OverLimit(field, limit, size)
-
     def _check_batch(self, call: Call, body: Any) -> None:
-        metrics, params, tags = body.metrics or (), body.params or (), body.tags or ()
-        self._check_count("Metrics", len(metrics), "metrics_per_call")
+        metrics, params = body.metrics or (), body.params or ()
+        check_count("Metrics", len(metrics), self._figure("metrics_per_call"))
         most = max(Counter(metric.key for metric in metrics).values(), default=0)
-        self._check_count("MetricV2Dto.Value/Count", most, "points_per_metric_per_call")
-        self._check_count("Parameters", len(params), "params_per_call")
-        self._check_params(call, body.run, params)
-        self._check_tags(call, body.run, tags)
-
-    def _check_params(self, call: Call, run_id: str, params: Sequence[Any]) -> None:
-        for param in params:
-            self._check_length("Parameters.Value", param.value, "param_value_length")
-        if params:
-            names = call.records.runs.get(run_id).params.keys() | {param.key for param in params}
-            self._check_count("Parameters", len(names), "params_per_run")
-
-    def _check_tags(self, call: Call, run_id: str, tags: Sequence[Any]) -> None:
-        self._check_tag_texts(tags)
-        if tags:
-            names = call.records.runs.get(run_id).tags.keys() | {tag.key for tag in tags}
-            self._check_count("Tags", len(names), "tags_per_run")
-
-    def _check_tag_texts(self, tags: Sequence[Any]) -> None:
-        for tag in tags:
-            self._check_length("Tags.Key", tag.key, "tag_name_length")
-            self._check_length("Tags.Value", tag.value, "tag_value_length")
-
-    def _check_new_run(self, call: Call, body: Any) -> None:
-        self._check_length("DisplayName", body.run_name or "", "run_name_length")
-        self._check_tag_texts(body.tags or ())
-        self._check_count("Tags", len(body.tags or ()), "tags_per_run")
+        check_count("MetricV2Dto.Value/Count", most, self._figure("points_per_metric_per_call"))
+        check_count("Parameters", len(params), self._figure("params_per_call"))
 
     def _check_run_search(self, call: Call, body: Any) -> None:
         self._check_max_results(body.max_results)
@@ -151,7 +101,7 @@ class Strictness:
         if len(body.paths) > limit:
             raise BeyondAzure(f"Artifact batch size exceeded the limit of {limit}")
         for new in body.paths:
-            self._check_length("ArtifactPath", new.path, "path_length")
+            check_count("ArtifactPath", len(new.path), self._figure("path_length"))
 
 
 def _after(check: Callable[[Call, Any], None], handler: Callable[..., Any]) -> Callable[..., Any]:

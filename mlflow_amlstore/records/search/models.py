@@ -10,6 +10,7 @@ from mlflow_amlstore.records.search.filter import Comparison, Entity, Filter
 from mlflow_amlstore.records.search.grammars import MODEL_ORDER, VERSION_ORDER
 from mlflow_amlstore.records.search.ordering import parse_order_by
 from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
+from mlflow_amlstore.records.search.prompts import PROMPT_TAG, asks_for_prompts, is_on_prompt_tag
 from mlflow_amlstore.records.search.sql import in_view
 from mlflow_amlstore.records.search.value_joins import ValueJoins
 from mlflow_amlstore.records.types import View
@@ -17,7 +18,6 @@ from mlflow_amlstore.records.validation import check_max_results
 
 MAX_MODELS = 1000  # `mlflow.store.model_registry.SEARCH_REGISTERED_MODEL_MAX_RESULTS_THRESHOLD`
 MAX_VERSIONS = 200_000  # `mlflow.store.model_registry.SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD`
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 _MODEL = tables.registered_models.c
 _VERSION = tables.model_versions.c
@@ -39,8 +39,10 @@ def page_of_models(
     order_by: Sequence[str],
     max_results: int,
     page_token: str | None,
+    with_prompts: bool = False,
 ) -> tuple[list[Row[Any]], str | None]:
-    """Return a page of `tables.registered_models` rows by name; prompts only where the filter asks for them.
+    """Return a page of `tables.registered_models` rows by name; prompts only where the filter asks for them,
+    or `with_prompts`.
 
     Raises FilterInvalid for an ordering, InvalidValue, PageTokenInvalid.
     """
@@ -50,7 +52,7 @@ def page_of_models(
     if all(ordering.name != "name" for ordering in orderings):
         terms.append(SortTerm(_MODEL.name))
     named = ValueJoins(tables.registered_models, _MODEL_COLUMNS, {Entity.TAG: tables.registered_model_tags})
-    conditions = _conditions(filter.comparisons, named, tables.registered_model_tags)
+    conditions = _conditions(filter.comparisons, named, tables.registered_model_tags, with_prompts)
     statement = select(*_MODEL).select_from(named.add_to(tables.registered_models)).where(*conditions)
     query = ("models", filter.text, list(order_by))
     return fetch_page(connection, statement, terms, max_results=limit, page_token=page_token, query=query)
@@ -63,15 +65,16 @@ def page_of_versions(
     order_by: Sequence[str],
     max_results: int,
     page_token: str | None,
+    with_prompts: bool = False,
 ) -> tuple[list[Row[Any]], str | None]:
     """Return a page of `tables.model_versions` rows with `model_name`, by default the latest updated first.
 
-    Deleted versions are left out, and prompts' where the filter doesn't ask for them. Raises FilterInvalid for an
-    ordering, InvalidValue, PageTokenInvalid.
+    Deleted versions are left out, and prompts' where neither the filter nor `with_prompts` asks for them. Raises
+    FilterInvalid for an ordering, InvalidValue, PageTokenInvalid.
     """
     limit = check_max_results(max_results, MAX_VERSIONS)
     named = ValueJoins(tables.model_versions, _VERSION_COLUMNS, {Entity.TAG: tables.model_version_tags})
-    conditions = _conditions(filter.comparisons, named, tables.model_version_tags)
+    conditions = _conditions(filter.comparisons, named, tables.model_version_tags, with_prompts)
     versions = tables.model_versions.join(tables.registered_models, _MODEL.registered_pk == _VERSION.registered_pk)
     statement = (
         select(*_VERSION, _MODEL.name.label("model_name"))
@@ -94,11 +97,13 @@ def _version_sort_terms(order_by: Sequence[str]) -> list[SortTerm]:
     return terms
 
 
-def _conditions(comparisons: Sequence[Comparison], named: ValueJoins, tags: Table) -> list[ColumnElement[bool]]:
+def _conditions(
+    comparisons: Sequence[Comparison], named: ValueJoins, tags: Table, with_prompts: bool
+) -> list[ColumnElement[bool]]:
     """The filter as SQL; without prompts unless its first word on the prompt tag says that it is about them."""
-    if _asks_for_prompts(comparisons):
+    if with_prompts or asks_for_prompts(comparisons):
         return [named.condition(comparison) for comparison in comparisons]
-    others = [comparison for comparison in comparisons if not _is_on_prompt_tag(comparison)]
+    others = [comparison for comparison in comparisons if not is_on_prompt_tag(comparison)]
     return [~is_prompt(tags), *(named.condition(comparison) for comparison in others)]
 
 
@@ -107,12 +112,3 @@ def is_prompt(tags: Table) -> ColumnElement[bool]:
     tag = tags.alias("prompt_tag").c
     owner = _MODEL.registered_pk if tags is tables.registered_model_tags else _VERSION.registered_pk
     return exists(literal(1)).where(tag.registered_pk == owner, tag.name == PROMPT_TAG, tag.value == "true")
-
-
-def _is_on_prompt_tag(comparison: Comparison) -> bool:
-    return comparison.entity is Entity.TAG and comparison.name == PROMPT_TAG
-
-
-def _asks_for_prompts(comparisons: Sequence[Comparison]) -> bool:
-    first = next((comparison for comparison in comparisons if _is_on_prompt_tag(comparison)), None)
-    return first is not None and (first.comparator, str(first.value).lower()) in (("=", "true"), ("!=", "false"))

@@ -10,7 +10,8 @@ from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.dialects import ConstraintViolated, insert_new, insert_or_set, locked
 from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, check_source
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
-from mlflow_amlstore.records.search.models import PROMPT_TAG, page_of_models, page_of_versions
+from mlflow_amlstore.records.search.models import page_of_models, page_of_versions
+from mlflow_amlstore.records.search.prompts import PROMPT_TAG
 from mlflow_amlstore.records.sql.model_lists import page_of_version_list
 from mlflow_amlstore.records.sql.model_records import active_versions, model_records, version_records
 from mlflow_amlstore.records.tables import (
@@ -114,11 +115,17 @@ class SqlModels:
         order_by: Sequence[str] = (),
         max_results: int = 100,
         page_token: str | None = None,
+        with_prompts: bool = False,
     ) -> Page[ModelRecord]:
-        """Return a page of models by name; prompts only where the filter asks for the prompt tag."""
+        """Return a page of models by name; prompts where the filter asks for the prompt tag, or `with_prompts`."""
         with self._database.read() as connection:
             rows, token = page_of_models(
-                connection, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
+                connection,
+                filter=filter,
+                order_by=order_by,
+                max_results=max_results,
+                page_token=page_token,
+                with_prompts=with_prompts,
             )
             return Page(model_records(connection, rows), token)
 
@@ -259,11 +266,17 @@ class SqlModels:
         order_by: Sequence[str] = (),
         max_results: int = 10_000,
         page_token: str | None = None,
+        with_prompts: bool = False,
     ) -> Page[ModelVersionRecord]:
-        """Return a page of versions by model name, the newest first."""
+        """Return a page of versions by model name, the newest first; prompts' as in `search`."""
         with self._database.read() as connection:
             rows, token = page_of_versions(
-                connection, filter=filter, order_by=order_by, max_results=max_results, page_token=page_token
+                connection,
+                filter=filter,
+                order_by=order_by,
+                max_results=max_results,
+                page_token=page_token,
+                with_prompts=with_prompts,
             )
             return Page(version_records(connection, rows), token)
 

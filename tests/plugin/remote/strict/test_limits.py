@@ -8,13 +8,15 @@ from typing import Any
 
 import mlflow
 import pytest
+from forked_service import ForkedService
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.client.connection import connection_of
 from mlflow_amlstore.client.journal.journal import journal_of
-from mlflow_amlstore.errors import ServiceUnreachable
+from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.errors import AmlStoreError, ServiceUnreachable
 
 from .conftest import OtherProcess
 
@@ -383,3 +385,46 @@ def test_a_file_is_logged_again_though_no_tag_can_be_set(client: MlflowClient, r
     for text in ("1", "2"):
         client.log_text(run_id, text, "a.txt")
     assert mlflow.artifacts.load_text(f"{client.get_run(run_id).info.artifact_uri}/a.txt") == "2"
+
+
+def test_run_shows_what_is_kept_in_files(service: ForkedService, client: MlflowClient, run_id: str) -> None:
+    params = {f"p{number}": "x" * 1500 for number in range(250)}
+    for start in range(0, 250, 50):
+        names = list(params)[start : start + 50]
+        client.log_batch(run_id, params=[Param(name, params[name]) for name in names])
+    tags = {f"t{number}": "y" * 1500 for number in range(60)}
+    for name, value in tags.items():
+        client.set_tag(run_id, name, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMLSTORE_KEY", service.key)
+        run = Workspace.from_url(service.url).get_run(run_id)
+        assert run.get_details()["params"] == params
+        assert of_user(run.get_tags()) == tags
+        [listed] = [one for one in run.experiment.get_runs() if one.id == run_id]
+        assert of_user(listed.get_tags()) == tags
+
+
+def test_run_history_has_the_same_limits(service: ForkedService, run_id: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMLSTORE_KEY", service.key)
+        run = Workspace.from_url(service.url).get_run(run_id)
+        for refused in (
+            lambda: run.set_tags({f"t{number}": "1" for number in range(60)}),
+            lambda: run.tag("long", "x" * 1001),
+            lambda: run.add_properties({"long": "x" * 1001}),
+            lambda: setattr(run, "display_name", "x" * 300),
+            lambda: run.experiment.start_logging(display_name="x" * 300, snapshot_directory=None, outputs=None),
+        ):
+            with pytest.raises(AmlStoreError, match="over the size limit"):
+                refused()
+
+
+@pytest.mark.skipif(not hasattr(getattr(mlflow, "genai", None), "search_prompts"), reason="this MLflow has no prompts")
+def test_prompts_are_found_and_are_no_models(client: MlflowClient) -> None:
+    mlflow.genai.register_prompt("greeting", "Hello {{name}}")
+    client.create_registered_model("a-model")
+
+    assert [prompt.name for prompt in mlflow.genai.search_prompts()] == ["greeting"]
+    assert [model.name for model in client.search_registered_models()] == ["a-model"]
+    assert client.search_model_versions() == []
