@@ -18,10 +18,13 @@ from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_err
 from mlflow_amlstore.plugin.local_paths import local_model
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_models import MODEL_ID_TAG, model_version, registered_model
+from mlflow_amlstore.records.search import grammars
+from mlflow_amlstore.records.search.prompts import PROMPT_TAG, asks_for_prompts
 
 _API = "/api/2.0/mlflow"
 _ALL = 1000
 _DEFAULT = {"registered-models": 100, "model-versions": 10_000}
+_GRAMMARS = {"registered-models": grammars.MODELS, "model-versions": grammars.VERSIONS}
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 _TAG: Callable[[str, str], ModelVersionTag] = ModelVersionTag
 
@@ -169,14 +172,14 @@ class RemoteRegistryStore(OnConnection, RestStore):
         is_ours = page_token is not None and page_token in self._client_side_tokens
         if not is_ours:
             try:
-                return self._asked(kind, filter, max_results, order_by, page_token)
+                return self._asked(kind, filter, max_results, order_by, page_token, meant=filter)
             except MlflowException as error:
                 if self.connection.limits is None or not (filter or order_by) or error.error_code not in _REFUSALS:
                     raise
         everything: list[Any] = []
         token = None
         while True:
-            page = self._asked(kind, None, _ALL, None, token)
+            page = self._asked(kind, None, _ALL, None, token, meant=filter)
             everything += page
             token = page.token
             if not token:
@@ -194,18 +197,32 @@ class RemoteRegistryStore(OnConnection, RestStore):
         return found
 
     def _asked(
-        self, kind: str, filter: str | None, max_results: int | None, order_by: Sequence[str] | None, token: str | None
+        self,
+        kind: str,
+        filter: str | None,
+        max_results: int | None,
+        order_by: Sequence[str] | None,
+        token: str | None,
+        *,
+        meant: str | None,
     ) -> PagedList[Any]:
+        """A page of what the workspace finds, without the prompts, which Azure ML takes for models, where the filter
+        that is meant doesn't ask for them."""
         given = {"filter": filter, "max_results": max_results, "order_by": list(order_by or ()), "page_token": token}
         answer = call(self.connection, "GET", f"{_API}/{kind}/search", given)
-        if kind == "registered-models":
-            found: list[Any] = [registered_model(message) for message in answer.get("registered_models") or ()]
-        else:
-            found = [model_version(message) for message in answer.get("model_versions") or ()]
-        return PagedList(found, answer.get("next_page_token") or None)
+        messages = answer.get(kind.replace("-", "_")) or ()
+        if self.connection.limits is not None and not asks_for_prompts(_GRAMMARS[kind].parse(meant).comparisons):
+            messages = [message for message in messages if not _is_prompt(message)]
+        read: Callable[[Any], Any] = registered_model if kind == "registered-models" else model_version
+        return PagedList([read(message) for message in messages], answer.get("next_page_token") or None)
 
     def _await_model_version_creation(self, mv: ModelVersion, await_creation_for: int) -> None:
         """Return at once: a version is READY when it is made."""
+
+
+def _is_prompt(message: Any) -> bool:
+    """Whether the message is of a prompt, or of a version of one."""
+    return any(tag["key"] == PROMPT_TAG and tag.get("value") == "true" for tag in message.get("tags") or ())
 
 
 def _pairs(tags: Sequence[RegisteredModelTag] | Sequence[ModelVersionTag] | None) -> list[dict[str, str]]:
