@@ -6,7 +6,6 @@ from itertools import islice
 
 import click
 
-from mlflow_amlstore.cli.drawing import levels_for, numbers_of, sparkline
 from mlflow_amlstore.cli.metric_files import latest_document, latest_file
 from mlflow_amlstore.cli.output import (
     columns_that_fit,
@@ -20,6 +19,7 @@ from mlflow_amlstore.cli.output import (
 )
 from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import with_records
+from mlflow_amlstore.core.sparkline import levels_for, numbers_of, sparkline
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import run_container

@@ -44,8 +44,11 @@ class Backend(Protocol):
         """The workspace's run records."""
 
     @property
-    def portal(self) -> str:
-        """Where a browser finds the workspace, without a path."""
+    def has_pages(self) -> bool:
+        """Whether a browser finds something at `page_address`."""
+
+    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
+        """The address of an experiment's page, or a run's."""
 
     def file_uri(self, location: str) -> str:
         """The artifact URI of a location in the workspace."""
@@ -97,8 +100,11 @@ class Embedded:
         return self.opened.records
 
     @property
-    def portal(self) -> str:
-        return self.opened.root_uri
+    def has_pages(self) -> bool:
+        return False
+
+    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
+        return _mlflows_address(self.opened.root_uri, experiment_id, run_id)
 
     def file_uri(self, location: str) -> str:
         return artifact_uri(self.opened.root_uri, location)
@@ -153,8 +159,11 @@ class Served:
         return records_of(self.remote.connection)
 
     @property
-    def portal(self) -> str:
-        return self.remote.connection.service_url
+    def has_pages(self) -> bool:
+        return False
+
+    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
+        return _mlflows_address(self.remote.connection.service_url, experiment_id, run_id)
 
     def file_uri(self, location: str) -> str:
         return artifact_uri(self.remote.connection.root, location)
@@ -182,8 +191,30 @@ class OnAzure(Served):
             "type": "Microsoft.MachineLearningServices/workspaces",
         }
 
+    @property
+    def has_pages(self) -> bool:
+        return bool(self._studio)
+
+    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
+        if not self._studio:
+            return super().page_address(experiment_id, run_id)
+        page = f"experiments/id/{experiment_id}" if run_id is None else f"runs/{run_id}"
+        return f"{self._studio}/{page}?wsid={self.remote.connection.workspace_path}"
+
+    @property
+    def _studio(self) -> str:
+        from mlflow_amlstore.client.tokens.clouds import cloud_of_host
+
+        cloud = cloud_of_host(self.remote.connection.service_url)
+        return "" if cloud is None else cloud.studio
+
     def config_values(self, folder: Path) -> dict[str, str]:
         return {"subscription_id": self.remote.subscription_id, "resource_group": self.remote.resource_group}
+
+
+def _mlflows_address(root: str, experiment_id: str, run_id: str | None) -> str:
+    """The form that MLflow prints."""
+    return f"{root}/#/experiments/{experiment_id}" + ("" if run_id is None else f"/runs/{run_id}")
 
 
 def _embedded_again(folder: Path, name: str) -> Embedded:

@@ -2,12 +2,12 @@
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.named_texts import delete_tags, texts_of, wanted_texts
@@ -36,6 +36,7 @@ from mlflow_amlstore.records.types import (
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
 
+_MODELS_FOLDER = "azureml-models"
 _PAGE = 255  # Azure ML's largest
 _Wanted = str | Mapping[str, object] | Iterable[str | Iterable[object]] | None
 """What tags or properties to look for: a name, `{name: value}`, or a list of names and of pairs `[name, value]`."""
@@ -172,6 +173,30 @@ class Model:
         filter = _filter(name, tags, properties, run_id, model_framework, latest_only=latest)
         find = partial(workspace.records.models.find_versions, filter, max_results=_PAGE)
         return [Model._of(workspace, record) for record in all_items(find)]
+
+    @staticmethod
+    def get_model_path(model_name: str, version: int | None = None, _workspace: "Workspace | None" = None) -> str:
+        """Return where a model is on this machine: `azureml-models/NAME/VERSION/FILE_OR_FOLDER`, else `./NAME`.
+
+        It is downloaded there from `_workspace`, or from the workspace of the run that this process was submitted as;
+        not again for a `version` that is there already. Raises NotFound.
+        """
+        workspace = _workspace or Model._of_submitted_run()
+        local = _local_path(model_name, version)
+        if workspace is not None and (version is None or local is None):
+            model = Model(workspace, model_name, version=version)
+            folder = Path(_MODELS_FOLDER, model_name, str(model.version))
+            folder.mkdir(parents=True, exist_ok=True)
+            return model.download(folder, exist_ok=True)
+        if local is None and Path(model_name).exists():
+            return model_name
+        if local is None:
+            where = f"It is neither in {_MODELS_FOLDER}/{model_name} nor in the current folder; give _workspace=ws"
+            raise NotFound("model", model_name, where)
+        return local
+
+    _of_submitted_run: ClassVar[Callable[[], "Workspace | None"]]
+    """Opens the workspace of the run that this process was submitted as; given by `core`, as that stands above."""
 
     @property
     def workspace(self) -> "Workspace":
@@ -310,6 +335,17 @@ class Model:
 
     def _repr_html_(self) -> str:
         return facts_table({"Name": self.name, "Version": self.version, "Tags": self.tags, "Run": self.run_id})
+
+
+def _local_path(name: str, version: int | None) -> str | None:
+    """A version, else the newest, that was downloaded before; a model that is several files is their folder."""
+    folder = Path(_MODELS_FOLDER, name)
+    versions = [int(each.name) for each in folder.iterdir() if each.name.isdecimal()] if folder.is_dir() else []
+    chosen = folder / str(max(versions, default=0) if version is None else version)
+    found = sorted(chosen.iterdir()) if chosen.is_dir() else []
+    if not found:
+        return None
+    return str(found[0] if len(found) == 1 else chosen)
 
 
 def register_run_model(

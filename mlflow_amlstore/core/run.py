@@ -11,13 +11,14 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.display import MAX_ROWS, facts_table, rest_of, table
 from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.open_run import Offline
 from mlflow_amlstore.core.run_facts import RunFacts
 from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
+from mlflow_amlstore.core.sparkline import sparkline
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.common_store import CommonRuns
@@ -36,6 +37,7 @@ _StatusSetter = Callable[[CommonRuns, RunInfo, RunStatus, RunError | None], RunI
 _CHILD_NUMBER_TAG = "azureml.batch_child_number"
 _MAX_CHILDREN_AT_ONCE = 100
 _POLL_S = (0.2, 5.0)
+_DRAWN_POINTS = 40
 
 
 def set_status(runs: CommonRuns, info: RunInfo, status: RunStatus, error: RunError | None) -> RunInfo:
@@ -219,7 +221,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
 
     def get_portal_url(self) -> str:
         """Return the run's address."""
-        return self._experiment.workspace.portal_url(f"experiments/{self._info.experiment_id}/runs/{self.id}")
+        return self._experiment.workspace.page_address(self._info.experiment_id, self.id)
 
     def __repr__(self) -> str:
         return (
@@ -228,16 +230,28 @@ class Run(RunFacts, RunMetrics, RunFiles):
         )
 
     def _repr_html_(self) -> str:
-        return facts_table(
-            {
-                "Experiment": self._experiment.name,
-                "Id": self.id,
-                "Name": self.name,
-                "Type": self.type,
-                "Status": self.get_status(),
-                "Details": self.get_portal_url(),
-            }
-        )
+        record = self._records.runs.whole(self.id)
+        facts = {
+            "Experiment": self._experiment.name,
+            "Id": self.id,
+            "Name": record.info.name,
+            "Type": self.type,
+            "Status": record.info.status.value,
+        }
+        if self._experiment.workspace.has_pages:
+            facts["Details"] = self.get_portal_url()
+        shown = [facts_table(facts)]
+        if record.params:
+            params = [*list(record.params.items())[:MAX_ROWS], *rest_of(record.params, "params")]
+            shown.append(table(["Param", "Value"], params))
+        if record.metrics:
+            metrics = [(point.name, point.value, self._drawn(point.name)) for point in record.metrics[:MAX_ROWS]]
+            shown.append(table(["Metric", "Latest", ""], [*metrics, *rest_of(record.metrics, "metrics")]))
+        return "".join(shown)
+
+    def _drawn(self, metric: str) -> str:
+        points = self._records.metrics.sample(self.id, metric, max_results=_DRAWN_POINTS)
+        return sparkline([point.value for point in points], _DRAWN_POINTS) if len(points) > 1 else ""
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
         workspace = self._experiment.workspace

@@ -44,6 +44,14 @@ def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.
     return _offline_run()
 
 
+def workspace_of_submitted_run() -> Workspace | None:
+    """The workspace of the run that this process was submitted as; None where it was submitted as none."""
+    try:
+        return run_context(allow_offline=False).experiment.workspace
+    except InvalidState:
+        return None
+
+
 def _uri_of_job(environment: Mapping[str, str]) -> str | None:
     """The tracking URI that Azure ML's own variables describe."""
     endpoint = environment.get("AZUREML_SERVICE_ENDPOINT", "")

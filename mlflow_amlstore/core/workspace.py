@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.backend import Backend, Embedded, OnAzure, Served
 from mlflow_amlstore.core.buffered_log import drain_logs
+from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.experiment import Experiment
 from mlflow_amlstore.core.model import Model
 from mlflow_amlstore.core.not_yet import names_the_missing
@@ -229,9 +230,14 @@ class Workspace:
         """The experiment of this id, for a run that is in it. Raises NotFound."""
         return Experiment._of(self, self.records.experiments.get(experiment_id))
 
-    def portal_url(self, path: str) -> str:
-        """The address of something in the workspace, in the form that MLflow prints."""
-        return f"{self._backend.portal}/#/{path}"
+    @property
+    def has_pages(self) -> bool:
+        """Whether a browser finds something at `page_address`: today on Azure ML alone."""
+        return self._backend.has_pages
+
+    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
+        """The address of an experiment's page, or a run's."""
+        return self._backend.page_address(experiment_id, run_id)
 
     def file_uri(self, location: str) -> str:
         """The artifact URI of a location in the workspace: `CONTAINER/PATH` (`records.locations`)."""
@@ -260,6 +266,11 @@ class Workspace:
         values = {"workspace_name": self.name, **self._backend.config_values(file.parent.resolve())}
         config_json.write_config(file, values)
         return file
+
+    def _repr_html_(self) -> str:
+        place = {"Folder": self.path} if self.path is not None else {"Service": self._backend.facts["serviceUrl"]}
+        azure = {"Subscription": self.subscription_id, "Resource group": self.resource_group} if self.has_pages else {}
+        return facts_table({"Name": self.name, **place, **azure})
 
     def close(self) -> None:
         """Write what runs of it have logged, and release its connections. Opening it again makes new ones."""

@@ -162,6 +162,9 @@ class CommonMetrics(Protocol):
     def history(self, run_id: str, name: str) -> Page[MetricPoint]:
         """Return all points that MLflow sees of a metric by time, then step, then value."""
 
+    def sample(self, run_id: str, name: str, *, max_results: int) -> Sequence[MetricPoint]:
+        """Return about evenly spaced points of a metric, at most 1000, first and last among them."""
+
     def log_values(
         self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
     ) -> int:

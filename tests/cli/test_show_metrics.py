@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_amlstore.cli.drawing import ASCII, BLOCKS, levels_for, sparkline
 from mlflow_amlstore.core import Experiment, Run, Workspace
+from mlflow_amlstore.core.sparkline import ASCII, BLOCKS, levels_for, sparkline
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 from .conftest import ENVIRONMENT, Amlstore

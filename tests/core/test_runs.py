@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -194,8 +195,28 @@ class TestCourse:
         assert html.startswith("<table>")
         assert "&lt;b&gt;bold&lt;/b&gt;" in html
         assert "<b>" not in html
+        assert "href" not in html  # a folder has no pages
         assert repr(experiment) == "Experiment(Name: diabetes,\nWorkspace: workspace)"
         assert "<td style='text-align:left'>diabetes</td>" in experiment._repr_html_()
+
+    @EACH_KIND
+    def test_a_notebook_shows_params_and_a_line_for_each_metric(self, ws: Workspace, run: Run) -> None:
+        client = MlflowClient(ws.get_mlflow_tracking_uri())
+        for number in range(40):
+            client.log_param(run.id, f"p{number:02}", "<i>")
+        for step in range(1000):
+            run.log("loss", 1 / (1 + step))
+        run.log("once", 0.123456789)
+        run.flush()
+
+        html = run._repr_html_()
+
+        assert "<i>" not in html
+        assert "p29" in html
+        assert "p30" not in html
+        assert "40 params" in html
+        assert re.search(r"loss</td><td [^>]*>0.001</td><td [^>]*>█[▁▂▃▄▅▆▇]{39}</td>", html)
+        assert re.search(r"once</td><td [^>]*>0.123457</td><td [^>]*></td>", html)
 
     def test_its_name_can_be_changed(self, ws: Workspace, run: Run) -> None:
         run.display_name = "renamed"

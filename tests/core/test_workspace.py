@@ -203,3 +203,11 @@ class TestTrackingUri:
         uri = Workspace.create(tmp_path / "ws").get_mlflow_tracking_uri()
         left = parse(uri).expires - datetime.now(timezone.utc)
         assert timedelta(minutes=59) < left <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
+def test_a_notebook_shows_where_a_workspace_is(ws: Workspace) -> None:
+    html = ws._repr_html_()
+    assert ws.name in html
+    assert str(ws.path or ws.get_details()["serviceUrl"]) in html
+    assert "token" not in html

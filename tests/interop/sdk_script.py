@@ -410,6 +410,23 @@ def read_models(ws: Any, folder: Path) -> dict[str, Any]:
     }
 
 
+def find_models(ws: Any, folder: Path) -> dict[str, Any]:
+    """Where models of whole containers, and a file, are on this machine after they were asked for."""
+    found: dict[str, Any] = {}
+    for name in ("whole run", "folder of a run", "file of a run"):
+        model = Model(ws, name)
+        path = model.download(str(folder / name))
+        found[name] = {
+            "downloaded": os.path.relpath(path, folder),
+            "files": contents_of(folder / name),
+            "newest": Model.get_model_path(name, _workspace=ws),
+            "version": Model.get_model_path(name, version=1, _workspace=ws),
+            "again": contents_of(folder / "azureml-models" / name),
+            "missing": is_refused(lambda: Model.get_model_path("never", version=1)),  # in no workspace
+        }
+    return found
+
+
 def cases(runs: Any) -> list[str]:
     return sorted(run.get_tags()["case"] for run in runs)
 
@@ -452,4 +469,8 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     workspace = open_workspace()
-    print(json.dumps({"write": write, "read": read}[command](workspace, folder), ensure_ascii=False))
+    print(
+        json.dumps(
+            {"write": write, "read": read, "find models": find_models}[command](workspace, folder), ensure_ascii=False
+        )
+    )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from clients import Client, SdkPlace
 from comparison import Difference, check, differences, items
+from mlflow import MlflowClient
 
 SDK, OWN, SDK_V1 = "azureml", "mlflow_amlstore", "azureml, metrics of version 1"
 VERSION_1 = {"AZUREML_METRICS_V2": ""}
@@ -127,6 +128,38 @@ def test_version_1_of_the_metrics_says_what_version_2_does_but_for_steps(done: D
 
     compared = items(done.readings[SDK, SDK]) + items(done.records[SDK])
     print(f"\nvalues compared: {compared}, known to differ: {len(found)}")
+
+
+def test_models_of_whole_runs_are_downloaded_to_the_same_places(
+    sdk_client: Client, own_client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with SdkPlace(tmp_path_factory.mktemp("place")) as place:
+        _register_files_of_a_run(place)
+        found = {
+            name: client.result(
+                client.start(
+                    "sdk_script.py", name, "find models", str(tmp_path_factory.mktemp("sdk")), **place.for_sdk()
+                )
+            )
+            for name, client in ((SDK, sdk_client), (OWN, own_client))
+        }
+
+    assert found[OWN] == found[SDK]
+    assert sorted(found[SDK]["whole run"]["files"]) == ["model/MLmodel", "model/model.pkl", "note.txt"]
+
+
+def _register_files_of_a_run(place: SdkPlace) -> None:
+    """By MLflow, as MLflow 3 registers a logged model: with all files of a container as the source."""
+    client = MlflowClient(place.url, place.url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_TOKEN", place.token)
+        run = client.create_run("0")
+        for path in ("note.txt", "model/MLmodel", "model/model.pkl"):
+            folder, _, name = path.rpartition("/")
+            client.log_text(run.info.run_id, path, f"{folder}/{name}".strip("/"))
+        for name, path in (("whole run", ""), ("folder of a run", "/model"), ("file of a run", "/model/model.pkl")):
+            client.create_registered_model(name)
+            client.create_model_version(name, f"{run.info.artifact_uri}{path}", run.info.run_id)
 
 
 def _alike(document: Any) -> Any:

@@ -62,6 +62,15 @@ class RemoteMetrics:
                 return Page(found, None)
             asked["page_token"] = answer["next_page_token"]
 
+    def sample(self, run_id: str, name: str, *, max_results: int) -> Sequence[MetricPoint]:
+        if self._history.connection.limits is not None:  # Azure ML
+            whole = self.history(run_id, name).items
+            step = max(1.0, (len(whole) - 1) / max(1, max_results - 1))
+            return [whole[round(number * step)] for number in range(min(max_results, len(whole)))]
+        asked = {"run_ids": [run_id], "metric_key": name, "max_results": max_results}
+        answer = self._history.call_mlflow("GET", "metrics/get-history-bulk-interval", params=asked)
+        return points(answer.get("metrics") or ())
+
     def log_values(
         self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
     ) -> int:

@@ -28,6 +28,8 @@ class Cloud:
     resource_manager: str
     login: str
     host_suffixes: tuple[str, ...] = ()
+    studio: str = ""
+    """Where people look at workspaces; empty where that isn't known."""
 
     @property
     def scope(self) -> str:
@@ -37,18 +39,26 @@ class Cloud:
 
 # https://learn.microsoft.com/azure/machine-learning/reference-machine-learning-cloud-parity and `az cloud list`
 CLOUDS = (
-    Cloud("AzureCloud", "https://management.azure.com", "https://login.microsoftonline.com", (".azureml.ms",)),
+    Cloud(
+        "AzureCloud",
+        "https://management.azure.com",
+        "https://login.microsoftonline.com",
+        (".azureml.ms",),
+        "https://ml.azure.com",
+    ),
     Cloud(
         "AzureChinaCloud",
         "https://management.chinacloudapi.cn",
         "https://login.chinacloudapi.cn",
         (".ml.azure.cn",),
+        "https://studio.ml.azure.cn",
     ),
     Cloud(
         "AzureUSGovernment",
         "https://management.usgovcloudapi.net",
         "https://login.microsoftonline.us",
         (".ml.azure.us",),
+        "https://ml.azure.us",
     ),
 )
 
