@@ -469,8 +469,5 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     workspace = open_workspace()
-    print(
-        json.dumps(
-            {"write": write, "read": read, "find models": find_models}[command](workspace, folder), ensure_ascii=False
-        )
-    )
+    commands = {"write": write, "read": read, "find models": find_models}
+    print(json.dumps(commands[command](workspace, folder), ensure_ascii=False))

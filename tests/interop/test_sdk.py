@@ -150,9 +150,10 @@ def test_models_of_whole_runs_are_downloaded_to_the_same_places(
 
 def _register_files_of_a_run(place: SdkPlace) -> None:
     """By MLflow, as MLflow 3 registers a logged model: with all files of a container as the source."""
-    client = MlflowClient(place.url, place.url)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_TOKEN", place.token)
+        patch.setenv("REQUESTS_CA_BUNDLE", str(place.ca))
+        patch.setenv("SSL_CERT_FILE", str(place.ca))
+        client = MlflowClient(place.tracking_uri, place.tracking_uri)
         run = client.create_run("0")
         for path in ("note.txt", "model/MLmodel", "model/model.pkl"):
             folder, _, name = path.rpartition("/")

@@ -346,9 +346,7 @@ def _dto(record: ModelVersionRecord, location: str | None, experiment_name: str 
 def _asset(location: str, name: str, run_id: str | None = None) -> AssetDto:
     prefix = artifact_id(location)
     if not split_location(location)[1]:
-        prefix += (
-            "/"  # a container as a whole: the SDK splits a prefix into three parts, of which the last may be empty
-        )
+        prefix += "/"  # a whole container: the SDK splits a prefix into three parts, of which the last may be empty
     artifacts = [ArtifactOfAsset(prefix=prefix)]
     return AssetDto(name, artifacts, id=_asset_id(location), kv_tags={}, properties={}, runid=run_id, meta={})
 
