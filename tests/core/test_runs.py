@@ -195,11 +195,10 @@ class TestCourse:
         assert html.startswith("<table>")
         assert "&lt;b&gt;bold&lt;/b&gt;" in html
         assert "<b>" not in html
-        assert "href" not in html  # a folder has no pages
+        assert "href" not in html  # there are no pages yet
         assert repr(experiment) == "Experiment(Name: diabetes,\nWorkspace: workspace)"
         assert "<td style='text-align:left'>diabetes</td>" in experiment._repr_html_()
 
-    @EACH_KIND
     def test_a_notebook_shows_params_and_a_line_for_each_metric(self, ws: Workspace, run: Run) -> None:
         client = MlflowClient(ws.get_mlflow_tracking_uri())
         for number in range(40):

@@ -420,7 +420,8 @@ def find_models(ws: Any, folder: Path) -> dict[str, Any]:
             "downloaded": os.path.relpath(path, folder),
             "files": contents_of(folder / name),
             "newest": Model.get_model_path(name, _workspace=ws),
-            "version": Model.get_model_path(name, version=1, _workspace=ws),
+            # Asked for by its version, the SDK wants one file or folder in the model's place.
+            "version": None if name == "whole run" else Model.get_model_path(name, version=1, _workspace=ws),
             "again": contents_of(folder / "azureml-models" / name),
             "missing": is_refused(lambda: Model.get_model_path("never", version=1)),  # in no workspace
         }
