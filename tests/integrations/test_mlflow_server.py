@@ -1,11 +1,11 @@
 """`mlflow server` on the workspace: who logs over it writes the workspace's records and files."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
+import requests
 from mlflow import MlflowClient
 from sklearn.linear_model import LinearRegression
 
@@ -22,7 +22,7 @@ def url(client: MlflowClient, start_mlflow: Callable[..., str]) -> str:
     return start_mlflow("server", *options)
 
 
-def test_what_is_logged_over_the_server_is_in_the_workspace(client: MlflowClient, url: str, tmp_path: Path) -> None:
+def test_what_is_logged_over_the_server_is_in_the_workspace(client: MlflowClient, url: str) -> None:
     model = LinearRegression().fit(DATA, DATA @ [2, -1] + 3)
     with mlflow_pointed_at(url):
         mlflow.set_experiment("over the server")
@@ -36,6 +36,7 @@ def test_what_is_logged_over_the_server_is_in_the_workspace(client: MlflowClient
             )
         through_the_server = mlflow.sklearn.load_model("models:/line/1")
     np.testing.assert_array_equal(through_the_server.predict(DATA), model.predict(DATA))
+    assert "<title>MLflow</title>" in requests.get(url).text  # the UI, which asks the same API
 
     (run,) = client.search_runs([client.get_experiment_by_name("over the server").experiment_id])
     assert (run.info.run_id, run.info.status) == (started.info.run_id, "FINISHED")
