@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 pytest_plugins = ["pytester"]
+collect_ignore = ["integrations"]  # wants large libraries: collected only where it is named, as in tox.ini
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
