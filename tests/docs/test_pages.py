@@ -85,6 +85,12 @@ def test_every_block_is_one_that_is_checked(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_dialogue_ends_with_something_to_see(page: Page) -> None:
+    ends = [block.rpartition("\n$ ")[2] for kind, block in page.blocks if kind == "console"]
+    assert [end for end in ends if len(end.splitlines()) < 2] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_link_leads_somewhere(page: Page) -> None:
     for link in re.findall(r"\]\(([^):]+)\)", page.text):
         name, _, anchor = link.partition("#")
