@@ -1,6 +1,8 @@
 """Sweep a grid with scikit-learn autologging: one parent run, a child run per grid point, the best found by search.
 
-python examples/autolog_sweep.py [--workspace DIR]
+    python examples/autolog_sweep.py [--workspace DIR]
+
+Needs the extra `examples`.
 """
 
 import argparse

@@ -3,6 +3,7 @@
     python examples/child_runs.py [--workspace DIR]
 
 The children are created first, each with its depth as a tag, and worked through one by one, as a queue of jobs would.
+Needs the extra `examples`.
 """
 
 import argparse

@@ -3,6 +3,7 @@
     python examples/every_metric.py [--workspace DIR]
 
 The charts are those of two small models: a classifier of scikit-learn's irises, and a regression on its diabetes data.
+Needs the extras `examples` and `plot`.
 """
 
 import argparse

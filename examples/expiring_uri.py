@@ -1,6 +1,6 @@
 """Log for longer than a tracking URI is valid, from two processes, and see that nothing is lost.
 
-    python examples/expiring_uri.py [--lifetime 3] [--seconds 15]
+    python examples/expiring_uri.py [--workspace DIR] [--lifetime 3] [--seconds 15]
 
 The service's tracking URIs live three seconds here, instead of an hour. One process was started by the user who started
 the service and finds its key. The other has nothing but the URI, as a container on another machine would, and renews it
@@ -28,13 +28,13 @@ PAUSE_S = 0.1
 
 
 @contextmanager
-def serve(folder: Path, lifetime_s: float) -> Iterator[dict[str, str]]:
-    """Serve a new workspace in `folder`, with its log beside it; give what the service tells of itself."""
-    command = [Path(sys.executable).with_name("amlstore"), "serve", folder / "workspace", "--port", "0"]
+def serve(folder: Path, log: Path, lifetime_s: float) -> Iterator[dict[str, str]]:
+    """Serve the workspace in `folder`, made if there is none; give what the service tells of itself."""
+    command = [Path(sys.executable).with_name("amlstore"), "serve", folder, "--port", "0"]
     command += ["--token-lifetime", str(lifetime_s)]
     with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as service,
+        log.open("w") as log_file,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, text=True) as service,
     ):
         assert service.stdout is not None
         try:
@@ -69,7 +69,8 @@ def show_points() -> bool:
     """Print how many points each run logged, and how many arrived; return whether these are the same."""
     client = mlflow.MlflowClient()
     are_same = True
-    for run in mlflow.search_runs(experiment_names=[EXPERIMENT], order_by=["run_name"], output_format="list"):
+    latest = mlflow.search_runs(experiment_names=[EXPERIMENT], max_results=2, output_format="list")
+    for run in sorted(latest, key=lambda run: run.info.run_name):
         logged = int(run.data.params["points"])
         arrived = len(client.get_metric_history(run.info.run_id, "seconds"))
         print(f"{run.info.run_name}: {logged} points logged, {arrived} arrived, {run.info.status}")
@@ -86,6 +87,7 @@ def renewals_in(log: Path) -> int:
 def main() -> None:
     """Run the example from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--workspace", type=Path, default=Path("amlstore-workspace"), metavar="DIR")
     parser.add_argument("--lifetime", type=float, default=3, metavar="SECONDS")
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)  # the process with nothing but the URI
@@ -97,10 +99,10 @@ def main() -> None:
         return
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        with serve(folder, arguments.lifetime) as service:
+        log = Path(scratch, "log")
+        with serve(arguments.workspace, log, arguments.lifetime) as service:
             print(f"A tracking URI of {service['Service']} is valid for {arguments.lifetime:g} s")
-            child = start_child(arguments.seconds, folder / "nothing-here")
+            child = start_child(arguments.seconds, Path(scratch, "nothing-here"))
             uri = Workspace.from_url(service["Service"]).get_mlflow_tracking_uri()
             mlflow.set_tracking_uri(uri)
             mlflow.set_experiment(EXPERIMENT)  # first: where two processes make one at once, MLflow makes one forget it
@@ -109,9 +111,10 @@ def main() -> None:
             if child.wait():
                 raise SystemExit("the child process failed")
             are_same = show_points()
-        print(f"Tracking URIs were issued and renewed {renewals_in(folder / 'log')} times")
+        print(f"Tracking URIs were issued and renewed {renewals_in(log)} times")
     if not are_same:
         raise SystemExit("points were lost")
+    print(f"Stopped the service; its workspace stays in {service['Workspace']}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python examples/lightning_digits.py [--workspace DIR] [--epochs 3]
 
 First the logger makes a run of its own and keeps every checkpoint; then a logger is attached to a run that exists.
-Needs `pip install 'mlflow-amlstore[lightning]' scikit-learn`; runs on the CPU.
+Needs the extras `examples` and `lightning`; runs on the CPU.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 `submit` plays the submitter: it starts a run and this script in it, as a process whose environment names run and
 workspace. `train` is what a submitted script has in it. The network is the one of `lightning_digits.py`.
-Needs `pip install 'mlflow-amlstore[lightning]' scikit-learn`; runs on the CPU.
+Needs the extras `examples` and `lightning`; runs on the CPU.
 """
 
 import argparse

@@ -3,6 +3,7 @@
     python examples/notebook_run.py [--workspace DIR]
 
 Fits ridge regressions on scikit-learn's diabetes data. `run.log` keeps param and error, `run.upload_file` the model.
+Needs the extra `examples`.
 """
 
 import argparse

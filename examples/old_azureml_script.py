@@ -1,8 +1,9 @@
 """Ridge regression in the manner of Azure ML's SDK v1; nothing in this script knows of mlflow-amlstore.
 
-    python -m mlflow_amlstore.azureml examples/old_azureml_script.py
+    python -m mlflow_amlstore.azureml examples/old_azureml_script.py [--workspace DIR] [--alphas 0.1 0.5 1.0]
 
-It logs into the workspace that config.json in the current folder, or above it, names; `amlstore init` makes one.
+The workspace is the one that config.json in DIR names; where there is no such folder, the script makes a workspace.
+Needs the extra `examples`; with matplotlib it logs a picture, too.
 """
 
 import argparse
@@ -19,11 +20,14 @@ from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import train_test_split
 
 parser = argparse.ArgumentParser()
+parser.add_argument("--workspace", default="amlstore-workspace", metavar="DIR")
 parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 0.5, 1.0])
 args = parser.parse_args()
 
 print("SDK version:", azureml.core.VERSION)
-ws = Workspace.from_config()
+if not os.path.exists(args.workspace):
+    Workspace.create(args.workspace)
+ws = Workspace.from_config(args.workspace)
 print("Workspace:", ws.name, ws.location, sep="\t")
 
 data, target = load_diabetes(return_X_y=True)

@@ -2,7 +2,8 @@
 
     python examples/track_diabetes.py [--workspace DIR] [--alpha 0.1]
 
-The workspace is a folder, made on the first run; every further run is added to it.
+The workspace is a folder, made on the first run; every further run is added to it. Needs the extra
+`examples`: `pip install '.[examples]'` in the clone.
 """
 
 import argparse

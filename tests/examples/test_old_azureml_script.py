@@ -1,48 +1,26 @@
 """A script for Azure ML's SDK, unedited, on a folder and on a service."""
 
-import json
 import os
 import re
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from fork_server import run_forked
-from forked_service import ForkedService
 from mlflow import MlflowClient
-
-from mlflow_amlstore.core import Workspace
 
 pytestmark = pytest.mark.needs("sklearn")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "old_azureml_script.py"
 
 
-@pytest.fixture
-def embedded(tmp_path: Path) -> Path:
-    """A workspace's folder."""
-    Workspace.create(tmp_path / "workspace").write_config(tmp_path)
-    return tmp_path / "workspace"
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Path]:
-    """The folder of a workspace that config.json names by its service's address alone."""
-    with ForkedService(tmp_path) as service:
-        (tmp_path / "config.json").write_text(json.dumps({"service_url": service.url}))
-        yield service.folder
-
-
-@pytest.mark.parametrize("kind", ["embedded", "served"])
-def test_it_runs_and_mlflow_reads_what_it_logged(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    folder: Path = request.getfixturevalue(kind)
+def test_it_runs_and_mlflow_reads_what_it_logged(workspace_folder: Path, tmp_path: Path) -> None:
     command = ["-m", "mlflow_amlstore.azureml", str(EXAMPLE), "--alphas", "0.1", "0.5"]
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
     done = run_forked(command, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
-    uri = f"amlstore://{folder}"
+    uri = f"amlstore://{workspace_folder}"
     client = MlflowClient(uri, uri)
     runs = client.search_runs([client.get_experiment_by_name("old-diabetes").experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
