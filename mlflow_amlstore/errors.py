@@ -292,7 +292,7 @@ class SchemaTooNew(AmlStoreError):
         self.folder, self.found, self.known = folder, found, known
         super().__init__(
             f"The workspace {folder} has schema {found}, which is newer than the {known} that this release knows. "
-            "Nothing was changed. Upgrade with `pip install -U mlflow-amlstore`"
+            "Nothing was changed. Install a newer mlflow-amlstore"
         )
 
 

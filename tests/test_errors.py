@@ -90,7 +90,7 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     ),
     "RequestTimedOut": (errors.RequestTimedOut(30.0), ["request's body", "30 s", "send it again"]),
     "RouteNotFound": (errors.RouteNotFound("GET", "/x"), ["GET '/x'", "no route", "/openapi.json"]),
-    "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "pip install -U"]),
+    "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "Install a newer"]),
     "ServiceError": (
         errors.ServiceError("RESOURCE_DOES_NOT_EXIST", "Run 'x' not found", 404),
         ["Run 'x' not found"],

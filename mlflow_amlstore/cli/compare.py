@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows
-from mlflow_amlstore.cli.run_fields import find_run
+from mlflow_amlstore.cli.run_fields import complete_run, find_run
 from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.types import RunRecord
@@ -15,7 +15,7 @@ _ID_LENGTH = 8
 
 @click.command("compare")
 @with_records
-@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, shell_complete=complete_run)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: `{name: [value of each run]}`.")
 def command(records: CommonStore, runs: tuple[str, ...], as_json: bool) -> None:
     """Show side by side which params and latest metrics differ between runs.

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from mlflow_amlstore.cli.output import json_text
-from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
+from mlflow_amlstore.cli.run_fields import complete_run, find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.common_store import CommonStore
@@ -17,7 +17,7 @@ from mlflow_amlstore.records.types import MetricKind, RunRecord
 
 @click.command("export")
 @with_records
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def command(records: CommonStore, run: str, folder: Path) -> None:
     """Copy a run into a new folder DIR: run.json, metrics.csv with every point, tables.json with lists, rows, tables

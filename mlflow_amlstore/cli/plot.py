@@ -8,7 +8,7 @@ import click
 
 from mlflow_amlstore.cli.metric_files import latest_document, latest_file
 from mlflow_amlstore.cli.output import one_line
-from mlflow_amlstore.cli.run_fields import find_run
+from mlflow_amlstore.cli.run_fields import complete_run, find_run
 from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import ExtraMissing, InvalidValue, NotFound
 from mlflow_amlstore.records.common_store import CommonStore
@@ -22,7 +22,7 @@ _LIKENESS = 0.4  # of names, from 0 to 1
 
 @click.command("plot")
 @with_records
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.argument("metric", metavar="METRIC")
 @click.option(
     "-o", "--output", "target", metavar="FILE", required=True, type=click.Path(path_type=Path),

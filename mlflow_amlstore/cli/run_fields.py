@@ -2,8 +2,12 @@
 
 import re
 
+import click
+from click.shell_completion import CompletionItem
+
 from mlflow_amlstore.cli.output import one_line
-from mlflow_amlstore.errors import InvalidValue, NotFound, ServiceError
+from mlflow_amlstore.cli.workspace_option import open_chosen
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue, NotFound, ServiceError
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import is_location, logged_model_container
 from mlflow_amlstore.records.search import grammars
@@ -11,6 +15,7 @@ from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import ExperimentRecord, ModelDirection, Page, RunRecord, View
 
 _PAGE = 1000
+_COMPLETED_AMONG, _MOST_COMPLETED = 1000, 50
 _BEGINNING = re.compile(r"[a-zA-Z0-9][\w\-]*")
 
 
@@ -65,6 +70,17 @@ def find_run(records: CommonStore, given: str) -> RunRecord:
         if len(found) > 1:
             raise InvalidValue("RUN", given, "several runs' ids begin so; give more of it") from None
         return found[0]
+
+
+def complete_run(context: click.Context, _: click.Parameter, beginning: str) -> list[CompletionItem]:
+    """The ids of runs that begin so, for the shell, with the runs' names; of a workspace's folder, the latest first."""
+    try:
+        records = open_chosen(context.params.get("workspace")).records
+        page = records.runs.search(list(all_experiments(records)), view=View.ALL, max_results=_COMPLETED_AMONG)
+    except AmlStoreError:  # whoever types the command is told why
+        return []
+    runs = [run.info for run in page.items if run.info.run_id.startswith(beginning)]
+    return [CompletionItem(info.run_id, help=one_line(info.name)) for info in runs[:_MOST_COMPLETED]]
 
 
 def named_run(run: RunRecord) -> str:

@@ -17,7 +17,7 @@ from mlflow_amlstore.cli.output import (
     text,
     time_text,
 )
-from mlflow_amlstore.cli.run_fields import find_run, output_models, run_json
+from mlflow_amlstore.cli.run_fields import complete_run, find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.core.sparkline import levels_for, numbers_of, sparkline
 from mlflow_amlstore.errors import InvalidValue
@@ -63,7 +63,7 @@ _TYPES = {
 
 @click.command("show")
 @with_records
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(records: CommonStore, run: str, as_json: bool) -> None:
     """Show a run whole: RUN is its id, or as much of its beginning as is unique."""

@@ -43,7 +43,7 @@ def examine_installation() -> Iterator[Finding]:
 def _scheme_finding(group: str, scheme: str, packages: list[str]) -> Finding:
     check = f"{scheme}:// in {group}"
     if scheme in _OUR_SCHEMES and not packages:
-        return Finding(check, False, "nobody", f"Install again: `pip install --force-reinstall {_OUR_PACKAGE}`")
+        return Finding(check, False, "nobody", f"Install {_OUR_PACKAGE} again, with `pip install --force-reinstall`")
     detail = ", ".join(packages)
     if len(set(packages)) > 1 and scheme == scheme_owner.SCHEME and scheme_owner.THEIRS in packages:
         return _shared_scheme_finding(group, check)

@@ -266,3 +266,17 @@ class TestShow:
         assert found["children"] == []
         [file] = found["files"]
         assert (file["path"], file["size_bytes"], len(file["sha256"])) == ("a.txt", 1, 64)
+
+
+def test_the_shell_completes_ids_of_runs(amlstore: Amlstore, workspace: EmbeddedWorkspace) -> None:
+    for run_id in ("abc1", "abd2", "xyz"):
+        workspace.records.runs.create("0", run_id=run_id, name=f"of {run_id}")
+
+    def completed(words: str) -> list[str]:
+        environment = {"_AMLSTORE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        answered = amlstore(environment=environment).out
+        return sorted(line.partition(",")[2] for line in answered.splitlines() if line)
+
+    assert completed("amlstore show ab") == ["abc1", "abd2"]
+    assert completed("amlstore compare abc1 x") == ["xyz"]
+    assert completed("amlstore show --workspace /never ab") == []

@@ -160,8 +160,8 @@ def test_a_workspace_made_by_a_newer_release_is_left_alone(closed: Path) -> None
         refused = _refusal(open_it)
         assert isinstance(refused, SchemaTooNew)
         assert str(refused) == (
-            f"The workspace {closed} has schema 9999, which is newer than the 0003 that this release knows. "
-            "Nothing was changed. Upgrade with `pip install -U mlflow-amlstore`"
+            f"The workspace {closed} has schema 9999, which is newer than the 0004 that this release knows. "
+            "Nothing was changed. Install a newer mlflow-amlstore"
         )
     for open_it in _each_way_to_open(closed)[2:]:
         with pytest.raises(MlflowException, match="has schema 9999") as refused_by_mlflow:
