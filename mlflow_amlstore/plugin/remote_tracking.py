@@ -24,7 +24,7 @@ from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.racing_experiments import RacingExperiments
 from mlflow_amlstore.plugin.remote_calls import HostCredentials, OnConnection, call
 from mlflow_amlstore.plugin.remote_runs import RunPage, RunSearch, WholeRuns
-from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
+from mlflow_amlstore.plugin.unsupported_methods import NoTraces, UnsupportedMethods
 
 if TYPE_CHECKING:
     from mlflow_amlstore.plugin.client_side_search import ClientSideSearches
@@ -50,7 +50,13 @@ def tracking_store_of(store_uri: str) -> "RemoteTrackingStore":
 
 @raises_mlflow_errors
 class RemoteTrackingStore(  # type: ignore[misc]  # MLflow's mixins
-    OnConnection, RacingExperiments, UnsupportedMethods, RemoteLoggedModelsMixin, RestStore, LosslessAsyncLogging
+    OnConnection,
+    RacingExperiments,
+    NoTraces,
+    UnsupportedMethods,
+    RemoteLoggedModelsMixin,
+    RestStore,
+    LosslessAsyncLogging,
 ):
     """A service's workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 

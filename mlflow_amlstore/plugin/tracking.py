@@ -15,7 +15,7 @@ from mlflow_amlstore.plugin.as_errors import as_mlflow_errors, raises_mlflow_err
 from mlflow_amlstore.plugin.async_logging import LosslessAsyncLogging
 from mlflow_amlstore.plugin.one_store import OneStoreEach
 from mlflow_amlstore.plugin.racing_experiments import RacingExperiments
-from mlflow_amlstore.plugin.unsupported_methods import UnsupportedMethods
+from mlflow_amlstore.plugin.unsupported_methods import NoTraces, UnsupportedMethods
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id
@@ -41,7 +41,7 @@ def tracking_store_of(store_uri: str) -> "TrackingStore":
 
 
 @raises_mlflow_errors
-class TrackingStore(RacingExperiments, UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging):
+class TrackingStore(RacingExperiments, NoTraces, UnsupportedMethods, LoggedModelsMixin, LosslessAsyncLogging):
     """A workspace as MLflow's tracking store. Safe across threads, fork and pickling."""
 
     def __init__(self, store_uri: str) -> None:

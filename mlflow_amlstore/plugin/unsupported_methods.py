@@ -26,7 +26,7 @@ except ImportError:  # MLflow 2
 _METHODS_BY_TOPIC = {
     "Tracing": (
         "start_trace end_trace deprecated_start_trace_v2 deprecated_end_trace_v2 delete_traces get_trace_info "
-        "get_trace batch_get_traces batch_get_trace_infos archive_traces get_online_trace_details search_traces "
+        "get_trace batch_get_traces batch_get_trace_infos archive_traces get_online_trace_details "
         "find_completed_sessions query_trace_metrics set_trace_tag delete_trace_tag log_spans link_traces_to_run "
         "unlink_traces_from_run link_prompts_to_trace calculate_trace_filter_correlation"
     ),
@@ -72,6 +72,14 @@ def _refusal(topic: str, name: str) -> Callable[..., Any]:
 
 class UnsupportedMethods:
     """Mixin: the methods above, each of which raises NotImplementedMlflowException."""
+
+
+class NoTraces:
+    """Mixin: a workspace keeps no traces yet."""
+
+    def search_traces(self, *_args: Any, **_kwargs: Any) -> tuple[list[Any], str | None]:
+        """Find none, as none is kept. After its work, `mlflow.genai.evaluate` looks for those that it logged."""
+        return [], None
 
 
 def _public_methods(base: type) -> list[str]:

@@ -137,8 +137,33 @@ class TestTrainingScriptsGoOn:
 
 @needs_tracing
 def test_what_asks_for_traces_gets_the_clear_error(amlstore_workspace: Workspace) -> None:
-    with pytest.raises(MlflowException, match=r"Tracing \(search_traces\) is not supported by mlflow-amlstore yet"):
-        mlflow.MlflowClient().search_traces(["0"])
+    with pytest.raises(MlflowException, match=r"Tracing \(delete_traces\) is not supported by mlflow-amlstore yet"):
+        mlflow.MlflowClient().delete_traces("0", max_timestamp_millis=1)
+
+
+@needs_tracing
+def test_there_are_no_traces_to_find(amlstore_workspace: Workspace) -> None:
+    assert mlflow.MlflowClient().search_traces(["0"]) == []
+
+
+@pytest.mark.skipif(not hasattr(getattr(mlflow, "genai", None), "evaluate"), reason="this MLflow evaluates no agents")
+@pytest.mark.parametrize("place", ["amlstore_workspace", "amlstore_service"])
+def test_an_evaluation_gives_and_keeps_its_metrics(place: str, request: pytest.FixtureRequest) -> None:
+    from mlflow.genai.scorers import scorer
+
+    @scorer
+    def is_exact(outputs: str, expectations: dict[str, str]) -> bool:
+        return outputs == expectations["answer"]
+
+    opened = request.getfixturevalue(place)
+    if place == "amlstore_service":
+        mlflow.set_tracking_uri(opened.tracking_uri)
+    data = [{"inputs": {"question": str(n)}, "expectations": {"answer": answer}} for n, answer in enumerate("ab")]
+
+    result = mlflow.genai.evaluate(data=data, predict_fn=lambda question: "a", scorers=[is_exact])
+
+    assert result.metrics == {"is_exact/mean": 0.5}
+    assert mlflow.get_run(result.run_id).data.metrics == {"is_exact/mean": 0.5}
 
 
 def test_the_ai_gateway_is_named_in_its_refusal(store: TrackingStore) -> None:

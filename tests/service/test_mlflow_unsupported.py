@@ -49,7 +49,7 @@ def test_any_other_endpoint_is_not_found(service: ForkedService) -> None:
 def test_mlflows_client_raises_an_error_that_says_so(service: ForkedService) -> None:
     store: Any = RestStore(lambda: MlflowHostCreds(service.url, token=service.token))
     with pytest.raises(MlflowException, match="Tracing is not supported by mlflow-amlstore yet") as refused:
-        store.search_traces(["0"])
+        store.delete_traces("0", max_timestamp_millis=1)
     assert refused.value.error_code == "NOT_IMPLEMENTED"
 
 

@@ -10,6 +10,7 @@ from mlflow_amlstore.service.mlflow_api import (
     run_log,
     runs,
     server_info,
+    traces,
     unsupported_routes,
 )
 from mlflow_amlstore.service.routing import Routes
@@ -24,5 +25,6 @@ ROUTES: tuple[Routes, ...] = (
     models.routes,
     model_versions.routes,
     server_info.routes,
+    traces.routes,
     unsupported_routes.routes,
 )

@@ -188,7 +188,7 @@ class TestReading:
 
     def test_tracing_is_refused_without_asking_the_service(self, client: MlflowClient, experiment_id: str) -> None:
         with pytest.raises(NotImplementedError, match="Tracing"):
-            store_of(client).search_traces([experiment_id])
+            store_of(client).delete_traces(experiment_id, max_timestamp_millis=1)
 
 
 @needs_logged_models
