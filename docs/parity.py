@@ -57,6 +57,7 @@ _TITLES = {
     "model-versions": "Model versions",
     "artifacts": "Files",
     "mlflow-artifacts": "Files",
+    "traces": "Traces",
     "server-info": "The service itself",
 }
 _DIFFERENCES = {
