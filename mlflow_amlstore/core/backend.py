@@ -87,6 +87,7 @@ class Embedded:
             "location": "local",
             "subscriptionId": self.subscription_id,
             "resourceGroup": self.resource_group,
+            "workspaceId": self.opened.records.workspace_id,
             "path": str(self.opened.folder),
             "mlFlowTrackingUri": self.opened.root_uri,
         }
@@ -188,7 +189,6 @@ class OnAzure(Served):
         return {
             **super().facts,
             "id": unquote(workspace.connection.workspace_path),
-            "type": "Microsoft.MachineLearningServices/workspaces",
         }
 
     @property

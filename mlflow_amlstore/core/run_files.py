@@ -1,9 +1,9 @@
 """The files of a run: uploads and downloads, its logs, its snapshot, and models made of its files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mlflow_amlstore.core.local_files import OutputsFolder, PathText, files_under
 from mlflow_amlstore.core.model import Model, register_run_model
@@ -11,9 +11,30 @@ from mlflow_amlstore.core.not_yet import refuse_given
 from mlflow_amlstore.core.open_run import OpenRun
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
 
 _LOG_FOLDERS = ("user_logs", "logs", "azureml-logs", "system_logs")
+
+
+class UploadedFiles:
+    """Files that were uploaded. `artifacts` has for each name where Azure ML's protocol finds the file."""
+
+    def __init__(self, run_id: str, names: Iterable[str]) -> None:
+        container = RUN_CONTAINER_PREFIX + run_id
+        self.artifacts = {
+            name: {
+                "artifactId": f"{RUN_ORIGIN}/{container}/{name}",
+                "origin": RUN_ORIGIN,
+                "container": container,
+                "path": name,
+            }
+            for name in names
+        }
+
+    def serialize(self) -> dict[str, Any]:
+        """Return it as a dictionary, as the SDK does but for the files' signed URLs, which are secrets."""
+        return {"artifacts": self.artifacts, "errors": {}}
 
 
 class RunFiles(OpenRun):
@@ -28,16 +49,21 @@ class RunFiles(OpenRun):
             self._outputs.upload_changed(self._upload)
             self._outputs.leave()
 
-    def upload_file(self, name: str, path_or_stream: PathText | BinaryIO, datastore_name: str | None = None) -> None:
+    def upload_file(
+        self, name: str, path_or_stream: PathText | BinaryIO, datastore_name: str | None = None
+    ) -> UploadedFiles:
         """Upload a file, or the rest of a binary stream, under a name with `/` between folders; a folder with all that
         is under it, as `name/…`.
 
         A file of that name is replaced. Raises InvalidValue for a file that can't be read, and for an unsafe name.
         """
         refuse_given("Run.upload_file", datastore_name=datastore_name)
+        names = [name]
         if isinstance(path_or_stream, str | PathLike):
             path = Path(path_or_stream)
-            self._upload(files_under(path, name) if path.is_dir() else [(name, path)])
+            files = list(files_under(path, name)) if path.is_dir() else [(name, path)]
+            names = [each for each, _ in files]
+            self._upload(files)
         else:
             if not hasattr(path_or_stream, "read") or not isinstance(path_or_stream.read(0), bytes):
                 raise InvalidValue(
@@ -46,6 +72,7 @@ class RunFiles(OpenRun):
             self._records.files.write(self._container, name, path_or_stream)
         if self._offline is not None:
             self._offline.announce(f"file {name}")
+        return UploadedFiles(self.id, names)
 
     def upload_files(
         self,

@@ -16,7 +16,7 @@ from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace import config_json
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder, open_workspace
-from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, parse
+from mlflow_amlstore.workspace.tracking_uri import EMBEDDED, parse, workspace_path
 
 if TYPE_CHECKING:
     from mlflow_amlstore.client.tokens.credentials import Credential
@@ -244,8 +244,22 @@ class Workspace:
         return self._backend.file_uri(location)
 
     def get_details(self) -> dict[str, object]:
-        """The workspace's facts as a dictionary, under the names that Azure ML's SDK uses."""
-        return {"name": self.name, **self._backend.facts}
+        """The workspace's facts as a dictionary, under the names that Azure ML's SDK uses. What only the cloud has, such
+        as a key vault, isn't there.
+        """
+        facts = self._backend.facts
+        return {
+            "id": workspace_path(self.subscription_id, self.resource_group, self.name),
+            "name": self.name,
+            "type": "Microsoft.MachineLearningServices/workspaces",
+            "tags": {},
+            "sku": "Basic",
+            "workspaceid": facts["workspaceId"],
+            "description": "",
+            "friendlyName": self.name,
+            "provisioningState": "Succeeded",
+            **facts,
+        }
 
     def get_mlflow_tracking_uri(self) -> str:
         """Return a tracking URI for MLflow, valid for an hour; while more than five minutes are left, the same again.

@@ -212,3 +212,21 @@ class TestSnapshots:
         with pytest.raises(InvalidValue, match="'never' for snapshot_directory"):
             experiment.start_logging(snapshot_directory="never")
         assert list(experiment.get_runs()) == []
+
+
+@pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
+def test_an_upload_tells_where_the_files_are(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    for path in ("a.txt", "deep/b.txt"):
+        (tmp_path / "folder" / path).write_text(path)
+
+    told = run.upload_file("outputs/folder", str(tmp_path / "folder")).serialize()
+
+    assert sorted(told["artifacts"]) == ["outputs/folder/a.txt", "outputs/folder/deep/b.txt"]
+    assert told["artifacts"]["outputs/folder/a.txt"] == {
+        "artifactId": f"ExperimentRun/dcid.{run.id}/outputs/folder/a.txt",
+        "origin": "ExperimentRun",
+        "container": f"dcid.{run.id}",
+        "path": "outputs/folder/a.txt",
+    }
+    assert "sig=" not in str(told)

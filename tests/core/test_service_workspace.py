@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pytest
 from fork_server import run_forked
@@ -114,6 +115,14 @@ class TestFacts:
         details = workspace.get_details()
         root = parse(service.tracking_uri).root
         assert details == {
+            "id": unquote(root.partition("/mlflow/v2.0")[2]),
+            "type": "Microsoft.MachineLearningServices/workspaces",
+            "tags": {},
+            "sku": "Basic",
+            "workspaceid": open_folder(service.folder).records.workspace_id,
+            "description": "",
+            "friendlyName": "workspace",
+            "provisioningState": "Succeeded",
             "name": "workspace",
             "location": "local",
             "subscriptionId": workspace.subscription_id,

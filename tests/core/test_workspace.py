@@ -131,6 +131,16 @@ class TestEmbedded:
     def test_its_facts_have_azures_names(self, tmp_path: Path) -> None:
         workspace = Workspace.create(tmp_path / "ws", "mine")
         assert workspace.get_details() == {
+            "id": f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/amlstore/providers/Microsoft.MachineLearningServices"
+            "/workspaces/mine",
+            "type": "Microsoft.MachineLearningServices/workspaces",
+            "tags": {},
+            "sku": "Basic",
+            "workspaceid": open_folder(tmp_path / "ws").records.workspace_id,
+            "workspaceId": open_folder(tmp_path / "ws").records.workspace_id,
+            "description": "",
+            "friendlyName": "mine",
+            "provisioningState": "Succeeded",
             "name": "mine",
             "location": "local",
             "subscriptionId": SUBSCRIPTION_ID,
