@@ -14,7 +14,7 @@ from mlflow_amlstore.client.tokens.credentials import AccessToken
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, InvalidValue, NotSupported, WorkspaceNotFound
 from mlflow_amlstore.workspace.opening import open_folder
-from mlflow_amlstore.workspace.tracking_uri import SUBSCRIPTION_ID, Issuer, parse
+from mlflow_amlstore.workspace.tracking_uri import SUBSCRIPTION_ID, Issuer, parse, workspace_path
 
 
 def write_config(folder: Path, **values: object) -> Path:
@@ -131,8 +131,7 @@ class TestEmbedded:
     def test_its_facts_have_azures_names(self, tmp_path: Path) -> None:
         workspace = Workspace.create(tmp_path / "ws", "mine")
         assert workspace.get_details() == {
-            "id": f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/amlstore/providers/Microsoft.MachineLearningServices"
-            "/workspaces/mine",
+            "id": workspace_path(SUBSCRIPTION_ID, "amlstore", "mine"),
             "type": "Microsoft.MachineLearningServices/workspaces",
             "tags": {},
             "sku": "Basic",
