@@ -244,8 +244,8 @@ class Workspace:
         return self._backend.file_uri(location)
 
     def get_details(self) -> dict[str, object]:
-        """The workspace's facts as a dictionary, under the names that Azure ML's SDK uses. What only the cloud has isn't
-        there, such as a key vault.
+        """The workspace's facts as a dictionary, under the names that Azure ML's SDK uses. What only the cloud
+        has, such as a key vault, is left out.
         """
         facts = self._backend.facts
         return {
