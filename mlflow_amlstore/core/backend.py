@@ -47,8 +47,8 @@ class Backend(Protocol):
     def has_pages(self) -> bool:
         """Whether a browser finds something at `page_address`."""
 
-    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
-        """The address of an experiment's page, or a run's."""
+    def page_address(self, path: str) -> str:
+        """The address of a page, by its path in MLflow's UI: `experiments/ID`, `experiments/ID/runs/ID`."""
 
     def file_uri(self, location: str) -> str:
         """The artifact URI of a location in the workspace."""
@@ -104,8 +104,8 @@ class Embedded:
     def has_pages(self) -> bool:
         return False
 
-    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
-        return _mlflows_address(self.opened.root_uri, experiment_id, run_id)
+    def page_address(self, path: str) -> str:
+        return f"{self.opened.root_uri}/#/{path}"
 
     def file_uri(self, location: str) -> str:
         return artifact_uri(self.opened.root_uri, location)
@@ -163,8 +163,8 @@ class Served:
     def has_pages(self) -> bool:
         return False
 
-    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
-        return _mlflows_address(self.remote.connection.service_url, experiment_id, run_id)
+    def page_address(self, path: str) -> str:
+        return f"{self.remote.connection.service_url}/#/{path}"
 
     def file_uri(self, location: str) -> str:
         return artifact_uri(self.remote.connection.root, location)
@@ -195,10 +195,11 @@ class OnAzure(Served):
     def has_pages(self) -> bool:
         return bool(self._studio)
 
-    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
+    def page_address(self, path: str) -> str:
         if not self._studio:
-            return super().page_address(experiment_id, run_id)
-        page = f"experiments/id/{experiment_id}" if run_id is None else f"runs/{run_id}"
+            return super().page_address(path)
+        experiment, _, run_id = path.partition("/runs/")
+        page = f"runs/{run_id}" if run_id else experiment.replace("experiments/", "experiments/id/", 1)
         return f"{self._studio}/{page}?wsid={self.remote.connection.workspace_path}"
 
     @property
@@ -210,11 +211,6 @@ class OnAzure(Served):
 
     def config_values(self, folder: Path) -> dict[str, str]:
         return {"subscription_id": self.remote.subscription_id, "resource_group": self.remote.resource_group}
-
-
-def _mlflows_address(root: str, experiment_id: str, run_id: str | None) -> str:
-    """The form that MLflow prints."""
-    return f"{root}/#/experiments/{experiment_id}" + ("" if run_id is None else f"/runs/{run_id}")
 
 
 def _embedded_again(folder: Path, name: str) -> Embedded:

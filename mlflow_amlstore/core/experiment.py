@@ -298,7 +298,7 @@ class Experiment:
 
     def get_portal_url(self) -> str:
         """The experiment's address."""
-        return self._workspace.page_address(self.id)
+        return self._workspace.portal_url(f"experiments/{self.id}")
 
     def __repr__(self) -> str:
         return f"Experiment(Name: {self.name},\nWorkspace: {self._workspace.name})"

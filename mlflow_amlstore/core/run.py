@@ -221,7 +221,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
 
     def get_portal_url(self) -> str:
         """Return the run's address."""
-        return self._experiment.workspace.page_address(self._info.experiment_id, self.id)
+        return self._experiment.workspace.portal_url(f"experiments/{self._info.experiment_id}/runs/{self.id}")
 
     def __repr__(self) -> str:
         return (
@@ -238,7 +238,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
             "Type": self.type,
             "Status": record.info.status.value,
         }
-        if self._experiment.workspace.has_pages:
+        if self._experiment.workspace._has_pages:
             facts["Details"] = self.get_portal_url()
         shown = [facts_table(facts)]
         if record.params:

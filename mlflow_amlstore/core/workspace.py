@@ -231,13 +231,13 @@ class Workspace:
         return Experiment._of(self, self.records.experiments.get(experiment_id))
 
     @property
-    def has_pages(self) -> bool:
-        """Whether a browser finds something at `page_address`: today on Azure ML alone."""
+    def _has_pages(self) -> bool:
+        """Whether a browser finds something at `portal_url`: today on Azure ML alone."""
         return self._backend.has_pages
 
-    def page_address(self, experiment_id: str, run_id: str | None = None) -> str:
-        """The address of an experiment's page, or a run's."""
-        return self._backend.page_address(experiment_id, run_id)
+    def portal_url(self, path: str) -> str:
+        """The address of a page of the workspace, by its path in MLflow's UI, such as `experiments/ID/runs/ID`."""
+        return self._backend.page_address(path)
 
     def file_uri(self, location: str) -> str:
         """The artifact URI of a location in the workspace: `CONTAINER/PATH` (`records.locations`)."""
@@ -283,7 +283,7 @@ class Workspace:
 
     def _repr_html_(self) -> str:
         place = {"Folder": self.path} if self.path is not None else {"Service": self._backend.facts["serviceUrl"]}
-        azure = {"Subscription": self.subscription_id, "Resource group": self.resource_group} if self.has_pages else {}
+        azure = {"Subscription": self.subscription_id, "Resource group": self.resource_group} if self._has_pages else {}
         return facts_table({"Name": self.name, **place, **azure})
 
     def close(self) -> None:

@@ -42,8 +42,7 @@ _BAD_LOGGED_MODEL_CHARACTERS = "/:.%\"'"
 
 def check_name(field: str, name: str) -> None:
     """Metric, param and tag names: letters, digits, `_-. :/`, no path that means another path, at most 250 long."""
-    if not isinstance(name, str):
-        raise InvalidValue(field, name, "a name must be given, as a string")
+    check_given(field, name)
     _check_name_text(field, name)
 
 
@@ -93,6 +92,12 @@ def encodable(text: str) -> str:
     """A text that may have come from anywhere, an exception's say, with half a surrogate pair, which UTF-8 hasn't, as
     its escape."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def check_given(field: str, name: object) -> None:
+    """`name` is a string."""
+    if not isinstance(name, str):
+        raise InvalidValue(field, name, "a name must be given, as a string")
 
 
 def check_length(field: str, value: object, limit: int) -> None:

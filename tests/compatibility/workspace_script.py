@@ -372,7 +372,7 @@ def _run_of_vocabulary(run: Any) -> dict[str, Any]:
         "tags": run.get_tags(),
         "properties": run.get_properties(),
         "metrics": run.get_metrics(),
-        "descriptions": run.get_metric_descriptions() if HAS_DESCRIPTIONS else {},
+        **({"descriptions": run.get_metric_descriptions()} if HAS_DESCRIPTIONS else {}),
         "files": files,
         "snapshot": _snapshot(run),
         "details": {name: details[name] for name in ("startTimeUtc", "endTimeUtc", "error") if name in details},
@@ -506,6 +506,7 @@ def _options(name: str, command: Any) -> dict[str, Any]:
 
 
 CALLS = {
+    "open": lambda where: open_workspace(where) and None,
     "fill": lambda where, name: fill(open_workspace(where), name),
     "read": read,
     "login": login,

@@ -305,6 +305,31 @@ def is_refused(call: Any) -> bool:
     return False
 
 
+def print_errors(ws: Any, folder: Path) -> dict[str, str | None]:
+    """What each refusal says when it is printed."""
+    run = begin(Experiment(ws, OTHER_EXPERIMENT), "refused")
+    run.add_properties({"kept": "1"})
+    calls = {
+        "no such run": lambda: Run.get(ws, "never"),
+        "no such model": lambda: Model(ws, "never"),
+        "no such file": lambda: run.download_file("never.txt", "never.txt"),
+        "no such snapshot": lambda: run.restore_snapshot("never"),
+        "no such file for a model": lambda: run.register_model("never", "never"),
+        "property of another value": lambda: run.add_properties({"kept": "2"}),
+        "tag too long": lambda: run.set_tags({"long": "x" * 9000}),
+        "name too long": lambda: setattr(run, "display_name", "x" * 9000),
+    }
+    return {case: text_of_refusal(call) for case, call in calls.items()}
+
+
+def text_of_refusal(call: Any) -> str | None:
+    try:
+        call()
+    except Exception as error:
+        return str(error)
+    return None
+
+
 def read(ws: Any, folder: Path) -> dict[str, Any]:
     """All that is in the workspace, as it is told here."""
     experiment = Experiment(ws, EXPERIMENT)
@@ -470,5 +495,5 @@ if __name__ == "__main__":
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     workspace = open_workspace()
-    commands = {"write": write, "read": read, "find models": find_models}
+    commands = {"write": write, "read": read, "find models": find_models, "print errors": print_errors}
     print(json.dumps(commands[command](workspace, folder), ensure_ascii=False))

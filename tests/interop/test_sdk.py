@@ -148,6 +148,16 @@ def test_models_of_whole_runs_are_downloaded_to_the_same_places(
     assert sorted(found[SDK]["whole run"]["files"]) == ["model/MLmodel", "model/model.pkl", "note.txt"]
 
 
+def test_the_sdk_prints_every_refusal(sdk_client: Client, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with SdkPlace(tmp_path_factory.mktemp("place")) as place:
+        folder = str(tmp_path_factory.mktemp("sdk"))
+        said = sdk_client.result(sdk_client.start("sdk_script.py", SDK, "print errors", folder, **place.for_sdk()))
+
+    assert all(said.values()), said
+    assert "8000 characters" in said["tag too long"]
+    assert "kept" in said["property of another value"]
+
+
 def _register_files_of_a_run(place: SdkPlace) -> None:
     """By MLflow, as MLflow 3 registers a logged model: with all files of a container as the source."""
     with pytest.MonkeyPatch.context() as patch:

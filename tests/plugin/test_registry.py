@@ -389,3 +389,17 @@ class TestStore:
         with pytest.raises(MlflowException, match="webhook when a model changes is not supported") as caught:
             store.create_webhook("hook", "https://example.org", [])
         assert caught.value.error_code == "NOT_IMPLEMENTED"
+
+
+def test_no_tag_without_a_name_is_deleted(client: MlflowClient, sqlite_client: MlflowClient) -> None:
+    for each in (client, sqlite_client):
+        each.create_registered_model("iris")
+        each.create_model_version("iris", "s3://bucket/model")
+        for delete in (
+            lambda each=each: each.delete_registered_model_tag("iris", None),
+            lambda each=each: each.delete_model_version_tag("iris", "1", None),
+        ):
+            with pytest.raises(MlflowException) as refused:
+                delete()
+            assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+            assert client.get_registered_model("iris").tags == {}

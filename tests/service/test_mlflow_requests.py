@@ -334,6 +334,16 @@ class TestModels:
         kept = json.loads(tags["mlflow.log-model.history"])
         assert [model["artifact_path"][0] for model in kept] == ["3", "4"]
 
+    def test_a_source_that_names_a_run_names_the_versions_own(self, api: Api) -> None:
+        run_id, other = api.new_run(), api.new_run()
+        given = {"name": api.model_name, "source": f"runs:/{run_id}/model"}
+        for wrong in ({}, {"run_id": other}):
+            response = api.send("POST", "model-versions/create", json={**given, **wrong})
+            assert _refused(response) == (400, "INVALID_PARAMETER_VALUE")
+            assert f"must name the run that the source names, {run_id}" in response.json()["message"]
+        version = api.post("model-versions/create", **given, run_id=run_id)["model_version"]
+        assert (version["run_id"], version["description"]) == (run_id, "")
+
     def test_versions_of_a_logged_model_know_it_and_it_knows_them(self, api: Api) -> None:
         run_id = api.new_run()
         model = api.post("logged-models", experiment_id=api.experiment_id, source_run_id=run_id)["model"]["info"]

@@ -25,6 +25,7 @@ from mlflow_amlstore.records.tables import (
 from mlflow_amlstore.records.types import ModelFilter, ModelRecord, ModelVersionRecord, Page
 from mlflow_amlstore.records.validation import (
     check_alias,
+    check_given,
     check_integer,
     check_model_name,
     check_model_tags,
@@ -139,6 +140,7 @@ class SqlModels:
 
     def delete_tag(self, name: str, tag: str) -> None:
         """Delete a model's tag; nothing happens where there is none."""
+        check_given("tag", tag)
         with self._database.write() as connection:
             key = _model_key(connection, name)
             column = registered_model_tags.c
@@ -331,6 +333,7 @@ class SqlModels:
             connection.execute(insert_or_set(model_version_tags, ["value"], new))
 
     def delete_version_tag(self, name: str, version: int, tag: str) -> None:
+        check_given("tag", tag)
         with self._database.write() as connection:
             row = _version_row(connection, name, version)
             named = model_version_tags.c.name == tag

@@ -1,9 +1,11 @@
 """Versions of MLflow's registered models."""
 
 import json
+import re
 
 import msgspec
 
+from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.search.models import MAX_VERSIONS
 from mlflow_amlstore.records.types import ModelVersionRecord
@@ -15,6 +17,7 @@ from mlflow_amlstore.workspace.model_source import origin_of_version
 
 routes = Routes(Area.MLFLOW)
 
+_RUN_SOURCE = re.compile(r"runs:/+(?P<run>[^/]+)")
 _VERSIONS_TAG = "mlflow.modelVersions"
 
 Version = Given | int
@@ -123,7 +126,10 @@ class DownloadUri(msgspec.Struct, frozen=True):
 
 @routes.post("/api/2.0/mlflow/model-versions/create", Role.CONTRIBUTOR, Right.TRACK)
 def create_model_version(call: Call, body: CreateModelVersion) -> ModelVersionAnswer:
-    """Add the next version of a registered model."""
+    """Add the next version of a registered model. A source that names a run names that of `run_id`, as in MLflow."""
+    of_run = _RUN_SOURCE.match(body.source)
+    if of_run is not None and of_run["run"] != body.run_id:
+        raise InvalidValue("run_id", body.run_id, f"must name the run that the source names, {of_run['run']}")
     source = call.uris.to_stored(body.source)
     origin = origin_of_version(call.records, source, body.run_id or None, body.model_id or None)
     record = call.records.models.create_version(
@@ -132,7 +138,7 @@ def create_model_version(call: Call, body: CreateModelVersion) -> ModelVersionAn
         storage_location=origin.storage_location,
         run_id=origin.run_id,
         run_link=body.run_link or None,
-        description=body.description,
+        description=body.description or "",
         model_id=origin.model_id,
         tags=by_key(body.tags),
     )
