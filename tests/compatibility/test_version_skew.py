@@ -1,5 +1,6 @@
 """The version before this one beside this one: in one folder, and at the two ends of a connection, both ways."""
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -68,11 +69,12 @@ def logged_by(author: str, found: Mapping[str, Any]) -> list[Any]:
 
 def known_to_both(found: Mapping[str, Any]) -> Any:
     """What was read, but for what the version before doesn't know: descriptions of metrics."""
-    runs = {
-        run_id: {name: value for name, value in run.items() if name != "descriptions"}
-        for run_id, run in found["run"]["runs"].items()
-    }
-    return {**found, "run": {**found["run"], "runs": runs}}
+    found = copy.deepcopy(dict(found))
+    for run in found["run"]["runs"].values():
+        run.pop("descriptions", None)
+    for shown in found.get("command line", {}).get("show", {}).values():
+        shown.pop("metric_descriptions", None)
+    return found
 
 
 def new_key(service: AmlstoreService, name: str) -> str:

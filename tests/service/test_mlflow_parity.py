@@ -333,10 +333,11 @@ def _new_version(tracking: Any, registry: Any, chance: random.Random, name: str)
         model = tracking.create_logged_model("0", source_run_id=run.info.run_id)
         sources += [model.artifact_location, f"models:/{model.model_id}"]
     tags = [ModelVersionTag(tag, value) for tag, value in _pairs(chance, 3).items()]
+    source = chance.choice(sources)
     version = registry.create_model_version(
         name,
-        chance.choice(sources),
-        chance.choice([None, run.info.run_id]),
+        source,
+        run.info.run_id if source.startswith("runs:") else chance.choice([None, run.info.run_id]),
         tags,
         chance.choice([None, "http://host/run"]),
         chance.choice([None, "", "words"]),
