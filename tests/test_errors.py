@@ -1,14 +1,18 @@
 """Every error of the package: its codes, its sentence, its place in the module."""
 
 import inspect
+import os
 import pickle
 import re
+from pathlib import Path
 
 import pytest
+from fork_server import run_forked
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2
 
 from mlflow_amlstore import errors
+from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 
@@ -178,7 +182,24 @@ def test_every_error_becomes_mlflows_with_its_code_and_status(kind: type[AmlStor
     with pytest.raises(MlflowException) as raised, as_mlflow_errors():
         raise error
     assert (raised.value.message, raised.value.error_code) == (str(error), error.mlflow_code)
-    assert raised.value.__cause__ is error
+    assert raised.value.__cause__ is None
+
+
+def test_a_script_that_mlflow_ends_shows_one_traceback_and_tells_the_other_at_debug(
+    amlstore_workspace: Workspace, tmp_path: Path
+) -> None:
+    script = (
+        "import logging, sys, mlflow; logging.basicConfig(level=sys.argv[1]); "
+        "mlflow.MlflowClient().log_metric('no', 'a', 1)"
+    )
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": amlstore_workspace.get_mlflow_tracking_uri()}
+
+    def shown(level: str) -> str:
+        return run_forked(["-c", script, level], env=environment, cwd=tmp_path).stderr
+
+    assert shown("WARNING").count("Traceback") == 1
+    assert shown("WARNING").endswith("mlflow.exceptions.MlflowException: Run 'no' not found\n")
+    assert "mlflow_amlstore.errors.NotFound: Run 'no' not found" in shown("DEBUG")
 
 
 def test_statuses_are_those_that_mlflow_itself_answers_with() -> None:

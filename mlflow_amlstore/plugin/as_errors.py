@@ -1,5 +1,9 @@
-"""The one place where our errors become MLflow's."""
+"""The one place where our errors become MLflow's.
 
+MLflow's error says all that ours says, so a traceback shows it alone; where ours was raised is told at DEBUG.
+"""
+
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -13,6 +17,8 @@ from mlflow_amlstore.errors import AmlStoreError
 
 C = TypeVar("C")
 
+_logger = logging.getLogger(__name__)
+
 
 @contextmanager
 def as_mlflow_errors() -> Iterator[None]:
@@ -20,7 +26,7 @@ def as_mlflow_errors() -> Iterator[None]:
     try:
         yield
     except AmlStoreError as error:
-        raise _as_mlflow_error(error) from error
+        raise _as_mlflow_error(error) from None
 
 
 def raises_mlflow_errors(store: type[C]) -> type[C]:
@@ -37,10 +43,11 @@ def _raising_mlflow_errors(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*given, **named)
         except AmlStoreError as error:
-            raise _as_mlflow_error(error) from error
+            raise _as_mlflow_error(error) from None
 
     return call
 
 
 def _as_mlflow_error(error: AmlStoreError) -> MlflowException:
+    _logger.debug("Raised as MLflow's error", exc_info=error)
     return MlflowException(str(error), error_code=databricks_pb2.ErrorCode.Value(error.mlflow_code))
