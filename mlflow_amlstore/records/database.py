@@ -26,6 +26,7 @@ from mlflow_amlstore.errors import (
     InvalidValue,
     ReadOnly,
     WorkspaceBusy,
+    WorkspaceCorrupt,
     WorkspaceNotFound,
     WorkspaceReplaced,
 )
@@ -45,6 +46,15 @@ class _StateOnDisk(NamedTuple):
     inode: int
     size_bytes: int
     modified_ns: int
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path names; None where there is none."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def wall_clock_ms() -> int:
@@ -71,6 +81,7 @@ class Database:
         self.folder = folder
         self.now_ms = now_ms
         self.path = folder / DATABASE_NAME
+        self._journal_path = folder / f"{DATABASE_NAME}-wal"
         self._lock_timeout_s = lock_timeout_s
         self._only: str | None = None
         self._start()
@@ -85,6 +96,7 @@ class Database:
         self._holder: int | None = None  # that thread
         self._is_open = False  # from its BEGIN to its COMMIT
         self._writer: _Opened | None = None
+        self._journal: tuple[int, int] | None = None  # the file that the writer's journal is
         self._gate = threading.RLock()  # held by a thread that forks: no other begins to read
         self._reading: dict[object, int] = {}  # the thread of each read
         self._idle: list[_Opened] = []  # not SQLAlchemy's pool, whose locks a signal's handler can leave held
@@ -120,7 +132,7 @@ class Database:
 
     def _state_on_disk(self) -> "_StateOnDisk":
         status = self.path.stat()
-        has_wal = self.path.with_name(DATABASE_NAME + "-wal").exists()
+        has_wal = self._journal_path.exists()
         return _StateOnDisk(has_wal, status.st_ino, status.st_size, status.st_mtime_ns)
 
     @interruptible
@@ -199,6 +211,7 @@ class Database:
     def _transaction(self, writer: _Opened, wait: bool) -> Iterator[Connection]:
         try:
             begin_writing(writer.driver, lock_timeout_s=self._lock_timeout_s, wait=wait)
+            self._check_journal()
             self._is_open = True
             yield writer.connection
             _must_be_in_transaction(writer.driver)
@@ -263,7 +276,22 @@ class Database:
                 self._writer = None  # before it is closed, and where there is none to open any more
                 writer.connection.close()
             writer = self._writer = self._open()
+            self._journal = None
         return writer
+
+    def _check_journal(self) -> None:
+        """Raise WorkspaceCorrupt where the journal was deleted or replaced while it is open: what is written into one
+        without a name is gone when its last process ends. Nobody but SQLite may touch it, and that leaves it alone.
+        """
+        journal = _identity(self._journal_path)
+        if self._journal is None:
+            self._journal = journal
+        elif self._journal != journal:
+            way_out = (
+                "Stop the processes that have it open: SQLite brings in what they wrote as the last one ends. Then run "
+                "`amlstore doctor --deep`"
+            )
+            raise WorkspaceCorrupt(str(self.folder), f"{self._journal_path.name} was deleted or replaced", way_out)
 
     def _open(self) -> _Opened:
         connection = self._engine.connect()
@@ -275,11 +303,7 @@ class Database:
 
     def _file_on_disk(self) -> tuple[int, int] | None:
         """Which file the path names now: not the one that is open, where the workspace was moved or made anew."""
-        try:
-            status = self.path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return status.st_dev, status.st_ino
+        return _identity(self.path)
 
     def compact(self) -> None:
         """Give room that is no longer needed back to the disk."""

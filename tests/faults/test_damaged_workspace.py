@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.errors import AmlStoreError, SchemaTooNew, WorkspaceCorrupt, WorkspaceNotFound
+from mlflow_amlstore.workspace.opening import create_workspace, open_folder
 
 NOTE = "kept in the workspace"
 
@@ -217,3 +218,28 @@ def test_a_content_changed_on_disk_is_noticed_by_its_checksum_and_not_handed_out
 def _content_of(workspace: Path, text: str) -> Path:
     (found,) = [path for path in (workspace / "files").rglob("*") if path.is_file() and path.read_text() == text]
     return found
+
+
+@pytest.mark.parametrize("fate", ["deleted", "replaced"])
+def test_a_journal_that_is_taken_from_under_a_process_is_noticed_and_nothing_acknowledged_is_lost(
+    tmp_path: Path, fate: str
+) -> None:
+    workspace = create_workspace(tmp_path / "ws")
+    run_id = workspace.records.runs.create("0").info.run_id
+    for step in range(100):
+        workspace.records.runs.log(run_id, points=[("loss", 0.5, step, 1)])
+    journal = tmp_path / "ws" / "records.db-wal"
+    content = journal.read_bytes()
+    journal.unlink()
+    if fate == "replaced":
+        journal.write_bytes(content)
+
+    for _ in range(2):
+        with pytest.raises(WorkspaceCorrupt, match=r"records\.db-wal was deleted or replaced"):
+            workspace.records.runs.log(run_id, points=[("loss", 0.5, 100, 1)])
+
+    workspace.close()
+    again = open_folder(tmp_path / "ws")
+    assert len(again.records.metrics.history(run_id, "loss").items) == 100
+    again.records.runs.log(run_id, points=[("loss", 0.5, 100, 1)])
+    again.close()
