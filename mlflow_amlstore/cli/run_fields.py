@@ -15,7 +15,7 @@ from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import ExperimentRecord, ModelDirection, Page, RunRecord, View
 
 _PAGE = 1000
-_COMPLETED_AMONG, _MOST_COMPLETED = 1000, 50
+_MOST_COMPLETED = 50
 _BEGINNING = re.compile(r"[a-zA-Z0-9][\w\-]*")
 
 
@@ -73,14 +73,18 @@ def find_run(records: CommonStore, given: str) -> RunRecord:
 
 
 def complete_run(context: click.Context, _: click.Parameter, beginning: str) -> list[CompletionItem]:
-    """The ids of runs that begin so, for the shell, with the runs' names; of a workspace's folder, the latest first."""
+    """The ids of runs that begin so, for the shell, with the runs' names: of a workspace's folder, the latest first."""
+    if context.params.get("url") or not (beginning == "" or _BEGINNING.fullmatch(beginning)):
+        return []
     try:
         records = open_chosen(context.params.get("workspace")).records
-        page = records.runs.search(list(all_experiments(records)), view=View.ALL, max_results=_COMPLETED_AMONG)
+        filter = grammars.RUNS.parse(f"attributes.run_id LIKE '{beginning}%'")
+        experiments = list(all_experiments(records))
+        page = records.runs.search(experiments, filter=filter, view=View.ALL, max_results=_MOST_COMPLETED)
     except AmlStoreError:  # whoever types the command is told why
         return []
     runs = [run.info for run in page.items if run.info.run_id.startswith(beginning)]
-    return [CompletionItem(info.run_id, help=one_line(info.name)) for info in runs[:_MOST_COMPLETED]]
+    return [CompletionItem(info.run_id, help=one_line(info.name)) for info in runs]
 
 
 def named_run(run: RunRecord) -> str:

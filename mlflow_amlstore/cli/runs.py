@@ -1,6 +1,7 @@
 """`amlstore runs`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import click
 
@@ -10,7 +11,7 @@ from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.search import grammars
-from mlflow_amlstore.records.types import RunRecord, View
+from mlflow_amlstore.records.types import Page, RunRecord, View
 
 _COLUMNS = ("run_id", "name", "experiment", "status", "start", "duration")
 _ALL_COLUMNS = f"{', '.join(_COLUMNS)}, metrics.NAME, params.NAME, tags.NAME"
@@ -46,25 +47,38 @@ def command(
 ) -> None:
     """List runs, the latest started first."""
     experiments = _experiments(records, names)
-    page = records.runs.search(
-        list(experiments),
-        filter=grammars.RUNS.parse(filter_string),
-        view=View.DELETED if deleted else View.ACTIVE,
-        order_by=order_by,
-        max_results=limit,
+    found, is_more = _first(
+        limit,
+        partial(
+            records.runs.search,
+            list(experiments),
+            filter=grammars.RUNS.parse(filter_string),
+            view=View.DELETED if deleted else View.ACTIVE,
+            order_by=order_by,
+        ),
     )
     if as_json:
-        print_json([run_json(run, experiments[run.info.experiment_id]) for run in page.items])
+        print_json([run_json(run, experiments[run.info.experiment_id]) for run in found])
         return
-    chosen = [column.strip() for column in columns.split(",")] if columns else _default_columns(page.items)
+    chosen = [column.strip() for column in columns.split(",")] if columns else _default_columns(found)
     print_rows(
         chosen,
-        [[_cell(run, experiments[run.info.experiment_id], column) for column in chosen] for run in page.items],
+        [[_cell(run, experiments[run.info.experiment_id], column) for column in chosen] for run in found],
         shorten=_SHORTEN,
         drop=() if columns else _DROPPED + [name for name in reversed(chosen) if "." in name],
     )
-    if page.next_token:
+    if is_more:
         click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)
+
+
+def _first(limit: int, search: Callable[..., Page[RunRecord]]) -> tuple[list[RunRecord], bool]:
+    """As many runs as are wanted, and whether there are more: a workspace may give fewer at once."""
+    page = search(max_results=limit)
+    found = list(page.items)
+    while page.next_token and len(found) < limit:
+        page = search(max_results=limit - len(found), page_token=page.next_token)
+        found += page.items
+    return found, bool(page.next_token)
 
 
 def _experiments(records: CommonStore, names: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from mimetypes import guess_type
 
 import click
 
@@ -215,7 +216,10 @@ def _folded(title: str, values: Mapping[str, str]) -> tuple[str, Mapping[str, st
 def _type_of(file: FileRecord) -> str:
     """What a file is, in the words of those who train models, else its media type."""
     name = file.path.rpartition("/")[2]
-    return _TYPES.get(name.rpartition(".")[2].lower(), file.content_type) if name != "MLmodel" else "YAML"
+    if name == "MLmodel":
+        return "YAML"
+    media_type = file.content_type or guess_type(name)[0] or ""  # a service doesn't list it
+    return _TYPES.get(name.rpartition(".")[2].lower(), media_type)
 
 
 def _print_named(title: str, values: Mapping[str, str]) -> None:

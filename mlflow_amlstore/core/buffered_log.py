@@ -45,6 +45,7 @@ class _Group(NamedTuple):
 
     calls: list[LoggedTuple]
     write_id: str
+    descriptions: dict[str, str]
 
 
 class _Request(NamedTuple):
@@ -68,8 +69,7 @@ class BufferedLog:
         self._writing = threading.RLock()  # held by who writes, which at the interpreter's end is who logs
         self._is_writing = False
         self._waiting: list[LoggedTuple] = []  # appended to by any thread; what is written is cut off its beginning
-        self._descriptions: dict[str, str] = {}  # of the metrics that this process gave one
-        self._untold: dict[str, str] = {}  # those of them that are still to be written
+        self._said: dict[str, str] = {}  # of metrics, to be written with the next values of theirs
         self._groups: list[_Group] = []  # what `_waiting` begins with, the next group to write last
         self._is_scheduled = False
         self._refused: Exception | None = None
@@ -88,20 +88,19 @@ class BufferedLog:
             self.flush()
 
     def describe(self, name: str, description: str) -> None:
-        """Take what is said of a metric, checked before. It is written behind the values that are added next."""
-        if self._descriptions.get(name) != description:
-            self._descriptions[name] = self._untold[name] = description
+        """Take what is said of a metric, checked before. It is written with the values that are added next."""
+        self._said[name] = description
 
     def write_through(self, calls: Iterable[LoggedTuple]) -> None:
         """Write values in the caller's thread: they are durable on return. Raises what the workspace raises."""
         left = list(calls)
+        descriptions = self._said_of(left)
         while left:
             try:
-                del left[: self._writer.metrics.log_values(self._run_id, left)]
+                del left[: self._writer.metrics.log_values(self._run_id, left, descriptions=descriptions)]
             except Exception as error:
                 self._forget_kinds(error.names if isinstance(error, PartlyRefused) else (call[0] for call in left))
                 raise
-        self._write_descriptions()
 
     def flush(self) -> None:
         """Have everything written that was added before: it is durable on return.
@@ -115,7 +114,7 @@ class BufferedLog:
     @property
     def is_waiting(self) -> bool:
         """Whether there is something to write."""
-        return bool(self._waiting or self._untold)
+        return bool(self._waiting)
 
     def write(self, asked_s: float | None = None) -> None:
         """Write what waits, in the thread that writes. Raises what `flush` does.
@@ -166,11 +165,14 @@ class BufferedLog:
         due = len(self._waiting)  # what is logged from now on is scheduled anew: a fast thread doesn't hold up `flush`
         while due > 0:
             if not self._groups:
-                self._groups = [_group(self._waiting[: min(due, CAPACITY)])]
+                calls = self._waiting[: min(due, CAPACITY)]
+                self._groups = [_group(calls, self._said_of(calls))]
             group = self._groups[-1]
             try:
                 began_s = time.monotonic()
-                count = self._writer.metrics.log_values(self._run_id, group.calls, write_id=group.write_id)
+                count = self._writer.metrics.log_values(
+                    self._run_id, group.calls, write_id=group.write_id, descriptions=group.descriptions
+                )
                 _logger.debug(
                     "Wrote %d values of run %s in %.1f ms", count, self._run_id, (time.monotonic() - began_s) * 1000
                 )
@@ -185,24 +187,16 @@ class BufferedLog:
                 continue
             self._groups.pop()
             if count < len(group.calls):
-                self._groups.append(_group(group.calls[count:]))
+                self._groups.append(_group(group.calls[count:], group.descriptions))
             del self._waiting[:count]
             due -= count
-        try:
-            self._write_descriptions()
-        except Exception as error:
-            if _may_pass(error):
-                raise
-            self._refused = self._refused or error
-            self._untold.clear()
 
-    def _write_descriptions(self) -> None:
-        """Write what is said of metrics, again only where that changes: a loop says it at each step."""
-        if untold := dict(self._untold):
-            self._writer.metrics.describe(self._run_id, untold)
-            for name, description in untold.items():
-                if self._untold.get(name) == description:
-                    del self._untold[name]
+    def _said_of(self, calls: Iterable[LoggedTuple]) -> dict[str, str]:
+        """Take what is said of the metrics of these calls."""
+        if not self._said:
+            return {}
+        taken = {name: self._said.pop(name, None) for name in {call[0] for call in calls}}  # threads may take at once
+        return {name: said for name, said in taken.items() if said is not None}
 
     def _find_refused(self, group: _Group, refusal: Exception, due: int) -> int:
         """Halve a group that was refused, until what is refused stands alone and is dropped, with all of its name among
@@ -213,7 +207,7 @@ class BufferedLog:
             return self._drop(of_run, due, lambda call: True)
         if len(calls) > 1:
             middle = len(calls) // 2
-            self._groups[-1:] = [_group(calls[middle:]), _group(calls[:middle])]
+            self._groups[-1:] = [_part(group, calls[middle:]), _part(group, calls[:middle])]
             return 0
         if _is_too_large(refusal):
             return self._drop(refusal, due, lambda call: call is calls[0])
@@ -234,6 +228,9 @@ class BufferedLog:
         kept = [call for call in self._waiting[:due] if not is_refused(call)]
         self._forget_kinds(call[0] for call in self._waiting[:due] if is_refused(call))
         self._waiting[:due] = kept
+        for group in self._groups:  # what is said of a name goes with the name
+            for name, description in _part(group, kept).descriptions.items():
+                self._said.setdefault(name, description)
         self._groups.clear()
         return due - len(kept)
 
@@ -248,8 +245,16 @@ class BufferedLog:
             _logger.warning("Values logged into run %s %s: %s", self._run_id, fate, error)
 
 
-def _group(calls: list[LoggedTuple]) -> _Group:
-    return _Group(calls, uuid.uuid4().hex)
+def _group(calls: list[LoggedTuple], descriptions: dict[str, str]) -> _Group:
+    return _Group(calls, uuid.uuid4().hex, descriptions)
+
+
+def _part(group: _Group, calls: list[LoggedTuple]) -> _Group:
+    """A group of some of the calls, with what is said of their metrics."""
+    if not group.descriptions:
+        return _group(calls, {})
+    names = {call[0] for call in calls}
+    return _group(calls, {name: said for name, said in group.descriptions.items() if name in names})
 
 
 def _may_pass(error: Exception) -> bool:

@@ -1,6 +1,7 @@
 """`Model`: a version of a registered model, as Azure ML's SDK has it."""
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -32,6 +33,7 @@ from mlflow_amlstore.records.types import (
     RunInfo,
     framework_properties,
 )
+from mlflow_amlstore.records.validation import check_model_name
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
@@ -178,16 +180,17 @@ class Model:
     def get_model_path(model_name: str, version: int | None = None, _workspace: "Workspace | None" = None) -> str:
         """Return where a model is on this machine: `azureml-models/NAME/VERSION/FILE_OR_FOLDER`, else `./NAME`.
 
-        It is downloaded there from `_workspace`, or from the workspace of the run that this process was submitted as;
-        not again for a `version` that is there already. Raises NotFound.
+        A version that isn't there is downloaded, whole or not at all, from `_workspace` or from the workspace of the
+        run that this process was submitted as. Raises NotFound.
         """
-        workspace = _workspace or Model._of_submitted_run()
+        check_model_name(model_name)
+        if version is not None and (type(version) is not int or version < 1):
+            raise InvalidValue("version", version, "must be a version's number, from 1")
         local = _local_path(model_name, version)
+        workspace = _workspace or Model._of_submitted_run()
         if workspace is not None and (version is None or local is None):
             model = Model(workspace, model_name, version=version)
-            folder = Path(_MODELS_FOLDER, model_name, str(model.version))
-            folder.mkdir(parents=True, exist_ok=True)
-            return model.download(folder, exist_ok=True)
+            return _local_path(model_name, model.version) or model._download_whole(Path(_MODELS_FOLDER, model_name))
         if local is None and Path(model_name).exists():
             return model_name
         if local is None:
@@ -286,6 +289,19 @@ class Model:
             place.parent.mkdir(parents=True, exist_ok=True)
             files.download(container, name, place)
         return str(target)
+
+    def _download_whole(self, folder: Path) -> str:
+        """Download it into `folder/VERSION`, which appears whole or not at all; return where it is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{self.version}.", dir=folder) as temporary:
+            whole = Path(temporary, "whole")
+            self.download(whole)
+            try:
+                whole.rename(folder / str(self.version))
+            except OSError:
+                if _local_path(self.name, self.version) is None:  # else another process was faster
+                    raise
+        return _local_path(self.name, self.version) or str(folder)
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""

@@ -32,6 +32,9 @@ class UploadedFiles:
             for name in names
         }
 
+    def __repr__(self) -> str:
+        return f"UploadedFiles({', '.join(self.artifacts)})"
+
     def serialize(self) -> dict[str, Any]:
         """Return it as a dictionary, as the SDK does but for the files' signed URLs, which are secrets."""
         return {"artifacts": self.artifacts, "errors": {}}

@@ -64,7 +64,7 @@ class RunMetrics(OpenRun):
         if step is not None or type(value) is not float or self._log.kinds.get(name) is not _SCALAR:
             self._check(logged)
         if description:
-            self._describe(name, description)
+            self._log.describe(name, _said(name, description))
         if self._synchronous:
             self._log.write_through([logged])
         else:
@@ -219,8 +219,9 @@ class RunMetrics(OpenRun):
     def _add(self, name: str, kind: MetricKind, columns: _Columns, description: str | None) -> None:
         logged = (name, kind, columns, None, time.time_ns() // 1_000_000)
         self._check(logged)
-        if description and any(columns.values()):
-            self._describe(name, description)
+        said = _said(name, description)
+        if said and any(columns.values()):
+            self._log.describe(name, said)
         calls = list(_pieces(logged))
         if self._synchronous:
             self._log.write_through(calls)
@@ -231,11 +232,6 @@ class RunMetrics(OpenRun):
             values = next(iter(columns.values())) if list(columns) == [""] else columns
             self._offline.announce(f"{name} = {values} ({kind.words})")
 
-    def _describe(self, name: str, description: object) -> None:
-        said = str(description)  # old scripts give a step here, too
-        check_description(name, said)
-        self._log.describe(name, said)
-
     def _check(self, logged: LoggedTuple) -> None:
         """Check values at the call, and that this process has logged no other kind of metric under the name."""
         name, kind = logged[:2]
@@ -244,6 +240,7 @@ class RunMetrics(OpenRun):
 
     def _add_file(self, name: str, kind: MetricKind, content: BinaryIO, ending: str, description: str | None) -> None:
         self._check((name, kind, {"": []}, None, 0))
+        _said(name, description)  # checked before the file is there
         path = f"{_as_file_name(name)}_{time.time_ns() // 1000}{ending}"
         self._records.files.write(self._container, path, content)
         self._add(name, kind, {"": [path]}, description)
@@ -252,6 +249,13 @@ class RunMetrics(OpenRun):
         document = checked_document(kind, name, value)
         content = json.dumps(document, ensure_ascii=False).encode()
         self._add_file(name, kind, io.BytesIO(content), ".json", description)
+
+
+def _said(name: str, description: object) -> str:
+    """What a call says of a metric, checked. Old scripts give a step here, too."""
+    said = "" if description is None else str(description)
+    check_description(name, said)
+    return said
 
 
 def _shape(run_id: str, metric: MetricRecord) -> Any:

@@ -166,19 +166,22 @@ class CommonMetrics(Protocol):
         """Return about evenly spaced points of a metric, at most 1000, first and last among them."""
 
     def log_values(
-        self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
+        self,
+        run_id: str,
+        logged: Sequence[LoggedValues | LoggedTuple],
+        *,
+        write_id: str | None = None,
+        descriptions: Mapping[str, str] | None = None,
     ) -> int:
         """Append what calls of the `Run` vocabulary logged, in their order: as many of the first calls as one write
         takes, all or none of these; return how many. `write_id`, 32 hex digits, makes it a write that is applied once,
-        however often it is tried with the same calls.
+        however often it is tried with the same calls. `descriptions` are kept of the metrics that the calls name, each
+        in place of the one before.
 
         A name stays what it was first logged as: a vector (scalars and lists), a grid (rows and tables), or one of the
         kinds that are files; InvalidValue is raised for another. MLflow sees each numeric column of a grid as the
         history `name.column`. Raises NotFound, Deleted, for no calls too.
         """
-
-    def describe(self, run_id: str, descriptions: Mapping[str, str]) -> None:
-        """Keep a description of each of these metrics, in place of the one that it had. Raises NotFound, Deleted."""
 
     def descriptions(self, run_id: str) -> dict[str, str]:
         """Return the descriptions of the run's metrics, by name; of those that have one."""

@@ -75,7 +75,9 @@ def check_cell(field: str, cell: object) -> None:
 
 def check_description(name: str, description: object) -> None:
     """What is said of a metric: a text as long as a tag's value may be."""
-    check_length(f"description of metric {name!r}", description, MAX_TAG_VALUE_LENGTH)
+    field = f"description of metric {name!r}"
+    check_length(field, description, MAX_TAG_VALUE_LENGTH)
+    check_cell(field, description)
 
 
 def check_same_kind(name: str, known: MetricKind, kind: MetricKind) -> None:

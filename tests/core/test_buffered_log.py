@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,16 +50,16 @@ class FlakyMetrics:
         self.is_open = threading.Event()
         self.is_open.set()
 
-    def log_values(self, run_id: str, logged: list[LoggedTuple], *, write_id: str | None = None) -> int:
+    def log_values(self, run_id: str, logged: list[LoggedTuple], **more: Any) -> int:
         self.calls += 1
         self.is_open.wait()
         time.sleep(self.takes_s)
         fails = self.error is not None and bool(logged) and self.failing_name in (None, logged[0][0])
         if fails and self.is_written_first:
-            self._log_values(run_id, logged, write_id=write_id)
+            self._log_values(run_id, logged, **more)
         if fails and self.error is not None:
             raise self.error
-        return self._log_values(run_id, logged, write_id=write_id)
+        return self._log_values(run_id, logged, **more)
 
 
 @pytest.fixture
@@ -201,11 +202,11 @@ def test_what_is_logged_while_a_value_is_refused_holds_up_no_other(
 ) -> None:
     flaky.error, flaky.failing_name = TypeError("odd"), "odd"
 
-    def log_values(run_id: str, logged: list[LoggedTuple], *, write_id: str | None = None) -> int:
+    def log_values(run_id: str, logged: list[LoggedTuple], **more: Any) -> int:
         if [call[0] for call in logged] == ["odd"]:
             for _ in range(5):  # as another thread may just now
                 run.log("odd", 1)
-        return flaky.log_values(run_id, logged, write_id=write_id)
+        return flaky.log_values(run_id, logged, **more)
 
     monkeypatch.setattr(ws.records.metrics, "log_values", log_values)
     run.log("odd", 1)
@@ -299,3 +300,33 @@ def test_this_folder_is_left_as_it_was(run: Run) -> None:
     run.complete()
     assert Path().resolve().name == "here"
     assert list(Path().iterdir()) == []
+
+
+class TestDescriptions:
+    def test_those_of_others_are_kept_where_one_value_is_refused(self, ws: Workspace, run: Run) -> None:
+        ws.records.metrics.log_values(run.id, [("taken", MetricKind.ROW, {"x": [1.0]}, None, 0)])
+        run.log("before", 1, "said before")
+        run.log("taken", 1, "of a number")
+        run.log("after", 1, "said after")
+        with pytest.raises(InvalidValue, match="taken"):
+            run.flush()
+        assert run.get_metric_descriptions() == {"before": "said before", "after": "said after"}
+        run.log("before", 2)
+        assert run.get_metric_descriptions() == {"before": "said before", "after": "said after"}
+
+    def test_a_refused_value_says_nothing_of_the_metric_that_has_its_name(self, ws: Workspace, run: Run) -> None:
+        run.log_row("taken", "of a row", x=1.0)
+        run.flush()
+        other = run.experiment.workspace.records.metrics
+        with pytest.raises(InvalidValue):
+            calls = [("taken", MetricKind.SCALAR, 1.0, None, 0)]
+            other.log_values(run.id, calls, descriptions={"taken": "of a number"})
+        assert run.get_metric_descriptions() == {"taken": "of a row"}
+
+    def test_the_last_one_given_is_kept_whoever_gave_it(self, ws: Workspace, run: Run) -> None:
+        run.log("loss", 1, "first")
+        run.flush()
+        calls = [("loss", MetricKind.SCALAR, 1.0, None, 0)]
+        ws.records.metrics.log_values(run.id, calls, descriptions={"loss": "another process's"})
+        run.log("loss", 1, "first")
+        assert run.get_metric_descriptions() == {"loss": "first"}

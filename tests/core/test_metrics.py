@@ -532,9 +532,14 @@ def test_a_description_is_a_text_of_at_most_8000_characters(run: Run) -> None:
 
     with pytest.raises(InvalidValue, match=r"description of metric 'long'.*8000 characters"):
         run.log("long", 0.5, "x" * 8001)
+    with pytest.raises(InvalidValue, match=r"description of metric 'half'.*valid Unicode"):
+        run.log("half", 0.5, "\ud800")
+    with pytest.raises(InvalidValue, match="description of metric 'confusion'"):
+        run.log_confusion_matrix("confusion", CONFUSION, "x" * 8001)
 
     assert run.get_metric_descriptions() == {"loss": "3"}
     assert run.get_metrics() == {"loss": 0.5}
+    assert run.get_file_names() == []
 
 
 @EACH_KIND
@@ -542,3 +547,8 @@ def test_what_a_synchronous_run_says_of_a_metric_is_kept_too(experiment: Experim
     run = experiment.start_logging(synchronous=True)
     run.log("loss", 0.5, "on the training set")
     assert experiment.workspace.records.metrics.descriptions(run.id) == {"loss": "on the training set"}
+    run.log_row("row", x=1.0)
+    with pytest.raises(AmlStoreError, match="row"):
+        run.log("row", 1.0, "of a number")
+    run.log("loss", 0.25)
+    assert run.get_metric_descriptions() == {"loss": "on the training set"}

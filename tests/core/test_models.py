@@ -2,12 +2,21 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from mlflow_amlstore.core import Model, Run, Workspace
-from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, NotSupported, ServiceError
+from mlflow_amlstore.errors import (
+    AlreadyExists,
+    AmlStoreError,
+    Changed,
+    InvalidValue,
+    NotFound,
+    NotSupported,
+    ServiceError,
+)
 
 EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 
@@ -248,3 +257,47 @@ def test_a_long_list_comes_page_by_page(ws: Workspace, run: Run) -> None:
         run.register_model("m", "model")
     assert [model.version for model in Model.list(ws, "m")] == list(range(257, 0, -1))
     assert [model.version for model in Model.list(ws, run_id=run.id, latest=True)] == [257]
+
+
+class TestModelPath:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """A model of two files."""
+        (tmp_path / "net").mkdir()
+        for name in ("a.bin", "b.bin"):
+            (tmp_path / "net" / name).write_text(name)
+        return tmp_path / "net"
+
+    def test_it_is_where_the_sdk_has_it_and_there_from_then_on(self, ws: Workspace, folder: Path) -> None:
+        model = Model.register(ws, str(folder), "net")
+        path = Model.get_model_path("net", _workspace=ws)
+        assert path == "azureml-models/net/1/net"
+        assert sorted(file.name for file in Path(path).iterdir()) == ["a.bin", "b.bin"]
+        model.delete()
+        assert Model.get_model_path("net") == Model.get_model_path("net", version=1, _workspace=ws) == path
+
+    def test_a_model_of_which_a_part_came_is_none(self, ws: Workspace, folder: Path) -> None:
+        Model.register(ws, str(folder), "net")
+        assert ws.path is not None
+        content = next(
+            path for path in (ws.path / "files").rglob("*") if path.is_file() and path.read_text() == "b.bin"
+        )
+        content.rename(content.with_suffix(".gone"))
+        with pytest.raises(AmlStoreError):
+            Model.get_model_path("net", _workspace=ws)
+        with pytest.raises(NotFound):
+            Model.get_model_path("net", version=1)
+
+        content.with_suffix(".gone").rename(content)
+        path = Model.get_model_path("net", _workspace=ws)
+        assert sorted(file.name for file in Path(path).iterdir()) == ["a.bin", "b.bin"]
+        assert [each.name for each in Path("azureml-models/net").iterdir()] == ["1"]
+
+    def test_a_folder_of_the_models_name_will_do_where_no_workspace_is_given(self, ws: Workspace, folder: Path) -> None:
+        folder.rename("net")
+        assert Model.get_model_path("net") == "net"
+
+    @pytest.mark.parametrize(("name", "version"), [("..", None), ("a/b", None), (None, None), ("net", 1.5), ("net", 0)])
+    def test_names_and_versions_that_are_none_are_refused(self, ws: Workspace, name: Any, version: Any) -> None:
+        with pytest.raises(InvalidValue):
+            Model.get_model_path(name, version, ws)

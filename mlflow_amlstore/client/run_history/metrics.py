@@ -72,33 +72,32 @@ class RemoteMetrics:
         return points(answer.get("metrics") or ())
 
     def log_values(
-        self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
+        self,
+        run_id: str,
+        logged: Sequence[LoggedValues | LoggedTuple],
+        *,
+        write_id: str | None = None,
+        descriptions: Mapping[str, str] | None = None,
     ) -> int:
         is_azure = self._history.connection.limits is not None
         calls = _first(logged, _CELLS_PER_REQUEST_TO_AZURE if is_azure else _CELLS_PER_REQUEST)
         items = _items(run_id, calls)
         write_id = write_id or uuid.uuid4().hex
-        if is_azure:
+        if is_azure:  # which has no room for descriptions
             _add_ids(items, write_id)
+        elif descriptions:
+            for item in items:
+                if item["name"] in descriptions:
+                    item["properties"]["description"] = descriptions[item["name"]]
         with named("run", run_id):
             answer = self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items}, write_id)
         if refused := _refused(answer):
             raise PartlyRefused(len(calls), refused, next(iter(refused.values())))
         return len(calls)
 
-    def describe(self, run_id: str, descriptions: Mapping[str, str]) -> None:
-        if self._history.connection.limits is not None:  # Azure ML has no room for them
-            return
-        items = [
-            {"name": name, "columns": {}, "properties": {"description": description}, "value": []}
-            for name, description in descriptions.items()
-        ]
-        with named("run", run_id):
-            self._history.call_metrics(run_id, "batch", {"reportErrors": True, "values": items})
-
     def descriptions(self, run_id: str) -> dict[str, str]:
         found = {name: properties.get("description") for name, properties in self._properties(run_id)}
-        return {name: str(description) for name, description in found.items() if description}
+        return {name: str(description) for name, description in sorted(found.items()) if description}
 
     @property
     def is_busy_here(self) -> bool:

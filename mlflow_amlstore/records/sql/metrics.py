@@ -35,7 +35,7 @@ from mlflow_amlstore.records.types import (
     MetricRecord,
     Page,
 )
-from mlflow_amlstore.records.validation import check_integer, check_max_results, check_text_name
+from mlflow_amlstore.records.validation import check_integer, check_max_results
 
 _NAN = float("nan")
 _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
@@ -112,28 +112,27 @@ class SqlMetrics:
         return sampled
 
     def log_values(
-        self, run_id: str, logged: Sequence[LoggedValues | LoggedTuple], *, write_id: str | None = None
+        self,
+        run_id: str,
+        logged: Sequence[LoggedValues | LoggedTuple],
+        *,
+        write_id: str | None = None,
+        descriptions: Mapping[str, str] | None = None,
     ) -> int:
         group = LoggedGroup(logged)
+        for name, description in (descriptions or {}).items():
+            check_description(name, description)
         with self._database.write() as connection:  # which says for certain whether it was committed: no id is needed
             group.write(connection, run_id)
+            if descriptions:
+                _describe(connection, run_id, descriptions)
         return len(logged)
-
-    def describe(self, run_id: str, descriptions: Mapping[str, str]) -> None:
-        for name, description in descriptions.items():
-            check_text_name("metric", name)
-            check_description(name, description)
-        with self._database.write() as connection:
-            run_key = active_run(driver_connection(connection), run_id)
-            rows = [{"run_pk": run_key, "name": name, "value": text} for name, text in descriptions.items()]
-            if rows:
-                connection.execute(insert_or_set(metric_descriptions, ["value"]), rows)
 
     def descriptions(self, run_id: str) -> dict[str, str]:
         told = metric_descriptions.c
         of_run = select(runs.c.run_pk).where(runs.c.run_id == run_id).scalar_subquery()
         with self._database.read() as connection:
-            rows = connection.execute(select(told.name, told.value).where(told.run_pk == of_run))
+            rows = connection.execute(select(told.name, told.value).where(told.run_pk == of_run).order_by(told.name))
             return {row.name: row.value for row in rows}
 
     @property
@@ -197,6 +196,12 @@ class SqlMetrics:
             return page_of_vector(
                 driver, name, columns[0], within, max_rows=max_rows, page_token=page_token, query=query
             )
+
+
+def _describe(connection: Connection, run_id: str, descriptions: Mapping[str, str]) -> None:
+    run_key = active_run(driver_connection(connection), run_id)
+    rows = [{"run_pk": run_key, "name": name, "value": text} for name, text in descriptions.items()]
+    connection.execute(insert_or_set(metric_descriptions, ["value"]), rows)
 
 
 _POINT = (points.c.value, points.c.step, points.c.timestamp_ms, points.c.value_type)

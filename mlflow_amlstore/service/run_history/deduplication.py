@@ -5,7 +5,7 @@ value an id, and the ids stay the same.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ def log_once(
     batch: msgspec.Struct,
     metric_ids: Sequence[str | None],
     logged: Sequence[LoggedTuple],
+    descriptions: Mapping[str, str] | None = None,
 ) -> None:
     """Write a batch. If all its values have ids, it is written once, however often it comes (`RecordStore.once`).
 
@@ -26,7 +27,7 @@ def log_once(
     """
 
     def write() -> bytes:
-        call.records.metrics.log_values(run_id, logged)
+        call.records.metrics.log_values(run_id, logged, descriptions=descriptions)
         return b""
 
     if metric_ids and all(metric_ids):

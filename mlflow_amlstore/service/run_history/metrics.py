@@ -131,13 +131,13 @@ def log_batch(call: Call, body: BatchOfMetrics) -> None:
     """Append values to a run's metrics: all of them, or none."""
     run_id = call.path["run"]
     logged = [each for metric in body.values for each in _logged(run_id, metric)]
-    if descriptions := {
+    descriptions = {
         metric.name: metric.properties.description
         for metric in body.values
         if metric.properties.description is not msgspec.UNSET
-    }:
-        call.records.metrics.describe(run_id, descriptions)
-    log_once(call, run_id, body, [value.metric_id for metric in body.values for value in metric.value], logged)
+    }
+    metric_ids = [value.metric_id for metric in body.values for value in metric.value]
+    log_once(call, run_id, body, metric_ids, logged, descriptions)
 
 
 @ROUTES.post("/runs/{run}/list", Role.READER, Right.TRACK, is_long=True)
