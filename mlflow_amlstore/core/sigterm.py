@@ -83,8 +83,10 @@ class SigtermDrain:
         """Drain when the handler asks for it, and have it called: a signal that comes just before the main thread waits
         for a lock of `multiprocessing` doesn't end the wait, and a pool would wait for its worker for ever."""
         main, has_come = threading.main_thread().ident or 0, False
+        poll = select.poll()  # unlike `select.select`, it takes the descriptors of a process that has over 1024 open
+        poll.register(reading, select.POLLIN)
         while True:
-            if has_come and not select.select([reading], [], [], _AGAIN_S)[0]:
+            if has_come and not poll.poll(_AGAIN_S * 1000):
                 signal.pthread_kill(main, signal.SIGTERM)
                 continue
             told = os.read(reading, 1)

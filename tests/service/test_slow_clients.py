@@ -100,7 +100,9 @@ class TestHeaders:
             assert second.recv(1000).startswith(b"HTTP/1.1 200")
             dripping.sendall(b"GET /health HTTP/1.1\r\nHost: ")
             second.sendall(b"GET /health HTT")
-            while not select.select([dripping], [], [], impatient.limit_s / 10)[0]:
+            poll = select.poll()
+            poll.register(dripping, select.POLLIN)
+            while not poll.poll(impatient.limit_s * 100):
                 dripping.sendall(b"x")
                 request_ms(good)
             for connection in (dripping, second):

@@ -178,7 +178,7 @@ def attacker(service: "Service") -> Iterator[Attacker]:
         attacker.send("PUT", f"/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/kept.txt", b"kept")
     model = call("logged-models", {"experiment_id": "0", "name": "net"})["model"]["info"]["model_id"]
     call("registered-models/create", {"name": "model"})
-    call("model-versions/create", {"name": "model", "source": f"runs:/{run}/kept.txt"})
+    call("model-versions/create", {"name": "model", "source": f"runs:/{run}/kept.txt", "run_id": run})
     signed = call("artifacts/presigned-upload-url", {"run_id": run, "path": "put.txt"})["presigned_url"]
     attacker.known |= {"run": run, "bystander": bystander, "model": model, "signed_query": urlsplit(signed).query}
     yield attacker
