@@ -144,7 +144,7 @@ def main() -> None:
     options.add_argument(
         "--quick",
         action="store_true",
-        help="the same table in two minutes: one short round, smaller records and files, servers that are kept",
+        help="the same table in a few minutes: one short round, smaller records and files, servers that are kept",
     )
     chosen = options.parse_args()
     if chosen.quick:

@@ -1,6 +1,7 @@
 """`amlstore export RUN DIR`."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import run_container
-from mlflow_amlstore.records.types import MetricKind, RunRecord
+from mlflow_amlstore.records.types import FileRecord, MetricKind, RunRecord
 
 
 @click.command("export")
@@ -43,10 +44,15 @@ def _write(records: CommonStore, run: RunRecord, target: Path) -> tuple[int, int
     (target / "run.json").write_text(json_text(facts) + "\n", encoding="utf-8")
     points = _write_metrics(records, run, target / "metrics.csv")
     _write_tables(records, run, target / "tables.json")
-    files = _copy_files(records, run_container(info.experiment_id, info.run_id), target / "files")
-    for model_id, container in output_models(run):
-        files += _copy_files(records, container, target / "models" / model_id)
-    return points, files
+    container = run_container(info.experiment_id, info.run_id)
+    own = records.files.list_all(container)
+    _copy_files(records, container, own, target / "files")
+    count = len(own)
+    for model_id, container in output_models(run, own):
+        files = records.files.list_all(container)
+        _copy_files(records, container, files, target / "models" / model_id)
+        count += len(files)
+    return points, count
 
 
 def _write_tables(records: CommonStore, run: RunRecord, target: Path) -> None:
@@ -77,10 +83,8 @@ def _no_formula(name: str) -> str:
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
-def _copy_files(records: CommonStore, container: str, folder: Path) -> int:
-    files = records.files.list_all(container)
+def _copy_files(records: CommonStore, container: str, files: Sequence[FileRecord], folder: Path) -> None:
     for file in files:
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         records.files.download(container, file.path, target)
-    return len(files)

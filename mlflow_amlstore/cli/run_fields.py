@@ -1,6 +1,7 @@
 """A run as JSON, and finding the run that a person means."""
 
 import re
+from collections.abc import Iterable
 
 import click
 from click.shell_completion import CompletionItem
@@ -12,7 +13,7 @@ from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import is_location, logged_model_container
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
-from mlflow_amlstore.records.types import ExperimentRecord, ModelDirection, Page, RunRecord, View
+from mlflow_amlstore.records.types import ExperimentRecord, FileRecord, ModelDirection, Page, RunRecord, View
 
 _PAGE = 1000
 _MOST_COMPLETED = 50
@@ -126,8 +127,14 @@ def _ids_beginning_with(records: CommonStore, given: str, filter: Filter) -> lis
     return found[:2]
 
 
-def output_models(run: RunRecord) -> list[tuple[str, str]]:
-    """Return `(model_id, container)` of the logged models that came out of a run; an id that is none has no files."""
+def output_models(run: RunRecord, own_files: Iterable[FileRecord]) -> list[tuple[str, str]]:
+    """Return `(model_id, container)` of the logged models that came out of a run and have files of their own.
+
+    Azure ML keeps no logged models: there, their files are among the run's own, under `models/MODEL_ID/`. An id that is
+    none has no files.
+    """
     outputs = dict.fromkeys(model.model_id for model in run.models if model.direction is ModelDirection.OUTPUT)
-    found = [(model_id, logged_model_container(run.info.experiment_id, model_id)) for model_id in outputs]
+    among_own = {file.path.split("/")[1] for file in own_files if file.path.startswith("models/")}
+    others = [model_id for model_id in outputs if model_id not in among_own]
+    found = [(model_id, logged_model_container(run.info.experiment_id, model_id)) for model_id in others]
     return [(model_id, container) for model_id, container in found if is_location(container)]

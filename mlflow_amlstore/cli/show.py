@@ -105,8 +105,9 @@ def command(records: CommonStore, run: str, as_json: bool) -> None:
 def _files(records: CommonStore, run: RunRecord) -> dict[str, FileRecord]:
     """The run's files, and those of the models that came out of it under `models/MODEL_ID/`."""
     info = run.info
-    found = {file.path: file for file in records.files.list_all(run_container(info.experiment_id, info.run_id))}
-    for model_id, container in output_models(run):
+    own = records.files.list_all(run_container(info.experiment_id, info.run_id))
+    found = {file.path: file for file in own}
+    for model_id, container in output_models(run, own):
         found.update((f"models/{model_id}/{file.path}", file) for file in records.files.list_all(container))
     return found
 

@@ -32,22 +32,22 @@ class _AtOnce(Generic[A, T]):
         self._errors: dict[int, BaseException] = {}
 
     def run(self, threads: int) -> list[T]:
-        helpers: list[threading.Thread] = []
+        others: list[threading.Thread] = []
         try:
             own = [self._take()]
-            while len(helpers) < threads - 1 and (item := self._take()) is not None:
-                helper = threading.Thread(target=self._do, args=[[item]], name="amlstore-at-once", daemon=True)
+            while len(others) < threads - 1 and (item := self._take()) is not None:
+                other = threading.Thread(target=self._do, args=[[item]], name="amlstore-at-once", daemon=True)
                 try:
-                    helper.start()
+                    other.start()
                 except RuntimeError:  # Python is ending
                     own.append(item)
                     break
-                helpers.append(helper)
+                others.append(other)
             self._do(own)
-            _wait_for(helpers)
-        except BaseException as error:  # a signal's handler has raised it: the helpers begin nothing more
+            _wait_for(others)
+        except BaseException as error:  # a signal's handler has raised it: the others begin nothing more
             self._errors[-1] = error
-            _wait_for(helpers)  # what they write to mustn't be closed under them
+            _wait_for(others)  # what they write to mustn't be closed under them
         if self._errors:
             raise self._errors[min(self._errors)]
         return [self._done[number] for number in sorted(self._done)]

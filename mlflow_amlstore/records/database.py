@@ -280,8 +280,10 @@ class Database:
         return writer
 
     def _check_journal(self) -> None:
-        """Raise WorkspaceCorrupt where the journal was deleted or replaced while it is open: what is written into one
-        without a name is gone when its last process ends. Nobody but SQLite may touch it, and that leaves it alone.
+        """Raise WorkspaceCorrupt where somebody deleted or replaced the journal while it is open.
+
+        SQLite keeps the file for as long as a process has it open. What is written into a file without a name is lost
+        if that process is killed.
         """
         journal = _identity(self._journal_path)
         if self._journal is None:

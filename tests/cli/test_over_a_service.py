@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mlflow_amlstore.core import Experiment, Workspace
 from .conftest import Amlstore, Result
 
 Command = Callable[..., Result]
+HAS_LOGGED_MODELS = hasattr(mlflow.MlflowClient, "create_logged_model")  # since MLflow 3
 CONFUSION = {
     "schema_type": "confusion_matrix",
     "schema_version": "1.0.0",
@@ -43,12 +45,25 @@ def _fill(service: ForkedService) -> None:
                 client.log_metric(run.info.run_id, "loss", number + 1 / (step + 1), step=step)
             client.log_text(run.info.run_id, "text", "outputs/note.txt")
             client.set_terminated(run.info.run_id)
+        if HAS_LOGGED_MODELS:
+            _log_model(client, experiment_id)
         run = Experiment(workspace, "vocabulary").start_logging(snapshot_directory=None, outputs=None)
         run.log("accuracy", 0.5, "how many are right")
         run.log_table("squares", {"x": [1, 2], "y": [1, 4]})
         run.log_confusion_matrix("confusion", CONFUSION)
         run.complete()
         workspace.close()
+
+
+def _log_model(client: mlflow.MlflowClient, experiment_id: str) -> None:
+    """A run with a model of one file, as MLflow 3 logs it."""
+    run = client.create_run(experiment_id, run_name="run with a model")
+    model = client.create_logged_model(experiment_id, "net", source_run_id=run.info.run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "weights.bin").write_text("weights")
+        client.log_model_artifacts(model.model_id, folder)
+    client.log_outputs(run.info.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, 0)])
+    client.set_terminated(run.info.run_id)
 
 
 @pytest.fixture(params=["url", "config.json"])
@@ -113,6 +128,20 @@ def test_runs_are_compared_and_exported(command: Command, tmp_path: Path) -> Non
     with (tmp_path / "exported" / "metrics.csv").open(newline="") as file:
         assert [(row["name"], row["step"]) for row in csv.DictReader(file)] == [("loss", str(n)) for n in range(3)]
     assert (tmp_path / "exported" / "files" / "outputs" / "note.txt").read_text() == "text"
+
+
+@pytest.mark.skipif(not HAS_LOGGED_MODELS, reason="MLflow 2 has no logged models")
+def test_the_files_of_a_runs_models_are_shown_and_exported(command: Command, tmp_path: Path) -> None:
+    """Whether they are the models' own, or the run's, as on Azure ML."""
+    run_id = ids_by_name(command)["run with a model"]
+    shown = json.loads(command("show", run_id, "--json").out)
+    [model] = shown["models"]
+    assert [file["path"] for file in shown["files"]] == [f"models/{model['model_id']}/weights.bin"]
+
+    command("export", run_id, str(tmp_path / "exported"))
+    [exported] = (tmp_path / "exported").rglob("weights.bin")
+    assert exported.read_text() == "weights"
+    assert exported.parent.name == model["model_id"]
 
 
 def test_a_metric_is_drawn(command: Command, tmp_path: Path) -> None:
