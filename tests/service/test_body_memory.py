@@ -107,7 +107,10 @@ def test_all_bodies_together_stay_below_their_bound_and_are_all_answered(
         with ThreadPoolExecutor(len(senders)) as threads:
             answers = list(threads.map(Sender.answer, senders))
     assert set(answers) == {b"HTTP/1.1 200 OK"}
-    assert size_mib(service) - before < SLACK_MIB
+    deadline = time.monotonic() + 60
+    while size_mib(service) - before >= SLACK_MIB:  # an answer goes out before what it answers is freed
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class TestTurns:
