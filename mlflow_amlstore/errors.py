@@ -261,13 +261,13 @@ class WorkspaceNotFound(AmlStoreError):
 
 
 class WorkspaceReplaced(WorkspaceNotFound):
-    """A service's folder holds another workspace than when the service started."""
+    """A folder holds another workspace than when a process opened it."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         message = (
-            f"The folder {folder} holds another workspace than when the service started, which reads and writes "
-            "nothing in it. Put the first one back, or start the service again for the one that is there now"
+            f"The folder {folder} holds another workspace than when it was opened. Nothing is read or written in it. "
+            "Put the first one back, or start the service or script again for the one that is there now"
         )
         AmlStoreError.__init__(self, message)
 
@@ -302,7 +302,8 @@ class WorkspaceCorrupt(AmlStoreError):
     mlflow_code = "INVALID_STATE"
     http_status = 500
 
-    WAY_OUT = "Restore records.db from a copy, or salvage it with `sqlite3 records.db .recover`"
+    RESTORE = "Restore records.db from a copy, after removing records.db-wal and records.db-shm beside it"
+    WAY_OUT = f"{RESTORE}; or salvage it with `sqlite3 records.db .recover`"
 
     def __init__(self, folder: str, problem: str, way_out: str = WAY_OUT) -> None:
         self.folder, self.problem = folder, problem
@@ -358,9 +359,9 @@ class StorageFailed(AmlStoreError):
 
     mlflow_code = "INTERNAL_ERROR"
 
-    def __init__(self, folder: str, problem: str) -> None:
+    def __init__(self, folder: str, problem: str, way_out: str = "Check the disk it is on") -> None:
         self.folder, self.problem = folder, problem
-        super().__init__(f"The workspace {folder} could not be read or written: {problem}. Check the disk it is on")
+        super().__init__(f"The workspace {folder} could not be read or written: {problem}. {way_out}")
 
 
 def storage_error(folder: Path, error: OSError) -> AmlStoreError:

@@ -3,20 +3,21 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Connection, func, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_amlstore.diagnosis.finding import Finding
-from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.errors import AmlStoreError, WorkspaceCorrupt
 from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING, ContentFolder
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import CURRENT_REVISION, revision_of
-from mlflow_amlstore.records.tables import files, metadata
+from mlflow_amlstore.records.tables import files, metadata, workspace
 from mlflow_amlstore.workspace.opening import open_folder
 
 # File systems whose locks or memory maps don't hold between machines, which SQLite's WAL needs (sqlite.org/wal.html).
@@ -62,7 +63,7 @@ def _integrity(folder: Path, deep: bool) -> Finding:
         except (AmlStoreError, SQLAlchemyError) as error:  # what SQLite can't even look at
             problem = str(error).partition("\n")[0]
     if problem:
-        return Finding("database", False, problem, "Restore records.db from a copy, or `sqlite3 records.db .recover`")
+        return Finding("database", False, problem, WorkspaceCorrupt.WAY_OUT)
     return Finding("database", True, "intact, each index and key" if deep else "intact; --deep compares indexes, too")
 
 
@@ -94,34 +95,49 @@ def _damage(connection: Connection, deep: bool) -> str:
 
 
 def _contents(folder: Path, deep: bool) -> Finding:
-    with closing(Database(folder)) as database, database.read() as connection:
-        named = dict(connection.execute(select(files.c.sha256, func.min(files.c.path)).group_by(files.c.sha256)).all())
-    contents = ContentFolder(folder)
-    there = {sha256: _has(contents, sha256) for sha256 in named}
-    missing = [sha256 for sha256 in named if not there[sha256]]
-    damaged = [sha256 for sha256 in named if deep and there[sha256] and not _is_whole(contents, sha256)]
-    for what, hashes in (("missing", missing), ("not what was stored", damaged)):
-        if hashes:
-            first = f"{named[hashes[0]]} ({hashes[0][:12]}…)"
-            detail = f"{len(hashes)} of {len(named)} contents are {what}; the first is {first}"
-            return Finding("files", False, detail, "Restore files/ from a copy")
-    how = "each is what was stored" if deep else "all there; --deep reads them, too"
-    return Finding("files", True, f"{len(named)} contents, {how}")
-
-
-def _has(contents: ContentFolder, sha256: str) -> bool:
+    named = select(files.c.sha256, func.min(files.c.path), func.min(files.c.size_bytes), func.max(files.c.size_bytes))
     try:
-        return contents.has(sha256)
-    except AmlStoreError:  # no hash, or a link
-        return False
+        with closing(Database(folder)) as database, database.read() as connection:
+            rows = connection.execute(named.group_by(files.c.sha256)).all()
+    except AmlStoreError as error:
+        return Finding("files", False, "which there are can't be read", str(error))
+    contents = ContentFolder(folder)
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for sha256, path, *sizes in rows:
+        problem = _problem(contents, sha256, sizes, deep)
+        if problem:
+            counts[problem] += 1
+            first.setdefault(problem, f"{path} ({sha256[:12]}…)")
+    for problem, way_out in _FILE_PROBLEMS.items():
+        if counts[problem]:
+            detail = f"{counts[problem]} of {len(rows)} contents {problem}; the first is {first[problem]}"
+            return Finding("files", False, detail, way_out)
+    how = "each is what was stored" if deep else "all there; --deep reads them, too"
+    return Finding("files", True, f"{len(rows)} contents, {how}")
 
 
-def _is_whole(contents: ContentFolder, sha256: str) -> bool:
+_MISSING, _OTHER, _UNREADABLE = "are missing", "are not what was stored", "can't be read by this user"
+_FILE_PROBLEMS = {
+    _MISSING: "Restore files/ from a copy",
+    _OTHER: "Restore files/ from a copy",
+    _UNREADABLE: "Give this user permission to read files/ and what is in it",
+}
+
+
+def _problem(contents: ContentFolder, sha256: str, sizes: Sequence[int], deep: bool) -> str:
+    """What is wrong with a content that files of these sizes have; "" for nothing."""
     try:
         with contents.open(sha256) as content:
-            return _sha256_of(content) == sha256
-    except (AmlStoreError, OSError):
-        return False
+            size_bytes = os.fstat(content.fileno()).st_size
+            is_whole = all(size == size_bytes for size in sizes) and (not deep or _sha256_of(content) == sha256)
+            return "" if is_whole else _OTHER
+    except PermissionError:
+        return _UNREADABLE
+    except FileNotFoundError:
+        return _MISSING
+    except (AmlStoreError, OSError):  # no hash, a link, a disk that fails
+        return _OTHER
 
 
 def _sha256_of(content: BinaryIO) -> str:
@@ -133,8 +149,8 @@ def _sha256_of(content: BinaryIO) -> str:
 
 def _writable(folder: Path) -> Finding:
     try:
-        with closing(Database(folder, lock_timeout_s=5)) as database, database.write():
-            pass
+        with closing(Database(folder, lock_timeout_s=5)) as database:
+            _write_nothing(database)
         for place in (folder, folder / FILES_FOLDER, folder / FILES_FOLDER / INCOMING):
             if place.exists():
                 probe = place / f".doctor-{os.getpid()}"
@@ -143,6 +159,17 @@ def _writable(folder: Path) -> Finding:
     except (AmlStoreError, OSError) as error:
         return Finding("writable", False, str(error), "Give this user write permission there; till then it can be read")
     return Finding("writable", True, "yes")
+
+
+def _write_nothing(database: Database) -> None:
+    """Change a row and take it back. A transaction alone would not look whether the file takes writes."""
+    with suppress(_TakenBack), database.write() as connection:
+        connection.execute(update(workspace).values(created_ms=workspace.c.created_ms))
+        raise _TakenBack
+
+
+class _TakenBack(Exception):
+    pass
 
 
 def _disk_kind(folder: Path) -> Finding:

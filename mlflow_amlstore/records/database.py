@@ -5,7 +5,9 @@ last moments, never consistency: https://sqlite.org/wal.html). Writers queue on 
 process; readers have their own connections and never wait.
 """
 
+import atexit
 import ctypes
+import math
 import os
 import sqlite3
 import threading
@@ -37,6 +39,7 @@ from mlflow_amlstore.records.sqlite import SqliteDriver, begin_writing, connect,
 LOCK_TIMEOUT_S = 60.0
 _KEPT_READERS = 16
 _FORK_POLL_S = 0.001
+_INDEX_CHECKED_EVERY_S = 1.0
 
 
 class _StateOnDisk(NamedTuple):
@@ -81,7 +84,7 @@ class Database:
         self.folder = folder
         self.now_ms = now_ms
         self.path = folder / DATABASE_NAME
-        self._journal_path = folder / f"{DATABASE_NAME}-wal"
+        self._journal_path, self._index_path = (folder / f"{DATABASE_NAME}{end}" for end in ("-wal", "-shm"))
         self._lock_timeout_s = lock_timeout_s
         self._only: str | None = None
         self._start()
@@ -97,6 +100,8 @@ class Database:
         self._is_open = False  # from its BEGIN to its COMMIT
         self._writer: _Opened | None = None
         self._journal: tuple[int, int] | None = None  # the file that the writer's journal is
+        self._index: tuple[int, int] | None = None  # the file that its index is, and when that was looked at
+        self._index_checked_s = -math.inf
         self._gate = threading.RLock()  # held by a thread that forks: no other begins to read
         self._reading: dict[object, int] = {}  # the thread of each read
         self._idle: list[_Opened] = []  # not SQLAlchemy's pool, whose locks a signal's handler can leave held
@@ -276,7 +281,7 @@ class Database:
                 self._writer = None  # before it is closed, and where there is none to open any more
                 writer.connection.close()
             writer = self._writer = self._open()
-            self._journal = None
+            self._journal = self._index = None
         return writer
 
     def _check_journal(self) -> None:
@@ -289,11 +294,23 @@ class Database:
         if self._journal is None:
             self._journal = journal
         elif self._journal != journal:
-            way_out = (
-                "Stop the processes that have it open: SQLite brings in what they wrote as the last one ends. Then run "
-                "`amlstore doctor --deep`"
-            )
-            raise WorkspaceCorrupt(str(self.folder), f"{self._journal_path.name} was deleted or replaced", way_out)
+            raise self._journal_lost(self._journal_path)
+        now = time.monotonic()
+        if now - self._index_checked_s < _INDEX_CHECKED_EVERY_S:
+            return
+        self._index_checked_s, index = now, _identity(self._index_path)
+        if self._index is None:
+            self._index = index
+        elif self._index != index:
+            raise self._journal_lost(self._index_path)
+
+    def _journal_lost(self, path: Path) -> WorkspaceCorrupt:
+        self._index_checked_s = -math.inf  # the next write is refused, too
+        way_out = (
+            "Stop the processes that have it open: SQLite brings in what they wrote as the last one ends. Then run "
+            "`amlstore doctor --deep`"
+        )
+        return WorkspaceCorrupt(str(self.folder), f"{path.name} was deleted or replaced", way_out)
 
     def _open(self) -> _Opened:
         connection = self._engine.connect()
@@ -319,6 +336,17 @@ class Database:
                 self._writer.connection.close()
                 self._writer = None
             self._close_idle()
+
+    def close_at_exit(self) -> None:
+        """Close all connections, unless another thread writes just now: the process doesn't wait for it."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._holder is None:
+                with suppress(DBAPIError, sqlite3.Error):
+                    self.close()
+        finally:
+            self._lock.release()
 
     def _close_idle(self) -> None:
         idle, self._idle = self._idle, []
@@ -415,5 +443,12 @@ def _after_fork_in_child() -> None:
     _forking.clear()
 
 
+def _close_all() -> None:
+    """As a process ends, close what nobody has closed: SQLite then brings the journal in, even one without a name."""
+    for database in list(_open_databases):
+        database.close_at_exit()
+
+
+atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

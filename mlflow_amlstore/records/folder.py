@@ -27,7 +27,9 @@ def open_records(folder: Path) -> RecordStore:
     database = Database(folder)
     try:
         upgrade_database(database)
+        records = RecordStore(database)
+        records.keep_to_workspace()
     except BaseException:
         database.close()
         raise
-    return RecordStore(database)
+    return records

@@ -1,5 +1,6 @@
 """SQLite's driver: connections, the write lock, the journal, and its errors as ours."""
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -10,6 +11,7 @@ from sqlalchemy.dialects import sqlite
 
 from mlflow_amlstore.errors import DiskFull, ReadOnly, StorageFailed, WorkspaceBusy, WorkspaceCorrupt
 from mlflow_amlstore.records.dialects import ConstraintViolated
+from mlflow_amlstore.records.locations import DATABASE_NAME
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
@@ -17,6 +19,7 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA case_sensitive_like = ON",  # MLflow's LIKE is case-sensitive, ILIKE isn't
 )
+_OTHER_SCHEMA = ("no such table", "no such column", "already exists", "duplicate column")
 _FIRST_BYTES = b"SQLite format 3\0"  # https://sqlite.org/fileformat.html
 
 
@@ -95,6 +98,12 @@ def our_error(error: sqlite3.Error, folder: Path, *, lock_timeout_s: float) -> E
         return WorkspaceBusy(name, lock_timeout_s)
     if "malformed" in text or "not a database" in text:
         return WorkspaceCorrupt(name, text)
-    if isinstance(error, sqlite3.OperationalError) and ("disk I/O" in text or "unable to open" in text):
-        return StorageFailed(name, text)
+    if isinstance(error, sqlite3.OperationalError):
+        if any(part in text for part in _OTHER_SCHEMA):
+            return WorkspaceCorrupt(name, f"records.db isn't what its schema says ({text})")
+        path = folder / DATABASE_NAME
+        if "unable to open" in text and path.exists() and not os.access(path, os.R_OK):
+            return StorageFailed(name, f"this user may not read {path.name}", "Give this user permission to read it")
+        if "disk I/O" in text or "unable to open" in text:
+            return StorageFailed(name, text)
     return ConstraintViolated(text) if isinstance(error, sqlite3.IntegrityError) else error

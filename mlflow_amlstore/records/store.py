@@ -15,6 +15,7 @@ from functools import cached_property
 
 from sqlalchemy import select
 
+from mlflow_amlstore.errors import WorkspaceCorrupt
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.snapshots import FileSnapshots
 from mlflow_amlstore.records.sql.applied_requests import SqlAppliedRequests
@@ -50,7 +51,10 @@ class RecordStore:
     def workspace_id(self) -> str:
         """The workspace's own id, which stays with its records wherever they go."""
         with self._database.read() as connection:
-            return str(connection.execute(select(workspace.c.workspace_id)).scalar_one())
+            found: str | None = connection.execute(select(workspace.c.workspace_id)).scalar()
+        if found is None:
+            raise WorkspaceCorrupt(str(self._database.folder), "records.db doesn't say which workspace it is of")
+        return found
 
     def keep_to_workspace(self) -> None:
         """Raise WorkspaceReplaced from now on where somebody puts another workspace in this one's place."""

@@ -106,7 +106,6 @@ def make_app(records: RecordStore, settings: Settings, routes: tuple[Route, ...]
 class _Service:
     def __init__(self, records: RecordStore, settings: Settings, routes: tuple[Route, ...]) -> None:
         self._records = records
-        records.keep_to_workspace()  # whose tokens these are
         self._settings = settings
         self._routes = routes
         self._router = Router(routes, settings.workspace_name)

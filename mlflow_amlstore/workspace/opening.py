@@ -15,6 +15,7 @@ from mlflow_amlstore.errors import (
     InvalidValue,
     NotSupported,
     StorageFailed,
+    WorkspaceCorrupt,
     WorkspaceNotFound,
     storage_error,
 )
@@ -61,6 +62,7 @@ def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace
             raise ConfigInvalid(str(config_file), "it means another workspace; choose an empty folder for the new one")
     with needs_embedded():
         from mlflow_amlstore.records.folder import create_records
+    _check_no_remains(folder)
     create_records(folder)
     if not config_file.exists():
         try:
@@ -90,6 +92,7 @@ def open_folder(folder: Path) -> EmbeddedWorkspace:
     try:
         key = (folder, (folder / DATABASE_NAME).stat().st_ino)
     except (FileNotFoundError, NotADirectoryError) as error:
+        _check_no_remains(folder)
         raise WorkspaceNotFound(str(folder)) from error
     except OSError as error:
         raise StorageFailed(str(folder), str(error)) from error
@@ -102,6 +105,21 @@ def open_folder(folder: Path) -> EmbeddedWorkspace:
             known = EmbeddedWorkspace(folder, root_uri, open_records(folder), tracking_uri.Issuer(root_uri))
             _open[key] = known
     return known
+
+
+def _check_no_remains(folder: Path) -> None:
+    """Raise WorkspaceCorrupt where a workspace's records.db is gone: a new one would give its files to `amlstore gc`,
+    and its journal, which may have the last writes, to nobody."""
+    if (folder / DATABASE_NAME).exists():
+        return
+    journal = folder / f"{DATABASE_NAME}-wal"
+    remains = [journal.name] if journal.exists() and journal.stat().st_size else []
+    remains += ["files/"] if any((folder / "files").glob("[0-9a-f][0-9a-f]/*")) else []
+    if remains:
+        what = " and ".join(remains)
+        problem = f"{DATABASE_NAME} is missing, though there is {what} of a workspace"
+        way_out = f"Restore {DATABASE_NAME} from a copy. For a new workspace choose another folder, or remove {what}"
+        raise WorkspaceCorrupt(str(folder), problem, way_out)
 
 
 def _resolved(folder: Path) -> Path:

@@ -76,9 +76,7 @@ def test_one_whose_folder_holds_another_workspace_reads_and_writes_nothing_there
     (tmp_path / "first").rename(service.folder)
     service.call("POST", "/api/2.0/mlflow/experiments/create", token, {"name": "iris"})
     service.stop()
-    assert f"The folder {service.folder} holds another workspace than when the service started" in (
-        service.log.read_text()
-    )
+    assert f"The folder {service.folder} holds another workspace than when it was opened" in (service.log.read_text())
 
     service.folder.rename(tmp_path / "first")
     (tmp_path / "second").rename(service.folder)

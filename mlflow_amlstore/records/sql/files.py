@@ -97,6 +97,9 @@ class IncomingFile:
         self.close()
 
 
+_RESTORE_FILES = "Restore files/ from a copy; `amlstore doctor --deep` lists what else is wrong"
+
+
 class SqlFiles:
     """Files of containers. A container is what `records.locations` names: a run's files, or a logged model's."""
 
@@ -215,7 +218,7 @@ class SqlFiles:
 
         def damaged() -> Exception:
             problem = f"the content of {path!r} ({record.sha256}) is not what was stored (SHA-256 differs)"
-            return StorageFailed(str(self._database.folder), problem)
+            return StorageFailed(str(self._database.folder), problem, _RESTORE_FILES)
 
         try:
             if os.fstat(content.fileno()).st_size != record.size_bytes:
@@ -346,7 +349,7 @@ class SqlFiles:
                 found, record = record, self._get(container, path)
                 if record == found and not self.contents.has(found.sha256):
                     problem = f"the content of {path!r} ({record.sha256}) is missing from files/"
-                    raise StorageFailed(str(self._database.folder), problem) from error
+                    raise StorageFailed(str(self._database.folder), problem, _RESTORE_FILES) from error
                 # else the file was overwritten since its record was read, and its old content removed
 
 
