@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound
+from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, ConfigOfOthers
 from mlflow_amlstore.records.locations import DATABASE_NAME
 
 FILE_NAME = "config.json"
@@ -91,7 +91,8 @@ def read_config(file: Path) -> WorkspaceConfig:
     if "path" not in values and "service_url" not in values:
         missing = [key for key in _AZURE_KEYS if not values.get(key)]
         if missing:
-            raise ConfigInvalid(
+            is_ours = any(key in values for key in _AZURE_KEYS)
+            raise (ConfigInvalid if is_ours else ConfigOfOthers)(
                 str(file),
                 f"it names no workspace: it has neither path (embedded) nor service_url (service), and for Azure ML it "
                 f"lacks {', '.join(missing)}. If the file belongs to another program, run `amlstore init` in a folder "

@@ -81,16 +81,16 @@ def open_workspace(uri: str) -> EmbeddedWorkspace:
     return open_folder(parsed.folder)
 
 
-def open_folder(folder: Path) -> EmbeddedWorkspace:
-    """Open the embedded workspace in a folder, bringing its schema up to date.
+def open_folder(folder: Path, config_file: Path | None = None) -> EmbeddedWorkspace:
+    """Open the embedded workspace in a folder, which a `config_file` may name, bringing its schema up to date.
 
     Raises WorkspaceNotFound, SchemaTooNew, WorkspaceCorrupt, StorageFailed, ExtraMissing.
     """
     folder = _resolved(folder)
     try:
         key = (folder, (folder / DATABASE_NAME).stat().st_ino)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WorkspaceNotFound(str(folder)) from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise WorkspaceNotFound(str(folder), str(config_file or "")) from None
     except OSError as error:
         raise StorageFailed(str(folder), str(error)) from error
     with _lock:
