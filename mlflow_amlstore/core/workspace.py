@@ -160,7 +160,7 @@ class Workspace:
         try:
             self = cls.from_url(service_url)
         except InvalidValue as error:
-            raise ConfigInvalid(str(config.file), str(error)) from error
+            raise ConfigInvalid(str(config.file), str(error)) from None
         if config.workspace_name not in (None, self.name):
             raise ConfigInvalid(
                 str(config.file),

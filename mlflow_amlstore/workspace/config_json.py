@@ -66,8 +66,8 @@ def config_of(place: Path) -> WorkspaceConfig:
 def _is_file(file: Path) -> bool:
     try:
         return file.is_file()
-    except PermissionError as error:
-        raise ConfigInvalid(str(file), "its folder may not be searched by this user") from error
+    except PermissionError:
+        raise ConfigInvalid(str(file), "its folder may not be searched by this user") from None
 
 
 def _folders(start: Path) -> Iterator[Path]:
@@ -114,9 +114,9 @@ def _read_object(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigInvalid(
             str(file), f"it is not JSON ({error}); correct it, or make a new one with `amlstore init`"
-        ) from error
+        ) from None
     except OSError as error:
-        raise ConfigInvalid(str(file), f"it can't be read ({error.strerror})") from error
+        raise ConfigInvalid(str(file), f"it can't be read ({error.strerror})") from None
     if not isinstance(values, dict):
         raise ConfigInvalid(str(file), "it must hold a JSON object; make a new one with `amlstore init`")
     return values

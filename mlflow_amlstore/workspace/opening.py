@@ -66,7 +66,7 @@ def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace
         try:
             config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
         except OSError as error:
-            raise storage_error(folder, error) from error
+            raise storage_error(folder, error) from None
     return open_folder(folder)
 
 
@@ -92,7 +92,7 @@ def open_folder(folder: Path, config_file: Path | None = None) -> EmbeddedWorksp
     except (FileNotFoundError, NotADirectoryError):
         raise WorkspaceNotFound(str(folder), str(config_file or "")) from None
     except OSError as error:
-        raise StorageFailed(str(folder), str(error)) from error
+        raise StorageFailed(str(folder), str(error)) from None
     with _lock:
         known = _open.get(key)
         if known is None:
@@ -111,11 +111,11 @@ def _resolved(folder: Path) -> Path:
             folder.stat()
         return folder.resolve()
     except ValueError as error:
-        raise InvalidValue("workspace folder", str(folder), f"can't be a path ({error})") from error
+        raise InvalidValue("workspace folder", str(folder), f"can't be a path ({error})") from None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            raise StorageFailed(str(folder), str(error)) from error
-        raise InvalidValue("workspace folder", str(folder), f"can't be a path here ({error.strerror})") from error
+            raise StorageFailed(str(folder), str(error)) from None
+        raise InvalidValue("workspace folder", str(folder), f"can't be a path here ({error.strerror})") from None
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def needs_embedded() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ExtraMissing("An embedded workspace", error.name or "sqlalchemy", "embedded") from error
+        raise ExtraMissing("An embedded workspace", error.name or "sqlalchemy", "embedded") from None
 
 
 def _new_locks_in_child() -> None:
