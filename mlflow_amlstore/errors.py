@@ -18,6 +18,7 @@ __all__ = [
     "Changed",
     "ConfigInvalid",
     "ConfigNotFound",
+    "ConfigOfOthers",
     "Deleted",
     "DiskFull",
     "ExtraMissing",
@@ -248,23 +249,30 @@ class ConfigInvalid(AmlStoreError):
         super().__init__(f"{path} can't be used: {problem}")
 
 
+class ConfigOfOthers(ConfigInvalid):
+    """A config.json that has nothing of ours or the portal's: some other program's."""
+
+
 class WorkspaceNotFound(AmlStoreError):
-    """The folder holds no embedded workspace."""
+    """The folder holds no embedded workspace; `config_file` is the config.json that names it, if one does."""
 
     mlflow_code = "RESOURCE_DOES_NOT_EXIST"
     http_status = 404
     exit_code = 2
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-        super().__init__(f"No workspace in {folder}. Make one with `amlstore init {folder}`, or correct the path")
+    def __init__(self, folder: str, config_file: str = "") -> None:
+        self.folder, self.config_file = folder, config_file
+        named, there = (f", which {config_file} names", " there") if config_file else ("", "")
+        super().__init__(
+            f"No workspace in {folder}{named}. Make one with `amlstore init {folder}`, or correct the path{there}"
+        )
 
 
 class WorkspaceReplaced(WorkspaceNotFound):
     """A folder holds another workspace than when a process opened it."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder
+        self.folder, self.config_file = folder, ""
         message = (
             f"The folder {folder} holds another workspace than when it was opened. Nothing is read or written in it. "
             "Put the first one back, or start the service or script again for the one that is there now"

@@ -41,6 +41,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["/w/config.json", "path must be"],
     ),
     "ConfigNotFound": (errors.ConfigNotFound(["/w", "/"]), ["config.json", "\n  /w\n  /\n", "amlstore init", "portal"]),
+    "ConfigOfOthers": (
+        errors.ConfigOfOthers("/w/config.json", "it names no workspace"),
+        ["/w/config.json", "no workspace"],
+    ),
     "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
     "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
     "ExtraMissing": (
@@ -123,7 +127,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["/w", "holds another workspace", "Put the first one back, or start the service or script again"],
     ),
     "WorkspaceGone": (errors.WorkspaceGone(), ["This service's workspace is gone", "log says where"]),
-    "WorkspaceNotFound": (errors.WorkspaceNotFound("/w"), ["No workspace in /w", "amlstore init /w"]),
+    "WorkspaceNotFound": (
+        errors.WorkspaceNotFound("/w", "/config.json"),
+        ["No workspace in /w", "/config.json names", "amlstore init /w", "correct the path there"],
+    ),
 }
 
 CLASSES = [

@@ -3,12 +3,15 @@
 import importlib
 import io
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 import click
 
 from mlflow_amlstore import __version__
 from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.workspace.tracking_uri import of_failure
 
 _COMMANDS = {
     "init": "Make an embedded workspace.",
@@ -50,8 +53,8 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            if close := get_close_matches(args[0], _COMMANDS):
-                raise click.UsageError(f"{error.message} Did you mean `amlstore {close[0]}`?", ctx) from None
+            if close := _close_command(args[0]):
+                raise click.UsageError(f"{error.message} Did you mean `amlstore {close}`?", ctx) from None
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -66,14 +69,48 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one message on stderr and its exit code."""
+    """Run the command line; an error is one message on stderr and its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # where its encoding lacks a character, as stderr does
     try:
-        cli()
+        with _failure_in_place_of_uri():
+            exit_code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        exit_code = error.exit_code
+    except click.Abort:
+        click.echo("Aborted!", err=True)
+        exit_code = 1
     except AmlStoreError as error:
         click.echo(f"amlstore: {error}", err=True)
-        sys.exit(error.exit_code)
+        exit_code = error.exit_code
     except OSError as error:  # the caller's own files: where an export can't be written, say
         click.echo(f"amlstore: {error}", err=True)
-        sys.exit(1)
+        exit_code = 1
+    sys.exit(exit_code)
+
+
+@contextmanager
+def _failure_in_place_of_uri() -> Iterator[None]:
+    """However `amlstore uri` fails, misspelt too: print what MLflow refuses, and says why, in place of a tracking URI.
+
+    In `export MLFLOW_TRACKING_URI=$(amlstore uri)` the exit code is lost. An empty text would unset the variable, and
+    the script would log somewhere else. A person at a terminal isn't shown it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _means_uri(sys.argv[1:]) and not sys.stdout.isatty():
+            problem = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            click.echo(of_failure(problem or type(error).__name__))
+        raise
+
+
+def _means_uri(arguments: Sequence[str]) -> bool:
+    """Whether the command is `uri`, or something that is close to it; options of `uri` may stand before it."""
+    named = (argument if argument in _COMMANDS else _close_command(argument) for argument in arguments)
+    return next(filter(None, named), None) == "uri"
+
+
+def _close_command(word: str) -> str | None:
+    return next(iter(get_close_matches(word, _COMMANDS)), None)

@@ -1,6 +1,7 @@
 """`amlstore runs`."""
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import partial
 
 import click
@@ -46,6 +47,7 @@ def command(
     as_json: bool,
 ) -> None:
     """List runs, the latest started first."""
+    asked = _columns(columns) if columns else None
     experiments = _experiments(records, names)
     found, is_more = _first(
         limit,
@@ -60,12 +62,12 @@ def command(
     if as_json:
         print_json([run_json(run, experiments[run.info.experiment_id]) for run in found])
         return
-    chosen = [column.strip() for column in columns.split(",")] if columns else _default_columns(found)
+    chosen = asked or _default_columns(found)
     print_rows(
         chosen,
         [[_cell(run, experiments[run.info.experiment_id], column) for column in chosen] for run in found],
         shorten=_SHORTEN,
-        drop=() if columns else _DROPPED + [name for name in reversed(chosen) if "." in name],
+        drop=() if asked else _DROPPED + [name for name in reversed(chosen) if "." in name],
     )
     if is_more:
         click.echo(f"There are more than {limit}; see --limit and --filter.", err=True)
@@ -89,8 +91,20 @@ def _experiments(records: CommonStore, names: Sequence[str]) -> dict[str, str]:
     for name in names:
         experiment = records.experiments.find_by_name(name)
         if experiment is None:
-            raise NotFound("experiment", name, "`amlstore experiments` lists them")
+            close = get_close_matches(name, all_experiments(records).values(), 1)
+            meant = f"Did you mean {close[0]!r}? " if close else ""
+            raise NotFound("experiment", name, f"{meant}`amlstore experiments` lists them")
         chosen[experiment.experiment_id] = name
+    return chosen
+
+
+def _columns(given: str) -> list[str]:
+    """The columns that are asked for. Raises InvalidValue for one that no run has."""
+    chosen = [column.strip() for column in given.split(",")]
+    for column in chosen:
+        kind, dot, _ = column.partition(".")
+        if column not in _COLUMNS and not (dot and kind in ("metrics", "params", "tags")):
+            raise InvalidValue("--columns", column, f"must be one of {_ALL_COLUMNS}")
     return chosen
 
 
@@ -106,8 +120,6 @@ def _cell(run: RunRecord, experiment: str, column: str) -> object:
         return next((point.value for point in run.metrics if point.name == name), None)
     if dot and kind in ("params", "tags"):
         return (run.params if kind == "params" else run.tags).get(name)
-    if column not in _COLUMNS:
-        raise InvalidValue("--columns", column, f"must be one of {_ALL_COLUMNS}")
     cells = {
         "run_id": info.run_id,
         "name": info.name,

@@ -200,7 +200,7 @@ def _open(folder: Path | None) -> tuple[EmbeddedWorkspace, str]:
         config = config_of(place)
     if config.folder is None:
         raise ConfigInvalid(str(config.file), "it names no embedded workspace, and only those can be served")
-    opened = open_folder(config.folder)
+    opened = open_folder(config.folder, config.file)
     return opened, config.workspace_name or opened.folder.name
 
 

@@ -1,25 +1,22 @@
 """`amlstore uri`."""
 
-import sys
 from pathlib import Path
 
 import click
 
 from mlflow_amlstore.cli.workspace_option import check_one_place, url_option, workspace_option
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.errors import AmlStoreError
 from mlflow_amlstore.workspace.config_json import config_of
-from mlflow_amlstore.workspace.tracking_uri import of_failure
 
 
 @click.command("uri")
 @url_option
 @workspace_option
 def command(url: str | None, workspace: Path | None) -> None:
-    """Print a fresh tracking URI, and nothing else: MLFLOW_TRACKING_URI=$(amlstore uri) && export MLFLOW_TRACKING_URI
+    """Print a fresh tracking URI, and nothing else: export MLFLOW_TRACKING_URI=$(amlstore uri)
 
-    Written so, a script under `set -e` stops where there is none. Where it goes on, MLflow refuses what is printed
-    then, and says why.
+    Where there is none, MLflow refuses what is printed in its place, and says why. `set -e` doesn't see the failure in
+    that line; in MLFLOW_TRACKING_URI=$(amlstore uri); export MLFLOW_TRACKING_URI it does.
 
     That of a service has a token in it. Whoever sees it can make the calls of MLflow and of run history that the key's
     role allows, at most a contributor's: read and log, make and delete experiments, runs and models. They can do so
@@ -27,13 +24,8 @@ def command(url: str | None, workspace: Path | None) -> None:
     the service counts, or its own description.
     """
     check_one_place(workspace, url)
-    try:
-        if url is not None:
-            opened = Workspace.from_url(url)
-        else:
-            opened = Workspace.from_config(None if workspace is None else config_of(workspace).file)
-        click.echo(opened.get_mlflow_tracking_uri())
-    except AmlStoreError as error:
-        if not sys.stdout.isatty():
-            click.echo(of_failure(str(error)))
-        raise
+    if url is not None:
+        opened = Workspace.from_url(url)
+    else:
+        opened = Workspace.from_config(None if workspace is None else config_of(workspace).file)
+    click.echo(opened.get_mlflow_tracking_uri())

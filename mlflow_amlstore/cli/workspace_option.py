@@ -48,7 +48,7 @@ def open_chosen(chosen: Path | None) -> EmbeddedWorkspace:
     config = find_config() if chosen is None else config_of(chosen)
     if config.folder is None:
         raise ConfigInvalid(str(config.file), "it names no embedded workspace, and this command is about such folders")
-    return open_folder(config.folder)
+    return open_folder(config.folder, config.file)
 
 
 def check_one_place(workspace: Path | None, url: str | None) -> None:
@@ -62,7 +62,7 @@ def _open_records(chosen: Path | None, url: str | None) -> CommonStore:
     if url is None:
         config = find_config() if chosen is None else config_of(chosen)
         if config.folder is not None:
-            return open_folder(config.folder).records
+            return open_folder(config.folder, config.file).records
     from mlflow_amlstore.core import Workspace  # the command of a folder does without
 
     return (Workspace.from_config(config.file) if url is None else Workspace.from_url(url)).records

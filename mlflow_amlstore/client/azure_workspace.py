@@ -84,7 +84,8 @@ def _document(cloud: Cloud, sign_in: SignIn, path: str, name: str) -> Any:
         try:
             return call.send(token.text)
         except BearerRefused as refused:
-            return call.send(sign_in.fetch(token, backoff, refused.problem).text)
+            problem = refused.problem
+        return call.send(sign_in.fetch(token, backoff, problem).text)
     except BearerRefused as refused:
         raise TokenRefused(f"{cloud.resource_manager} refused the credential's tokens: {refused.problem}") from None
     except ServiceError as error:

@@ -153,7 +153,8 @@ class Connection:
         try:
             return call.send(token)
         except BearerRefused as refused:
-            fresh = self._token.after_refusal(token, refused.problem)
+            problem = refused.problem
+        fresh = self._token.after_refusal(token, problem)
         try:
             return call.send(fresh)
         except BearerRefused as refused:

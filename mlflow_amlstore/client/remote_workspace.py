@@ -46,8 +46,8 @@ def open_service(service_url: str, credential: Credential | None = None) -> Remo
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ServiceUnreachable(service_url, "what answers there is no workspace service") from error
-    except BearerRefused as error:
-        raise ServiceUnreachable(service_url, "what answers there wants a login to say what it is") from error
+    except BearerRefused:
+        raise ServiceUnreachable(service_url, "what answers there wants a login to say what it is") from None
 
 
 def remote_workspace_of(uri: str) -> RemoteWorkspace:

@@ -94,7 +94,9 @@ class RunLog:
             run_calls.call(self._connection, "log-parameter", {**run_calls.both_ids(run_id), **param})
         except ServiceError as error:
             limits = self._limits_that_refused(error)
-            self._log_within(limits, run_id, (), [param], (), was_refused=True)
+        else:
+            return
+        self._log_within(limits, run_id, (), [param], (), was_refused=True)
 
     def set_tag(self, run_id: str, tag: Pair) -> None:
         """Set one tag. Raises as `log`."""
@@ -102,7 +104,9 @@ class RunLog:
             run_calls.set_tag(self._connection, run_id, tag["key"], tag["value"])
         except ServiceError as error:
             limits = self._limits_that_refused(error)
-            self._log_within(limits, run_id, (), (), [tag], was_refused=True)
+        else:
+            return
+        self._log_within(limits, run_id, (), (), [tag], was_refused=True)
 
     def delete_tag(self, run_id: str, name: str) -> None:
         """Delete a tag, which must be there, from the run and from its journal. Raises NotFound's ServiceError."""

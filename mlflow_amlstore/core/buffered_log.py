@@ -168,6 +168,7 @@ class BufferedLog:
                 calls = self._waiting[: min(due, CAPACITY)]
                 self._groups = [_group(calls, self._said_of(calls))]
             group = self._groups[-1]
+            refusal: Exception | None = None
             try:
                 began_s = time.monotonic()
                 count = self._writer.metrics.log_values(
@@ -183,7 +184,9 @@ class BufferedLog:
             except Exception as error:
                 if _may_pass(error):
                     raise
-                due -= self._find_refused(group, error, due)
+                refusal = error
+            if refusal is not None:
+                due -= self._find_refused(group, refusal, due)
                 continue
             self._groups.pop()
             if count < len(group.calls):

@@ -29,7 +29,7 @@ def as_cell(field: str, value: object) -> Cell:
         try:
             return as_cell(field, value.item())
         except (ValueError, TypeError, RuntimeError) as error:  # a tensor of several values
-            raise InvalidValue(field, value, f"must be one value ({error}); log_list takes several") from error
+            raise InvalidValue(field, value, f"must be one value ({error}); log_list takes several") from None
     if isinstance(value, list | tuple | set | frozenset):
         raise InvalidValue(field, value, "must be one value; log_list takes several")
     if isinstance(value, numbers.Integral):

@@ -229,9 +229,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidValue("conda file", str(file), f"can't be read: {error.strerror}") from error
+        raise InvalidValue("conda file", str(file), f"can't be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidValue("conda file", str(file), f"is not YAML: {error}") from error
+        raise InvalidValue("conda file", str(file), f"is not YAML: {error}") from None
     return _checked(content, str(file))
 
 

@@ -99,8 +99,8 @@ class Environment:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=overwrite)
-        except FileExistsError as error:
-            raise AlreadyExists("folder", str(folder), "Give overwrite=True to write over what is in it") from error
+        except FileExistsError:
+            raise AlreadyExists("folder", str(folder), "Give overwrite=True to write over what is in it") from None
         self.python.conda_dependencies.save(folder / _CONDA_FILE)
         if self.docker.base_dockerfile is None:
             (folder / _DOCKER_FILE).unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def _requirements(file: Path) -> Iterator[str]:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidValue("requirements file", str(file), f"can't be read: {error.strerror}") from error
+        raise InvalidValue("requirements file", str(file), f"can't be read: {error.strerror}") from None
     for line in text.replace("\\\n", " ").splitlines():
         requirement = f" {line}".partition(" #")[0].strip()
         if requirement.startswith(("-r", "-c", "--requirement", "--constraint")):
@@ -171,9 +171,9 @@ def _read_definition(file: Path) -> Mapping[str, Any]:
     try:
         definition = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidValue("environment file", str(file), f"can't be read: {error.strerror}") from error
+        raise InvalidValue("environment file", str(file), f"can't be read: {error.strerror}") from None
     except ValueError as error:
-        raise InvalidValue("environment file", str(file), f"is not JSON: {error}") from error
+        raise InvalidValue("environment file", str(file), f"is not JSON: {error}") from None
     if not isinstance(definition, dict) or not isinstance(definition.get("name"), str):
         raise InvalidValue("environment file", str(file), "must be a JSON object with a name")
     return definition

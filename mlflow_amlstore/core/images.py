@@ -35,7 +35,7 @@ def _opened(field: str, path: Path) -> tuple[BinaryIO, str]:
     try:
         return path.open("rb"), _ending(path.name)
     except OSError as error:
-        raise InvalidValue(field, str(path), f"can't be read: {error.strerror}") from error
+        raise InvalidValue(field, str(path), f"can't be read: {error.strerror}") from None
 
 
 def _ending(name: object) -> str:

@@ -59,7 +59,7 @@ def _parsed(field: str, value: object) -> object:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise InvalidValue(field, value, f"must be JSON ({error})") from error
+        raise InvalidValue(field, value, f"must be JSON ({error})") from None
 
 
 def _plain(field: str, value: object) -> Any:

@@ -417,8 +417,8 @@ def _newest(records: CommonStore, filter: ModelFilter) -> ModelVersionRecord:
 def _version(records: CommonStore, name: str, version: int) -> ModelVersionRecord:
     try:
         return records.models.get_version(name, version)
-    except NotFound as error:
-        raise NotFound("model", f"{name}:{version}") from error
+    except NotFound:
+        raise NotFound("model", f"{name}:{version}") from None
 
 
 def _filter(

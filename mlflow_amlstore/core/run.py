@@ -133,9 +133,10 @@ class Run(RunFacts, RunMetrics, RunFiles):
         """Return the run that this process was submitted as, which its environment names; else an offline run.
 
         An offline run prints what is logged. Where config.json names a workspace's folder it is a run of the experiment
-        `Offline` there. Elsewhere it keeps its metrics, tags, files and details until the process ends, and its
-        `experiment` is an AttributeError, as in Azure ML's SDK. A worker that is forked later shares it; a spawned one
-        gets its own. With `allow_offline=False`, InvalidState is raised instead.
+        `Offline` there; a broken config.json or workspace raises its error. Elsewhere it keeps its metrics, tags, files
+        and details until the process ends, and its `experiment` is an AttributeError, as in Azure ML's SDK. A worker
+        that is forked later shares it; a spawned one gets its own. With `allow_offline=False`, InvalidState is raised
+        instead.
 
         A submitted run's status is set by its launcher; `complete` only waits for what was logged.
 

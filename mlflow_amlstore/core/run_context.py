@@ -4,6 +4,7 @@ Variables are those that launchers set (azureml-wire.md, section 3.2): AZUREML_R
 Its workspace is what AZUREML_SERVICE_ENDPOINT with AZUREML_ARM_… says, as in Azure ML's SDK, else MLFLOW_TRACKING_URI.
 """
 
+import logging
 import os
 import sys
 import uuid
@@ -15,13 +16,15 @@ from mlflow_amlstore.core.experiment import Experiment
 from mlflow_amlstore.core.open_run import Offline
 from mlflow_amlstore.core.run import Run, set_status
 from mlflow_amlstore.core.workspace import Workspace
-from mlflow_amlstore.errors import AmlStoreError, InvalidState
+from mlflow_amlstore.errors import AmlStoreError, ConfigNotFound, ConfigOfOthers, InvalidState, ReadOnly
 from mlflow_amlstore.records.common_store import CommonRuns
 from mlflow_amlstore.records.types import RunError, RunInfo, RunStatus
 from mlflow_amlstore.workspace.config_json import find_config
 from mlflow_amlstore.workspace.tracking_uri import workspace_path
 
+_logger = logging.getLogger(__name__)
 _TAKEN_OVER = os.environ.get("MLFLOW_RUN_ID")  # which `mlflow.start_run` removes when it takes the run over
+_KEPT_NOWHERE = "What is logged is printed, and kept nowhere"
 _ARM = ("AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME")
 
 
@@ -29,7 +32,7 @@ def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.
     """The run that this process was submitted as; if there is none, an offline run.
 
     Raises InvalidState if no offline run is allowed; for a submitted run, what opening its workspace and `Run.get`
-    raise.
+    raise; for an offline run, what opening the workspace at hand raises, unless it is read-only.
     """
     run_id = environment.get("AZUREML_RUN_ID") or environment.get("MLFLOW_RUN_ID") or _TAKEN_OVER
     uri = _uri_of_job(environment) or environment.get("MLFLOW_TRACKING_URI")
@@ -41,7 +44,7 @@ def run_context(allow_offline: bool = True, environment: Mapping[str, str] = os.
             "This process isn't a submitted run: that has AZUREML_RUN_ID or MLFLOW_RUN_ID, and MLFLOW_TRACKING_URI, in "
             "its environment. Start one with Experiment(ws, NAME).start_logging()"
         )
-    return _offline_run()
+    return _offline_run(run_id)
 
 
 def workspace_of_submitted_run() -> Workspace | None:
@@ -70,20 +73,33 @@ def _leave_status_to_launcher(runs: CommonRuns, info: RunInfo, status: RunStatus
 _offline: Run | None = None  # a process that is forked goes on with it
 
 
-def _offline_run() -> Run:
+def _offline_run(missed: str | None) -> Run:
     """The one offline run of this process, made when it is first asked for.
 
     Where config.json names a workspace's folder it is a run of that one. Elsewhere it is in a temporary folder, which
-    goes when the process that made it ends; a service or Azure ML is left alone.
+    goes when the process that made it ends; a service or Azure ML is left alone. `missed` is the id of the run that
+    should have been logged into, where the environment names one and not its workspace.
     """
     global _offline
     if _offline is None:
-        _offline = _in_workspace_at_hand() or _started_in(_temporary_workspace(), is_kept=False)
+        at_hand = _in_workspace_at_hand()
+        _offline = at_hand or _started_in(_temporary_workspace(), is_kept=False)
+        if missed:
+            _logger.warning(
+                "The environment names the run %r and not its workspace: set MLFLOW_TRACKING_URI. %s",
+                missed,
+                f"What is logged goes into {at_hand.id}, a new run in {at_hand.experiment.workspace.path}, instead"
+                if at_hand
+                else _KEPT_NOWHERE,
+            )
     return _offline
 
 
 def _in_workspace_at_hand() -> Run | None:
-    """A run of the workspace in a folder that config.json names; None where there is none that takes one."""
+    """A run of the workspace in a folder that config.json names; None where there is none, or it is read-only.
+
+    Raises what opening it raises: a temporary folder in place of a broken one would lose what is logged.
+    """
     from multiprocessing.util import Finalize
 
     try:
@@ -91,7 +107,10 @@ def _in_workspace_at_hand() -> Run | None:
         if config.folder is None:
             return None
         run = _started_in(Workspace.from_config(config.file), is_kept=True)
-    except AmlStoreError:  # it is read-only, say: where nothing was submitted that is no reason to stop
+    except (ConfigNotFound, ReadOnly):
+        return None
+    except ConfigOfOthers as error:  # a model's, say: no reason to stop, and it may hide a workspace above
+        _logger.warning("%s. %s", error, _KEPT_NOWHERE)
         return None
     Finalize(None, _end, (run,), exitpriority=0)
     return run

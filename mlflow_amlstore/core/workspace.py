@@ -95,7 +95,8 @@ class Workspace:
         """
         config = config_json.find_config(None if path is None else Path(path), _file_name or config_json.FILE_NAME)
         if config.folder is not None:
-            return cls._of(Embedded(open_folder(config.folder), config.workspace_name or config.folder.resolve().name))
+            opened = open_folder(config.folder, config.file)
+            return cls._of(Embedded(opened, config.workspace_name or opened.folder.name))
         if config.service_url is not None:
             return cls._of_service(config, config.service_url)
         return cls(config.subscription_id or "", config.resource_group or "", config.workspace_name or "", auth)
@@ -159,7 +160,7 @@ class Workspace:
         try:
             self = cls.from_url(service_url)
         except InvalidValue as error:
-            raise ConfigInvalid(str(config.file), str(error)) from error
+            raise ConfigInvalid(str(config.file), str(error)) from None
         if config.workspace_name not in (None, self.name):
             raise ConfigInvalid(
                 str(config.file),

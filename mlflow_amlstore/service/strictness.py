@@ -89,7 +89,8 @@ class Strictness:
         self._check_max_results(body.max_results)
         problem = refusal(body.filter, body.order_by)
         if problem:
-            raise BeyondAzure(f"Currently unsupported: {problem}. Provided filter string: {body.filter or ''}")
+            provided = f". Provided filter string: {body.filter}" if body.filter else ""
+            raise BeyondAzure(f"Currently unsupported: {problem}{provided}")
 
     def _check_max_results(self, asked: int | None) -> None:
         limit = self._figure("max_results")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound
+from mlflow_amlstore.errors import ConfigInvalid, ConfigNotFound, ConfigOfOthers
 from mlflow_amlstore.records.locations import DATABASE_NAME
 
 FILE_NAME = "config.json"
@@ -66,8 +66,8 @@ def config_of(place: Path) -> WorkspaceConfig:
 def _is_file(file: Path) -> bool:
     try:
         return file.is_file()
-    except PermissionError as error:
-        raise ConfigInvalid(str(file), "its folder may not be searched by this user") from error
+    except PermissionError:
+        raise ConfigInvalid(str(file), "its folder may not be searched by this user") from None
 
 
 def _folders(start: Path) -> Iterator[Path]:
@@ -91,7 +91,8 @@ def read_config(file: Path) -> WorkspaceConfig:
     if "path" not in values and "service_url" not in values:
         missing = [key for key in _AZURE_KEYS if not values.get(key)]
         if missing:
-            raise ConfigInvalid(
+            is_ours = any(key in values for key in _AZURE_KEYS)
+            raise (ConfigInvalid if is_ours else ConfigOfOthers)(
                 str(file),
                 f"it names no workspace: it has neither path (embedded) nor service_url (service), and for Azure ML it "
                 f"lacks {', '.join(missing)}. If the file belongs to another program, run `amlstore init` in a folder "
@@ -113,9 +114,9 @@ def _read_object(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigInvalid(
             str(file), f"it is not JSON ({error}); correct it, or make a new one with `amlstore init`"
-        ) from error
+        ) from None
     except OSError as error:
-        raise ConfigInvalid(str(file), f"it can't be read ({error.strerror})") from error
+        raise ConfigInvalid(str(file), f"it can't be read ({error.strerror})") from None
     if not isinstance(values, dict):
         raise ConfigInvalid(str(file), "it must hold a JSON object; make a new one with `amlstore init`")
     return values

@@ -68,7 +68,7 @@ def create_workspace(folder: Path, name: str | None = None) -> EmbeddedWorkspace
         try:
             config_json.write_config(config_file, {"workspace_name": name or folder.name, "path": "."})
         except OSError as error:
-            raise storage_error(folder, error) from error
+            raise storage_error(folder, error) from None
     return open_folder(folder)
 
 
@@ -83,19 +83,19 @@ def open_workspace(uri: str) -> EmbeddedWorkspace:
     return open_folder(parsed.folder)
 
 
-def open_folder(folder: Path) -> EmbeddedWorkspace:
-    """Open the embedded workspace in a folder, bringing its schema up to date.
+def open_folder(folder: Path, config_file: Path | None = None) -> EmbeddedWorkspace:
+    """Open the embedded workspace in a folder, which a `config_file` may name, bringing its schema up to date.
 
     Raises WorkspaceNotFound, SchemaTooNew, WorkspaceCorrupt, StorageFailed, ExtraMissing.
     """
     folder = _resolved(folder)
     try:
         key = (folder, (folder / DATABASE_NAME).stat().st_ino)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError):
         _check_no_remains(folder)
-        raise WorkspaceNotFound(str(folder)) from error
+        raise WorkspaceNotFound(str(folder), str(config_file or "")) from None
     except OSError as error:
-        raise StorageFailed(str(folder), str(error)) from error
+        raise StorageFailed(str(folder), str(error)) from None
     with _lock:
         known = _open.get(key)
         if known is None:
@@ -129,11 +129,11 @@ def _resolved(folder: Path) -> Path:
             folder.stat()
         return folder.resolve()
     except ValueError as error:
-        raise InvalidValue("workspace folder", str(folder), f"can't be a path ({error})") from error
+        raise InvalidValue("workspace folder", str(folder), f"can't be a path ({error})") from None
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            raise StorageFailed(str(folder), str(error)) from error
-        raise InvalidValue("workspace folder", str(folder), f"can't be a path here ({error.strerror})") from error
+            raise StorageFailed(str(folder), str(error)) from None
+        raise InvalidValue("workspace folder", str(folder), f"can't be a path here ({error.strerror})") from None
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def needs_embedded() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ExtraMissing("An embedded workspace", error.name or "sqlalchemy", "embedded") from error
+        raise ExtraMissing("An embedded workspace", error.name or "sqlalchemy", "embedded") from None
 
 
 def _new_locks_in_child() -> None:

@@ -95,7 +95,7 @@ def parse(uri: str) -> TrackingUri:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise TrackingUriInvalid(shown, f"is not a URI ({error})") from error
+        raise TrackingUriInvalid(shown, f"is not a URI ({error})") from None
     if parts.fragment:
         raise TrackingUriInvalid(shown, "has a '#'; write it as %23")
     if parts.scheme == EMBEDDED:
@@ -138,8 +138,8 @@ def _parse_time(shown: str, text: str | None) -> datetime | None:
         return None
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    except ValueError as error:
-        raise TrackingUriInvalid(shown, f"expires={text[:40]} is not a time like 2026-01-31T12:00:00Z") from error
+    except ValueError:
+        raise TrackingUriInvalid(shown, f"expires={text[:40]} is not a time like 2026-01-31T12:00:00Z") from None
 
 
 def _utc_now() -> datetime:

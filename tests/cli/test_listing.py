@@ -97,8 +97,19 @@ class TestRuns:
         ("arguments", "exit_code", "problem"),
         [
             (["--columns", "colour"], 2, "amlstore: Invalid value 'colour' for --columns: must be one of run_id, name"),
+            (
+                ["--filter", "metrics.loss > 9", "--columns", "colour"],
+                2,
+                "amlstore: Invalid value 'colour' for --columns",
+            ),
+            (["--json", "--columns", "colour"], 2, "amlstore: Invalid value 'colour' for --columns"),
             (["--order-by", "metrics.loss UPWARDS"], 2, "amlstore: Invalid search expression"),
             (["-e", "nothing"], 1, "amlstore: Experiment 'nothing' not found. `amlstore experiments` lists them"),
+            (
+                ["-e", "iriss"],
+                1,
+                "Experiment 'iriss' not found. Did you mean 'iris'? `amlstore experiments` lists",
+            ),
             (["--limit", "0"], 2, "0 is not in the range 1<=x<=50000"),
         ],
     )

@@ -161,7 +161,8 @@ class TestUri:
 
     def test_of_two_places_at_once_is_refused(self, amlstore: Amlstore, service: ForkedService) -> None:
         result = amlstore("uri", "--url", service.url, "-w", ".")
-        assert (result.exit_code, result.out) == (2, "")
+        assert result.exit_code == 2
+        self.assert_mlflow_refuses(result.out.strip(), "--url and --workspace are two places; give one")
 
     def test_outside_any_workspace(self, elsewhere: Callable[..., Result]) -> None:
         result = elsewhere("uri")
@@ -175,6 +176,46 @@ class TestUri:
         )
         assert result.exit_code == 1
         self.assert_mlflow_refuses(result.out.strip(), "The workspace service http://127.0.0.1:9 can't be reached")
+
+    @pytest.mark.parametrize(
+        ("arguments", "problem"),
+        [
+            (["uri", "--ulr", "http://127.0.0.1:9"], "--ulr"),
+            (["uri", "--url"], "requires an argument"),
+            (["uri", "more"], "unexpected extra argument (more)"),
+            (["uir"], "Did you mean `amlstore uri`?"),
+            (["--url", "http://127.0.0.1:9", "uri"], "--url"),
+        ],
+    )
+    def test_that_is_typed_wrong(self, amlstore: Amlstore, arguments: list[str], problem: str) -> None:
+        result = amlstore(*arguments)
+        assert (result.exit_code, problem in result.err) == (2, True)
+        self.assert_mlflow_refuses(result.out.strip(), problem)
+
+    def test_is_nothing_that_another_command_prints_where_it_fails(self, amlstore: Amlstore) -> None:
+        for arguments in (["show", "uri"], ["runs", "--ulr"], ["uninstall"]):
+            result = amlstore(*arguments)
+            assert (result.exit_code > 0, result.out) == (True, "")
+
+    def test_on_a_terminal_shows_a_person_the_problem_alone(self, amlstore_on_terminal: Callable[..., str]) -> None:
+        assert "amlstore:failed" not in amlstore_on_terminal("uri", "more")
+
+    @pytest.mark.parametrize(
+        ("line", "printed"),
+        [
+            ("export MLFLOW_TRACKING_URI=$(amlstore uir)", "amlstore:failed?"),
+            ("MLFLOW_TRACKING_URI=$(amlstore uir); export MLFLOW_TRACKING_URI", ""),
+        ],
+    )
+    def test_under_set_e_a_script_stops_where_export_stands_behind(
+        self, tmp_path: Path, line: str, printed: str
+    ) -> None:
+        script = f"set -e\n{line}\nprintenv MLFLOW_TRACKING_URI"
+        environment = {**ENVIRONMENT, "PATH": f"{AMLSTORE.parent}{os.pathsep}{os.environ['PATH']}"}
+        ended = subprocess.run(
+            ["sh", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode == 0, ended.stdout.partition("?")[0]) == (bool(printed), printed.rstrip("?"))
 
 
 class TestDoctor:

@@ -97,6 +97,20 @@ def test_experiments_and_runs_are_listed(command: Command) -> None:
     assert [row[:2] for row in runs.rows[1:]] == [["run 0", "Completed"]]
 
 
+def test_an_order_that_azure_ml_lacks_is_refused_without_a_filter_that_was_not_given(
+    amlstore: Amlstore, service: ForkedService, request: pytest.FixtureRequest
+) -> None:
+    given = ["runs", "--url", service.url, "--order-by", "metrics.loss ASC"]
+    refused = amlstore(*given, environment=service.environment)
+    with_filter = amlstore(*given, "--filter", "metrics.loss < 9", environment=service.environment)
+    if request.node.callspec.params["service"] == ():
+        assert (refused.exit_code, with_filter.exit_code) == (0, 0)
+    else:
+        problem = "amlstore: Currently unsupported: ordering by metric 'loss'"
+        assert refused.err == f"{problem}\n"
+        assert with_filter.err == f"{problem}. Provided filter string: metrics.loss < 9\n"
+
+
 def test_a_run_is_shown_whole_by_the_beginning_of_its_id(command: Command) -> None:
     ids = ids_by_name(command)
     shown = json.loads(command("show", ids["run 1"][:12], "--json").out)

@@ -129,14 +129,56 @@ def test_where_config_json_names_a_folder_it_is_a_run_of_it(tmp_path: Path, argu
     assert [child.name for child in run.get_children()] == ["child"]
 
 
-@pytest.mark.parametrize(
-    "config", [{"service_url": "http://127.0.0.1:9"}, {"path": "gone"}, {"subscription_id": "a"}, None]
-)
+OF_AZURE = {"subscription_id": "a", "resource_group": "b", "workspace_name": "c"}
+
+
+@pytest.mark.parametrize("config", [{"service_url": "http://127.0.0.1:9"}, OF_AZURE, None])
 def test_where_it_names_another_kind_nothing_is_made_there(tmp_path: Path, config: object) -> None:
     if config is not None:
         (tmp_path / "config.json").write_text(json.dumps(config))
     ended = run_forked(["-c", _ELSEWHERE], cwd=tmp_path, check=True)
+    assert (ended.stdout, ended.stderr) == ("[offline run] m = 1\nFalse\n", "")
+
+
+def test_where_it_belongs_to_another_program_a_warning_says_that_nothing_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    ended = run_forked(["-c", _ELSEWHERE], cwd=tmp_path, check=True)
     assert ended.stdout == "[offline run] m = 1\nFalse\n"
+    assert f"{tmp_path}/config.json can't be used: it names no workspace" in ended.stderr
+    assert ended.stderr.endswith("What is logged is printed, and kept nowhere\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "error"),
+    [
+        ("{bad", "ConfigInvalid: {folder}/config.json can't be used: it is not JSON"),
+        ('{"subscription_id": "a"}', "ConfigInvalid: {folder}/config.json can't be used: it names no workspace"),
+        ('{"path": "gone"}', "WorkspaceNotFound: No workspace in {folder}/gone, which {folder}/config.json names"),
+        ('{"path": "damaged"}', "WorkspaceCorrupt: The records of workspace {folder}/damaged can't be read"),
+    ],
+)
+def test_where_it_or_its_workspace_is_broken_nothing_is_logged_and_lost(
+    tmp_path: Path, config: str, error: str
+) -> None:
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "records.db").write_bytes(b"x" * 5000)
+    ended = run_forked(["-c", _ELSEWHERE], cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert error.format(folder=tmp_path) in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("variable", ["AZUREML_RUN_ID", "MLFLOW_RUN_ID"])
+def test_a_run_whose_workspace_isnt_named_is_offline_with_one_warning(tmp_path: Path, variable: str) -> None:
+    code = f"{_ELSEWHERE}Run.get_context()"
+    ended = run_forked(["-c", code], cwd=tmp_path, env={**os.environ, variable: "abc"}, check=True)
+    assert ended.stderr == (
+        "The environment names the run 'abc' and not its workspace: set MLFLOW_TRACKING_URI. What is logged is "
+        "printed, and kept nowhere\n"
+    )
+    Workspace.create(tmp_path)
+    ended = run_forked(["-c", code], cwd=tmp_path, env={**os.environ, variable: "abc"}, check=True)
+    assert f", a new run in {tmp_path}, instead\n" in ended.stderr
 
 
 def test_azure_ml_s_variables_go_before_mlflow_s(

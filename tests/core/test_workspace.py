@@ -75,7 +75,8 @@ class TestFromConfig:
 
     def test_a_folder_that_is_gone_is_named(self, tmp_path: Path) -> None:
         write_config(tmp_path, path="gone")
-        with pytest.raises(WorkspaceNotFound, match=f"No workspace in {tmp_path}/gone. Make one with `amlstore init"):
+        named = f"No workspace in {tmp_path}/gone, which {tmp_path}/config.json names. Make one with `amlstore init"
+        with pytest.raises(WorkspaceNotFound, match=named):
             Workspace.from_config(tmp_path)
 
     def test_the_sdk_s_other_arguments_are_taken(self, tmp_path: Path) -> None:

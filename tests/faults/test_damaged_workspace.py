@@ -158,7 +158,10 @@ def test_a_folder_without_a_database_and_files_is_no_workspace(closed: Path) -> 
     refused = _refusal(lambda: Workspace.from_config(closed))
 
     assert isinstance(refused, WorkspaceNotFound)
-    assert str(refused) == f"No workspace in {closed}. Make one with `amlstore init {closed}`, or correct the path"
+    assert str(refused) == (
+        f"No workspace in {closed}, which {closed}/config.json names. Make one with `amlstore init {closed}`, or "
+        "correct the path there"
+    )
 
 
 def test_a_workspace_made_by_a_newer_release_is_left_alone(closed: Path) -> None:

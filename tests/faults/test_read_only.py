@@ -115,6 +115,17 @@ def test_a_read_only_workspace_is_read_and_every_write_is_refused(
     assert client.get_run(run_id).data.metrics == {"m": 3.0}
 
 
+def test_in_a_read_only_workspace_a_run_that_was_not_submitted_is_offline(
+    folder: Path, tmp_path: Path, run_script: RunScript
+) -> None:
+    workspace = Workspace.create(folder / "ws")
+    uri = workspace.get_mlflow_tracking_uri()
+    workspace.close()
+    _set_writable(workspace.path, False)
+    script = AS_NOBODY + "os.chdir(sys.argv[2])\nfrom mlflow_amlstore.core import Run\nRun.get_context().log('m', 1)"
+    assert run_script(script, uri, workspace.path, tmp_path / "other") == "[offline run] m = 1\n"
+
+
 READ_WHILE_THE_OWNER_WRITES = """
 for _ in range(3):
     print(client.get_run(run_id).data.metrics, flush=True)

@@ -178,7 +178,7 @@ def test_a_foreign_config_nearer_than_ours_is_an_error_and_not_passed_over(tmp_p
 def test_a_config_whose_workspace_is_gone_says_so(tmp_path: Path) -> None:
     write_config(tmp_path / "config.json", {"path": "gone"})
 
-    with pytest.raises(WorkspaceNotFound, match=f"No workspace in {tmp_path}/gone"):
+    with pytest.raises(WorkspaceNotFound, match=f"No workspace in {tmp_path}/gone, which {tmp_path}/config.json names"):
         Workspace.from_config(tmp_path)
 
 

@@ -66,13 +66,14 @@ def download_file(content: ContentUrl, target: Path, progress: Progress | None =
                 temporary.replace(target)
                 return
             except _WrittenAnew:
-                content.another(known)
                 problem = "it was written anew while it was read, again and again"
             except _Differs:
                 problem = "its content doesn't have the checksum that it should have"
+                continue
+            content.another(known)
         raise TransferBroken(content.name, problem)
     except OSError as error:
-        raise StorageFailed(str(target), error.strerror or type(error).__name__) from error
+        raise StorageFailed(str(target), error.strerror or type(error).__name__) from None
     finally:
         temporary.unlink(missing_ok=True)
 

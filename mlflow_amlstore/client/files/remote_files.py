@@ -85,7 +85,7 @@ class RemoteFiles:
                 try:
                     size_bytes = local.stat().st_size
                 except OSError as error:
-                    raise StorageFailed(str(local), error.strerror or type(error).__name__) from error
+                    raise StorageFailed(str(local), error.strerror or type(error).__name__) from None
                 yield Upload(local, self._content(path, contents[path], self._content_to_write), size_bytes)
 
     def _content(self, path: str, content: Content, ask: Callable[[str], Content]) -> ContentUrl:
@@ -283,7 +283,7 @@ class RemoteFiles:
             self._connection.request("DELETE", route)
         except ServiceError as error:
             if error.error_code == "ENDPOINT_NOT_FOUND":
-                raise NotSupported("Deleting files of a run of Azure ML") from error
+                raise NotSupported("Deleting files of a run of Azure ML") from None
             raise
 
 

@@ -68,7 +68,7 @@ class _Buffers(threading.local):
                 while filled < size and (count := opened.readinto(block[filled:])):
                     filled += count
         except OSError as error:
-            raise StorageFailed(str(local), error.strerror or type(error).__name__) from error
+            raise StorageFailed(str(local), error.strerror or type(error).__name__) from None
         if filled < size:
             raise TransferBroken(str(local), "the file got shorter while it was sent")
         return block
@@ -155,16 +155,15 @@ class _Blocks:
         headers = {"Content-Type": "application/xml", "Content-MD5": _md5_of(body)}
         if self._digest is not None:
             headers["x-amlstore-sha256"] = self._digest.hexdigest()
-        if self._has_moved():
-            self._send_anew()
-            return
-        try:
-            call(self._upload.content, "PUT", "comp=blocklist", headers, body)
-        except ServiceError as error:
-            took_old_blocks = bool(self._there) or self._has_moved()
-            if error.http_status != 400 or not took_old_blocks or self._salt:
-                raise
-            self._send_anew()
+        if not self._has_moved():
+            try:
+                call(self._upload.content, "PUT", "comp=blocklist", headers, body)
+                return
+            except ServiceError as error:
+                took_old_blocks = bool(self._there) or self._has_moved()
+                if error.http_status != 400 or not took_old_blocks or self._salt:
+                    raise
+        self._send_anew()
 
     def _has_moved(self) -> bool:
         """Whether the URL has expired, and the one in its place is for another name: then blocks are at both."""

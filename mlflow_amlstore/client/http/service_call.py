@@ -163,7 +163,7 @@ def _encoded(body: Any) -> bytes:
     try:
         return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        raise InvalidValue("request body", type(body).__name__, f"must be what JSON can hold ({error})") from error
+        raise InvalidValue("request body", type(body).__name__, f"must be what JSON can hold ({error})") from None
 
 
 def _code_and_message(answer: Answer) -> tuple[str, str]:

@@ -65,8 +65,9 @@ def mark_run(connection: Connection, run_id: str, tags: Mapping[str, str]) -> No
         except ServiceError as error:
             if field_over_limit(error.message) is None:
                 raise
-            tags = {**MARKS, **tags}
-            _make_room(connection, run_id, tags, error)
+            refusal = error
+        tags = {**MARKS, **tags}
+        _make_room(connection, run_id, tags, refusal)
     _set_tags(connection, run_id, tags)
 
 

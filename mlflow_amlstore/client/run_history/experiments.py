@@ -41,7 +41,7 @@ class RemoteExperiments:
             return str(self._history.call_mlflow("POST", "experiments/create", {"name": name})["experiment_id"])
         except ServiceError as error:
             if error.error_code == AlreadyExists.mlflow_code:
-                raise AlreadyExists("experiment", name) from error
+                raise AlreadyExists("experiment", name) from None
             raise
 
     def get(self, experiment_id: str) -> ExperimentRecord:

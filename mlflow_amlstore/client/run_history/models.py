@@ -1,6 +1,7 @@
 """Models of a workspace behind a service: implements `records.common_store.CommonModels`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -136,10 +137,9 @@ class RemoteModels:
         return f"{container_of(self._experiment_of(owner), owner)}/{path}"
 
     def _experiment_of(self, run_or_model_id: str) -> str:
-        try:
+        with suppress(NotFound):  # a logged model may stand in a run's place
             return str(self._history.get_run(run_or_model_id)["experimentId"])
-        except NotFound:  # a logged model may stand in a run's place
-            return str(self._history.get_logged_model(run_or_model_id)["experiment_id"])
+        return str(self._history.get_logged_model(run_or_model_id)["experiment_id"])
 
     def set_version_tag(self, name: str, version: int, tag: str, value: str) -> None:
         check_model_tags({tag: value})

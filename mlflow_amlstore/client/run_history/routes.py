@@ -69,5 +69,5 @@ def named(kind: str, key: str) -> Iterator[None]:
         yield
     except ServiceError as error:
         if error.http_status == 404:
-            raise NotFound(kind, key) from error
+            raise NotFound(kind, key) from None
         raise
