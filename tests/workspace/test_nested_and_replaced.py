@@ -25,7 +25,9 @@ def test_a_workspace_below_another_keeps_its_own_files(tmp_path: Path) -> None:
         assert text == workspace.name
 
 
-def test_what_is_logged_after_the_folder_was_deleted_and_made_anew_is_refused_not_lost(tmp_path: Path) -> None:
+def test_what_an_open_client_logs_after_the_folder_was_deleted_and_made_anew_is_refused_not_lost(
+    tmp_path: Path,
+) -> None:
     workspace = Workspace.create(tmp_path / "ws")
     client = MlflowClient(workspace.get_mlflow_tracking_uri())
     run_id = client.create_run("0").info.run_id
@@ -34,11 +36,13 @@ def test_what_is_logged_after_the_folder_was_deleted_and_made_anew_is_refused_no
     shutil.rmtree(workspace.path)
     with pytest.raises(MlflowException, match="No workspace in"):
         client.log_metric(run_id, "m", 2.0)
-    Workspace.create(workspace.path)
+    made_anew = Workspace.create(workspace.path)
 
-    with pytest.raises(MlflowException, match="not found") as gone:
-        client.log_metric(run_id, "m", 3.0)
-    assert gone.value.error_code == "RESOURCE_DOES_NOT_EXIST"
+    for call in (lambda: client.log_metric(run_id, "m", 3.0), lambda: client.create_run("0")):
+        with pytest.raises(MlflowException, match="holds another workspace than when it was opened") as gone:
+            call()
+        assert gone.value.error_code == "RESOURCE_DOES_NOT_EXIST"
+    client = MlflowClient(made_anew.get_mlflow_tracking_uri())
     new_run = client.create_run("0").info.run_id
     assert [run.info.run_id for run in client.search_runs(["0"])] == [new_run]
 
