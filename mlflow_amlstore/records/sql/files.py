@@ -20,11 +20,11 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select, union_all
 
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, PathUnsafe, StorageFailed, TransferBroken
+from mlflow_amlstore.errors import AlreadyExists, NotFound, PathUnsafe, StorageFailed, TransferBroken
 from mlflow_amlstore.records.contents import CheckedContent, ContentFolder, write_whole
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
-from mlflow_amlstore.records.folders import children_of
+from mlflow_amlstore.records.folders import children_of, file_and_folder
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
 from mlflow_amlstore.records.sql.applied_requests import recall, remember
 from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks
@@ -387,9 +387,7 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
     folders = key_list(["/".join(parts[:depth]) for depth in range(1, len(parts))])
     clash = _SELECT_CLASH.run(driver, container, folders, container, f"{record.path}/", f"{record.path}0").fetchone()
     if clash is not None:
-        raise InvalidValue(
-            "artifact path", record.path, f"{clash[0]!r} exists, and a path is either a file or a folder"
-        )
+        raise file_and_folder(record.path, clash[0])
     replaced = [sha256 for (sha256,) in _SELECT_HASH.run(driver, container, record.path)]
     _UPSERT.run(
         driver,
