@@ -12,6 +12,7 @@ from mlflow_amlstore.core.open_run import OpenRun
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
 from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
+from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
 
 _LOG_FOLDERS = ("user_logs", "logs", "azureml-logs", "system_logs")
@@ -24,12 +25,12 @@ class UploadedFiles:
         container = RUN_CONTAINER_PREFIX + run_id
         self.artifacts = {
             name: {
-                "artifactId": f"{RUN_ORIGIN}/{container}/{name}",
+                "artifactId": f"{RUN_ORIGIN}/{container}/{path}",
                 "origin": RUN_ORIGIN,
                 "container": container,
-                "path": name,
+                "path": path,
             }
-            for name in names
+            for name, path in ((name, check_path(name)) for name in names)
         }
 
     def __repr__(self) -> str:
@@ -132,6 +133,7 @@ class RunFiles(OpenRun):
         path instead, in the files' order. Raises NotFound if there are no files.
         """
         prefix = (prefix or "").replace("\\", "/").strip("/")
+        prefix = check_path(prefix) if prefix else ""
         paths = [file.path for file in self._records.files.list_all(self._container, prefix)]
         if not paths:
             raise NotFound("file", prefix or "*", f"Run {self.id} has no files there")
