@@ -12,6 +12,7 @@ from mlflow_amlstore.core.open_run import OpenRun
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
 from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
+from mlflow_amlstore.records.local_place import make_folder
 from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
 
@@ -146,7 +147,7 @@ class RunFiles(OpenRun):
             self._download(path, Path(output_directory or "", target))
 
     def _download(self, path: str, target: Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         self._records.files.download(self._container, path, target)
         return target
 
@@ -172,7 +173,7 @@ class RunFiles(OpenRun):
         if wanted is None:
             raise InvalidState(f"Run {self.id} has no snapshot; take one with take_snapshot(path)")
         target = Path("." if path is None else path, f"{wanted}.zip")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         self._records.snapshots.write_zip(wanted, target)
         return str(target.absolute())
 
@@ -212,7 +213,7 @@ class RunFiles(OpenRun):
             self._experiment.workspace,
             self._info,
             model_name,
-            model_path or model_name,
+            model_name if model_path is None else model_path,
             tags=tags,
             properties=properties,
             framework=model_framework,

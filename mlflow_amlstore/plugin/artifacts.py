@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow_amlstore.errors import StorageFailed
+from mlflow_amlstore.errors import LocalFileFailed, StorageFailed
 from mlflow_amlstore.plugin.artifact_repository import FilesRepository, PathText
 from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
@@ -59,7 +59,7 @@ class WorkspaceArtifactRepository(FilesRepository):
         with transfer_progress(f"Downloading {Path(path).name}", size) as advance:
             try:
                 self._files.download(container, path, Path(local_path), progress=advance)
-            except StorageFailed as error:
+            except (LocalFileFailed, StorageFailed) as error:
                 _logger.warning("%s", error)  # MLflow says "not found", whatever it was (`RunsArtifactRepository`)
                 raise
 

@@ -35,9 +35,9 @@ from mlflow_amlstore.errors import (
     NotSupported,
     ServiceError,
     ServiceUnreachable,
-    StorageFailed,
 )
 from mlflow_amlstore.records.folders import check_no_clash, children_of
+from mlflow_amlstore.records.local_place import local_errors
 from mlflow_amlstore.records.locations import check_path, container_of
 from mlflow_amlstore.records.types import FileListing
 from mlflow_amlstore.workspace.service_url import is_loopback
@@ -82,10 +82,8 @@ class RemoteFiles:
             some = items[start : start + _MAX_PATHS_AT_ONCE]
             contents = self._contents_to_write([path for path, _ in some])
             for path, local in some:
-                try:
+                with local_errors(local):
                     size_bytes = local.stat().st_size
-                except OSError as error:
-                    raise StorageFailed(str(local), error.strerror or type(error).__name__) from error
                 yield Upload(local, self._content(path, contents[path], self._content_to_write), size_bytes)
 
     def _content(self, path: str, content: Content, ask: Callable[[str], Content]) -> ContentUrl:
