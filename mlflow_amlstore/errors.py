@@ -26,6 +26,7 @@ __all__ = [
     "ImportNotSupported",
     "InvalidState",
     "InvalidValue",
+    "LocalFileFailed",
     "LoginNeeded",
     "ModuleNotSupported",
     "NotAllowed",
@@ -370,6 +371,18 @@ class StorageFailed(AmlStoreError):
     def __init__(self, folder: str, problem: str, way_out: str = "Check the disk it is on") -> None:
         self.folder, self.problem = folder, problem
         super().__init__(f"The workspace {folder} could not be read or written: {problem}. {way_out}")
+
+
+class LocalFileFailed(AmlStoreError):
+    """The operating system refused to read or write a file or folder of this machine, outside of a workspace."""
+
+    mlflow_code = "INTERNAL_ERROR"
+
+    WAY_OUT = "Check the path, who may write there, and the disk it is on"
+
+    def __init__(self, path: str, problem: str, way_out: str = WAY_OUT) -> None:
+        self.path, self.problem, self.way_out = path, problem, way_out
+        super().__init__(f"{path} on this machine could not be read or written: {problem}. {way_out}")
 
 
 def storage_error(folder: Path, error: OSError) -> AmlStoreError:

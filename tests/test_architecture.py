@@ -53,7 +53,8 @@ CLIENT_LAYERS = (
 # Inside `core`, from the lowest to the highest; modules of one layer may import each other. Annotations may name what
 # stands higher: a run's name its experiment, an experiment's its workspace.
 CORE_LAYERS = (
-    "sdk_names not_yet display sparkline named_texts paging cells images metric_schemas local_files snapshots",
+    "sdk_names not_yet display sparkline named_texts paging cells images metric_schemas",
+    "local_files snapshots downloads",
     "sigterm buffered_log",
     "backend",
     "conda_dependencies environment",

@@ -64,6 +64,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.InvalidValue("metric name", "a?", "must be short"),
         ["metric name", "'a?'", "must be short"],
     ),
+    "LocalFileFailed": (
+        errors.LocalFileFailed("/here/x", "it is a folder", "Move it away"),
+        ["/here/x on this machine", "it is a folder", "Move it away"],
+    ),
     "LoginNeeded": (
         errors.LoginNeeded("https://h", "AMLSTORE_KEY: none"),
         ["No credential for https://h", "AMLSTORE_KEY: none", "`amlstore login https://h`", "amlstore keys create"],

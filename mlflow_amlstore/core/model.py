@@ -1,9 +1,8 @@
 """`Model`: a version of a registered model, as Azure ML's SDK has it."""
 
 import os
-import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from os import PathLike
@@ -11,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.downloads import download_all, whole_folder
 from mlflow_amlstore.core.named_texts import delete_tags, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
 from mlflow_amlstore.core.paging import all_items
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.records.local_place import check_file
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
     check_path,
@@ -115,8 +116,8 @@ class Model:
     ) -> "Model":
         """Upload a local file or folder and register it as the next version.
 
-        Raises InvalidValue for a missing path and for a folder without files; NotSupported for data sets, child paths
-        and a resource configuration.
+        Raises InvalidValue for a missing or empty path and for a folder without files; NotSupported for data sets,
+        child paths and a resource configuration.
         """
         refuse_given(
             "Model.register",
@@ -127,6 +128,8 @@ class Model:
             resource_configuration=resource_configuration,
         )
         tags, properties = texts_of("tags", tags or {}), texts_of("properties", properties or {})
+        if not os.fspath(model_path):
+            raise InvalidValue("model_path", "", "must not be empty; '.' is the current folder")
         path = Path(os.path.abspath(model_path))  # which gives "." a name
         if not path.exists():
             raise InvalidValue("model_path", str(model_path), "is neither a file nor a folder")
@@ -265,43 +268,39 @@ class Model:
     def download(
         self, target_dir: str | PathLike[str] = ".", exist_ok: bool = False, exists_ok: bool | None = None
     ) -> str:
-        """Download the file or folder into a folder, beside what is there, and return its path: that of the folder
-        itself where the model is all files of a run, or of a logged model.
+        """Download the file or folder into a folder, beside what is there: whole, or not at all.
 
-        Raises AlreadyExists if one of its files is there, unless `exist_ok`; InvalidValue if the model lies outside the
-        workspace.
+        Returns the path of the one file or folder that the model is; that of the folder it came into where it is
+        several, as all files of a run may be. Raises AlreadyExists if one of its files is there, unless `exist_ok`;
+        InvalidValue if the model lies outside the workspace; LocalFileFailed where its files can't be written;
+        NotFound where they were deleted.
         """
         location = self._workspace.records.models.location_of(self._record)
         if location is None:
             raise InvalidValue("model", self.id, f"is not in this workspace but at {self._record.storage_location}")
         container, path = split_location(location)
         files = self._workspace.records.files
-        target = Path(target_dir, path.rpartition("/")[2])
+        above = path.rpartition("/")[0]
+        target = Path(target_dir)
         places = {
-            file.path: target / file.path.removeprefix(path).lstrip("/") if file.path != path else target
+            file.path: target / file.path.removeprefix(f"{above}/" if above else "")
             for file in files.list_all(container, path)
         }
-        if not (exist_ok or exists_ok):
-            for place in places.values():
-                if place.exists():
-                    raise AlreadyExists("file", str(place), "Give exist_ok=True to write over it")
-        for name, place in places.items():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            files.download(container, name, place)
-        return str(target)
+        if not places:
+            raise NotFound("file", path or "*", f"Model {self.id} has no files any more: they were deleted")
+        for place in () if exist_ok or exists_ok else places.values():
+            if os.path.lexists(place):
+                check_file(place)
+                raise AlreadyExists("file", str(place), "Give exist_ok=True to write over it")
+        download_all(files, container, places)
+        return str(_top(target, {place.relative_to(target).parts[0] for place in places.values()}))
 
     def _download_whole(self, folder: Path) -> str:
         """Download it into `folder/VERSION`, which appears whole or not at all; return where it is."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{self.version}.", dir=folder) as temporary:
-            whole = Path(temporary, "whole")
+        version = folder / str(self.version)
+        with whole_folder(version) as whole:
             self.download(whole)
-            try:
-                whole.rename(folder / str(self.version))
-            except OSError:
-                if _local_path(self.name, self.version) is None:  # else another process was faster
-                    raise
-        return _local_path(self.name, self.version) or str(folder)
+        return _local_path(self.name, self.version) or str(version)
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -354,14 +353,18 @@ class Model:
 
 
 def _local_path(name: str, version: int | None) -> str | None:
-    """A version, else the newest, that was downloaded before; a model that is several files is their folder."""
+    """A version, else the newest, that was downloaded before."""
     folder = Path(_MODELS_FOLDER, name)
-    versions = [int(each.name) for each in folder.iterdir() if each.name.isdecimal()] if folder.is_dir() else []
+    there = [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
+    versions = [int(each.name) for each in there if each.name.isdecimal()]
     chosen = folder / str(max(versions, default=0) if version is None else version)
-    found = sorted(chosen.iterdir()) if chosen.is_dir() else []
-    if not found:
-        return None
-    return str(found[0] if len(found) == 1 else chosen)
+    found = {each.name for each in chosen.iterdir()} if chosen.is_dir() else set()
+    return str(_top(chosen, found)) if found else None
+
+
+def _top(folder: Path, names: Collection[str]) -> Path:
+    """What a model is in the folder that it was downloaded into: its one file or folder there, else all of it."""
+    return folder / next(iter(names)) if len(names) == 1 else folder
 
 
 def register_run_model(
@@ -377,6 +380,8 @@ def register_run_model(
     description: str | None,
 ) -> Model:
     """Register a file or folder of a run as the next version of a model. Raises NotFound if there is none."""
+    if not path:
+        raise InvalidValue("model_path", path, "must not be empty; '.' is all files of the run")
     container, path = run_container(run.experiment_id, run.run_id), check_path(path)
     if not workspace.records.files.list_all(container, path, max_results=1):
         raise NotFound("file", path, f"Run {run.run_id} has no such file or folder: upload it first")

@@ -12,6 +12,8 @@ from mlflow_amlstore.core.open_run import OpenRun
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
 from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
+from mlflow_amlstore.records.local_place import make_folder
+from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
 
 _LOG_FOLDERS = ("user_logs", "logs", "azureml-logs", "system_logs")
@@ -24,12 +26,12 @@ class UploadedFiles:
         container = RUN_CONTAINER_PREFIX + run_id
         self.artifacts = {
             name: {
-                "artifactId": f"{RUN_ORIGIN}/{container}/{name}",
+                "artifactId": f"{RUN_ORIGIN}/{container}/{path}",
                 "origin": RUN_ORIGIN,
                 "container": container,
-                "path": name,
+                "path": path,
             }
-            for name in names
+            for name, path in ((name, check_path(name)) for name in names)
         }
 
     def __repr__(self) -> str:
@@ -132,6 +134,7 @@ class RunFiles(OpenRun):
         path instead, in the files' order. Raises NotFound if there are no files.
         """
         prefix = (prefix or "").replace("\\", "/").strip("/")
+        prefix = check_path(prefix) if prefix else ""
         paths = [file.path for file in self._records.files.list_all(self._container, prefix)]
         if not paths:
             raise NotFound("file", prefix or "*", f"Run {self.id} has no files there")
@@ -144,7 +147,7 @@ class RunFiles(OpenRun):
             self._download(path, Path(output_directory or "", target))
 
     def _download(self, path: str, target: Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         self._records.files.download(self._container, path, target)
         return target
 
@@ -170,7 +173,7 @@ class RunFiles(OpenRun):
         if wanted is None:
             raise InvalidState(f"Run {self.id} has no snapshot; take one with take_snapshot(path)")
         target = Path("." if path is None else path, f"{wanted}.zip")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         self._records.snapshots.write_zip(wanted, target)
         return str(target.absolute())
 
@@ -210,7 +213,7 @@ class RunFiles(OpenRun):
             self._experiment.workspace,
             self._info,
             model_name,
-            model_path or model_name,
+            model_name if model_path is None else model_path,
             tags=tags,
             properties=properties,
             framework=model_framework,

@@ -61,10 +61,11 @@ class RunMetrics(OpenRun):
         if step is not None and type(step) is not int:
             step = check_integer(f"step of metric {name!r}", step)
         logged = (name, _SCALAR, value, step, time.time_ns() // 1_000_000)
+        said = _said(name, description) if description else ""
         if step is not None or type(value) is not float or self._log.kinds.get(name) is not _SCALAR:
             self._check(logged)
-        if description:
-            self._log.describe(name, _said(name, description))
+        if said:
+            self._log.describe(name, said)
         if self._synchronous:
             self._log.write_through([logged])
         else:
@@ -218,8 +219,8 @@ class RunMetrics(OpenRun):
 
     def _add(self, name: str, kind: MetricKind, columns: _Columns, description: str | None) -> None:
         logged = (name, kind, columns, None, time.time_ns() // 1_000_000)
-        self._check(logged)
         said = _said(name, description)
+        self._check(logged)
         if said and any(columns.values()):
             self._log.describe(name, said)
         calls = list(_pieces(logged))
@@ -233,14 +234,19 @@ class RunMetrics(OpenRun):
             self._offline.announce(f"{name} = {values} ({kind.words})")
 
     def _check(self, logged: LoggedTuple) -> None:
-        """Check values at the call, and that this process has logged no other kind of metric under the name."""
-        name, kind = logged[:2]
+        """Check values at the call, and that this process has logged no other kind of metric under the name.
+
+        The name is this kind's from then on, unless there are no values: so this comes after all other checks.
+        """
+        name, kind, values = logged[:3]
         check_logged_values(LoggedValues(*logged))
-        check_same_kind(name, self._log.kinds.setdefault(name, kind), kind)
+        kinds = self._log.kinds
+        is_empty = isinstance(values, Mapping) and not any(values.values())
+        check_same_kind(name, kinds.get(name, kind) if is_empty else kinds.setdefault(name, kind), kind)
 
     def _add_file(self, name: str, kind: MetricKind, content: BinaryIO, ending: str, description: str | None) -> None:
-        self._check((name, kind, {"": []}, None, 0))
-        _said(name, description)  # checked before the file is there
+        _said(name, description)
+        self._check((name, kind, {"": []}, None, 0))  # before the file is there
         path = f"{_as_file_name(name)}_{time.time_ns() // 1000}{ending}"
         self._records.files.write(self._container, path, content)
         self._add(name, kind, {"": [path]}, description)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow_amlstore.errors import StorageFailed
+from mlflow_amlstore.errors import LocalFileFailed, StorageFailed
 from mlflow_amlstore.plugin.artifact_repository import FilesRepository, PathText
 from mlflow_amlstore.plugin.as_errors import raises_mlflow_errors
 from mlflow_amlstore.plugin.progress import transfer_progress
-from mlflow_amlstore.records.locations import check_path, check_uri_path, split_location
+from mlflow_amlstore.records.locations import check_path, check_uri_location, split_location
 from mlflow_amlstore.records.types import FileListing
 from mlflow_amlstore.workspace.artifact_uri import split_artifact_uri
 from mlflow_amlstore.workspace.opening import open_folder
@@ -30,9 +30,8 @@ class WorkspaceArtifactRepository(FilesRepository):
         self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None, **_newer: Any
     ) -> None:
         """Open the workspace that `artifact_uri` leads through; what it is relative to needs no tracking URI."""
-        folder, self._location = split_artifact_uri(artifact_uri)
-        if self._location:
-            check_uri_path(self._location)  # it may end above the files: MLflow splits URIs where it likes
+        folder, location = split_artifact_uri(artifact_uri)
+        self._location = check_uri_location(location)
         self._files = open_folder(folder).records.files
         super().__init__(artifact_uri)
         self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
@@ -60,7 +59,7 @@ class WorkspaceArtifactRepository(FilesRepository):
         with transfer_progress(f"Downloading {Path(path).name}", size) as advance:
             try:
                 self._files.download(container, path, Path(local_path), progress=advance)
-            except StorageFailed as error:
+            except (LocalFileFailed, StorageFailed) as error:
                 _logger.warning("%s", error)  # MLflow says "not found", whatever it was (`RunsArtifactRepository`)
                 raise
 

@@ -70,8 +70,14 @@ class RemoteArtifactRepository(FilesRepository):
 
 
 def _is_above_files(uri: str) -> bool:
-    """Whether a URI ends at a run, above its files."""
-    return uri.rstrip("/").split("/")[-2:-1] == ["runs"]
+    """Whether a URI ends at a run, above its files, among which a folder may be called `runs`, too."""
+    if uri.rstrip("/").split("/")[-2:-1] != ["runs"]:
+        return False
+    try:
+        parse_artifact_uri(uri)
+    except TrackingUriInvalid:
+        return True
+    return False
 
 
 def _connection_to(root: str, known_uris: tuple[str | None, ...]) -> Connection:

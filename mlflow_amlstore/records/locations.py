@@ -112,6 +112,14 @@ def check_location(location: str) -> str:
     return f"{container}/{path}" if path else container
 
 
+def check_uri_location(location: str) -> str:
+    """Return what a URI of this workspace has after its root, in normal form: `CONTAINER[/PATH]`, or less where MLflow
+    has split it. Raises as `split_location`."""
+    if not location:
+        return ""
+    return check_uri_path(location) if _match(location) is None else check_location(location)
+
+
 def _match(location: str) -> re.Match[str] | None:
     for pattern in (_LOGGED_MODEL, _RUN, _UPLOAD, _SNAPSHOT):
         if match := pattern.fullmatch(location):
@@ -143,7 +151,7 @@ def check_path(path: str, field: str = "artifact path") -> str:
 
 
 def check_uri_path(path: str, field: str = "artifact path") -> str:
-    """As `check_path`, for a path that a URI ends with: it has no `..` at all, which its readers may follow or not."""
+    """As `check_path`, for a path that others read, too: it has no `..` at all, which they may follow or not."""
     normal = check_path(path, field)
     _check_forms(field, path, path)
     return normal

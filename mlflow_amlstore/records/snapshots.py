@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.common_store import CommonFiles
+from mlflow_amlstore.records.local_place import arriving
 from mlflow_amlstore.records.locations import snapshot_container
 
 
@@ -30,14 +31,9 @@ class FileSnapshots:
         files = self._files.list_all(container)
         if not files:
             raise NotFound("snapshot", snapshot_id)
-        partial = target.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-                for file in files:
-                    entry = zipfile.ZipInfo(file.path)  # with one time for all: the same snapshot is the same content
-                    entry.compress_type = zipfile.ZIP_DEFLATED
-                    with self._files.open(container, file.path) as source, archive.open(entry, "w") as sink:
-                        shutil.copyfileobj(source, sink)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with arriving(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in files:
+                entry = zipfile.ZipInfo(file.path)  # with one time for all: the same snapshot is the same content
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                with self._files.open(container, file.path) as source, archive.open(entry, "w") as sink:
+                    shutil.copyfileobj(source, sink)

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from sqlalchemy import select
 
-from mlflow_amlstore.errors import WorkspaceCorrupt
+from mlflow_amlstore.errors import WorkspaceCorrupt, WorkspaceNotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.snapshots import FileSnapshots
 from mlflow_amlstore.records.sql.applied_requests import SqlAppliedRequests
@@ -59,6 +59,14 @@ class RecordStore:
     def keep_to_workspace(self) -> None:
         """Raise WorkspaceReplaced from now on where somebody puts another workspace in this one's place."""
         self._database.keep_to(self.workspace_id)
+
+    def is_in_place(self) -> bool:
+        """Whether the folder still holds this workspace, and not another."""
+        try:
+            with self._database.read():
+                return True
+        except WorkspaceNotFound:
+            return False
 
     @contextmanager
     def transaction(self, *, wait: bool = True) -> Iterator[None]:

@@ -98,7 +98,8 @@ def open_folder(folder: Path, config_file: Path | None = None) -> EmbeddedWorksp
         raise StorageFailed(str(folder), str(error)) from None
     with _lock:
         known = _open.get(key)
-        if known is None:
+        # A file that was made anew may have the number of the one that is gone.
+        if known is None or not known.records.is_in_place():
             with needs_embedded():
                 from mlflow_amlstore.records.folder import open_records
             root_uri = tracking_uri.embedded_root(folder)

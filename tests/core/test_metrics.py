@@ -527,6 +527,29 @@ def test_what_a_call_says_of_a_metric_is_kept_with_it(run: Run) -> None:
 
 
 @EACH_KIND
+def test_a_call_that_is_refused_or_logs_nothing_takes_no_name(run: Run) -> None:
+    said: dict[str, Any] = {"description": "x" * 8001}
+    refused = {
+        "of a scalar": lambda name: run.log(name, 1.0, **said),
+        "of a list": lambda name: run.log_list(name, [1.0], **said),
+        "of a table": lambda name: run.log_table(name, {"x": [1]}, **said),
+        "of a row": lambda name: run.log_row(name, x=1, **said),
+        "of an image": lambda name: run.log_image(name, io.BytesIO(b"png"), **said),
+        "of a document": lambda name: run.log_residuals(name, RESIDUALS, **said),
+    }
+    for name, call in refused.items():
+        with pytest.raises(InvalidValue, match="8000 characters"):
+            call(name)
+        run.log_confusion_matrix(name, CONFUSION)
+    run.log_list("empty list", [])
+    run.log_row("empty list", a=1)
+    run.log_table("empty table", {"x": []})
+    run.log("empty table", 1.0)
+    run.flush()
+    assert set(run.get_metrics()) == {*refused, "empty list", "empty table"}
+
+
+@EACH_KIND
 def test_a_description_is_a_text_of_at_most_8000_characters(run: Run) -> None:
     run.log("loss", 0.5, 3)  # old scripts give a step here
 

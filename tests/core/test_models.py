@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_amlstore.core import Model, Run, Workspace
 from mlflow_amlstore.errors import (
@@ -13,6 +14,7 @@ from mlflow_amlstore.errors import (
     AmlStoreError,
     Changed,
     InvalidValue,
+    LocalFileFailed,
     NotFound,
     NotSupported,
     ServiceError,
@@ -257,6 +259,132 @@ def test_a_long_list_comes_page_by_page(ws: Workspace, run: Run) -> None:
         run.register_model("m", "model")
     assert [model.version for model in Model.list(ws, "m")] == list(range(257, 0, -1))
     assert [model.version for model in Model.list(ws, run_id=run.id, latest=True)] == [257]
+
+
+def tree_of(folder: Path) -> dict[str, str]:
+    """What is in a folder: the text of each file, where each link leads, and each folder."""
+    return {
+        path.relative_to(folder).as_posix(): f"-> {path.readlink()}"
+        if path.is_symlink()
+        else path.read_text()
+        if path.is_file()
+        else "folder"
+        for path in folder.rglob("*")
+    }
+
+
+@EACH_KIND
+class TestWholeDownload:
+    """A download gives all files of a model, or leaves everything as it was."""
+
+    @pytest.fixture
+    def model(self, ws: Workspace) -> Model:
+        """A model of the files `net/a`, `net/deep/b` and `net/z`; the current folder has none of them."""
+        Path("../source/net/deep").mkdir(parents=True)
+        for name in ("a", "deep/b", "z"):
+            Path("../source/net", name).write_text(f"new {name}")
+        return Model.register(ws, "../source/net", "net")
+
+    @pytest.fixture
+    def lost(self, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The content of `net/z`, which was moved away."""
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # a service might yet find it
+        contents = [path for path in tmp_path.rglob("files/??/*") if path.is_file()]
+        found = next(path for path in contents if path.read_text() == "new z")
+        return found.rename(found.with_suffix(".lost"))
+
+    @pytest.mark.parametrize("before", ["nothing", "a folder", "files"])
+    def test_one_that_fails_leaves_what_was_there_and_can_be_called_again(
+        self, model: Model, lost: Path, before: str
+    ) -> None:
+        if before != "nothing":
+            Path("down/net").mkdir(parents=True)
+            Path("down/mine").write_text("mine")
+        if before == "files":
+            Path("down/net/a").write_text("old a")
+        there = tree_of(Path())
+        for _ in range(2):
+            with pytest.raises(AmlStoreError, match="is missing from files/"):
+                model.download("down/new/../", exist_ok=before == "files")
+            assert tree_of(Path()) == there
+        lost.rename(lost.with_suffix(""))
+        model.download("down", exist_ok=before == "files")
+        assert tree_of(Path("down/net")) == {"a": "new a", "deep": "folder", "deep/b": "new deep/b", "z": "new z"}
+        assert Path("down/mine").exists() == (before != "nothing")
+
+    def test_a_path_to_a_model_of_which_a_part_is_missing_is_none_and_leaves_nothing(
+        self, ws: Workspace, model: Model, lost: Path
+    ) -> None:
+        with pytest.raises(AmlStoreError, match="is missing from files/"):
+            Model.get_model_path("net", _workspace=ws)
+        assert tree_of(Path()) == {}
+
+    @pytest.mark.parametrize("target", ["down", "down/deeper"])
+    def test_a_file_in_a_folder_s_place_is_named(self, model: Model, target: str) -> None:
+        Path("down").write_text("mine")
+        with pytest.raises(LocalFileFailed, match=r"^down on this machine .* it is no folder.*Move it away, or give"):
+            model.download(target)
+        assert tree_of(Path()) == {"down": "mine"}
+
+    @pytest.mark.parametrize("exist_ok", [False, True])
+    def test_a_folder_in_a_file_s_place_is_named(self, model: Model, exist_ok: bool) -> None:
+        Path("net/z").mkdir(parents=True)
+        with pytest.raises(LocalFileFailed, match=r"^net/z on this machine .* it is a folder.*Move it away, or give"):
+            model.download(exist_ok=exist_ok)
+        assert tree_of(Path()) == {"net": "folder", "net/z": "folder"}
+
+    def test_a_link_that_leads_nowhere_is_there(self, model: Model) -> None:
+        Path("net").mkdir()
+        Path("net/z").symlink_to("nowhere")
+        with pytest.raises(AlreadyExists, match=r"'net/z'.*Give exist_ok=True"):
+            model.download()
+        assert tree_of(Path()) == {"net": "folder", "net/z": "-> nowhere"}
+        model.download(exist_ok=True)
+        assert tree_of(Path())["net/z"] == "new z"
+
+    @pytest.mark.parametrize("taken", ["azureml-models", "azureml-models/net", "azureml-models/net/1"])
+    def test_a_file_where_the_models_go_is_named(self, ws: Workspace, model: Model, taken: str) -> None:
+        Path(taken).parent.mkdir(parents=True, exist_ok=True)
+        Path(taken).write_text("mine")
+        there = tree_of(Path())
+        with pytest.raises(LocalFileFailed, match=f"^{taken} on this machine .* it is no folder.*Move it away"):
+            Model.get_model_path("net", _workspace=ws)
+        assert tree_of(Path()) == there
+
+
+@EACH_KIND
+@pytest.mark.parametrize(
+    ("files", "top"), [(["weights"], "/weights"), (["net/a", "net/b"], "/net"), (["net/a", "MLmodel"], "")]
+)
+def test_all_files_of_a_run_are_where_both_calls_say(ws: Workspace, run: Run, files: list[str], top: str) -> None:
+    for name in files:
+        run.upload_file(name, io.BytesIO(b"content"))
+    model = run.register_model("m", ".")
+    assert model.download("down") == f"down{top}"
+    for _ in range(2):
+        assert Model.get_model_path("m", _workspace=ws) == f"azureml-models/m/1{top}"
+    assert Model.get_model_path("m") == f"azureml-models/m/1{top}"
+
+
+@EACH_KIND
+def test_an_empty_path_is_no_file_and_no_folder(ws: Workspace, run: Run) -> None:
+    with pytest.raises(InvalidValue, match=r"'' for model_path: must not be empty; '.' is all files of the run"):
+        run.register_model("m", "")
+    with pytest.raises(InvalidValue, match=r"'' for model_path: must not be empty; '.' is the current folder"):
+        Model.register(ws, "", "m")
+
+
+@EACH_KIND
+def test_a_model_whose_files_were_deleted_is_said_so(ws: Workspace, run: Run) -> None:
+    run.upload_file("model/weights", io.BytesIO(b"weights"))
+    model = run.register_model("m", "model")
+    uri = ws.get_mlflow_tracking_uri()
+    get_artifact_repository(MlflowClient(uri).get_run(run.id).info.artifact_uri, uri).delete_artifacts("model")
+    for call in (lambda: model.download("down"), lambda: Model.get_model_path("m", _workspace=ws)):
+        with pytest.raises(NotFound, match=r"'model' not found. Model m:1 has no files any more"):
+            call()
+    assert not Path("down").exists()
+    assert not Path("azureml-models").exists()
 
 
 class TestModelPath:

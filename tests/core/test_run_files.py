@@ -55,6 +55,14 @@ class TestFiles:
         run.upload_file("outputs/folder", "folder")
         assert run.get_file_names() == ["outputs/folder/sub/a.txt"]
 
+    def test_a_name_is_in_normal_form_wherever_it_is_given(self, run: Run) -> None:
+        told = run.upload_file("d/../deep//x.txt", io.BytesIO(b"text"))
+        assert [each["path"] for each in told.artifacts.values()] == run.get_file_names() == ["deep/x.txt"]
+        run.download_file("d/../deep/x.txt", "single.txt")
+        run.download_files("d/../deep", output_directory="down", append_prefix=False)
+        assert (Path("single.txt").read_text(), Path("down/x.txt").read_text()) == ("text", "text")
+        assert run.register_model("m", "d/../deep").url.endswith("/artifacts/deep")
+
     @pytest.mark.parametrize(
         ("call", "given", "error", "problem"),
         [

@@ -132,6 +132,15 @@ def test_a_legal_name_goes_in_is_listed_and_comes_out(run_id: str, local: Path, 
     assert (whole_folder / name / name).read_text() == name
 
 
+@pytest.mark.parametrize("path", ["d/../x.txt", "a/b/../../x.txt", "./x.txt", "d//x.txt", "d/./x.txt", "runs/d/x.txt"])
+def test_a_file_is_read_by_the_path_that_it_was_written_by(run_id: str, path: str) -> None:
+    client = MlflowClient()
+    client.log_text(run_id, "text", path)
+    uris = f"runs:/{run_id}/{path}", f"{client.get_run(run_id).info.artifact_uri}/{path}"
+    assert [mlflow.artifacts.load_text(uri) for uri in uris] == ["text", "text"]
+    assert Path(client.download_artifacts(run_id, path)).read_text() == "text"
+
+
 @pytest.mark.parametrize("name", LEGAL_NAMES_THAT_MLFLOW_CUTS_IN_URIS)
 def test_a_name_that_mlflow_cuts_in_uris_comes_out_with_its_folder_or_by_its_path(
     run_id: str, repository: WorkspaceArtifactRepository, local: Path, name: str

@@ -11,6 +11,7 @@ from mlflow_amlstore.records.locations import (
     check_new_path,
     check_path,
     check_source,
+    check_uri_location,
     logged_model_container,
     run_container,
     split_location,
@@ -185,6 +186,28 @@ def test_a_location_whose_path_leaves_its_container_is_refused(path: str) -> Non
     for container in ("1/abc/artifacts", "uploads/abc/artifacts"):
         with pytest.raises(PathUnsafe):
             split_location(f"{container}/{path}")
+
+
+@pytest.mark.parametrize(
+    ("location", "normal"),
+    [
+        ("1/abc/artifacts/a/../b", "1/abc/artifacts/b"),
+        ("1/abc/artifacts/a/..", "1/abc/artifacts"),
+        ("1/abc/", "1/abc"),
+        ("1", "1"),
+        ("", ""),
+    ],
+)
+def test_a_uri_s_location_comes_back_in_normal_form_wherever_the_uri_is_split(location: str, normal: str) -> None:
+    assert check_uri_location(location) == normal
+
+
+@pytest.mark.parametrize(
+    "location", ["1/abc/artifacts/..", "1/abc/artifacts/a/../..", "1/abc/../artifacts", "1/..", "1/abc/artifacts/%2e."]
+)
+def test_a_uri_that_leaves_the_files_is_refused(location: str) -> None:
+    with pytest.raises(PathUnsafe, match=r"must not climb out with '\.\.'"):
+        check_uri_location(location)
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a.b", "-rf", "a b", "%2e%2e", "a\0", "ü", "x" * 101])

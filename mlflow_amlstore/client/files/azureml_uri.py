@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.errors import NotSupported, TrackingUriInvalid
 from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
-from mlflow_amlstore.records.locations import check_uri_path
+from mlflow_amlstore.records.locations import check_path
 
 _OF_RUN = re.compile(
     r"(?P<root>azureml(?:\+http)?:/(?:/[^/?#]+)*?)"
@@ -101,4 +101,4 @@ def parse_artifact_uri(uri: str) -> ArtifactUri:
             uri.partition("?")[0], "must be azureml://HOST/…/experiments/…/runs/…/artifacts[/PATH]"
         )
     path = (match["path"] or "").strip("/").removeprefix("./")
-    return ArtifactUri(root, artifact_root, check_uri_path(path) if path else "")
+    return ArtifactUri(root, artifact_root, check_path(path) if path else "")

@@ -8,7 +8,6 @@ each range has an MD5.
 import base64
 import hashlib
 import re
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,7 +25,8 @@ from mlflow_amlstore.client.files.content_url import (
 )
 from mlflow_amlstore.client.http.backoff import RETRIED_STATUSES, Backoff, retry_after_s
 from mlflow_amlstore.client.http.transport import NoAnswer, no_answer, open_stream
-from mlflow_amlstore.errors import ServiceUnreachable, StorageFailed, TransferBroken
+from mlflow_amlstore.errors import ServiceUnreachable, TransferBroken
+from mlflow_amlstore.records.local_place import arriving
 
 if TYPE_CHECKING:
     import urllib3
@@ -53,17 +53,15 @@ class _Differs(Exception):
 def download_file(content: ContentUrl, target: Path, progress: Progress | None = None) -> None:
     """Download a file to `target`, over what is there.
 
-    Raises NotFound, TransferBroken where the content doesn't come as it is there, StorageFailed for a target that
+    Raises NotFound, TransferBroken where the content doesn't come as it is there, LocalFileFailed for a target that
     can't be written, ServiceError, ServiceUnreachable.
     """
-    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
-    try:
+    with arriving(target) as temporary:
         for _ in range(_MAX_RESTARTS):
             known = content.current()
             try:
                 with temporary.open("w+b", buffering=0) as opened:
                     _download(content, known, ArrivingFile(opened, progress))
-                temporary.replace(target)
                 return
             except _WrittenAnew:
                 problem = "it was written anew while it was read, again and again"
@@ -72,10 +70,6 @@ def download_file(content: ContentUrl, target: Path, progress: Progress | None =
                 continue
             content.another(known)
         raise TransferBroken(content.name, problem)
-    except OSError as error:
-        raise StorageFailed(str(target), error.strerror or type(error).__name__) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _download(content: ContentUrl, known: Content, place: ArrivingFile) -> None:

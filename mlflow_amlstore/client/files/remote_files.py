@@ -35,9 +35,9 @@ from mlflow_amlstore.errors import (
     NotSupported,
     ServiceError,
     ServiceUnreachable,
-    StorageFailed,
 )
-from mlflow_amlstore.records.folders import children_of
+from mlflow_amlstore.records.folders import check_no_clash, children_of
+from mlflow_amlstore.records.local_place import local_errors
 from mlflow_amlstore.records.locations import check_path, container_of
 from mlflow_amlstore.records.types import FileListing
 from mlflow_amlstore.workspace.service_url import is_loopback
@@ -82,10 +82,8 @@ class RemoteFiles:
             some = items[start : start + _MAX_PATHS_AT_ONCE]
             contents = self._contents_to_write([path for path, _ in some])
             for path, local in some:
-                try:
+                with local_errors(local):
                     size_bytes = local.stat().st_size
-                except OSError as error:
-                    raise StorageFailed(str(local), error.strerror or type(error).__name__) from None
                 yield Upload(local, self._content(path, contents[path], self._content_to_write), size_bytes)
 
     def _content(self, path: str, content: Content, ask: Callable[[str], Content]) -> ContentUrl:
@@ -102,9 +100,8 @@ class RemoteFiles:
         wanted = self._known.to_write(paths) if self._writes_once() else {path: path for path in paths}
         found, taken = self._new_contents(wanted)
         if taken:
+            self._find_latest_beside(taken)
             self._tell_of_later_versions(taken[0])
-            for folder in {posixpath.dirname(path) for path in taken}:
-                self._find_latest(folder)
         while taken:
             for path in taken:
                 self._known.is_taken(path, wanted[path])
@@ -112,6 +109,15 @@ class RemoteFiles:
             contents, taken = self._new_contents(wanted)
             found.update(contents)
         return found
+
+    def _find_latest_beside(self, taken: list[str]) -> None:
+        """List the folders of paths that are taken. Raises InvalidValue where that was by a write that was refused, as
+        the path is a folder: a later version would be refused by nobody."""
+        for folder in {posixpath.dirname(path) for path in taken}:
+            there = self._find_latest(folder)
+            for path in taken:
+                if posixpath.dirname(path) == folder:
+                    check_no_clash(path, there)
 
     def _new_contents(self, wanted: dict[str, str]) -> tuple[dict[str, Content], list[str]]:
         """URLs to write to, by the names that paths are wanted under; and of which names the paths are taken."""
@@ -184,9 +190,9 @@ class RemoteFiles:
                 return None
             raise
 
-    def _find_latest(self, folder: str) -> None:
-        for _ in self._list_all(folder):
-            pass
+    def _find_latest(self, folder: str) -> list[str]:
+        """List a folder, so that its files' latest versions are known; return the files' paths."""
+        return [path for path, _ in self._list_all(folder)]
 
     def _checked(self, info: dict[str, Any]) -> Content:
         """A content URL that a service may name: anything may be behind https, but plain http only this machine."""

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 from mlflow_amlstore.client.at_once import at_once
 from mlflow_amlstore.client.files.content_url import ContentUrl, call
-from mlflow_amlstore.errors import ServiceError, StorageFailed, TransferBroken
+from mlflow_amlstore.errors import ServiceError, TransferBroken
+from mlflow_amlstore.records.local_place import local_errors
 
 BLOCK_BYTES = 4 * 1024 * 1024
 THREADS = 4
@@ -35,7 +36,7 @@ class Upload:
 def upload_files(uploads: Iterable[Upload], progress: Progress | None = None) -> None:
     """Upload files. Raises what the first that failed met; those that were whole by then are there, no other is.
 
-    Raises TransferBroken, StorageFailed for a file that can't be read, NotFound, ServiceError, ServiceUnreachable.
+    Raises TransferBroken, LocalFileFailed for a file that can't be read, NotFound, ServiceError, ServiceUnreachable.
     """
     parts = _parts(uploads, _Buffers(), progress or (lambda _: None))
     at_once(lambda send: send(), parts, threads=THREADS)
@@ -58,17 +59,14 @@ class _Buffers(threading.local):
         self.block = memoryview(bytearray(0))
 
     def read(self, local: Path, offset: int, size: int) -> memoryview:
-        """`size` bytes of a file. Raises StorageFailed, TransferBroken for a file that has got shorter."""
+        """`size` bytes of a file. Raises LocalFileFailed, TransferBroken for a file that has got shorter."""
         if len(self.block) < size:
             self.block = memoryview(bytearray(size))
         block, filled = self.block[:size], 0
-        try:
-            with local.open("rb", buffering=0) as opened:
-                opened.seek(offset)
-                while filled < size and (count := opened.readinto(block[filled:])):
-                    filled += count
-        except OSError as error:
-            raise StorageFailed(str(local), error.strerror or type(error).__name__) from None
+        with local_errors(local), local.open("rb", buffering=0) as opened:
+            opened.seek(offset)
+            while filled < size and (count := opened.readinto(block[filled:])):
+                filled += count
         if filled < size:
             raise TransferBroken(str(local), "the file got shorter while it was sent")
         return block

@@ -11,7 +11,6 @@ import io
 import json
 import mimetypes
 import os
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,11 +19,12 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select, union_all
 
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, PathUnsafe, StorageFailed, TransferBroken
+from mlflow_amlstore.errors import AlreadyExists, NotFound, PathUnsafe, StorageFailed, TransferBroken, storage_error
 from mlflow_amlstore.records.contents import CheckedContent, ContentFolder, write_whole
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
-from mlflow_amlstore.records.folders import children_of
+from mlflow_amlstore.records.folders import children_of, file_and_folder
+from mlflow_amlstore.records.local_place import arriving
 from mlflow_amlstore.records.locations import check_new_path, check_path, split_location
 from mlflow_amlstore.records.sql.applied_requests import recall, remember
 from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks
@@ -229,17 +229,17 @@ class SqlFiles:
             raise
 
     def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
-        temporary = target.with_name(f".{uuid.uuid4().hex}.part")
-        with self.open(container, path) as source:
-            try:
-                with temporary.open("wb") as sink:
-                    while chunk := source.read(CHUNK_BYTES):
-                        sink.write(chunk)
-                        if progress is not None:
-                            progress(len(chunk))
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with self.open(container, path) as source, arriving(target) as temporary, temporary.open("wb") as sink:
+            while chunk := self._read(source):
+                sink.write(chunk)
+                if progress is not None:
+                    progress(len(chunk))
+
+    def _read(self, source: BinaryIO) -> bytes:
+        try:
+            return source.read(CHUNK_BYTES)
+        except OSError as error:  # of the workspace's disk, not of the caller's
+            raise storage_error(self._database.folder, error) from error
 
     def find(self, container: str, path: str) -> FileRecord | None:
         _check_container(container)
@@ -390,9 +390,7 @@ def _name_content(connection: Connection, container: str, record: FileRecord) ->
     folders = key_list(["/".join(parts[:depth]) for depth in range(1, len(parts))])
     clash = _SELECT_CLASH.run(driver, container, folders, container, f"{record.path}/", f"{record.path}0").fetchone()
     if clash is not None:
-        raise InvalidValue(
-            "artifact path", record.path, f"{clash[0]!r} exists, and a path is either a file or a folder"
-        )
+        raise file_and_folder(record.path, clash[0])
     replaced = [sha256 for (sha256,) in _SELECT_HASH.run(driver, container, record.path)]
     _UPSERT.run(
         driver,

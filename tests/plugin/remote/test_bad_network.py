@@ -21,7 +21,7 @@ from mlflow_amlstore.client.files.content_url import Content, ContentUrl
 from mlflow_amlstore.client.files.download import download_file
 from mlflow_amlstore.client.files.remote_files import RemoteFiles
 from mlflow_amlstore.client.files.upload import Upload, upload_files
-from mlflow_amlstore.errors import NotFound, ServiceError, ServiceUnreachable, StorageFailed, TransferBroken
+from mlflow_amlstore.errors import LocalFileFailed, NotFound, ServiceError, ServiceUnreachable, TransferBroken
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 SIZE = 50_000_001
@@ -192,7 +192,7 @@ class TestUpload:
         assert stored("log") == hashlib.sha256(b"line 1\n").hexdigest()
 
     def test_one_that_cant_be_read_is_named(self, files: RemoteFiles, tmp_path: Path) -> None:
-        with pytest.raises(StorageFailed, match=f"{tmp_path}/none could not be read"):
+        with pytest.raises(LocalFileFailed, match=f"{tmp_path}/none on this machine could not be read"):
             files.upload([("none", tmp_path / "none")])
 
     def test_elsewhere_each_block_has_its_md5(
@@ -271,7 +271,7 @@ class TestDownload:
             download_file(content, tmp_path / "back")
 
     def test_a_place_that_cant_be_written_is_named(self, files: RemoteFiles, there: Path, tmp_path: Path) -> None:
-        with pytest.raises(StorageFailed, match=f"{tmp_path}/none/back could not be read or written: No such file"):
+        with pytest.raises(LocalFileFailed, match=f"{tmp_path}/none/back on this machine could .*: No such file"):
             files.download("large", tmp_path / "none" / "back")
 
     def test_what_was_there_stays_until_the_new_is_whole(

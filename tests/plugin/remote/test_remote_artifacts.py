@@ -88,6 +88,14 @@ def test_dots_are_followed_below_the_root(
             repository.list_artifacts(path)
 
 
+@pytest.mark.parametrize("path", ["d/../x.txt", "a/b/../../x.txt", "./x.txt", "d//x.txt", "d/./x.txt", "runs/d/x.txt"])
+def test_a_file_is_read_by_the_path_that_it_was_written_by(client: MlflowClient, run_id: str, path: str) -> None:
+    client.log_text(run_id, "text", path)
+    uris = f"runs:/{run_id}/{path}", f"{client.get_run(run_id).info.artifact_uri}/{path}"
+    assert [mlflow.artifacts.load_text(uri) for uri in uris] == ["text", "text"]
+    assert Path(client.download_artifacts(run_id, path)).read_text() == "text"
+
+
 @pytest.mark.needs("PIL")
 def test_files_that_are_logged_in_the_background_are_there_when_the_process_has_ended(
     client: MlflowClient, service: ForkedService

@@ -184,6 +184,22 @@ def test_what_another_process_writes_again_is_seen(
     assert mlflow.artifacts.load_text(f"{client.get_run(run_id).info.artifact_uri}/last.txt") == "3"
 
 
+@pytest.mark.parametrize("paths", [("u/x", "u"), ("u/x/y", "u"), ("u", "u/x")])
+def test_a_path_that_is_a_folder_is_no_file_however_often_it_is_tried(
+    client: MlflowClient, run_id: str, tmp_path: Path, paths: tuple[str, str]
+) -> None:
+    there, refused = paths
+    client.log_text(run_id, "there", there)
+    for _ in range(3):
+        with pytest.raises(MlflowException, match=f"'{there}' exists, and a path is either a file or a folder"):
+            client.log_text(run_id, "refused", refused)
+    forget()
+    with pytest.raises(MlflowException, match="a path is either a file or a folder"):
+        client.log_text(run_id, "refused", refused)
+    assert read(client, run_id, there, tmp_path / "down") == "there"
+    assert "amlstore_written_again" not in client.get_run(run_id).data.tags
+
+
 def test_a_version_whose_content_never_came_hides_no_other(
     client: MlflowClient, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
