@@ -13,6 +13,7 @@ from mlflow_amlstore.errors import (
     Changed,
     InvalidState,
     InvalidValue,
+    LocalFileFailed,
     NotFound,
     PathUnsafe,
 )
@@ -90,6 +91,19 @@ class TestFiles:
             getattr(run, call)(*given)
         assert run.get_file_names() == []
         assert [path.name for path in Path().iterdir() if path.is_file()] == ["there"]
+
+    @pytest.mark.parametrize(
+        ("target", "problem"),
+        [("there/x", "^there on this machine .* it is no folder"), ("folder", "^folder/a on .* it is a folder")],
+    )
+    def test_what_is_in_the_way_of_a_download_is_named(self, run: Run, target: str, problem: str) -> None:
+        Path("there").write_text("x")
+        Path("folder/a").mkdir(parents=True)
+        run.upload_file("a", "there")
+        with pytest.raises(LocalFileFailed, match=f"{problem}.*Move it away, or give another path"):
+            run.download_file("a", target)
+        assert Path("there").read_text() == "x"
+        assert list(Path("folder/a").iterdir()) == []
 
     def test_logs_are_told_apart_read_and_downloaded(self, run: Run) -> None:
         run.upload_file("user_logs/std_log.txt", io.BytesIO("line é\n".encode()))
