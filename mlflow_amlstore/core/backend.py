@@ -167,7 +167,9 @@ class Served:
         return f"{self.remote.connection.service_url}/#/{path}"
 
     def file_uri(self, location: str) -> str:
-        return artifact_uri(self.remote.connection.root, location)
+        from mlflow_amlstore.client.files.azureml_uri import uri_of_location
+
+        return uri_of_location(self.remote.connection.root, location)
 
     def issue_uri(self) -> str:
         return self.remote.connection.issue_uri()

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+import mlflow
 import pytest
 from fork_server import run_forked
 from forked_service import ForkedService
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.client.tokens.stored_keys import announce_service
-from mlflow_amlstore.core import Experiment, Workspace
+from mlflow_amlstore.core import Experiment, Model, Workspace
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, LoginNeeded, ServiceUnreachable
 from mlflow_amlstore.workspace.opening import open_folder
 from mlflow_amlstore.workspace.tracking_uri import parse
@@ -155,6 +156,23 @@ class TestFacts:
         for number in range(1005):
             records.experiments.create(f"many {number}")
         assert len(workspace.experiments) == before + 1005
+
+
+class TestFileUris:
+    def test_those_that_run_and_model_give_are_read_by_mlflow(
+        self, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", workspace.get_mlflow_tracking_uri())
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "a b.txt").write_text("kept")
+        run = Experiment(workspace, "uris").start_logging(snapshot_directory=None)
+        run.upload_file("logs/a b.txt", str(tmp_path / "a b.txt"))
+        model = run.register_model("of uris", model_path="logs/a b.txt")
+        registered = Model.register(workspace, str(tmp_path / "a b.txt"), "uploaded")
+        run.complete()
+
+        for uri in (run.get_details()["logFiles"]["logs/a b.txt"], model.url, registered.url):
+            assert mlflow.artifacts.load_text(uri) == "kept"
 
 
 class TestTrackingUri:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.errors import NotSupported, TrackingUriInvalid
-from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
-from mlflow_amlstore.records.locations import check_path
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
+from mlflow_amlstore.records.locations import check_path, split_location, upload_of
 
 _OF_RUN = re.compile(
     r"(?P<root>azureml(?:\+http)?:/(?:/[^/?#]+)*?)"
@@ -78,6 +78,18 @@ class ArtifactUri(NamedTuple):
     root: str
     artifact_root: ArtifactRoot
     path: str
+
+
+def uri_of_location(root: str, location: str) -> str:
+    """The URI of a location (`records.locations`) in the workspace whose tracking URI is `root`, without its query."""
+    container, path = split_location(location)
+    upload = upload_of(container)
+    if upload is not None:
+        place = f"azureml://artifacts/{UPLOAD_ORIGIN}/{upload}"
+    else:
+        experiment, *_, owner, _ = container.split("/")
+        place = f"{root}/experiments/{experiment}/runs/{owner}/artifacts"
+    return f"{place}/{path}" if path else place
 
 
 def parse_artifact_uri(uri: str) -> ArtifactUri:
