@@ -276,7 +276,7 @@ class WorkspaceReplaced(WorkspaceNotFound):
         self.folder, self.config_file = folder, ""
         message = (
             f"The folder {folder} holds another workspace than when it was opened. Nothing is read or written in it. "
-            "Put the first one back; or open this one: start the service or script again, or make a new client"
+            "Put the first one back, or start the service or script again for the one that is there now"
         )
         AmlStoreError.__init__(self, message)
 

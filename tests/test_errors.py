@@ -128,7 +128,7 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "WorkspaceCorrupt": (errors.WorkspaceCorrupt("/w", "malformed"), ["/w", "malformed", "Restore records.db"]),
     "WorkspaceReplaced": (
         errors.WorkspaceReplaced("/w"),
-        ["/w", "holds another workspace", "Put the first one back; or open this one"],
+        ["/w", "holds another workspace", "Put the first one back, or start the service or script again"],
     ),
     "WorkspaceGone": (errors.WorkspaceGone(), ["This service's workspace is gone", "log says where"]),
     "WorkspaceNotFound": (

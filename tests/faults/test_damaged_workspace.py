@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from fork_server import run_forked
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -21,7 +22,6 @@ from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.diagnosis.embedded import examine_folder
 from mlflow_amlstore.errors import AmlStoreError, SchemaTooNew, WorkspaceCorrupt, WorkspaceNotFound, WorkspaceReplaced
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder
-from tests.fork_server import run_forked
 
 NOTE = "kept in the workspace"
 

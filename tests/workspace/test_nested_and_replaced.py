@@ -42,9 +42,8 @@ def test_what_an_open_client_logs_after_the_folder_was_deleted_and_made_anew_is_
         with pytest.raises(MlflowException, match="holds another workspace than when it was opened") as gone:
             call()
         assert gone.value.error_code == "RESOURCE_DOES_NOT_EXIST"
-    client = MlflowClient(made_anew.get_mlflow_tracking_uri())
-    new_run = client.create_run("0").info.run_id
-    assert [run.info.run_id for run in client.search_runs(["0"])] == [new_run]
+    assert list(made_anew.experiments) == ["Default"]
+    assert list(made_anew.experiments["Default"].get_runs()) == []
 
 
 def test_nothing_is_written_to_the_old_place_of_a_workspace_that_was_moved(tmp_path: Path) -> None:
