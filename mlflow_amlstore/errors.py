@@ -311,8 +311,8 @@ class WorkspaceCorrupt(AmlStoreError):
     mlflow_code = "INVALID_STATE"
     http_status = 500
 
-    RESTORE = "Restore records.db from a copy, after removing records.db-wal and records.db-shm beside it"
-    WAY_OUT = f"{RESTORE}; or salvage it with `sqlite3 records.db .recover`"
+    RESTORE = "restore records.db from a copy, after removing records.db-wal and records.db-shm beside it"
+    WAY_OUT = f"{RESTORE.capitalize()}; or salvage it with `sqlite3 records.db .recover`"
 
     def __init__(self, folder: str, problem: str, way_out: str = WAY_OUT) -> None:
         self.folder, self.problem = folder, problem

@@ -20,7 +20,7 @@ from mlflow_amlstore.records.sqlite import is_database, use_write_ahead_log
 CURRENT_REVISION = "0004"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _REVISION = re.compile(r"(?!0000)[0-9]{4}")  # as our migrations are numbered
-_ANOTHER_FOLDER = "Choose another folder for a new workspace, or restore records.db from a copy"
+_ANOTHER_FOLDER = f"Choose another folder for a new workspace, or {WorkspaceCorrupt.RESTORE}"
 _LONG_S = 2.0
 _BEING_MADE_S = 1.0  # many times what it takes
 _alembic_version = Table(  # as Alembic makes it
@@ -64,7 +64,7 @@ def upgrade_database(database: Database) -> None:
     if revision is None:
         way_out = (
             "If another process is making it, try again; if its making was cut short, run `amlstore init` again; "
-            "if it held records, restore records.db from a copy"
+            f"if it held records, {WorkspaceCorrupt.RESTORE}"
         )
         raise WorkspaceCorrupt(str(database.folder), "records.db is empty", way_out)
     if revision == CURRENT_REVISION:

@@ -113,7 +113,7 @@ def test_a_database_that_cant_be_read_as_one_is_refused_and_left_alone(
         refused = _refusal(open_it)
         assert isinstance(refused, WorkspaceCorrupt)
         way_out = (
-            "Choose another folder for a new workspace, or restore records.db from a copy"
+            f"Choose another folder for a new workspace, or {WorkspaceCorrupt.RESTORE}"
             if "another program" in problem
             else WorkspaceCorrupt.WAY_OUT
         )
@@ -146,7 +146,7 @@ def test_an_empty_database_isnt_taken_for_a_new_workspace(closed: Path) -> None:
 
     assert isinstance(refused, WorkspaceCorrupt)
     assert refused.problem == "records.db is empty"
-    assert "run `amlstore init` again; if it held records, restore records.db from a copy" in str(refused)
+    assert f"run `amlstore init` again; if it held records, {WorkspaceCorrupt.RESTORE}" in str(refused)
     assert (closed / "records.db").read_bytes() == b""
     assert Workspace.create(closed).experiments.keys() == {"Default"}
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -57,7 +58,8 @@ def server(workspace: Workspace, run_id: str, tmp_path_factory: pytest.TempPathF
             time.sleep(0.2)
         yield url
     finally:
-        os.killpg(process.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
         process.wait()
 
 
