@@ -19,6 +19,7 @@ from mlflow_amlstore.errors import (
     NotSupported,
     ServiceError,
 )
+from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
 
 EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 
@@ -379,7 +380,8 @@ def test_a_model_whose_files_were_deleted_is_said_so(ws: Workspace, run: Run) ->
     run.upload_file("model/weights", io.BytesIO(b"weights"))
     model = run.register_model("m", "model")
     uri = ws.get_mlflow_tracking_uri()
-    get_artifact_repository(MlflowClient(uri).get_run(run.id).info.artifact_uri, uri).delete_artifacts("model")
+    with mlflow_pointed_at(uri):
+        get_artifact_repository(MlflowClient().get_run(run.id).info.artifact_uri).delete_artifacts("model")
     for call in (lambda: model.download("down"), lambda: Model.get_model_path("m", _workspace=ws)):
         with pytest.raises(NotFound, match=r"'model' not found. Model m:1 has no files any more"):
             call()

@@ -299,6 +299,7 @@ UNREADABLE = """
 import os, sys
 from pathlib import Path
 from mlflow_amlstore.diagnosis.embedded import examine_folder
+list(examine_folder(Path(sys.argv[2]), deep=True))  # imports what the other user may not
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for found in examine_folder(Path(sys.argv[1]), deep=True):
     print(found.is_ok, found.check, found.detail, found.remedy)
@@ -320,7 +321,7 @@ def test_doctor_tells_what_this_user_may_not_read(closed: Path, place: str, told
     folder = Path(shutil.copytree(closed, Path(open_to_all) / "ws"))
     content = _content_of(folder, NOTE).relative_to(folder / "files")
     (folder / place.format(folder=content.parent, content=content)).chmod(0)
-    done = run_forked(["-c", UNREADABLE, folder])
+    done = run_forked(["-c", UNREADABLE, folder, closed])
     shutil.rmtree(open_to_all)
     assert done.returncode == 0, done.stderr
     assert told in done.stdout
