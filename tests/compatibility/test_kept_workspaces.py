@@ -99,13 +99,13 @@ def test_it_goes_on(kept: Kept, found: dict[str, Any]) -> None:
     workspace_script.fill(workspace, "later")
     runs = kept.recorded["mlflow"]["runs"]
     (run_id,) = [run_id for run_id, run in runs.items() if run["tags"].get("kind") == "still running"]
-    client.log_metric(run_id, "loss", 0.125, step=1)
+    client.log_metric(run_id, "loss", 0.125, workspace_script.BEGAN_MS + 60_000, step=1)
     Run.get(workspace, run_id).log("loss", 0.0625)
     Run.get(workspace, run_id).flush()
     source = client.get_model_version("fixture-net", "1").source
     version = client.create_model_version("fixture-net", source, run_id)
 
-    assert [point.value for point in client.get_metric_history(run_id, "loss")] == [0.25, 0.125, 0.0625]
+    assert [point.value for point in client.get_metric_history(run_id, "loss")] == [0.25, 0.125, 0.0625]  # by time
     assert str(version.version) == "4"  # a number is never given again
     cli.main(["doctor", "-w", str(kept.folder)], standalone_mode=False)
     now = workspace_script.read(str(kept.folder))
