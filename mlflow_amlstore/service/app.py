@@ -39,7 +39,7 @@ from mlflow_amlstore.service import (
 from mlflow_amlstore.service.access import Access, Caller
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.auth import Tokens, bearer_of
-from mlflow_amlstore.service.body import BodyMemory, decode_json, decode_query, read_body, timed
+from mlflow_amlstore.service.body import Body, BodyMemory, decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
 from mlflow_amlstore.service.router import Router
@@ -233,7 +233,7 @@ class _Request:
         finally:
             service._body_memory.give_back(taken_bytes)
 
-    async def _handle(self, route: Route, call: Call, body: bytes, answered: "_Answered") -> None:
+    async def _handle(self, route: Route, call: Call, body: Body, answered: "_Answered") -> None:
         service, scope, headers = self._service, self._scope, self._headers
         apply = _prepared(route, call, body, scope["query_string"], _text(headers.get(b"content-type")))
         if not route.writes:
@@ -311,7 +311,7 @@ class _Answered:
         await response(scope, receive, self.send)
 
 
-def _prepared(route: Route, call: Call, body: bytes, query: bytes, content_type: str | None) -> Callable[[], bytes]:
+def _prepared(route: Route, call: Call, body: Body, query: bytes, content_type: str | None) -> Callable[[], bytes]:
     """The handler with what it takes, as a function that returns the encoded answer."""
     handler = route.handler
     if route.body is None:

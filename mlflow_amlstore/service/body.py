@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import deque
 from functools import cache
+from mmap import mmap
 from typing import Any, get_origin
 from urllib.parse import parse_qs
 
@@ -17,6 +18,7 @@ SMALL_BYTES = 64 * 1024  # as much as uvicorn reads of a request unasked
 MEMORY_BYTES = 128 * 1024 * 1024
 _SLOWEST_BYTES_PER_S = 64 * 1024  # whoever sends less holds what others wait for
 _ROOM_WAIT_S = 30.0
+Body = bytes | memoryview
 _JSON_TYPES = ("application/json", "application/json-patch+json")  # the second is what azureml-core says
 _MAX_QUERY_FIELDS = 10_000
 
@@ -107,28 +109,34 @@ def timed(receive: Receive, within_s: float | None = None) -> Receive:
     return receive_in_time
 
 
-async def read_body(receive: Receive, content_length: str | None, most_bytes: int) -> bytes:
+async def read_body(receive: Receive, content_length: str | None, most_bytes: int) -> Body:
     """Return a whole body of at most so many bytes.
 
     Raises PayloadTooLarge, RequestTimedOut, BadRequest for a client that went away.
     """
-    receive = timed(receive, IDLE_S + _expected_bytes(content_length, most_bytes) / _SLOWEST_BYTES_PER_S)
-    chunks: list[bytes] = []
+    expected = _expected_bytes(content_length, most_bytes)
+    receive = timed(receive, IDLE_S + expected / _SLOWEST_BYTES_PER_S)
+    pages: mmap | None = None
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise BadRequest("The client went away before its request was whole")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > most_bytes:
+        chunk: bytes = message.get("body", b"")
+        start, size = size, size + len(chunk)
+        if size > expected:
             raise PayloadTooLarge(most_bytes)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks) if len(chunks) > 1 else chunk
+        is_whole = not message.get("more_body", False)
+        if is_whole and start == 0:
+            return chunk
+        if pages is None:  # the system has them back as soon as nobody uses them; `malloc` may keep what is freed
+            pages = mmap(-1, max(expected, 1))
+        pages[start:size] = chunk
+        if is_whole:
+            return memoryview(pages)[:size]
 
 
-def decode_json(kind: Any, body: bytes, content_type: str | None, *, allow_nan: bool = False) -> Any:
+def decode_json(kind: Any, body: Body, content_type: str | None, *, allow_nan: bool = False) -> Any:
     """Return a JSON body as what is declared; it may have bare NaN and Infinity, as Python writes them, if told.
 
     Raises BadRequest, BodyInvalid.
@@ -141,7 +149,7 @@ def decode_json(kind: Any, body: bytes, content_type: str | None, *, allow_nan: 
         except msgspec.DecodeError as error:
             if not allow_nan or isinstance(error, msgspec.ValidationError):
                 raise
-            return msgspec.convert(json.loads(body), kind, strict=False)
+            return msgspec.convert(json.loads(bytes(body)), kind, strict=False)
     except RecursionError as error:
         raise BadRequest("The request's body is nested too deeply") from error
     except msgspec.ValidationError as error:
