@@ -125,7 +125,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["'a.bin'", "it got shorter", "Nothing was kept", "send it again"],
     ),
     "WorkspaceBusy": (errors.WorkspaceBusy("/w", 60.0), ["/w", "60 s", "not recorded", "amlstore doctor"]),
-    "WorkspaceCorrupt": (errors.WorkspaceCorrupt("/w", "malformed"), ["/w", "malformed", "Restore records.db"]),
+    "WorkspaceCorrupt": (
+        errors.WorkspaceCorrupt("/w", "malformed"),
+        ["/w", "malformed", "Restore records.db from a copy, after removing records.db-wal"],
+    ),
     "WorkspaceReplaced": (
         errors.WorkspaceReplaced("/w"),
         ["/w", "holds another workspace", "Put the first one back, or start the service or script again"],

@@ -18,9 +18,10 @@ SMALL_BYTES = 64 * 1024  # as much as uvicorn reads of a request unasked
 MEMORY_BYTES = 128 * 1024 * 1024
 _SLOWEST_BYTES_PER_S = 64 * 1024  # whoever sends less holds what others wait for
 _ROOM_WAIT_S = 30.0
-Body = bytes | memoryview
 _JSON_TYPES = ("application/json", "application/json-patch+json")  # the second is what azureml-core says
 _MAX_QUERY_FIELDS = 10_000
+Body = bytes | memoryview
+"""A request's body as it came: large ones lie in pages of their own."""
 
 
 class BodyMemory:
@@ -129,8 +130,8 @@ async def read_body(receive: Receive, content_length: str | None, most_bytes: in
         is_whole = not message.get("more_body", False)
         if is_whole and start == 0:
             return chunk
-        if pages is None:  # the system has them back as soon as nobody uses them; `malloc` may keep what is freed
-            pages = mmap(-1, max(expected, 1))
+        if pages is None:
+            pages = mmap(-1, max(expected, 1))  # goes back to the system when freed; what `malloc` gives may not
         pages[start:size] = chunk
         if is_whole:
             return memoryview(pages)[:size]
