@@ -45,6 +45,7 @@ PRELOADED = (
     "mlflow_amlstore.plugin.tracking",
     "mlflow_amlstore.service.app",
     "mlflow_amlstore.service.server",
+    "mlflow_amlstore.studio",
     "sklearn.linear_model",
     "sklearn.model_selection",
 )

@@ -30,7 +30,8 @@ ARROWS = {
     "azureml": {"core", *_CLIENT},
     "plugin": _CLIENT,
     "service": {"protocol", *_WORKSPACE},
-    "cli": {"service", "core", "diagnosis", *_CLIENT},
+    "studio": {"service", "protocol", "records", *_BASE},
+    "cli": {"studio", "service", "core", "diagnosis", *_CLIENT},
     "pytest_plugin": {"core"},
 }
 # Inside `client`, from the lowest to the highest: each imports what stands before it.
@@ -75,6 +76,7 @@ LATE_IMPORTS = {
     "workspace/opening.py": "the extra `embedded` may be missing, and a service's client needs none of it",
     "diagnosis/examination.py": "as above",
     "cli/serve.py": "the extra `service` may be missing, and `--help` needs none of it",
+    "cli/studio.py": "the extra `studio` may be missing, and `--help` needs none of it",
     "cli/workspace_option.py": "the command that reads a folder needs nothing of `core`",
     "cli/plot.py": "the extra `plot` may be missing, and `--help` needs none of it",
     "plugin/remote_tracking.py": "reading a filter's grammar is for workspaces whose search is Azure ML's",

@@ -25,6 +25,8 @@ _COMMANDS = {
     "delete": "Delete runs.",
     "restore": "Bring deleted runs back.",
     "gc": "Delete for good what is deleted.",
+    "studio": "Open a workspace in the browser.",
+    "open": "Open a page of a Studio that runs.",
     "serve": "Share a workspace: serve it to other processes and machines.",
     "keys": "Make, list and revoke the keys of a service.",
     "login": "Keep a key for a service on this machine.",

@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -78,7 +78,7 @@ def command(
 
     Without DIR it's the one that config.json names. An empty folder, or one that doesn't exist, becomes a workspace.
     """
-    _check_extra()
+    check_extra("`amlstore serve`", _EXTRA)
     from mlflow_amlstore.service import server  # here, because the extra may be missing, and `--help` needs none of it
 
     if tls_cert is None and tls_key is not None:
@@ -97,8 +97,8 @@ def command(
         names = frozenset({*_LOOPBACK_NAMES, *clients_names})
         address = _Address(service_url, {service_url, *own_urls}, names)
         certificate = _certificate(sorted(names), tls_cert, tls_key) if is_secure else None
-        opened, workspace_name = _open(folder)
-        with closing(opened), _logging(log_level):
+        opened, workspace_name = open_to_serve(folder)
+        with closing(opened), logging_at(log_level):
             api_level, limits = api_level or ("2.0" if parity else "3.0"), limits or ("azure" if parity else "none")
             make_app = _app_maker(api_level, limits, requests_per_second)
             _serve(opened, workspace_name, listening, address, certificate, token_lifetime, make_app)
@@ -148,7 +148,7 @@ def _serve(
         if certificate is not None and certificate.ca is not None:
             _tell_how_to_trust(certificate.ca, address.service_url)
 
-    with _announced(address.urls, local_key(secret)):
+    with announced(address.urls, local_key(secret), opened.folder):
         server.run(make_app(opened.records, settings), listening, certificate=certificate, started=tell)
 
 
@@ -157,7 +157,7 @@ def _app_maker(api_level: str, limits: str, requests_per_s: float | None) -> "Ca
     from mlflow_amlstore.service.app import make_app
 
     if (api_level, limits, requests_per_s) == ("3.0", "none", None):
-        return make_app
+        return with_studio() if find_spec("jinja2") else make_app
     from mlflow_amlstore.service.strict_app import make_strict_app
     from mlflow_amlstore.service.strictness import Strictness
 
@@ -169,8 +169,17 @@ def _app_maker(api_level: str, limits: str, requests_per_s: float | None) -> "Ca
     return partial(make_strict_app, strictness=strictness)
 
 
+def with_studio() -> "Callable[..., ASGIApp]":
+    """What makes the application that has Studio's pages, too."""
+    from mlflow_amlstore import studio
+    from mlflow_amlstore.service.app import ROUTES, make_app
+
+    return partial(make_app, routes=(*ROUTES, *studio.ROUTES), error_page=studio.error_page)
+
+
 @contextmanager
-def _logging(level: str) -> Iterator[None]:
+def logging_at(level: str) -> Iterator[None]:
+    """Write the service's log to stderr within the block."""
     from mlflow_amlstore.service import logs
 
     logs.start(cast("logs.Level", level))
@@ -180,14 +189,15 @@ def _logging(level: str) -> Iterator[None]:
         logs.stop()
 
 
-def _check_extra() -> None:
-    for package in _EXTRA:
+def check_extra(command: str, packages: Iterable[str], extra: str = "service") -> None:
+    """Raise ExtraMissing where a package of a command's extra isn't installed."""
+    for package in packages:
         if find_spec(package) is None:
-            raise ExtraMissing("`amlstore serve`", package, "service")
+            raise ExtraMissing(command, package, extra)
 
 
-def _open(folder: Path | None) -> tuple[EmbeddedWorkspace, str]:
-    """The workspace to serve, and its name."""
+def open_to_serve(folder: Path | None) -> tuple[EmbeddedWorkspace, str]:
+    """The workspace to serve, and its name. An empty folder becomes one."""
     try:
         config = find_config() if folder is None else config_of(folder)
     except ConfigNotFound:
@@ -236,18 +246,18 @@ def _tell_how_to_trust(ca: Path, service_url: str) -> None:
 
 
 @contextmanager
-def _announced(service_urls: set[str], key: str) -> Iterator[None]:
+def announced(service_urls: set[str], key: str, folder: Path) -> Iterator[None]:
     """Let programs of this user on this machine find the key, for as long as the service runs."""
-    announced = []
+    told = []
     try:
         for url in service_urls:
-            announce_service(url, key)
-            announced.append(url)
+            announce_service(url, key, folder)
+            told.append(url)
     except OSError as error:
         click.echo(f"amlstore: programs on this machine can't find the key by themselves: {error}", err=True)
     try:
         yield
     finally:
-        for url in announced:
+        for url in told:
             with suppress(OSError):
                 withdraw_service(url)

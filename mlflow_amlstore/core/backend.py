@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from mlflow_amlstore.client.remote_workspace import RemoteWorkspace
 
 
+def studio_path(path: str) -> str:
+    """The path of a page of Studio, by its path in MLflow's UI."""
+    experiment, _, run_id = path.partition("/runs/")
+    return f"runs/{run_id}" if run_id else f"{experiment}/runs" if experiment else ""
+
+
 class Backend(Protocol):
     """What `Workspace` needs of the place where its records are. Can be pickled."""
 
@@ -102,10 +108,17 @@ class Embedded:
 
     @property
     def has_pages(self) -> bool:
-        return False
+        return self._studio() is not None
 
     def page_address(self, path: str) -> str:
-        return f"{self.opened.root_uri}/#/{path}"
+        studio = self._studio()
+        return f"{self.opened.root_uri}/#/{path}" if studio is None else f"{studio}/{studio_path(path)}"
+
+    def _studio(self) -> str | None:
+        """The address of a Studio that runs on this folder."""
+        from mlflow_amlstore.client.tokens.stored_keys import service_of_folder
+
+        return service_of_folder(self.opened.folder)
 
     def file_uri(self, location: str) -> str:
         return artifact_uri(self.opened.root_uri, location)
@@ -161,10 +174,10 @@ class Served:
 
     @property
     def has_pages(self) -> bool:
-        return False
+        return True
 
     def page_address(self, path: str) -> str:
-        return f"{self.remote.connection.service_url}/#/{path}"
+        return f"{self.remote.connection.service_url}/{studio_path(path)}"
 
     def file_uri(self, location: str) -> str:
         from mlflow_amlstore.client.files.azureml_uri import uri_of_location
@@ -199,7 +212,7 @@ class OnAzure(Served):
 
     def page_address(self, path: str) -> str:
         if not self._studio:
-            return super().page_address(path)
+            return f"{self.remote.connection.service_url}/#/{path}"
         experiment, _, run_id = path.partition("/runs/")
         page = f"runs/{run_id}" if run_id else experiment.replace("experiments/", "experiments/id/", 1)
         return f"{self._studio}/{page}?wsid={self.remote.connection.workspace_path}"

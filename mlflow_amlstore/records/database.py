@@ -65,7 +65,7 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Opened(NamedTuple):
+class OpenedDatabase(NamedTuple):
     """A connection, and what it was opened on."""
 
     connection: Connection
@@ -98,13 +98,13 @@ class Database:
         self._lock = threading.RLock()  # held by the thread that writes
         self._holder: int | None = None  # that thread
         self._is_open = False  # from its BEGIN to its COMMIT
-        self._writer: _Opened | None = None
+        self._writer: OpenedDatabase | None = None
         self._journal: tuple[int, int] | None = None  # the file that the writer's journal is
         self._index: tuple[int, int] | None = None  # the file that its index is, and when that was looked at
         self._index_checked_s = -math.inf
         self._gate = threading.RLock()  # held by a thread that forks: no other begins to read
         self._reading: dict[object, int] = {}  # the thread of each read
-        self._idle: list[_Opened] = []  # not SQLAlchemy's pool, whose locks a signal's handler can leave held
+        self._idle: list[OpenedDatabase] = []  # not SQLAlchemy's pool, whose locks a signal's handler can leave held
         self._frozen: _StateOnDisk | None = None
         self._engine = self._make_engine()
 
@@ -156,12 +156,12 @@ class Database:
             yield reader.connection
 
     @interruptible
-    def _reader(self) -> Iterator[_Opened]:
+    def _reader(self) -> Iterator[OpenedDatabase]:
         """A connection for this block alone, outside a transaction; a fork waits for the block's end."""
         read, idle = object(), self._idle  # a forked child has another list, and leaves the parent's connections alone
         try:
             self._let_in(read)
-            reader = self._idle_reader() or self._open()
+            reader = self._idle_reader() or self.open_apart()
             is_idle = False  # where the block raises: a statement may be under way that the traceback keeps
             try:
                 yield reader
@@ -184,11 +184,11 @@ class Database:
         with self._gate:
             self._reading[read] = thread
 
-    def _idle_reader(self) -> _Opened | None:
+    def _idle_reader(self) -> OpenedDatabase | None:
         while self._idle:
             with suppress(IndexError):  # another thread took the last
                 reader = self._idle.pop()
-                if self._is_current(reader):
+                if self.is_current(reader):
                     return reader
                 reader.connection.close()
         return None
@@ -213,7 +213,7 @@ class Database:
             finally:
                 self._holder = before
 
-    def _transaction(self, writer: _Opened, wait: bool) -> Iterator[Connection]:
+    def _transaction(self, writer: OpenedDatabase, wait: bool) -> Iterator[Connection]:
         try:
             begin_writing(writer.driver, lock_timeout_s=self._lock_timeout_s, wait=wait)
             self._check_journal()
@@ -229,7 +229,7 @@ class Database:
                 self._writer = None  # a statement may be under way, which the traceback keeps
             raise
 
-    def _part(self, writer: _Opened) -> Iterator[Connection]:
+    def _part(self, writer: OpenedDatabase) -> Iterator[Connection]:
         _must_be_in_transaction(writer.driver)
         try:
             writer.driver.execute("SAVEPOINT part")  # the innermost of this name is meant, where they are nested
@@ -250,7 +250,7 @@ class Database:
         finally:
             self._lock.release()
 
-    def _writer_of_this_transaction(self) -> _Opened | None:
+    def _writer_of_this_transaction(self) -> OpenedDatabase | None:
         """What writes where this thread is inside a transaction, though SQLite may have given that up; else None.
 
         A signal's handler may come just after the BEGIN, or just before the COMMIT: SQLite knows of it then.
@@ -274,13 +274,13 @@ class Database:
             with self.write() as connection:
                 yield connection
 
-    def _current_writer(self) -> _Opened:
+    def _current_writer(self) -> OpenedDatabase:
         writer = self._writer
-        if writer is None or not self._is_current(writer):
+        if writer is None or not self.is_current(writer):
             if writer is not None:
                 self._writer = None  # before it is closed, and where there is none to open any more
                 writer.connection.close()
-            writer = self._writer = self._open()
+            writer = self._writer = self.open_apart()
             self._journal = self._index = None
         return writer
 
@@ -312,11 +312,12 @@ class Database:
         )
         return WorkspaceCorrupt(str(self.folder), f"{path.name} was deleted or replaced", way_out)
 
-    def _open(self) -> _Opened:
+    def open_apart(self) -> OpenedDatabase:
+        """Open a connection that no transaction of this class uses; the caller closes it."""
         connection = self._engine.connect()
-        return _Opened(connection, driver_connection(connection), self._file_on_disk(), self._frozen)
+        return OpenedDatabase(connection, driver_connection(connection), self._file_on_disk(), self._frozen)
 
-    def _is_current(self, opened: _Opened) -> bool:
+    def is_current(self, opened: OpenedDatabase) -> bool:
         """Not so where the workspace was moved, deleted or made anew since, or somebody wrote to a read-only one."""
         return opened.file == self._file_on_disk() and (opened.frozen is None or opened.frozen == self._state_on_disk())
 

@@ -52,13 +52,15 @@ def insert_or_set(
     names: Collection[str],
     rows: Sequence[dict[str, Any]] | dict[str, Any] | None = None,
     *,
+    also: Callable[[Any], dict[str, ColumnElement[Any]]] | None = None,
     only_if: Callable[[Any], ColumnElement[bool]] | None = None,
 ) -> Insert:
-    """An INSERT that sets these columns of rows whose primary key is taken, where `only_if` says so of the new row."""
+    """An INSERT that sets these columns of rows whose primary key is taken, and those that `also` makes of the new row,
+    where `only_if` says so of it."""
     new = insert(table) if rows is None else insert(table).values(rows)
     return new.on_conflict_do_update(
         index_elements=list(table.primary_key),
-        set_={name: new.excluded[name] for name in names},
+        set_={name: new.excluded[name] for name in names} | (also(new.excluded) if also is not None else {}),
         where=None if only_if is None else only_if(new.excluded),
     )
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,11 +17,14 @@ from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
 from mlflow_amlstore.records.sqlite import is_database, use_write_ahead_log
 
-CURRENT_REVISION = "0004"
+CURRENT_REVISION = "0005"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _REVISION = re.compile(r"(?!0000)[0-9]{4}")  # as our migrations are numbered
 _ANOTHER_FOLDER = f"Choose another folder for a new workspace, or {WorkspaceCorrupt.RESTORE}"
 _LONG_S = 2.0
+_SHOWN_EVERY_S = 0.1
+_WIDE = 80  # characters: a narrower terminal shows percents and no bar
+_Tell = Callable[[int, int], None]
 _BEING_MADE_S = 1.0  # many times what it takes
 _alembic_version = Table(  # as Alembic makes it
     "alembic_version",
@@ -86,9 +89,9 @@ def revision_of(database: Database) -> str | None:
 
 def _upgrade(database: Database) -> None:
     what = f"Bringing the workspace {database.folder} to schema {CURRENT_REVISION}"
-    with _progress(what), database.write() as connection:
+    with _progress(what) as tell, database.write() as connection:
         if _revision(connection, database) != CURRENT_REVISION:  # else another process was first
-            run_migrations(connection)
+            run_migrations(connection, tell=tell)
 
 
 def _make_tables(connection: Connection) -> None:
@@ -99,33 +102,46 @@ def _make_tables(connection: Connection) -> None:
 
 
 @contextmanager
-def _progress(text: str) -> Iterator[None]:
-    """Show on a terminal that the block goes on, and for how long, where it takes longer than two seconds."""
+def _progress(text: str) -> Iterator[_Tell]:
+    """Show on a terminal how far the block has come, and for how long it goes on, where that is more than two seconds.
+
+    The block tells how much is done, and of how much.
+    """
+    come: list[int] = [0, 0]
+
+    def tell(done: int, total: int) -> None:
+        come[:] = done, total
+
     if not sys.stderr.isatty():
-        yield
+        yield tell
         return
     ended = threading.Event()
-    showing = threading.Thread(target=_show_until, args=(ended, text), daemon=True)  # the block's own is in SQLite
+    showing = threading.Thread(target=_show_until, args=(ended, text, come), daemon=True)  # the block's is in SQLite
     showing.start()
     try:
-        yield
+        yield tell
     finally:
         ended.set()
         showing.join()
 
 
-def _show_until(ended: threading.Event, text: str) -> None:
+def _show_until(ended: threading.Event, text: str, come: Sequence[int]) -> None:
     if ended.wait(_LONG_S):
         return
     from rich.console import Console  # slow to import, and rarely needed
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.table import Column
 
+    console = Console(stderr=True)
     narrowed = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # a narrow terminal cuts the text, not the time
-    columns = (SpinnerColumn(), TextColumn("{task.description}", table_column=narrowed), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as progress:
-        progress.add_task(text, total=None)
-        ended.wait()
+    described = TextColumn("{task.description}", table_column=narrowed)
+    bar = [BarColumn(bar_width=8)] if console.width >= _WIDE else []
+    columns = (SpinnerColumn(), described, *bar, TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
+        task = progress.add_task(text, total=None)
+        while not ended.wait(_SHOWN_EVERY_S):
+            done, total = come
+            progress.update(task, completed=done, total=total or None)
 
 
 def _revision(connection: Connection, database: Database) -> str | None:
@@ -146,8 +162,8 @@ def _revision(connection: Connection, database: Database) -> str | None:
     return revision
 
 
-def run_migrations(connection: Connection, revision: str = "head") -> None:
-    """Bring a database to a revision inside the caller's transaction."""
+def run_migrations(connection: Connection, revision: str = "head", *, tell: _Tell | None = None) -> None:
+    """Bring a database to a revision inside the caller's transaction; a long migration tells how far it has come."""
     from alembic import command  # slow to import, and rarely needed
     from alembic.config import Config
 
@@ -157,6 +173,7 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))  # % is ConfigParser's
     config.attributes["connection"] = connection
+    config.attributes["progress"] = tell
     command.upgrade(config, revision)
 
 

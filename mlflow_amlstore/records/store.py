@@ -18,6 +18,7 @@ from sqlalchemy import select
 from mlflow_amlstore.errors import WorkspaceCorrupt, WorkspaceNotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.snapshots import FileSnapshots
+from mlflow_amlstore.records.sql.acts import SqlActs
 from mlflow_amlstore.records.sql.applied_requests import SqlAppliedRequests
 from mlflow_amlstore.records.sql.experiments import SqlExperiments
 from mlflow_amlstore.records.sql.files import SqlFiles
@@ -26,8 +27,10 @@ from mlflow_amlstore.records.sql.logged_models import SqlLoggedModels
 from mlflow_amlstore.records.sql.metrics import SqlMetrics
 from mlflow_amlstore.records.sql.models import SqlModels
 from mlflow_amlstore.records.sql.runs import SqlRuns
+from mlflow_amlstore.records.sql.saved_views import SqlSavedViews
 from mlflow_amlstore.records.sql.trash import SqlTrash
 from mlflow_amlstore.records.tables import workspace
+from mlflow_amlstore.records.watch import Watch
 
 
 class RecordStore:
@@ -45,6 +48,8 @@ class RecordStore:
         self.snapshots = FileSnapshots(self.files)
         self.trash = SqlTrash(database, self.files)
         self.keys = SqlKeys(database)
+        self.acts = SqlActs(database)
+        self.saved_views = SqlSavedViews(database)
         self._applied_requests = SqlAppliedRequests(database)
 
     @cached_property
@@ -88,6 +93,10 @@ class RecordStore:
     def forget_old_requests(self) -> None:
         """Forget the ids that `once` has remembered for more than a day."""
         self._applied_requests.forget_old()
+
+    def watch(self) -> Watch:
+        """A watch over everything that is written into this workspace, by any process; it must be closed."""
+        return Watch(self._database)
 
     def close(self) -> None:
         """Release the database's connections."""

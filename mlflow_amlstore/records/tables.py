@@ -91,6 +91,8 @@ runs = Table(
     Column("error", BYTE_TEXT),  # JSON: code and message
     Index("ix_runs_experiment_id_start_ms", "experiment_id", "start_ms", "run_id"),
     Index("ix_runs_parent_run_id", "parent_run_id"),
+    Index("ix_runs_start_ms_run_id", "start_ms", "run_id"),
+    Index("ix_runs_experiment_id_status", "experiment_id", "status", "deleted_ms", "start_ms"),
 )
 RUN_FACTS = [column for column in runs.c if column.name != "snapshot_id"]
 run_params = _named_values("run_params", _owner("run_pk", "runs.run_pk"))
@@ -99,7 +101,8 @@ run_properties = _named_values("run_properties", _owner("run_pk", "runs.run_pk")
 
 # One metric name of one run as MLflow sees it. A column of a row or table has `metric` and `column_name`, and the name
 # `metric.column_name`; a scalar or a list has its own name in `metric` and "" in `column_name`. `last_…` is the latest
-# point in MLflow's sense: highest step, then time, then value; `last_seq` is the highest `seq` of its points. Clustered
+# point in MLflow's sense: highest step, then time, then value; `last_seq` is the highest `seq` of its points.
+# `min_value` and `max_value` are over its numbers, `extremes_…` what `last_…` was when these were set. Clustered
 # by run, so that a page of runs reads the latest points of each in one place; `series_id` is given out by
 # `sql.series_ids`.
 series = Table(
@@ -116,6 +119,11 @@ series = Table(
     Column("last_value_type", SmallInteger, nullable=False),
     Column("series_id", ID, nullable=False, unique=True),
     Column("last_seq", BigInteger, nullable=False, server_default="0"),
+    Column("min_value", Double),
+    Column("max_value", Double),
+    Column("extremes_step", BigInteger),
+    Column("extremes_timestamp_ms", BigInteger),
+    Column("extremes_seq", BigInteger),
     PrimaryKeyConstraint("run_pk", "name"),
     sqlite_with_rowid=False,
 )
@@ -323,5 +331,30 @@ applied_requests = Table(
     Column("answer", LargeBinary, nullable=False),
     Column("applied_ms", BigInteger, nullable=False),
     Index("ix_applied_requests_applied_ms", "applied_ms"),
+    sqlite_with_rowid=False,
+)
+
+# What people did by hand, and who they were.
+acts = Table(
+    "acts",
+    metadata,
+    Column("act_id", ID, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("subject_kind", BYTE_TEXT, nullable=False),
+    Column("subject_id", BYTE_TEXT, nullable=False),
+    Column("act", BYTE_TEXT, nullable=False),
+    Column("who", BYTE_TEXT, nullable=False),
+    Column("detail", BYTE_TEXT, nullable=False),
+    Index("ix_acts_subject_kind_subject_id", "subject_kind", "subject_id", "act_id"),
+)
+saved_views = Table(
+    "saved_views",
+    metadata,
+    Column("page", BYTE_TEXT, nullable=False),
+    Column("name", BYTE_TEXT, nullable=False),
+    Column("query", BYTE_TEXT, nullable=False),
+    Column("who", BYTE_TEXT, nullable=False),
+    Column("saved_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("page", "name"),
     sqlite_with_rowid=False,
 )

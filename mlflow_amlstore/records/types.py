@@ -199,6 +199,45 @@ class MetricPage:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """One series of a run: a metric, or a column of a row or table, whose `name` is then `metric.column`.
+
+    `last_value` is the latest in MLflow's sense (highest step, then time, then value), NaN too; it, its step and its
+    time are None where all values are texts. The extremes are over all numbers: NaN is left out, ±Inf is not.
+    """
+
+    name: str
+    metric: str
+    column: str
+    kind: MetricKind
+    last_value: float | None
+    last_step: int | None
+    last_timestamp_ms: int | None
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One run's metric as it is drawn: of each of the columns that the window was divided into, at most the first,
+    lowest, highest and last point, in order of x; all points where those are few.
+
+    x is a step or a time in milliseconds. Of `ys` None is NaN, at which a line breaks; `infinities` are `(x, 1 or -1)`
+    and in neither list. `minimum` and `maximum` are `(x, y)` of the window's lowest and highest finite point, the first
+    of equal ones.
+    """
+
+    run_id: str
+    points_in_all: int
+    points_in_window: int
+    xs: list[int]
+    ys: list[float | None]
+    infinities: list[tuple[int, int]]
+    minimum: tuple[int, float] | None
+    maximum: tuple[int, float] | None
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentRecord:
     """`artifact_location` is a remote URI, or None where files live in the workspace."""
 
@@ -209,6 +248,17 @@ class ExperimentRecord:
     deleted_ms: int | None
     artifact_location: str | None
     tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentActivity:
+    """What goes on in an experiment: its active runs, how many of them are running, when the latest was started, and
+    by whom."""
+
+    runs: int
+    running: int
+    last_ms: int | None
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +326,14 @@ class RunInfo:
     artifact_location: str | None
     error: RunError | None = None
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunActivity:
+    """How many active runs a workspace has, and how many of them are running."""
+
+    runs: int
+    running: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,3 +499,26 @@ class KeyRecord:
     sha256: str
     created_ms: int
     revoked_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What somebody did by hand to a run, an experiment, a model, …: `act` is a word such as `delete`."""
+
+    at_ms: int
+    subject_kind: str
+    subject_id: str
+    act: str
+    who: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedView:
+    """A view of a page under a name: the query of its address, and who saved it when."""
+
+    page: str
+    name: str
+    query: str
+    who: str
+    saved_ms: int

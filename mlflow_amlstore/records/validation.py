@@ -64,6 +64,13 @@ def _check_name_text(field: str, name: str) -> None:
     check_length(field, name, MAX_NAME_LENGTH)
 
 
+def check_short_text(field: str, text: object) -> str:
+    """A name that people give, or what a person is called: 1 to 250 characters, none of them a control character."""
+    check_text_name(field, text)
+    check_length(field, text, MAX_NAME_LENGTH)
+    return str(text)
+
+
 def check_text_name(field: str, name: object) -> str:
     """A name in the `Run` vocabulary, whose scripts use more than MLflow's characters: 1 to 1000, none of them a
     control character."""

@@ -17,6 +17,8 @@ class Right(Enum):
 
     TRACK = "track"
     """Log and read experiments, runs, files and models."""
+    LOOK = "look"
+    """Open pages of Studio and, with a contributor's role, change what they let one change."""
     ADMINISTER = "administer"
     """Everything else: keys, what the service counts, its own description."""
 
@@ -26,9 +28,18 @@ class TokenUse(Enum):
 
     ACCESS = "access"
     TRACKING = "tracking"
+    SESSION = "session"
+    """Of one browser, in a cookie (`sessions`)."""
+    SIGN_IN = "sign-in"
+    """Of one link, which begins a session once."""
 
 
-RIGHTS = {TokenUse.ACCESS: frozenset(Right), TokenUse.TRACKING: frozenset({Right.TRACK})}
+RIGHTS = {
+    TokenUse.ACCESS: frozenset(Right),
+    TokenUse.TRACKING: frozenset({Right.TRACK}),
+    TokenUse.SESSION: frozenset({Right.LOOK}),
+    TokenUse.SIGN_IN: frozenset(),
+}
 """The rights of each token."""
 
 

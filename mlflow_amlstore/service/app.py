@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, get_origin
+from typing import Any, cast, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,7 +21,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlflow_amlstore.errors import AmlStoreError, BadRequest, NotAllowed, WorkspaceGone, WorkspaceNotFound
+from mlflow_amlstore.errors import (
+    AmlStoreError,
+    BadRequest,
+    NotAllowed,
+    TokenRefused,
+    WorkspaceGone,
+    WorkspaceNotFound,
+)
 from mlflow_amlstore.protocol.limits import LIMITS_HEADER, NO_LIMITS
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service import (
@@ -36,14 +43,15 @@ from mlflow_amlstore.service import (
     run_history,
     run_tokens,
 )
-from mlflow_amlstore.service.access import Access, Caller
+from mlflow_amlstore.service.access import Access, Caller, TokenUse
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import Body, BodyMemory, decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
 from mlflow_amlstore.service.router import Router
-from mlflow_amlstore.service.routing import Area, Call, Route
+from mlflow_amlstore.service.routing import Area, Call, Content, Route
+from mlflow_amlstore.service.sessions import FORM_TOKEN_HEADER, check_form_token, session_cookie, session_in
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
@@ -98,13 +106,29 @@ class Settings:
     token_lifetime_s: float = 3600.0
 
 
-def make_app(records: RecordStore, settings: Settings, routes: tuple[Route, ...] = ROUTES) -> ASGIApp:
-    """Make the service over a record store. Closing the store is up to the caller."""
-    return _Service(records, settings, routes)
+ErrorPage = Callable[[AmlStoreError, Scope, str], Response]
+"""What a browser is answered: of an error, the request's scope and id."""
+
+
+def make_app(
+    records: RecordStore,
+    settings: Settings,
+    routes: tuple[Route, ...] = ROUTES,
+    *,
+    error_page: ErrorPage | None = None,
+) -> ASGIApp:
+    """Make the service over a record store. Closing the store is up to the caller.
+
+    `error_page` answers errors to browsers, where the routes have pages.
+    """
+    return _Service(records, settings, routes, error_page)
 
 
 class _Service:
-    def __init__(self, records: RecordStore, settings: Settings, routes: tuple[Route, ...]) -> None:
+    def __init__(
+        self, records: RecordStore, settings: Settings, routes: tuple[Route, ...], error_page: ErrorPage | None
+    ) -> None:
+        self._error_page = error_page
         self._records = records
         self._settings = settings
         self._routes = routes
@@ -159,14 +183,14 @@ class _Service:
             await request.answer(answered)
         except WorkspaceNotFound as error:
             logs.log_error(request_id, error)
-            await answered.instead(error_answer(request.area, WorkspaceGone(), request_id), scope, receive)
+            await answered.instead(request.error_answer(WorkspaceGone(), request_id), scope, receive)
         except AmlStoreError as error:
             if error.http_status >= 500:
                 logs.log_error(request_id, error)
-            await answered.instead(error_answer(request.area, error, request_id), scope, receive)
+            await answered.instead(request.error_answer(error, request_id), scope, receive)
         except Exception as error:
             logs.log_error(request_id, error)
-            await answered.instead(error_answer(request.area, InternalError(request_id), request_id), scope, receive)
+            await answered.instead(request.error_answer(InternalError(request_id), request_id), scope, receive)
         finally:
             self._in_progress -= 1
             seconds = time.perf_counter() - began
@@ -181,7 +205,7 @@ class _Service:
                 sent_bytes=answered.sent_bytes,
             )
 
-    async def _read(self, work: Callable[[], bytes], *, is_long: bool) -> bytes:
+    async def _read(self, work: "Callable[[], bytes | Content]", *, is_long: bool) -> "bytes | Content":
         readers = self._long_readers if is_long else self._readers
         return await asyncio.get_running_loop().run_in_executor(readers, work)
 
@@ -204,10 +228,17 @@ class _Request:
         if len(headers) != len(scope["headers"]):
             _check_given_once(scope["headers"])
         base_url = self._checked_base_url()
-        route, path, names_workspace = service._router.match(scope["method"], scope["path"])
+        raw_path = scope.get("raw_path", b"").decode("latin-1")
+        route, path, names_workspace = service._router.match(scope["method"], scope["path"], raw_path)
         self.area, self.route_name = route.area, f"{route.method} {route.path}"
-        credential = self._check_credential(route)
+        of_studio: dict[str, Any] = {}
+        if route.area is Area.STUDIO:
+            of_studio = self._studio(route, base_url, raw_path, answered)
+            credential = ""
+        else:
+            credential = self._check_credential(route)
         call = Call(
+            **of_studio,
             records=service._records,
             uris=self._uris(base_url, names_workspace),
             signer=service._signer,
@@ -237,16 +268,52 @@ class _Request:
         service, scope, headers = self._service, self._scope, self._headers
         apply = _prepared(route, call, body, scope["query_string"], _text(headers.get(b"content-type")))
         if not route.writes:
-            await answered.json(await service._read(apply, is_long=route.is_long))
+            await answered.whole(await service._read(apply, is_long=route.is_long))
             return
         repeated = headers.get(b"idempotency-key")
         if repeated is not None and route.area in _REPEATED:
             # With the whole request, so that a key given twice by mistake can't make another write disappear.
             target = (scope["method"].encode(), scope["path"].encode(), scope["query_string"])
             request_id = hashlib.sha256(b"\0".join((repeated, *target, body))).hexdigest()
-            apply = _once(service._records, request_id, apply)
+            apply = _once(service._records, request_id, cast("Callable[[], bytes]", apply))
         is_long = route.is_long or len(body) > _LONG_WRITE_BYTES
-        await answered.json(await service._writer.write(apply, is_long=is_long))
+        # What writes answers with JSON, never with other content.
+        await answered.whole(await service._writer.write(cast("Callable[[], bytes]", apply), is_long=is_long))
+
+    def _studio(self, route: Route, base_url: str, raw_path: str, answered: "_Answered") -> dict[str, Any]:
+        """What a call of Studio's has besides. Raises TokenRefused, NotAllowed.
+
+        The credential is the session's cookie, and a change comes with its page's form token; a program may send an
+        access token instead.
+        """
+        query = self._scope["query_string"].decode("latin-1")
+        call: dict[str, Any] = {"url": f"{raw_path}?{query}" if query else raw_path, "headers": self._headers}
+        if route.access is Access.PUBLIC:
+            return call
+        tokens = self._service._tokens
+        if b"authorization" in self._headers:
+            self._check_credential(route)
+            return call
+        session = session_in(_text(self._headers.get(b"cookie")), base_url)
+        self.caller = tokens.caller_of(session)
+        if self.caller.use is not TokenUse.SESSION:
+            raise TokenRefused("The cookie holds no session of Studio")
+        if route.method not in _BODY_FROM_QUERY:
+            check_form_token(tokens, session, _text(self._headers.get(FORM_TOKEN_HEADER)))
+        route.check_rights(self.caller)
+        longer = tokens.prolonged(session)
+        if longer is not None:
+            answered.add_header(b"set-cookie", session_cookie(longer.text, base_url).encode())
+            session = longer.text
+        return {**call, "form_token": tokens.form_token(session)}
+
+    def error_answer(self, error: AmlStoreError, request_id: str) -> Response:
+        """What the client is told of an error: a browser that opens a page gets one."""
+        page = self._service._error_page
+        accepted = _text(self._headers.get(b"accept")) or ""
+        if page is not None and "text/html" in accepted and self.area in (Area.STUDIO, Area.ROOT):
+            return page(error, self._scope, request_id)
+        return error_answer(self.area, error, request_id)
 
     def _checked_base_url(self) -> str:
         """Where the client reaches the service. Raises NotAllowed for a name that isn't its own (DNS rebinding)."""
@@ -298,10 +365,19 @@ class _Answered:
             self.sent_bytes += len(message.get("body", b""))
         await self._send(message)
 
-    async def json(self, body: bytes) -> None:
-        """Send JSON."""
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """Send a header with the answer, whatever that will be."""
+        self._headers.append((name, value))
+
+    async def whole(self, answer: bytes | Content) -> None:
+        """Send JSON, or other content."""
+        body, status, media_type = answer, 200, b"application/json"
+        headers: list[tuple[bytes, bytes]] = []
+        if isinstance(answer, Content):
+            body, status, media_type = answer.body, answer.status, answer.media_type.encode()
+            headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers]
+        headers += [(b"content-type", media_type), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:
@@ -311,7 +387,9 @@ class _Answered:
         await response(scope, receive, self.send)
 
 
-def _prepared(route: Route, call: Call, body: Body, query: bytes, content_type: str | None) -> Callable[[], bytes]:
+def _prepared(
+    route: Route, call: Call, body: Body, query: bytes, content_type: str | None
+) -> "Callable[[], bytes | Content]":
     """The handler with what it takes, as a function that returns the encoded answer."""
     handler = route.handler
     if route.body is None:
@@ -328,7 +406,9 @@ def _once(records: RecordStore, request_id: str, apply: Callable[[], bytes]) -> 
     return lambda: records.once(request_id, apply)
 
 
-def _encoded(answer: Any) -> bytes:
+def _encoded(answer: Any) -> bytes | Content:
+    if isinstance(answer, Content):
+        return answer
     return b"{}" if answer is None else msgspec.json.encode(answer)
 
 

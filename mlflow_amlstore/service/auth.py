@@ -2,14 +2,17 @@
 
 A key lives until it is revoked. It is exchanged for an *access token*, which opens every route of the key's role. An
 access token gets *tracking tokens*, one in each tracking URI, which have the right to track and no other. Whoever holds
-a tracking token can renew it before it ends, until the key is revoked, and for 30 days at most.
+a tracking token can renew it before it ends, until the key is revoked, and for 30 days at most. A *session token* is a
+browser's, for the pages of Studio; it is renewed while pages are opened, for twelve hours at most.
 
 Tokens are JWTs (RFC 7519), because Azure ML's clients read `exp` and `tid` from them. They are signed with the
 workspace's own secret, so they outlive a restart.
 """
 
+import hashlib
 import hmac
 import math
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,11 +29,15 @@ from mlflow_amlstore.service.keys import check_key, shown_key_id
 from mlflow_amlstore.service.secret import LOCAL_KEY_ID, local_key
 
 LONGEST_RENEWAL_S = 30 * 24 * 3600
+LONGEST_SESSION_S = 12 * 3600
+SIGN_IN_S = 60
 _ALGORITHM = "HS256"
 _ISSUER = "amlstore"
 _CLAIMS = ("iss", "aud", "sub", "role", "use", "iat", "exp", "auth_time")
 _REVOCATIONS_READ_EVERY_S = 0.5
 _MAX_KNOWN_TOKENS = 10_000
+_LONGEST_S = {TokenUse.SESSION: LONGEST_SESSION_S}
+_KINDS = {TokenUse.TRACKING: "tracking URI", TokenUse.SESSION: "session", TokenUse.SIGN_IN: "sign-in link"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class Tokens:
         self._known: dict[str, tuple[Caller, int]] = {}
         self._revoked: frozenset[str] = frozenset()
         self._revocations_read_s = -math.inf
+        self._redeemed: dict[str, object] = {}
 
     def exchange_key(self, text: str) -> tuple[IssuedToken, Role]:
         """Return an access token for a key. Raises TokenRefused."""
@@ -89,8 +97,46 @@ class Tokens:
         caller = Caller(shown_key_id(self._records), Role.CONTRIBUTOR, int(self._now_s()), TokenUse.ACCESS)
         return self.tracking_token(caller)
 
-    def _issue(self, caller: Caller, now: float) -> IssuedToken:
-        expires_s = math.ceil(min(now + self._lifetime_s, caller.started_s + LONGEST_RENEWAL_S))
+    def sign_in_token(self, caller: Caller) -> IssuedToken:
+        """Return a token that begins one session, within a minute."""
+        now = self._now_s()
+        token_of = Caller(caller.key_id, caller.role, int(now), TokenUse.SIGN_IN)
+        return self._issue(token_of, now, lifetime_s=SIGN_IN_S, jti=secrets.token_hex(16))
+
+    def redeem_sign_in(self, text: str) -> IssuedToken:
+        """Return the session token that a sign-in token is good for. Raises TokenRefused, the second time too."""
+        caller = self.caller_of(text)
+        if caller.use is not TokenUse.SIGN_IN:
+            raise TokenRefused("This token is no sign-in link's")
+        mine = object()
+        if self._redeemed.setdefault(text, mine) is not mine:  # one step, whichever threads come
+            raise TokenRefused("The sign-in link was used already; `amlstore open` gives another")
+        if len(self._redeemed) > _MAX_KNOWN_TOKENS:  # the oldest ended long ago
+            self._redeemed.pop(next(iter(self._redeemed)), None)
+        return self.session_token(caller)
+
+    def session_token(self, caller: Caller) -> IssuedToken:
+        """Return a session token, which begins now."""
+        now = self._now_s()
+        return self._issue(Caller(caller.key_id, caller.role, int(now), TokenUse.SESSION), now)
+
+    def prolonged(self, text: str) -> IssuedToken | None:
+        """Return a session's next token where half of this one's time is over and the session may go on."""
+        caller, expires_s = self._known.get(text) or self._check(text)
+        now = self._now_s()
+        if expires_s - now > self._lifetime_s / 2 or expires_s >= caller.started_s + LONGEST_SESSION_S:
+            return None
+        return self._issue(caller, now)
+
+    def form_token(self, session: str) -> str:
+        """What a page of this session sends with each change, and no other site knows."""
+        return hmac.new(self._secret, b"form token " + session.encode(), hashlib.sha256).hexdigest()
+
+    def _issue(
+        self, caller: Caller, now: float, *, lifetime_s: float | None = None, jti: str | None = None
+    ) -> IssuedToken:
+        longest_s = caller.started_s + _LONGEST_S.get(caller.use, LONGEST_RENEWAL_S)
+        expires_s = math.ceil(min(now + (self._lifetime_s if lifetime_s is None else lifetime_s), longest_s))
         claims = {
             "iss": _ISSUER,
             "aud": self._workspace_id,
@@ -102,21 +148,15 @@ class Tokens:
             "auth_time": caller.started_s,
             "tid": TENANT_ID,  # which azureml-core reads, and compares with its subscriptions
         }
+        if jti is not None:
+            claims["jti"] = jti
         return IssuedToken(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), expires_s)
 
     def caller_of(self, token: str) -> Caller:
         """Return who holds a token. Raises TokenRefused, which says when a good one expired."""
-        known = self._known.get(token)
-        if known is None:
-            claims = self._verified(token)
-            caller = _caller_in(claims)
-            if len(self._known) >= _MAX_KNOWN_TOKENS:
-                self._known.clear()
-            known = self._known[token] = caller, claims["exp"]
-        caller, expires_s = known
+        caller, expires_s = self._known.get(token) or self._check(token)
         if self._now_s() >= expires_s:
-            what = "tracking URI" if caller.use is TokenUse.TRACKING else "token"
-            raise TokenRefused(f"The {what} expired at {_as_time(expires_s)}")
+            raise TokenRefused(f"The {_KINDS.get(caller.use, 'token')} expired at {_as_time(expires_s)}")
         self.check_not_revoked(caller.key_id)
         return caller
 
@@ -124,6 +164,13 @@ class Tokens:
         """Raise TokenRefused where a key was revoked, half a second ago or longer: all that it gave ends with it."""
         if key_id in self._revoked_keys():
             raise TokenRefused("The key behind this token or URL was revoked")
+
+    def _check(self, token: str) -> tuple[Caller, int]:
+        claims = self._verified(token)
+        if len(self._known) >= _MAX_KNOWN_TOKENS:
+            self._known.clear()
+        known = self._known[token] = _caller_in(claims), claims["exp"]
+        return known
 
     def _verified(self, token: str) -> dict[str, Any]:
         try:

@@ -25,6 +25,7 @@ _PREFIXES = {
     Area.MODEL_MANAGEMENT: [f"/modelmanagement/v1.0{WORKSPACE}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
+    Area.STUDIO: [""],
 }
 _REFUSALS = {"4XX": "Refused; the body says why", "5XX": "Failed; nothing was written"}
 _ERRORS: dict[Area, type[msgspec.Struct]] = {
@@ -36,6 +37,7 @@ _ERRORS: dict[Area, type[msgspec.Struct]] = {
     Area.CONTENT: AzureError,
     Area.MODEL_MANAGEMENT: ModelError,
     Area.ARM: ErrorResponse,
+    Area.STUDIO: MlflowError,
 }
 
 
@@ -47,7 +49,8 @@ def openapi(call: Call) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def document(routes: tuple[Route, ...]) -> dict[str, Any]:
-    """The document for a route table."""
+    """The document for a route table. Of Studio it has what gives data: pages and their forms are no API."""
+    routes = tuple(route for route in routes if route.area is not Area.STUDIO or _has_schema(route.answer))
     given = [kind for route in routes for kind in (route.body, route.answer) if _has_schema(kind)]
     kinds = list(dict.fromkeys([*given, *_ERRORS.values()]))
     schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")

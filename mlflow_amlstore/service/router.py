@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from starlette.routing import compile_path
 
@@ -50,8 +51,11 @@ class Router:
             else:
                 self._fixed[route.area, route.method, route.path] = route
 
-    def match(self, method: str, path: str) -> Match:
-        """Return the route of a request. Raises RouteNotFound, and NotFound for another workspace's."""
+    def match(self, method: str, path: str, raw_path: str) -> Match:
+        """Return the route of a request. Raises RouteNotFound, and NotFound for another workspace's.
+
+        `raw_path` is the path as it was sent: Studio's paths have names in them that may contain `/`.
+        """
         prefixed = _PREFIX.fullmatch(path)
         if prefixed is not None:
             found = self._find(_AREAS[prefixed["area"]], method, prefixed["rest"] or "")
@@ -67,8 +71,11 @@ class Router:
                 or self._find(Area.ARM, method, path)
             )
         if found is None:
+            found = self._find(Area.STUDIO, method, raw_path)
+            if found is not None:
+                return Match(found[0], {name: unquote(value) for name, value in found[1].items()}, False)
             if method == "HEAD":
-                return self.match("GET", path)  # whose answer is sent without its body
+                return self.match("GET", path, raw_path)  # whose answer is sent without its body
             raise RouteNotFound(method, path)
         return Match(*found, names_workspace=prefixed is not None)
 

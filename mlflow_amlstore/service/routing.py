@@ -5,22 +5,30 @@ read this one table, so that no route can be forgotten by one of them.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from mlflow_amlstore.errors import NotAllowed
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role
+from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role, TokenUse
 from mlflow_amlstore.service.auth import Tokens
 from mlflow_amlstore.service.signed_urls import Direction, UrlSigner
 from mlflow_amlstore.service.uris import Uris
 
-__all__ = ["Access", "Area", "Call", "Right", "Role", "Route", "Routes"]
+__all__ = ["Access", "Area", "Call", "Content", "Right", "Role", "Route", "Routes"]
 
 MAX_JSON_BYTES = 8 * 1024 * 1024  # a hundred tags as long as they may be, each of their characters as \\uXXXX
 MAX_LARGE_JSON_BYTES = 32 * 1024 * 1024  # a dataset's profile alone may have 16 MB (`records.validation`)
+
+
+_PURPOSES = {
+    TokenUse.ACCESS: "every route",
+    TokenUse.TRACKING: "tracking",
+    TokenUse.SESSION: "pages of Studio",
+    TokenUse.SIGN_IN: "signing in",
+}
 
 
 class Area(Enum):
@@ -35,6 +43,16 @@ class Area(Enum):
     CONTENT = "content"
     MODEL_MANAGEMENT = "modelmanagement"
     ARM = "arm"
+    STUDIO = "studio"
+
+
+class Content(NamedTuple):
+    """An answer that isn't JSON, and headers of its own."""
+
+    body: bytes
+    media_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,10 @@ class Call:
     path: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
     credential: str = ""  # the key itself, where `Access.KEY` opens the route
+    # In Studio's area alone, whose paths are matched as they were sent:
+    url: str = ""  # the path and query
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    form_token: str = ""  # which changes from pages of this session come with
 
     def content_url(self, location: str, direction: Direction, *, lifetime_s: float | None = None) -> str:
         """A URL of a file for the caller, `CONTAINER/PATH`, to be read or written without a token."""
@@ -97,8 +119,8 @@ class Route:
         """Raise NotAllowed where the caller lacks this route's right or role."""
         if self.right not in RIGHTS[caller.use]:
             raise NotAllowed(
-                f"{self.method} {self.path} needs an access token; this one is for tracking and nothing else. "
-                "POST /auth/token exchanges a key for an access token"
+                f"{self.method} {self.path} needs an access token; this one is for {_PURPOSES[caller.use]} and "
+                "nothing else. POST /auth/token exchanges a key for an access token"
             )
         if isinstance(self.access, Role) and caller.role < self.access:
             raise NotAllowed(

@@ -31,6 +31,7 @@ SHUTDOWN_S = 10  # for what was accepted
 _HARD_STOP_S = SHUTDOWN_S + 5  # for what doesn't even stop then, such as a disk that hangs
 _SWITCH_S = 0.001  # Python's 0.005, several times over, is what a short request waits beside a long one
 _CERTIFICATE_READ_EVERY_S = 3600.0
+_stopping = threading.Event()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -61,6 +62,11 @@ def port_of(listening: socket.socket) -> int:
 def is_loopback(listening: socket.socket) -> bool:
     """Whether only this machine can reach a socket."""
     return ip_address(listening.getsockname()[0]).is_loopback
+
+
+def is_stopping() -> bool:
+    """Whether the service finishes what it has accepted, so that what would never end has to."""
+    return _stopping.is_set()
 
 
 def run(
@@ -135,6 +141,7 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             os._exit(128 + sig)
         self.should_exit = True
+        _stopping.set()
         watch = threading.Timer(_HARD_STOP_S, os._exit, [1])
         watch.daemon = True
         watch.start()

@@ -10,7 +10,9 @@ from mlflow_amlstore.cli import cli
 
 from .conftest import Amlstore
 
-COMMANDS = "init doctor experiments runs show compare plot export delete restore gc serve keys login logout uri".split()
+COMMANDS = (
+    "init doctor experiments runs show compare plot export delete restore gc studio open serve keys login logout uri"
+).split()
 
 
 def test_init_makes_a_workspace_and_says_where(amlstore: Amlstore, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mlflow_amlstore.client.tokens.stored_keys import (
     forget_key,
     login_file,
     save_key,
+    service_of_folder,
     use_key_variable_for,
     withdraw_service,
 )
@@ -64,6 +65,9 @@ def keyring() -> Iterator[MemoryKeyring]:
     module.set_keyring(before)
 
 
+FOLDER = Path("/a/workspace")
+
+
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -73,7 +77,7 @@ class TestFinding:
         self, keyring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(stored_keys, "_opened", set())  # what other tests opened
-        announce_service(LOCAL, "announced")
+        announce_service(LOCAL, "announced", FOLDER)
         assert find_key(LOCAL) == "announced"
         login_file().parent.mkdir(parents=True)
         login_file().write_text(json.dumps({LOCAL: "from login"}))
@@ -87,7 +91,7 @@ class TestFinding:
         assert find_key(LOCAL) == "from environment"
 
     def test_a_service_on_this_machine_has_one_key_by_whatever_name(self) -> None:
-        announce_service("http://localhost:5480/", SECRET)
+        announce_service("http://localhost:5480/", SECRET, FOLDER)
         for name in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]"):
             assert find_key(f"http://{name}:5480") == SECRET
         for other in ("http://127.0.0.1:5481", "https://127.0.0.1:5480", "http://127.0.0.1"):
@@ -154,7 +158,7 @@ class TestKeeping:
         before = os.umask(0)
         try:
             save_key(URL, SECRET)
-            announced = announce_service(LOCAL, SECRET)
+            announced = announce_service(LOCAL, SECRET, FOLDER)
         finally:
             os.umask(before)
         for file in (login_file(), announced):
@@ -165,7 +169,7 @@ class TestKeeping:
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
         assert save_key(URL, SECRET) == str(tmp_path / "config" / "amlstore" / "keys.json")
-        assert announce_service(LOCAL, SECRET).is_relative_to(tmp_path / "state" / "amlstore")
+        assert announce_service(LOCAL, SECRET, FOLDER).is_relative_to(tmp_path / "state" / "amlstore")
 
     def test_folders_that_depend_on_where_a_program_runs_are_not_used(
         self, empty_home: Path, monkeypatch: pytest.MonkeyPatch
@@ -173,7 +177,7 @@ class TestKeeping:
         monkeypatch.setenv("XDG_CONFIG_HOME", "not/absolute")
         monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
         assert save_key(URL, SECRET) == str(empty_home / ".config" / "amlstore" / "keys.json")
-        assert announce_service(LOCAL, SECRET).is_relative_to(empty_home / ".local" / "state" / "amlstore")
+        assert announce_service(LOCAL, SECRET, FOLDER).is_relative_to(empty_home / ".local" / "state" / "amlstore")
 
     @posix_only
     def test_a_login_file_that_others_can_read_is_refused_and_said_so(self) -> None:
@@ -195,8 +199,16 @@ class TestKeeping:
 
 
 class TestServicesStartedHere:
+    def test_one_is_found_by_its_workspaces_folder_while_it_runs(self) -> None:
+        assert service_of_folder(FOLDER) is None
+        announce_service(LOCAL, SECRET, FOLDER)
+        assert service_of_folder(FOLDER) == LOCAL
+        assert service_of_folder(FOLDER / "below") is None
+        withdraw_service(LOCAL)
+        assert service_of_folder(FOLDER) is None
+
     def test_one_is_found_until_it_withdraws(self) -> None:
-        announce_service(LOCAL, SECRET)
+        announce_service(LOCAL, SECRET, FOLDER)
         assert find_key(LOCAL) == SECRET
         withdraw_service(LOCAL)
         withdraw_service(LOCAL)
@@ -205,7 +217,7 @@ class TestServicesStartedHere:
 
     @posix_only
     def test_the_key_of_one_that_was_killed_isnt_sent_to_whoever_has_its_port_now(self) -> None:
-        file = announce_service(LOCAL, SECRET)
+        file = announce_service(LOCAL, SECRET, FOLDER)
         ended = ForkedProcess(["-c", ""])
         ended.wait()
         file.write_text(json.dumps({**json.loads(file.read_text()), "pid": ended.pid}))
@@ -215,7 +227,7 @@ class TestServicesStartedHere:
     @posix_only
     @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="giving a file away needs root")
     def test_what_another_user_left_is_not_used(self) -> None:
-        os.chown(announce_service(LOCAL, SECRET), 12345, 12345)
+        os.chown(announce_service(LOCAL, SECRET, FOLDER), 12345, 12345)
         with pytest.raises(LoginNeeded, match="belongs to another user"):
             find_key(LOCAL)
 

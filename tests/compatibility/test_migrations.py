@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Inspector, create_engine, inspect
 
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.folder import open_records
 from mlflow_amlstore.records.schema import CURRENT_REVISION, create_database, run_migrations, upgrade_database
 
 from .conftest import Kept
@@ -251,7 +252,7 @@ def test_opened_by_many_at_once_it_is_upgraded_once(unpack: Callable[[str, Path]
 def test_a_process_that_logs_goes_on_while_a_newer_one_upgrades(
     unpack: Callable[[str, Path], Kept], code_of: Callable[[str], Code], tmp_path: Path
 ) -> None:
-    """The process is of the last commit before the last migration."""
+    """The process is of the last commit before the last migration. It knows no extremes of metrics; they are right."""
     kept = unpack(REVISIONS[-2], tmp_path / "kept")
     with CodeProcess(code_of(kept.recorded["commit"]), tmp_path / "home") as logging:
         logging.begin("log_until_told", kept.folder, tmp_path / "upgraded")
@@ -267,6 +268,13 @@ def test_a_process_that_logs_goes_on_while_a_newer_one_upgrades(
     run = workspace.get_run(run_id)
     assert run.get_metrics()["m"] == [float(step) for step in range(number)]
     assert run.get_file_names() == ["end.txt"]
+    records = open_records(kept.folder)
+    for _ in range(2):
+        [m] = records.metrics.summaries([run_id])[run_id]
+        assert (m.last_step, m.minimum, m.maximum) == (number - 1, 0, number - 1)
+        records.runs.log(run_id, points=[("m", float(number), number, 1)])
+        number += 1
+    records.close()
 
 
 OPENED = """

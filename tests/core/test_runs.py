@@ -195,7 +195,8 @@ class TestCourse:
         assert html.startswith("<table>")
         assert "&lt;b&gt;bold&lt;/b&gt;" in html
         assert "<b>" not in html
-        assert "href" not in html  # there are no pages yet
+        is_served = run.get_portal_url().startswith("http")
+        assert (f"<a href='{run.get_portal_url()}'" in html) == is_served
         assert repr(experiment) == "Experiment(Name: diabetes,\nWorkspace: workspace)"
         assert "<td style='text-align:left'>diabetes</td>" in experiment._repr_html_()
 

@@ -102,7 +102,7 @@ class TestOpening:
             Workspace.from_url("not an address")
 
     def test_a_service_of_this_user_on_this_machine_needs_no_login(self, service: ForkedService) -> None:
-        announce_service(service.url, service.key)
+        announce_service(service.url, service.key, service.folder)
         port = service.url.rpartition(":")[2]
         for url in (service.url, f"http://localhost:{port}"):
             assert "Default" in Workspace.from_url(url).experiments

@@ -1,5 +1,6 @@
 """Making a workspace's database and bringing it up to date."""
 
+import math
 import sqlite3
 import threading
 from contextlib import closing
@@ -86,6 +87,41 @@ def test_lists_of_the_second_schema_go_on_where_they_ended(tmp_path: Path) -> No
     assert [point.step for point in records.metrics.history("run", "l").items] == [0, 1, 2]
 
 
+def test_extremes_are_filled_in_from_the_points_and_it_is_told_how_far_that_has_come(tmp_path: Path) -> None:
+    _execute(tmp_path, "PRAGMA journal_mode = WAL")
+    database = Database(tmp_path)
+    with database.write() as connection:
+        run_migrations(connection, "0004")
+    _execute(
+        tmp_path,
+        """
+        INSERT INTO workspace VALUES ('w', 1);
+        INSERT INTO experiments (experiment_id, name, created_ms, updated_ms) VALUES (0, 'Default', 1, 1);
+        INSERT INTO runs (run_pk, run_id, experiment_id, name, status, user_id, created_ms)
+        VALUES (1, 'run', 0, 'run', 'Running', '', 1);
+        INSERT INTO series VALUES
+        (1, 'numbers', 'numbers', '', 'scalar', 3, 5, 8.0, 0, 1, 0),
+        (1, 'nan', 'nan', '', 'scalar', 0, 5, 0.0, 1, 2, 0),
+        (1, 'infinite', 'infinite', '', 'list', 1, 5, 1.0, 0, 250, 2);
+        INSERT INTO points VALUES
+        (1, 0, 5, 7.0, 0, 0, NULL), (1, 1, 5, -9.0, 0, 0, NULL), (1, 2, 5, 0.0, 1, 0, NULL), (1, 3, 5, 8.0, 0, 0, NULL),
+        (2, 0, 5, 0.0, 1, 0, NULL), (250, 0, 5, -9e999, 0, 1, NULL), (250, 1, 5, 1.0, 0, 2, NULL);
+        """,
+    )
+
+    told: list[tuple[int, int]] = []
+    with database.write() as connection:
+        run_migrations(connection, tell=lambda done, total: told.append((done, total)))
+
+    assert told == [(100, 250), (200, 250), (250, 250)]
+    kept = "name, min_value, max_value, extremes_step, extremes_timestamp_ms, extremes_seq"
+    assert _query(tmp_path, f"SELECT {kept} FROM series ORDER BY series_id") == [
+        ("numbers", -9.0, 8.0, 3, 5, 0),
+        ("nan", None, None, 0, 5, 0),
+        ("infinite", -math.inf, 1.0, 1, 5, 2),
+    ]
+
+
 def test_creating_twice_changes_nothing(tmp_path: Path) -> None:
     create_database(Database(tmp_path))
     before = _query(tmp_path, "SELECT * FROM workspace")
@@ -133,7 +169,7 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
             "CREATE TABLE alembic_version (version_num); CREATE TABLE workspace (workspace_id);"
             "INSERT INTO alembic_version VALUES ('9999')",
             SchemaTooNew,
-            "has schema 9999, which is newer than the 0004 that this release knows",
+            "has schema 9999, which is newer than the 0005 that this release knows",
         ),
     ],
 )

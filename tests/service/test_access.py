@@ -146,7 +146,11 @@ def test_a_route_that_names_no_right_is_closed_to_tracking() -> None:
 
 
 def test_a_token_for_tracking_has_one_right() -> None:
-    assert {TokenUse.ACCESS: set(Right), TokenUse.TRACKING: {Right.TRACK}} == RIGHTS
+    assert RIGHTS[TokenUse.TRACKING] == {Right.TRACK}
+
+
+def test_a_session_has_one_right_and_a_sign_in_link_none() -> None:
+    assert (RIGHTS[TokenUse.SESSION], RIGHTS[TokenUse.SIGN_IN]) == ({Right.LOOK}, frozenset())
 
 
 class Held(NamedTuple):

@@ -68,12 +68,30 @@ def forget_key(service_url: str) -> bool:
     return _change_login_file(place, None) or had
 
 
-def announce_service(service_url: str, key: str) -> Path:
-    """Leave a key for programs of this user on this machine, until `withdraw_service`; return the file."""
+def announce_service(service_url: str, key: str, folder: Path) -> Path:
+    """Leave a key for programs of this user on this machine, until `withdraw_service`; return the file.
+
+    `folder` is the workspace's, by which `service_of_folder` finds the service.
+    """
     place = same_machine_form(service_url)
     file = _announcement(place)
-    _write_for_this_user(file, {"service_url": place, "key": key, "pid": os.getpid()})
+    announced = {"service_url": place, "key": key, "pid": os.getpid(), "folder": str(folder.resolve())}
+    write_for_this_user(file, json.dumps(announced, indent=2))
     return file
+
+
+def service_of_folder(folder: Path) -> str | None:
+    """The address of a service over a workspace's folder that this user started on this machine and that runs."""
+    wanted = str(folder.resolve())
+    for file in sorted((state_folder() / "services").glob("*.json")):
+        try:
+            found = _read_of_this_user(file)
+        except _NotUsed:
+            continue
+        pid, url = found.get("pid"), found.get("service_url")
+        if found.get("folder") == wanted and isinstance(url, str) and isinstance(pid, int) and _runs(pid):
+            return url
+    return None
 
 
 def withdraw_service(service_url: str) -> None:
@@ -192,7 +210,7 @@ def _change_login_file(place: str, key: str | None) -> bool:
     if key is not None:
         known[place] = key
     if key is not None or had:
-        _write_for_this_user(login_file(), known)
+        write_for_this_user(login_file(), json.dumps(known, indent=2))
     return had
 
 
@@ -218,7 +236,7 @@ def _read_of_this_user(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _write_for_this_user(file: Path, content: dict[str, Any]) -> None:
+def write_for_this_user(file: Path, content: str) -> None:
     """Write a file whole or not at all; this user alone can read it at any moment."""
     for folder in _missing_folders(file.parent):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -227,7 +245,7 @@ def _write_for_this_user(file: Path, content: dict[str, Any]) -> None:
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            json.dump(content, opened, indent=2)
+            opened.write(content)
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)

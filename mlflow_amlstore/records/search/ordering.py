@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from mlflow_amlstore.errors import FilterInvalid, InvalidValue
 from mlflow_amlstore.records.search.filter import Entity
@@ -9,24 +10,36 @@ from mlflow_amlstore.records.search.grammar import Vocabulary
 from mlflow_amlstore.records.search.lexer import Kind, tokens
 
 
+class Of(str, Enum):
+    """Which of a metric's values: the latest, which is MLflow's, the lowest or the highest."""
+
+    LAST = "last"
+    MIN = "min"
+    MAX = "max"
+
+
 @dataclass(frozen=True)
 class Ordering:
-    """One clause: order by this name of this entity."""
+    """One clause: order by this name of this entity, a metric by its value `of`."""
 
     entity: Entity
     name: str
-    is_descending: bool
+    is_descending: bool = False
+    of: Of = Of.LAST
 
 
-def parse_order_by(clauses: Sequence[str], vocabulary: Vocabulary, *, allow_duplicates: bool = False) -> list[Ordering]:
-    """Read the clauses of an ordering. Raises FilterInvalid; InvalidValue for a name given twice."""
+def parse_order_by(
+    clauses: Sequence[str | Ordering], vocabulary: Vocabulary, *, allow_duplicates: bool = False
+) -> list[Ordering]:
+    """Read the clauses of an ordering; those that are read stay. Raises FilterInvalid; InvalidValue for a name given
+    twice."""
     orderings: list[Ordering] = []
-    seen: set[tuple[Entity, str]] = set()
+    seen: set[tuple[Entity, str, Of]] = set()
     for clause in clauses:
-        if not isinstance(clause, str):
+        if not isinstance(clause, str | Ordering):
             raise InvalidValue("order_by", clause, "must be text such as 'metrics.loss ASC'")
-        ordering = _parse_clause(clause, vocabulary)
-        subject = (ordering.entity, ordering.name)
+        ordering = clause if isinstance(clause, Ordering) else _parse_clause(clause, vocabulary)
+        subject = (ordering.entity, ordering.name, ordering.of)
         if subject not in seen:
             orderings.append(ordering)
         elif not allow_duplicates:

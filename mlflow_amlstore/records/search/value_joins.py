@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, FromClause, Table, and_, case, func
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.search.extremes import extreme
 from mlflow_amlstore.records.search.filter import Comparison, Entity
-from mlflow_amlstore.records.search.ordering import Ordering
+from mlflow_amlstore.records.search.ordering import Of, Ordering
 from mlflow_amlstore.records.search.paging import SortTerm
 from mlflow_amlstore.records.search.sql import compare
 
@@ -69,6 +70,8 @@ class ValueJoins:
         if ordering.entity is not Entity.METRIC:
             is_required = (ordering.entity, ordering.name) in self._required
             return [SortTerm(row.c.value, is_descending, is_nullable=not is_required)]
+        if ordering.of is not Of.LAST:
+            return [SortTerm(extreme(row, ordering.of), is_descending, is_nullable=True)]
         if ordering.name in self._numbers:
             return [SortTerm(row.c.last_value, is_descending)]
         number = number_or_null(row.c.last_value, row.c.last_value_type)

@@ -58,17 +58,19 @@ class BulkStatement:
         self._make = make
         self._by_size: dict[int, DriverStatement] = {}
 
-    def run(self, driver: Driver, rows: Iterable[Sequence[Any]], firsts: Sequence[Any] | None = None) -> None:
-        """Insert the rows, in their order; `firsts`, if given, are what each has in its first column instead."""
+    def run(self, driver: Driver, rows: Iterable[Sequence[Any]], firsts: Sequence[Any] | None = None) -> int:
+        """Insert the rows, in their order, and return how many were inserted or set; `firsts`, if given, are what each
+        has in its first column instead."""
         values = list(chain.from_iterable(rows))
         if firsts is not None:
             values[:: len(values) // len(firsts)] = firsts
-        start = 0
+        start = count = 0
         for size in self._SIZES:
             statement = self._of_size(size)
             while len(values) - start >= statement.width:
-                statement.run(driver, *values[start : start + statement.width])
+                count += statement.run(driver, *values[start : start + statement.width]).rowcount
                 start += statement.width
+        return count
 
     def _of_size(self, size: int) -> DriverStatement:
         known = self._by_size.get(size)

@@ -1,18 +1,20 @@
 """Experiments in SQL: implements `common_store.CommonExperiments`."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal_column, select, update
 
 from mlflow_amlstore.errors import AlreadyExists, Deleted, InvalidState, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
-from mlflow_amlstore.records.dialects import ConstraintViolated, insert_new, insert_or_set, key_list
+from mlflow_amlstore.records.dialects import ConstraintViolated, DescNullsLast, insert_new, insert_or_set, key_list
 from mlflow_amlstore.records.locations import check_artifact_location
 from mlflow_amlstore.records.search.experiments import page_of_experiments
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
+from mlflow_amlstore.records.sql.driver_statement import DriverStatement
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import experiment_tags, experiments, runs
-from mlflow_amlstore.records.types import ExperimentRecord, Page, View
+from mlflow_amlstore.records.types import ExperimentActivity, ExperimentRecord, Page, RunStatus, View
 from mlflow_amlstore.records.validation import (
     MAX_EXPERIMENT_TAG_VALUE_LENGTH,
     check_experiment_name,
@@ -21,6 +23,19 @@ from mlflow_amlstore.records.validation import (
 )
 
 _TAGS = NamedValues(experiment_tags)
+_COUNT_BY_STATUS = DriverStatement(
+    select(runs.c.experiment_id, runs.c.status, func.count(), func.max(runs.c.start_ms))
+    .where(runs.c.deleted_ms.is_(None))
+    .group_by(runs.c.experiment_id, runs.c.status)
+)
+_SELECT_LATEST_USER = DriverStatement(
+    select(runs.c.user_id)
+    .where(runs.c.experiment_id == bindparam("experiment"), runs.c.deleted_ms.is_(None))
+    .order_by(DescNullsLast(runs.c.start_ms), runs.c.run_id)
+    .limit(literal_column("1"))
+    .offset(literal_column("0")),  # SQLAlchemy would bind this 0 for SQLite
+    "experiment",
+)
 
 
 class SqlExperiments:
@@ -91,6 +106,31 @@ class SqlExperiments:
                     _change(part, row.experiment_id, name=name, updated_ms=self._database.now_ms())
             except ConstraintViolated as error:
                 raise self._name_taken(connection, name) from error
+
+    def activity(self) -> dict[str, ExperimentActivity]:
+        """Return what goes on in each experiment that has active runs, by its id."""
+        found: dict[str, ExperimentActivity] = {}
+        with self._database.read() as connection:
+            driver = driver_connection(connection)
+            of_experiments: dict[int, list[tuple[str, int, int | None]]] = defaultdict(list)
+            for key, *of_status in _COUNT_BY_STATUS.run(driver).fetchall():
+                of_experiments[key].append(tuple(of_status))
+            for key, counted in of_experiments.items():
+                ((owner,),) = _SELECT_LATEST_USER.run(driver, key).fetchall()
+                started = [last_ms for _, _, last_ms in counted if last_ms is not None]
+                found[str(key)] = ExperimentActivity(
+                    runs=sum(count for _, count, _ in counted),
+                    running=sum(count for status, count, _ in counted if status == RunStatus.RUNNING.value),
+                    last_ms=max(started, default=None),
+                    owner=owner,
+                )
+        return found
+
+    def count(self) -> int:
+        """Return how many active experiments there are."""
+        with self._database.read() as connection:
+            statement = select(func.count()).select_from(experiments).where(experiments.c.deleted_ms.is_(None))
+            return int(connection.execute(statement).scalar_one())
 
     def delete(self, experiment_id: str) -> None:
         now = self._database.now_ms()

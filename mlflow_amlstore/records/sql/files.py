@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, union_all
 
 from mlflow_amlstore.errors import AlreadyExists, NotFound, PathUnsafe, StorageFailed, TransferBroken, storage_error
 from mlflow_amlstore.records.contents import CheckedContent, ContentFolder, write_whole
@@ -31,7 +31,7 @@ from mlflow_amlstore.records.sql.blocks import IncomingBlock, StagedBlocks
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
 from mlflow_amlstore.records.sql.workspace_lock import lock_workspace
 from mlflow_amlstore.records.tables import files
-from mlflow_amlstore.records.types import FileListing, FileRecord
+from mlflow_amlstore.records.types import FileListing, FileRecord, Page
 
 CHUNK_BYTES = 1024 * 1024
 _CONTENT_COLUMNS = ("size_bytes", "sha256", "content_type", "modified_ms", "md5")
@@ -252,6 +252,44 @@ class SqlFiles:
         files_under = ((record.path, record.size_bytes) for record in self.list_all(container, folder))
         return children_of(check_path(folder) if folder else "", files_under)
 
+    def list_some(self, container: str, folder: str = "", *, after: str = "", max_results: int) -> Page[FileListing]:
+        """Return immediate children of a folder by path: those that follow on `after`, a page's `next_token`.
+
+        It reads no more than it returns, but for the sizes of folders: a folder may have a hundred thousand files.
+        """
+        _check_container(container)
+        prefix = f"{check_path(folder)}/" if folder else ""
+        found: list[FileListing] = []
+        with self._database.read() as connection:
+            while len(found) <= max_results:
+                statement = _select_files(container).order_by(files.c.path).limit(max_results + 1 - len(found))
+                if prefix:
+                    statement = statement.where(files.c.path > prefix, files.c.path < _after_folder(prefix))
+                if after:
+                    is_after = files.c.path >= after[1:] if after[0] == "=" else files.c.path > after[1:]
+                    statement = statement.where(is_after)
+                rows = connection.execute(statement).all()
+                if not rows:
+                    return Page(found, None)
+                for row in rows:
+                    name, is_folder, _ = row.path[len(prefix) :].partition("/")
+                    if not is_folder:
+                        found.append(FileListing(row.path, False, row.size_bytes))
+                        after = f">{row.path}"
+                        continue
+                    path = prefix + name
+                    first, end = f"{path}/", _after_folder(f"{path}/")
+                    size = select(func.sum(files.c.size_bytes)).where(
+                        files.c.container == container, files.c.path >= first, files.c.path < end
+                    )
+                    size_bytes = connection.execute(size).scalar()
+                    found.append(FileListing(path, True, int(size_bytes or 0)))
+                    after = f"={end}"
+                    break
+        del found[max_results:]
+        last = found[-1]
+        return Page(found, f"={_after_folder(f'{last.path}/')}" if last.is_folder else f">{last.path}")
+
     def list_all(
         self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
     ) -> list[FileRecord]:
@@ -374,6 +412,11 @@ def _select_files(container: str) -> Select[Any]:
     return select(
         column.path, column.size_bytes, column.sha256, column.content_type, column.modified_ms, column.md5
     ).where(column.container == container)
+
+
+def _after_folder(prefix: str) -> str:
+    """The first text after all paths with this prefix, which ends with a slash."""
+    return f"{prefix[:-1]}0"
 
 
 def _at_or_under(path: str) -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from mlflow_amlstore.records.dialects import insert_or_set
 from mlflow_amlstore.records.logged_values import check_logged_values, check_same_kind, is_nan, other_kind
 from mlflow_amlstore.records.sql.driver_statement import BulkStatement, Driver, DriverStatement, numbered
 from mlflow_amlstore.records.sql.run_log import active_run
+from mlflow_amlstore.records.sql.series_extremes import read_of_points
 from mlflow_amlstore.records.sql.series_ids import highest_series_id
 from mlflow_amlstore.records.tables import NAN, NUMBER, TEXT, points, series
 from mlflow_amlstore.records.types import GRID_KINDS, Cell, LoggedValues, MetricKind
@@ -24,8 +25,13 @@ from mlflow_amlstore.records.validation import MAX_INT64
 _SERIES_COLUMNS = (
     "name", "metric", "column_name", "kind",
     "last_step", "last_timestamp_ms", "last_value", "last_value_type", "series_id", "last_seq",
+    "min_value", "max_value", "extremes_step", "extremes_timestamp_ms", "extremes_seq",
 )  # fmt: skip
-_MOVING = ("last_seq", "last_step", "last_timestamp_ms", "last_value", "last_value_type")
+_MOVING = (
+    "last_seq", "last_step", "last_timestamp_ms", "last_value", "last_value_type",
+    "min_value", "max_value", "extremes_step", "extremes_timestamp_ms", "extremes_seq",
+)  # fmt: skip
+_INF = float("inf")
 _POINT_COLUMNS = ("series_id", "step", "timestamp_ms", "value", "value_type", "seq", "text")
 _Columns = Mapping[str, Sequence[Cell]]
 _STEP_BEFORE_ALL = -MAX_INT64 - 1
@@ -60,7 +66,7 @@ _INSERT_POINTS = BulkStatement(_insert_points)
 class _Series:
     """One series as it will be when the transaction ends."""
 
-    __slots__ = ("column", "kind", "latest", "latest_type", "metric", "name", "seq", "series_id")
+    __slots__ = ("column", "highest", "kind", "latest", "latest_type", "lowest", "metric", "name", "seq", "series_id")
 
     def __init__(
         self, name: str, metric: str, column: str, kind: str, step: int, timestamp_ms: int, value: float,
@@ -69,6 +75,18 @@ class _Series:
         self.name, self.metric, self.column, self.kind = name, metric, column, kind
         self.latest, self.latest_type = (step, timestamp_ms, value), value_type
         self.series_id, self.seq = series_id, seq
+        self.lowest, self.highest = _INF, -_INF  # the wrong way round: none yet
+
+    @classmethod
+    def read(cls, driver: Driver, row: tuple[Any, ...]) -> "_Series":
+        """A series that is known, of a row of `_SERIES_COLUMNS`."""
+        *facts, lowest, highest, step, timestamp_ms, seq = row
+        found = cls(*facts)
+        if (step, timestamp_ms, seq) != (*found.latest[:2], found.seq):  # somebody logged who keeps no extremes
+            lowest, highest = read_of_points(driver, found.series_id)
+        if lowest is not None:
+            found.lowest, found.highest = lowest, highest
+        return found
 
     @property
     def is_mlflows(self) -> bool:
@@ -77,7 +95,9 @@ class _Series:
 
     def values(self, run_key: int) -> tuple[Any, ...]:
         names = (self.name, self.metric, self.column, self.kind)
-        return (run_key, *names, *self.latest, self.latest_type, self.series_id, self.seq)
+        extremes = (self.lowest, self.highest) if self.lowest <= self.highest else (None, None)
+        kept_with = (*self.latest[:2], self.seq)
+        return (run_key, *names, *self.latest, self.latest_type, self.series_id, self.seq, *extremes, *kept_with)
 
 
 class LoggedGroup:
@@ -130,6 +150,11 @@ class _Writing:
                 value, value_type, text = cells, NUMBER, None
             else:
                 value, value_type, text = _stored(cast(Cell, cells))
+            if value_type == NUMBER:
+                if value < of.lowest:
+                    of.lowest = value
+                if value > of.highest:
+                    of.highest = value
             add_row((of.series_id, step, timestamp_ms, value, value_type, seq, text))
             if value_type != TEXT and (latest := (step, timestamp_ms, value)) > of.latest:
                 of.latest, of.latest_type = latest, value_type
@@ -155,6 +180,8 @@ class _Writing:
             at = seq - 1 if step is None else step
             self._rows.append((of.series_id, at, timestamp_ms, value, value_type, seq, text))
             of.seq = seq
+            if value_type == NUMBER:
+                of.lowest, of.highest = min(of.lowest, value), max(of.highest, value)
             if value_type != TEXT and (latest := (at, timestamp_ms, value)) > of.latest:
                 of.latest, of.latest_type = latest, value_type
 
@@ -163,7 +190,7 @@ class _Writing:
         known = self._vectors.get(name)
         if known is None:
             row = _SELECT_ONE.run(self._driver, self._run_key, name).fetchone()
-            known = None if row is None else _Series(*row)
+            known = None if row is None else _Series.read(self._driver, row)
             if (known is None or known.is_mlflows) and (grid := self._grid(name)):
                 raise other_kind(name, MetricKind(next(iter(grid.values())).kind), kind)
             known = self._vectors[name] = known or self._new(name, name, "", kind)
@@ -177,7 +204,9 @@ class _Writing:
         known = self._grids.get(name)
         if known is None:
             rows = _SELECT_GRID.run(self._driver, self._run_key, f"{name}.", f"{name}/", name)
-            known = self._grids[name] = {column.column: column for column in (_Series(*row) for row in rows)}
+            known = self._grids[name] = {
+                column.column: column for column in (_Series.read(self._driver, row) for row in rows.fetchall())
+            }
         return known
 
     def _column(self, grid: dict[str, _Series], name: str, column: str, kind: MetricKind) -> _Series:
@@ -198,7 +227,7 @@ class _Writing:
 
     def _find(self, name: str) -> _Series | None:
         row = _SELECT_ONE.run(self._driver, self._run_key, name).fetchone()
-        return None if row is None else _Series(*row)
+        return None if row is None else _Series.read(self._driver, row)
 
     def _new(self, name: str, metric: str, column: str, kind: MetricKind) -> _Series:
         self._highest_id = (self._highest_id or highest_series_id(self._driver)) + 1

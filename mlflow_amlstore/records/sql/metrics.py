@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
+from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, keys_in
 from mlflow_amlstore.records.logged_values import check_description
 from mlflow_amlstore.records.search.paging import query_fingerprint
 from mlflow_amlstore.records.sql.driver_statement import run_query
 from mlflow_amlstore.records.sql.logged_values import LoggedGroup
+from mlflow_amlstore.records.sql.metric_curves import Axis, curves
 from mlflow_amlstore.records.sql.metric_history import BY_TIME, history_page
 from mlflow_amlstore.records.sql.metric_pages import page_of_grid, page_of_vector, whole_page
 from mlflow_amlstore.records.sql.metric_rows import (
@@ -23,21 +25,25 @@ from mlflow_amlstore.records.sql.metric_rows import (
     values_of,
     vector,
 )
+from mlflow_amlstore.records.sql.metric_summaries import summaries_of_runs
 from mlflow_amlstore.records.sql.run_log import active_run
 from mlflow_amlstore.records.tables import NUMBER, TEXT, metric_descriptions, points, runs, series
 from mlflow_amlstore.records.types import (
     GRID_KINDS,
+    Curve,
     LoggedTuple,
     LoggedValues,
     MetricKind,
     MetricPage,
     MetricPoint,
     MetricRecord,
+    MetricSummary,
     Page,
 )
 from mlflow_amlstore.records.validation import check_integer, check_max_results
 
 _NAN = float("nan")
+MAX_CURVE_COLUMNS = 10_000
 _BY_STEP = (points.c.step, points.c.timestamp_ms, points.c.value, points.c.value_type, points.c.seq)
 
 
@@ -83,6 +89,35 @@ class SqlMetrics:
         )
         with self._database.read() as connection:
             return _points(connection, statement, name)
+
+    def summaries(self, run_ids: Sequence[str]) -> dict[str, list[MetricSummary]]:
+        """Return the series of these runs by run id, each run's in the order that they came."""
+        with self._database.read() as connection:
+            return summaries_of_runs(driver_connection(connection), run_ids)
+
+    def curves(
+        self,
+        run_ids: Sequence[str],
+        name: str,
+        *,
+        columns: int,
+        x: Axis = "step",
+        window: tuple[int, int] | None = None,
+    ) -> list[Curve]:
+        """Return a metric of these runs as it is drawn in so many columns, which the window, or without one the range
+        of all its points, is divided into: of each column the first, lowest, highest and last point.
+
+        The window is of steps, or of times in ms, with both ends in it. A run without the metric has no curve.
+        """
+        check_max_results(columns, MAX_CURVE_COLUMNS, "columns")
+        if x not in ("step", "time"):
+            raise InvalidValue("x", x, "must be 'step' or 'time'")
+        if window is not None:
+            window = check_integer("beginning of the window", window[0]), check_integer("end of the window", window[1])
+            if window[0] > window[1]:
+                raise InvalidValue("window", list(window), "must end where it begins, or after")
+        with self._database.read() as connection:
+            return curves(driver_connection(connection), run_ids, name, columns=columns, x=x, window=window)
 
     def sample(
         self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, exists, func, insert, select, update
 
 from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
@@ -129,6 +129,16 @@ class SqlModels:
                 with_prompts=with_prompts,
             )
             return Page(model_records(connection, rows), token)
+
+    def count(self) -> int:
+        """Return how many models there are, prompts left out."""
+        is_prompt = exists().where(
+            registered_model_tags.c.registered_pk == registered_models.c.registered_pk,
+            registered_model_tags.c.name == PROMPT_TAG,
+        )
+        with self._database.read() as connection:
+            statement = select(func.count()).select_from(registered_models).where(~is_prompt)
+            return int(connection.execute(statement).scalar_one())
 
     def set_tag(self, name: str, tag: str, value: str) -> None:
         """Set a model's tag."""

@@ -65,5 +65,6 @@ def roots(connection: Connection, run_ids: Sequence[str]) -> dict[str, str]:
     climbed = climbed.union(above)  # not UNION ALL, so that a circle ends
     known = tables.runs.alias("known").c
     is_top = ~exists(literal(1)).where(known.run_id == climbed.c.parent_run_id)
-    found = dict(connection.execute(select(climbed.c.start, climbed.c.run_id).where(is_top), keys).tuples().all())
+    rows = connection.execute(select(climbed.c.start, climbed.c.run_id).where(is_top), keys)
+    found = {row.start: row.run_id for row in rows}
     return {run_id: found.get(run_id, run_id) for run_id in run_ids}

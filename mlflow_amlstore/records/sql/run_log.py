@@ -14,6 +14,7 @@ from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.dialects import insert_new, insert_or_set, locked
 from mlflow_amlstore.records.sql import logged_models
 from mlflow_amlstore.records.sql.driver_statement import BulkStatement, Driver, DriverStatement, numbered
+from mlflow_amlstore.records.sql.series_extremes import MOVE_EXTREMES, SET_EXTREMES, higher, lower
 from mlflow_amlstore.records.sql.series_ids import series_ids
 from mlflow_amlstore.records.tables import NAN, NUMBER, points, run_params, run_tags, runs, series
 from mlflow_amlstore.records.types import LoggedModelPoint, PointTuple
@@ -49,20 +50,31 @@ _SET_PARENT = DriverStatement(
 )
 
 _LAST = ("last_step", "last_timestamp_ms", "last_value")
-_SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type", "series_id")
+_EXTREMES = ("min_value", "max_value", "extremes_step", "extremes_timestamp_ms")
+_SERIES_COLUMNS = ("run_pk", "name", "metric", *_LAST, "last_value_type", "series_id", *_EXTREMES)
+_NO_EXTREMES = (None, None)
 _MIN_STEP = -MAX_INT64
 _Point = tuple[str, int, int, float, int]
 _POINT_COLUMNS = ("series_id", "step", "timestamp_ms", "value", "value_type")
 
 
 def _upsert_series(count: int) -> tuple[ClauseElement, Sequence[str]]:
-    """Make the series that are new, and move the latest point of the others on, if this one is later."""
+    """Make the series that are new, and move the latest point of the others on, if this one is later, with the
+    extremes."""
     values, names = numbered(_SERIES_COLUMNS, count)
-    plain: dict[str, Any] = {"column_name": literal_column("''"), "kind": literal_column("'scalar'")}
+    plain: dict[str, Any] = {
+        "column_name": literal_column("''"),
+        "kind": literal_column("'scalar'"),
+        "extremes_seq": literal_column("0"),
+    }
     statement = insert_or_set(
         series,
-        (*_LAST, "last_value_type"),
+        (*_LAST, "last_value_type", *_EXTREMES[2:]),
         [{**row, **plain} for row in values],
+        also=lambda new: {
+            "min_value": lower(new.min_value, series.c.min_value),
+            "max_value": higher(new.max_value, series.c.max_value),
+        },
         only_if=lambda new: tuple_(*[new[name] for name in _LAST]) > tuple_(*[series.c[name] for name in _LAST]),
     )
     return statement, names
@@ -153,9 +165,37 @@ class _Points:
 
     def write(self, driver: Driver, key: int) -> None:
         """Write them inside the caller's transaction."""
-        ids = series_ids(driver, key, self.latest)
-        _UPSERT_SERIES.run(driver, [(key, name, *point, ids[name]) for name, point in self.latest.items()])
+        ids, out_of_date = series_ids(driver, key, self.latest)
+        extremes = self._extremes()
+        moved = _UPSERT_SERIES.run(
+            driver,
+            [
+                (key, name, *point, ids[name], *extremes.get(name, _NO_EXTREMES), *point[1:3])
+                for name, point in self.latest.items()
+            ],
+        )
         _INSERT_POINTS.run(driver, self.rows, [ids[row[0]] for row in self.rows])
+        if moved < len(self.latest):  # points that aren't the latest may yet be the lowest or the highest
+            for name, (low, high) in extremes.items():
+                MOVE_EXTREMES.run(driver, low, low, high, high, low, high, key, name)
+        for name in out_of_date:
+            SET_EXTREMES.run(driver, key, name)
+
+    def _extremes(self) -> dict[str, tuple[float, float]]:
+        """The lowest and the highest number of each name that has any."""
+        if len(self.rows) == len(self.latest):
+            return {name: (value, value) for name, _, _, value, value_type in self.rows if value_type == NUMBER}
+        found: dict[str, tuple[float, float]] = {}
+        for name, _, _, value, value_type in self.rows:
+            if value_type == NUMBER:
+                known = found.get(name)
+                if known is None:
+                    found[name] = value, value
+                elif value < known[0]:
+                    found[name] = value, known[1]
+                elif value > known[1]:
+                    found[name] = known[0], value
+        return found
 
 
 def _write_params(driver: Driver, run_id: str, key: int, params: Sequence[tuple[str, str]]) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
 
 from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
-from mlflow_amlstore.records.dialects import insert_new
+from mlflow_amlstore.records.dialects import insert_new, key_list, texts_in
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
-from mlflow_amlstore.records.search.runs import page_of_runs
+from mlflow_amlstore.records.search.ordering import Ordering
+from mlflow_amlstore.records.search.runs import count_of_runs, page_of_runs
 from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
@@ -25,6 +26,7 @@ from mlflow_amlstore.records.types import (
     LoggedModelPoint,
     Page,
     PointTuple,
+    RunActivity,
     RunError,
     RunFilter,
     RunInfo,
@@ -60,6 +62,26 @@ _SELECT_EXPERIMENT = DriverStatement(
         experiments.c.experiment_id == bindparam("experiment")
     ),
     "experiment",
+)
+_COUNT_CHILDREN = DriverStatement(
+    select(runs.c.parent_run_id, func.count())
+    .where(runs.c.parent_run_id.in_(texts_in()), runs.c.deleted_ms.is_(None))
+    .group_by(runs.c.parent_run_id),
+    "keys",
+)
+_COUNT_ACTIVE = DriverStatement(select(func.count()).select_from(runs).where(runs.c.deleted_ms.is_(None)))
+_RUNNING_OF_EXPERIMENT = (
+    select(func.count())
+    .where(
+        runs.c.experiment_id == experiments.c.experiment_id,
+        runs.c.status == literal_column(f"'{RunStatus.RUNNING.value}'"),
+        runs.c.deleted_ms.is_(None),
+    )
+    .correlate(experiments)
+    .scalar_subquery()
+)
+_COUNT_RUNNING = DriverStatement(  # by experiment, each of which has an index by status
+    select(func.coalesce(func.sum(_RUNNING_OF_EXPERIMENT), literal_column("0"))).select_from(experiments)
 )
 _UPDATE_RUN = DriverStatement(
     update(runs)
@@ -163,26 +185,29 @@ class SqlRuns:
 
     def search(
         self,
-        experiment_ids: Sequence[str],
+        experiment_ids: Sequence[str] | None,
         *,
         filter: Filter = NO_FILTER,
         view: View = View.ACTIVE,
-        order_by: Sequence[str] = (),
+        order_by: Sequence[str | Ordering] = (),
+        only_top: bool = False,
         max_results: int | None = 1000,
         page_token: str | None = None,
     ) -> Page[RunRecord]:
         """Return a page of runs, the latest started first unless `order_by` says otherwise.
 
+        Without `experiment_ids` they are of the whole workspace; `only_top` leaves out the children of active runs.
+
         A page continues after the last run of the page before, so runs added meanwhile neither repeat nor hide any.
         """
-        keys = [experiment_key(experiment_id) for experiment_id in experiment_ids]
         with self._database.read() as connection:
             rows, token = page_of_runs(
                 connection,
-                keys,
+                _keys(experiment_ids),
                 view=view,
                 filter=filter,
                 order_by=order_by,
+                only_top=only_top,
                 max_results=max_results,
                 page_token=page_token,
             )
@@ -202,6 +227,38 @@ class SqlRuns:
                 connection, filter, experiment_key=key, max_results=max_results, page_token=page_token
             )
             return Page(run_records(connection, rows), token)
+
+    def count(
+        self,
+        experiment_ids: Sequence[str] | None,
+        *,
+        filter: Filter = NO_FILTER,
+        view: View = View.ACTIVE,
+        only_top: bool = False,
+    ) -> int:
+        """Return how many runs a search finds, on all its pages."""
+        with self._database.read() as connection:
+            keys = _keys(experiment_ids)
+            return count_of_runs(connection, keys, view=view, filter=filter, only_top=only_top)
+
+    def count_children(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return how many active children each of these runs has; those that have none are left out."""
+        with self._database.read() as connection:
+            found = _COUNT_CHILDREN.run(driver_connection(connection), key_list(list(run_ids))).fetchall()
+            return dict(found)
+
+    def activity(self) -> RunActivity:
+        """Return how many active runs the workspace has, and how many of them are running."""
+        with self._database.read() as connection:
+            (running,) = _COUNT_RUNNING.run(driver_connection(connection)).fetchone()
+            (active,) = _COUNT_ACTIVE.run(driver_connection(connection)).fetchone()
+            return RunActivity(active, int(running))
+
+    def names_of(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Return the names of these runs, deleted ones too, by id; of those that there are."""
+        statement = select(runs.c.run_id, runs.c.name).where(runs.c.run_id.in_(texts_in()))
+        with self._database.read() as connection:
+            return {row.run_id: row.name for row in connection.execute(statement, {"keys": key_list(run_ids)})}
 
     def roots_of(self, run_ids: Sequence[str]) -> dict[str, str]:
         """Return the topmost run above each run, which is itself where it has no parent or the parent isn't there."""
@@ -311,6 +368,10 @@ class SqlRuns:
         keys = [experiment_key(experiment_id) for experiment_id in experiment_ids]
         with self._database.read() as connection:
             return run_inputs.dataset_summaries(connection, keys)
+
+
+def _keys(experiment_ids: Sequence[str] | None) -> list[int] | None:
+    return None if experiment_ids is None else [experiment_key(experiment_id) for experiment_id in experiment_ids]
 
 
 def _active_experiment_location(driver: Driver, experiment_id: str, key: int) -> str | None:

@@ -1,0 +1,45 @@
+"""Who did what by hand, in SQL."""
+
+from sqlalchemy import insert, select
+
+from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.tables import acts
+from mlflow_amlstore.records.types import Act
+from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_length, check_short_text, check_text_name
+
+_COLUMNS = (acts.c.at_ms, acts.c.subject_kind, acts.c.subject_id, acts.c.act, acts.c.who, acts.c.detail)
+
+
+class SqlActs:
+    """What people did by hand in one workspace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, subject_kind: str, subject_id: str, act: str, who: str, detail: str = "") -> None:
+        """Record an act, now. Inside `RecordStore.transaction` it stands or falls with what was done.
+
+        The subject's kind, the act and who did it are texts of 1 to 250 characters, the subject's id of 1 to 1000, the
+        detail of at most 8000. Raises InvalidValue.
+        """
+        check_short_text("subject kind", subject_kind)
+        check_text_name("subject id", subject_id)
+        check_short_text("act", act)
+        check_short_text("who", who)
+        check_length("detail", detail, MAX_TAG_VALUE_LENGTH)
+        values = {
+            "at_ms": self._database.now_ms(),
+            "subject_kind": subject_kind,
+            "subject_id": subject_id,
+            "act": act,
+            "who": who,
+            "detail": detail,
+        }
+        with self._database.write() as connection:
+            connection.execute(insert(acts).values(values).inline())
+
+    def of(self, subject_kind: str, subject_id: str) -> list[Act]:
+        """Return the acts on a subject, the newest first."""
+        chosen = select(*_COLUMNS).where(acts.c.subject_kind == subject_kind, acts.c.subject_id == subject_id)
+        with self._database.read() as connection:
+            return [Act(*row) for row in connection.execute(chosen.order_by(acts.c.act_id.desc()))]

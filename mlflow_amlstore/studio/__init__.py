@@ -1,0 +1,31 @@
+"""Studio: a workspace in a browser. Pages over the record store, served by `service`."""
+
+from mlflow_amlstore.service.routing import Route
+from mlflow_amlstore.studio import assets, changes, live, mlflow_links, sign_in
+from mlflow_amlstore.studio.error_page import error_page as error_page
+from mlflow_amlstore.studio.pages import compare, curves, experiments, models, outputs, run, runs, workspace
+
+ROUTES: tuple[Route, ...] = tuple(
+    route
+    for routes in (
+        workspace.PAGES.routes,
+        workspace.ROUTES,
+        experiments.PAGES.routes,
+        runs.PAGES.routes,
+        runs.ROUTES,
+        run.PAGES.routes,
+        curves.ROUTES,
+        outputs.PAGES.routes,
+        outputs.ROUTES,
+        compare.PAGES.routes,
+        models.PAGES.routes,
+        models.ROUTES,
+        changes.ROUTES,
+        sign_in.ROUTES,
+        live.ROUTES,
+        assets.ROUTES,
+        mlflow_links.ROUTES,
+    )
+    for route in routes
+)
+"""Studio's part of the route table."""

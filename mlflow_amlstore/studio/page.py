@@ -1,0 +1,154 @@
+"""What all pages have in common: one struct of data, shown as HTML within the frame, or given as JSON.
+
+A page is a function of a call and a query that returns a struct. It is registered twice: `/runs` renders the struct by
+its template, `/runs.json` is the struct itself. What is shown and what is given can't differ.
+"""
+
+import gzip
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from mlflow_amlstore.service.access import Role
+from mlflow_amlstore.service.routing import Area, Call, Content, Right, Routes
+from mlflow_amlstore.studio import assets, live, words
+from mlflow_amlstore.studio.links import Links
+
+PART_HEADER = b"x-studio-part"  # `main`: what stands in the frame, which a page that is open takes in
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    ("content-security-policy", POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "same-origin"),
+    ("cache-control", "no-cache, private"),
+    ("vary", "X-Studio-Part, Accept-Encoding, Cookie"),
+)
+_WORTH_COMPRESSING_BYTES = 8_000
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class NoQuery(msgspec.Struct, frozen=True):
+    """A page that is asked for nothing."""
+
+
+class Counts(NamedTuple):
+    """What the navigation counts."""
+
+    runs: int
+    running: int
+    experiments: int
+    models: int
+
+
+class Pages:
+    """The pages of one module."""
+
+    def __init__(self) -> None:
+        self.routes = Routes(Area.STUDIO)
+
+    def page(self, path: str, template: str, *, is_long: bool = False) -> Callable[[H], H]:
+        """Register the function below, `(call, query)`, as the page at this path and its data beside it."""
+
+        def register(make: H) -> H:
+            hints = get_type_hints(make)
+
+            def html(call: Call, body: Any) -> Content:
+                version = live.version_of(call.records)  # before the data: what is written meanwhile is told
+                return render(call, template, make(call, body), version=version)
+
+            def data(call: Call, body: Any) -> Any:
+                return make(call, body)
+
+            for function, answer, suffix in ((data, hints["return"], ".json"), (html, Content, "")):
+                function.__doc__ = make.__doc__
+                function.__annotations__ = {"call": Call, "body": hints["query"], "return": answer}
+                if path != "/" or not suffix:
+                    self.routes.get(path + suffix, Role.READER, Right.LOOK, is_long=is_long)(function)
+            if path == "/":
+                self.routes.get("/workspace.json", Role.READER, Right.LOOK, is_long=is_long)(data)
+            return make
+
+        return register
+
+
+def render(call: Call, template: str, page: Any, *, version: int) -> Content:
+    """A page as HTML: whole, or what stands in the frame where the call asks for that.
+
+    `version` is the workspace's when the page's data was read.
+    """
+    raw_path = call.url.partition("?")[0]
+    named = {
+        "page": page,
+        "call": call,
+        "links": Links(raw_path),
+        "may_change": call.caller is not None and call.caller.role >= Role.CONTRIBUTOR,
+    }
+    loaded = _environment().get_template(template)
+    if call.headers.get(PART_HEADER) == b"main":
+        context: Context = loaded.new_context(named)
+        text = "".join(loaded.blocks["main"](context))
+    else:
+        text = loaded.render(named, counts=_counts(call), version=assets.version(), since=version)
+    body, headers = text.encode(), [*_HEADERS]
+    if len(body) > _WORTH_COMPRESSING_BYTES and b"gzip" in call.headers.get(b"accept-encoding", b""):
+        body, headers = gzip.compress(body, 1, mtime=0), [*_HEADERS, ("content-encoding", "gzip")]
+    return Content(body, "text/html; charset=utf-8", tuple(headers))
+
+
+def alone(template: str, raw_path: str, **named: object) -> str:
+    """A page that stands without the frame, since it needs no session: signing in, an error."""
+    loaded = _environment().get_template(template)
+    return loaded.render(named, links=Links(raw_path), version=assets.version())
+
+
+def alone_headers() -> dict[str, str]:
+    """The headers of such a page."""
+    return dict(_HEADERS)
+
+
+def _counts(call: Call) -> Counts:
+    counted = call.records.runs.activity()
+    experiments = call.records.experiments.count()
+    return Counts(counted.runs, counted.running, experiments, call.records.models.count())
+
+
+def _in_script(value: Any) -> Markup:
+    """A value as JSON that a `<script type="application/json">` may hold."""
+    return _for_script(msgspec.json.encode(value).decode())
+
+
+def _for_script(text: str) -> Markup:
+    """JSON without what would end the element that holds it, or begin a comment in it."""
+    return Markup(text.replace("<", "\\u003c"))  # which means `<` in JSON's strings, and stands nowhere else
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("mlflow_amlstore.studio"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(
+        number=words.number,
+        duration=words.duration,
+        time=words.time,
+        iso_time=words.iso_time,
+        size=words.size,
+        look=words.look_of,
+        json=_in_script,
+        raw_json=_for_script,
+        from_json=msgspec.json.decode,
+    )
+    return environment

@@ -1,0 +1,317 @@
+"""`/runs/ID/outputs` and `/runs/ID/snapshot`: files of a run, looked at and downloaded."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import PurePosixPath
+from typing import BinaryIO
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.records.locations import run_container, snapshot_container
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, FileRecord, RunRecord
+from mlflow_amlstore.service.files.transfer import PIECE_BYTES, on_thread, pieces_of
+from mlflow_amlstore.service.routing import Area, Call, Content, Right, Role, Routes
+from mlflow_amlstore.studio.page import Pages
+from mlflow_amlstore.studio.previews import Preview, image_type, plain_text, preview
+from mlflow_amlstore.studio.run_head import RunHead, run_head
+
+PAGES = Pages()
+ROUTES = Routes(Area.STUDIO)
+_MOST_ENTRIES = 500
+_SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_LOG_SUFFIXES = (".txt", ".log", ".out", ".err")
+_TAIL_BYTES = 64 * 1024
+
+
+class FilesQuery(msgspec.Struct, frozen=True):
+    """Which folder is listed, from which name on, and which file is shown."""
+
+    folder: str = ""
+    after: str = ""
+    path: str = ""
+    against: str = ""  # of a snapshot: the run that it is compared with
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A file, or a folder with the size of all that is in it."""
+
+    path: str
+    name: str
+    is_folder: bool
+    size_bytes: int
+
+
+class FilesPage(msgspec.Struct, frozen=True):
+    """A folder of a run, and the file of it that is shown. `next_after` continues a long folder."""
+
+    run: RunHead
+    what: str  # outputs or snapshot
+    folder: str
+    parents: list[tuple[str, str]]
+    entries: list[Entry]
+    next_after: str | None
+    path: str
+    size_bytes: int
+    preview: Preview | None
+    is_log: bool
+    tail: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A file of two snapshots: added, removed, changed or the same; a change's lines as `diff -u` writes them."""
+
+    path: str
+    kind: str
+    lines: list[str]
+
+
+class DifferencePage(msgspec.Struct, frozen=True):
+    """What differs between the snapshots of two runs."""
+
+    run: RunHead
+    against: RunHead
+    changes: list[Change]
+    same: int
+
+
+@PAGES.page("/runs/{run_id}/outputs", "files.html", is_long=True)
+def outputs(call: Call, query: FilesQuery) -> FilesPage:
+    """Show a run's files and logs."""
+    run = call.records.runs.get(call.path["run_id"])
+    return _files(call.records, run, "outputs", run_container(run.info.experiment_id, run.info.run_id), query)
+
+
+@PAGES.page("/runs/{run_id}/snapshot", "files.html", is_long=True)
+def snapshot(call: Call, query: FilesQuery) -> FilesPage:
+    """Show the source folder that a run was started with."""
+    run = call.records.runs.get(call.path["run_id"])
+    return _files(call.records, run, "snapshot", _snapshot_of(run), query)
+
+
+@PAGES.page("/runs/{run_id}/snapshot/difference", "difference.html", is_long=True)
+def difference(call: Call, query: FilesQuery) -> DifferencePage:
+    """Show what differs between a run's snapshot and another's."""
+    records = call.records
+    run, against = records.runs.get(call.path["run_id"]), records.runs.get(query.against)
+    before, after = (
+        {file.path: file for file in records.files.list_all(_snapshot_of(each), max_results=2000)}
+        for each in (against, run)
+    )
+    changes = [
+        change
+        for path in sorted(before.keys() | after.keys())
+        if (change := _change(records, path, (against, before.get(path)), (run, after.get(path)))) is not None
+    ]
+    same = len(before.keys() | after.keys()) - len(changes)
+    return DifferencePage(run_head(records, run), run_head(records, against), changes, same)
+
+
+@ROUTES.get("/runs/{run_id}/files/{path:path}", Role.READER, Right.LOOK)
+async def download(call: Call, request: Request) -> Response:
+    """Give a file of a run as it is."""
+    run = await on_thread(call.records.runs.get, call.path["run_id"])
+    container = run_container(run.info.experiment_id, run.info.run_id)
+    return await _file(call.records, container, call.path["path"], as_download="download" in request.query_params)
+
+
+@ROUTES.get("/runs/{run_id}/snapshot/files/{path:path}", Role.READER, Right.LOOK)
+async def download_of_snapshot(call: Call, request: Request) -> Response:
+    """Give a file of a run's snapshot as it is."""
+    run = await on_thread(call.records.runs.get, call.path["run_id"])
+    return await _file(call.records, _snapshot_of(run), call.path["path"], as_download=True)
+
+
+@ROUTES.get("/runs/{run_id}/outputs.zip", Role.READER, Right.LOOK)
+async def download_all(call: Call, request: Request) -> Response:
+    """Give a run's files, or those of a folder, as a zip file that is made while it is sent."""
+    run = await on_thread(call.records.runs.get, call.path["run_id"])
+    folder = request.query_params.get("folder", "")
+    name = f"{run.info.name}{'-' + PurePosixPath(folder).name if folder else ''}"
+    return await zip_answer(call.records, run_container(run.info.experiment_id, run.info.run_id), folder, name)
+
+
+@ROUTES.get("/runs/{run_id}/snapshot.zip", Role.READER, Right.LOOK)
+async def download_snapshot(call: Call, request: Request) -> Response:
+    """Give a run's snapshot as a zip file."""
+    run = await on_thread(call.records.runs.get, call.path["run_id"])
+    return await zip_answer(call.records, _snapshot_of(run), "", f"{run.info.name}-snapshot")
+
+
+class TailQuery(msgspec.Struct, frozen=True):
+    """Which log."""
+
+    path: str
+
+
+@ROUTES.get("/runs/{run_id}/tail", Role.READER, Right.LOOK)
+def tail(call: Call, body: TailQuery) -> Content:
+    """Give the end of a log, as text."""
+    run = call.records.runs.get(call.path["run_id"])
+    text = tail_of(call.records, run_container(run.info.experiment_id, run.info.run_id), body.path)
+    headers = (("content-security-policy", _SANDBOX), ("x-content-type-options", "nosniff"))
+    return Content(text.encode(), "text/plain; charset=utf-8", headers)
+
+
+def tail_of(records: RecordStore, container: str, path: str, most_bytes: int = _TAIL_BYTES) -> str:
+    """The last lines of a log, as text to show. Raises NotFound."""
+    record, source = records.files.open_record(container, path)
+    with source:
+        begin = max(record.size_bytes - most_bytes, 0)
+        source.seek(begin)
+        content = source.read(most_bytes)
+    if begin:
+        content = content.partition(b"\n")[2] or content
+    return plain_text(content)
+
+
+def log_paths(records: RecordStore, run: RunRecord) -> list[str]:
+    """The paths of a run's logs, that of its driver first."""
+    container = run_container(run.info.experiment_id, run.info.run_id)
+    found = []
+    for folder in ("user_logs", "azureml-logs", "logs"):
+        found += [file.path for file in records.files.list_all(container, folder, max_results=50)]
+    return [path for path in found if path.endswith(_LOG_SUFFIXES)]
+
+
+def _files(records: RecordStore, run: RunRecord, what: str, container: str, query: FilesQuery) -> FilesPage:
+    listing = records.files.list_some(container, query.folder, after=query.after, max_results=_MOST_ENTRIES)
+    names = query.folder.split("/") if query.folder else []
+    shown = None
+    size_bytes = 0
+    if query.path:
+        record = records.files.find(container, query.path)
+        if record is None:
+            raise NotFound("file", query.path, f"Run {run.info.run_id} has no such file")
+        shown, size_bytes = preview(records, container, query.path), record.size_bytes
+    is_log = what == "outputs" and query.path.endswith(_LOG_SUFFIXES)
+    return FilesPage(
+        run=run_head(records, run),
+        what=what,
+        folder=query.folder,
+        parents=[("/".join(names[: count + 1]), name) for count, name in enumerate(names)],
+        entries=[
+            Entry(each.path, PurePosixPath(each.path).name, each.is_folder, each.size_bytes) for each in listing.items
+        ],
+        next_after=listing.next_token,
+        path=query.path,
+        size_bytes=size_bytes,
+        preview=shown,
+        is_log=is_log,
+        tail=tail_of(records, container, query.path) if is_log else "",
+    )
+
+
+def _snapshot_of(run: RunRecord) -> str:
+    snapshot_id = run.properties.get(SNAPSHOT_PROPERTY)
+    if snapshot_id is None:
+        raise NotFound("snapshot", run.info.run_id, "The run has none: take_snapshot() keeps a source folder")
+    return snapshot_container(snapshot_id)
+
+
+async def _file(records: RecordStore, container: str, path: str, *, as_download: bool) -> Response:
+    record, source = await on_thread(records.files.open_record, container, path)
+    first = await on_thread(source.read, min(PIECE_BYTES, record.size_bytes))
+    media_type = image_type(first)
+    if media_type is None:
+        media_type = "image/svg+xml" if path.lower().endswith(".svg") else "text/plain; charset=utf-8"
+    if first.startswith(b"%PDF-"):
+        media_type = "application/pdf"
+    if as_download:
+        media_type = "application/octet-stream"
+    name = quote(PurePosixPath(path).name)
+    headers = {
+        "content-security-policy": _SANDBOX,
+        "x-content-type-options": "nosniff",
+        "content-length": str(record.size_bytes),
+        "content-disposition": f"{'attachment' if as_download else 'inline'}; filename*=UTF-8''{name}",
+        "cache-control": "no-cache, private",
+    }
+    return StreamingResponse(pieces_of(source, first, record.size_bytes), 200, headers, media_type)
+
+
+async def zip_answer(records: RecordStore, container: str, folder: str, name: str) -> Response:
+    """The files of a folder as a zip file that is made while it is sent. Raises NotFound where there are none."""
+    files = await on_thread(records.files.list_all, container, folder)
+    if not files:
+        raise NotFound("files in", folder or "this run")
+    headers = {
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(name)}.zip",
+        "content-security-policy": _SANDBOX,
+        "x-content-type-options": "nosniff",
+    }
+    return StreamingResponse(_zipped(records, container, files), 200, headers, "application/zip")
+
+
+class _Sink(io.RawIOBase):
+    """What a zip file is written to: it gives up what it has, and can't go back."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, piece: object) -> int:
+        content = bytes(piece)  # type: ignore[call-overload]  # what zipfile writes
+        self._pieces.append(content)
+        return len(content)
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+async def _zipped(records: RecordStore, container: str, files: Sequence[FileRecord]) -> AsyncIterator[bytes]:
+    sink = _Sink()
+    archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    for file in files:
+        entry = zipfile.ZipInfo(file.path)
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        source: BinaryIO = await on_thread(records.files.open, container, file.path)
+        try:
+            with archive.open(entry, "w", force_zip64=True) as target:
+                while piece := await on_thread(source.read, PIECE_BYTES):
+                    await on_thread(target.write, piece)
+                    yield sink.taken()
+        finally:
+            await asyncio.shield(on_thread(source.close))
+        yield sink.taken()
+    archive.close()
+    yield sink.taken()
+
+
+def _change(
+    records: RecordStore,
+    path: str,
+    before: tuple[RunRecord, FileRecord | None],
+    after: tuple[RunRecord, FileRecord | None],
+) -> Change | None:
+    (run_before, old), (run_after, new) = before, after
+    if old is not None and new is not None and old.sha256 == new.sha256:
+        return None
+    kind = "added" if old is None else "removed" if new is None else "changed"
+    texts = [_text(records, run, file) for run, file in ((run_before, old), (run_after, new))]
+    if any(text is None for text in texts):
+        return Change(path, kind, ["This file isn't text, or is too long to compare here"])
+    from difflib import unified_diff  # rarely needed
+
+    old_lines, new_lines = ((text or "").splitlines() for text in texts)
+    lines = list(unified_diff(old_lines, new_lines, run_before.info.name, run_after.info.name, lineterm=""))
+    return Change(path, kind, lines[:2000])
+
+
+def _text(records: RecordStore, run: RunRecord, file: FileRecord | None) -> str | None:
+    if file is None:
+        return ""
+    if file.size_bytes > PIECE_BYTES // 4:
+        return None
+    with records.files.open(_snapshot_of(run), file.path) as source:
+        content = source.read()
+    return None if b"\0" in content else plain_text(content)

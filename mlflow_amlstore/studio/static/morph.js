@@ -1,0 +1,77 @@
+// Takes what stands in the frame from the server again, and changes only what differs, by htmx's morph. Focus, open
+// details, what is typed and what is scrolled stay; charts and logs, which look after themselves, are left alone.
+
+import htmx from "./vendored/htmx.esm.min.js";
+import { goToSignIn } from "./dom.js";
+
+const OWN_CHILDREN = "metric-chart, axes-chart, chart-controls, parallel-coordinates, .filter-box";
+let morph = null;
+
+htmx.registerExtension("studio", {
+  init: (api) => {
+    morph = api.morph;
+  },
+  htmx_before_morph_node: (element, { newNode }) => {
+    if (element.matches?.("pre.log[data-src]") && element.dataset.src === newNode.dataset?.src) return false;
+    if (element.matches?.("metric-chart, axes-chart, parallel-coordinates")) takeData(element, newNode);
+    return true;
+  },
+  htmx_before_morph_attr: (element, { attrName, newValue }) => {
+    if (attrName === "open" && element.matches("details, dialog")) return false;
+    // A chart of chosen runs has its `src` from the choice.
+    return !(attrName === "src" && newValue === null && element.localName === "metric-chart");
+  },
+});
+htmx.config.morphSkipChildren = OWN_CHILDREN;
+
+/** New data of a chart whose JSON stands in the page. */
+function takeData(element, newElement) {
+  const [now, then] = [element, newElement].map((each) => each.querySelector(':scope > script[type="application/json"]'));
+  if (now && then && now.textContent !== then.textContent) now.textContent = then.textContent;
+}
+
+let running = null;
+let again = false;
+
+/** Brings the page up to date and tells `studio:changed`. Calls while one is under way become one more. */
+export async function refresh() {
+  if (running) {
+    again = true;
+    return running;
+  }
+  running = fetchAndMorph().finally(() => {
+    running = null;
+  });
+  await running;
+  if (!again) return undefined;
+  again = false;
+  return refresh();
+}
+
+async function fetchAndMorph() {
+  const response = await fetch(location.href, { headers: { "X-Studio-Part": "main" } });
+  if (response.status === 401) {
+    goToSignIn();
+    return;
+  }
+  const text = await response.text();
+  if (!response.headers.get("content-type")?.startsWith("text/html")) return;
+  const template = document.createElement("template");
+  template.innerHTML = text;
+  // A page of its own, such as one that tells of an error, has its frame with it.
+  const whole = template.content.querySelector("main");
+  if (whole) template.innerHTML = whole.innerHTML;
+  const main = document.querySelector("main");
+  nameRows(main);
+  nameRows(template.content);
+  const focused = document.activeElement;
+  morph(main, template.content, true);
+  htmx.process(main);
+  if (focused && focused !== document.body && !focused.isConnected) main.focus({ preventScroll: true });
+  document.dispatchEvent(new CustomEvent("studio:changed"));
+}
+
+/** A row stays the row of its run when others come before it. */
+function nameRows(root) {
+  for (const row of root.querySelectorAll("tr[data-run]:not([id])")) row.id = `run-${row.dataset.run}`;
+}

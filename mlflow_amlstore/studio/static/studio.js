@@ -1,0 +1,36 @@
+// The one module that every page loads. What a page has no use for isn't loaded.
+
+import * as choose from "./choose.js";
+import * as keys from "./keys.js";
+import * as menus from "./menus.js";
+import * as pageQuery from "./page-query.js";
+import * as places from "./places.js";
+import * as times from "./times.js";
+
+const has = (selector) => document.querySelector(selector) !== null;
+
+/** Loads what the elements of the page need; again after a change, which may bring new ones. */
+const LAZY = [
+  ["metric-chart", () => import("./chart.js")],
+  ["axes-chart", () => import("./axes-chart.js")],
+  ["chart-controls", () => import("./chart-controls.js")],
+  ["parallel-coordinates", () => import("./parallel.js")],
+  ["input.filter", () => import("./filter.js")],
+  ["[data-choose-columns], th[data-column]", () => import("./columns.js")],
+  ["pre.log", () => import("./log.js")],
+  ["form[data-change]", () => import("./changes.js")],
+  ["body[data-live]", () => import("./live.js")],
+];
+const loaded = new Set();
+
+function load() {
+  for (const [selector, take] of LAZY) {
+    if (loaded.has(selector) || !has(selector)) continue;
+    loaded.add(selector);
+    take().then((module) => module.start?.());
+  }
+}
+
+for (const part of [pageQuery, choose, times, keys, menus, places]) part.start();
+load();
+document.addEventListener("studio:changed", load);

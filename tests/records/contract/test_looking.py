@@ -1,0 +1,140 @@
+"""What a page shows of a whole workspace: counts, children, folders, acts by hand, saved views, and that it changed."""
+
+import io
+import threading
+
+import pytest
+
+from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.records.locations import run_container
+from mlflow_amlstore.records.search.grammars import RUNS
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.types import FileListing, RunStatus, View
+
+
+class TestCounts:
+    def test_children_are_left_out_where_their_parent_is_there(self, records: RecordStore) -> None:
+        records.runs.create("0", run_id="parent")
+        for run_id, parent in (("child", "parent"), ("grandchild", "child"), ("orphan", "gone")):
+            records.runs.create("0", run_id=run_id, parent_run_id=parent)
+        top = records.runs.search(None, only_top=True).items
+        assert sorted(run.info.run_id for run in top) == ["orphan", "parent"]
+        assert records.runs.count(None, only_top=True) == 2
+        assert records.runs.count(None) == 4
+        assert records.runs.count_children(["parent", "child", "orphan", "unknown"]) == {"parent": 1, "child": 1}
+        records.runs.delete("parent")
+        assert sorted(run.info.run_id for run in records.runs.search(None, only_top=True).items) == ["child", "orphan"]
+
+    def test_a_count_is_of_what_a_search_finds(self, records: RecordStore) -> None:
+        other = records.experiments.create("other")
+        for number in range(7):
+            run = records.runs.create(other if number % 2 else "0", run_id=f"r{number}")
+            records.runs.log(run.info.run_id, points=[("m", float(number), 0, 1)], params=[("p", str(number % 3))])
+        records.runs.delete("r6")
+        filter = RUNS.parse("metrics.m > 1 and params.p = '2'")
+        for scope in (None, ["0"], ["0", other]):
+            for view in View:
+                found = records.runs.search(scope, filter=filter, view=view).items
+                assert records.runs.count(scope, filter=filter, view=view) == len(found)
+
+    def test_activity_counts_active_runs(self, records: RecordStore) -> None:
+        assert records.experiments.activity() == {}
+        records.runs.create("0", run_id="a", user_id="ana", start_ms=5)
+        records.runs.create("0", run_id="b", user_id="ben", start_ms=9)
+        records.runs.create("0", run_id="c", user_id="cem", start_ms=7)
+        records.runs.update("a", status=RunStatus.COMPLETED)
+        records.runs.delete("c")
+        activity = records.experiments.activity()["0"]
+        assert (activity.runs, activity.running, activity.last_ms, activity.owner) == (2, 1, 9, "ben")
+        assert (records.runs.activity().runs, records.runs.activity().running) == (2, 1)
+        assert records.experiments.count() == 1
+        assert records.runs.names_of(["a", "unknown"]) == {"a": records.runs.get("a").info.name}
+
+    def test_prompts_are_no_models(self, records: RecordStore) -> None:
+        records.models.create("model")
+        records.models.create("prompt", tags={"mlflow.prompt.is_prompt": "true"})
+        assert records.models.count() == 1
+
+
+class TestFolders:
+    def test_a_folder_is_listed_in_pages(self, records: RecordStore, run_id: str) -> None:
+        container = run_container("0", run_id)
+        paths = ["a", "a.txt", "a/b", "a/c/d", "a0", "z/1", "z/2", "ä"]
+        for path in ("a.txt", "a/b", "a/c/d", "a0", "z/1", "z/2", "ä"):
+            records.files.write(container, path, io.BytesIO(path.encode()))
+        assert paths
+        for size in (1, 2, 3, 100):
+            found: list[FileListing] = []
+            after = ""
+            while True:
+                page = records.files.list_some(container, after=after, max_results=size)
+                found += page.items
+                if page.next_token is None:
+                    break
+                after = page.next_token
+            assert [(each.path, each.is_folder, each.size_bytes) for each in found] == [
+                ("a.txt", False, 5),
+                ("a", True, 8),
+                ("a0", False, 2),
+                ("z", True, 6),
+                ("ä", False, 2),
+            ]
+        inside = records.files.list_some(container, "a", max_results=10)
+        assert [(each.path, each.is_folder) for each in inside.items] == [("a/b", False), ("a/c", True)]
+        assert records.files.list_some(container, "none", max_results=10).items == []
+
+
+class TestActs:
+    def test_they_are_kept_with_what_they_were_done_to(self, records: RecordStore, run_id: str) -> None:
+        records.acts.add("run", run_id, "renamed", "ana", "from x")
+        records.acts.add("run", "another", "deleted", "ben")
+        records.acts.add("run", run_id, "tagged", "cem")
+        found = records.acts.of("run", run_id)
+        assert [(act.act, act.who, act.detail) for act in found] == [
+            ("tagged", "cem", ""),
+            ("renamed", "ana", "from x"),
+        ]
+        assert records.acts.of("experiment", run_id) == []
+
+    def test_an_act_is_undone_with_the_change(self, records: RecordStore, run_id: str) -> None:
+        def fail() -> None:
+            with records.transaction():
+                records.acts.add("run", run_id, "deleted", "ana")
+                records.runs.delete("unknown")
+
+        with pytest.raises(NotFound):
+            fail()
+        assert records.acts.of("run", run_id) == []
+
+
+class TestSavedViews:
+    def test_a_view_is_replaced_by_its_name(self, records: RecordStore) -> None:
+        records.saved_views.save("runs", "best", "sort=a", "ana")
+        records.saved_views.save("runs", "best", "sort=b", "ben")
+        records.saved_views.save("experiments/1/runs", "best", "x=1", "ana")
+        [view] = records.saved_views.list("runs")
+        assert (view.name, view.query, view.who) == ("best", "sort=b", "ben")
+        records.saved_views.delete("runs", "best")
+        assert records.saved_views.list("runs") == []
+        with pytest.raises(NotFound):
+            records.saved_views.delete("runs", "best")
+
+    @pytest.mark.parametrize("name", ["", "a" * 251, "a\nb"])
+    def test_a_name_that_is_none_is_refused(self, records: RecordStore, name: str) -> None:
+        with pytest.raises(InvalidValue):
+            records.saved_views.save("runs", name, "", "ana")
+
+
+class TestWatch:
+    def test_every_commit_changes_the_version(self, sqlite_records: RecordStore) -> None:
+        watch = sqlite_records.watch()
+        seen = [watch.version(), watch.version()]
+        assert seen[0] == seen[1]
+        sqlite_records.runs.create("0", run_id="run")
+        seen.append(watch.version())
+        writing = threading.Thread(target=lambda: sqlite_records.runs.log("run", points=[("m", 1.0, 0, 1)]))
+        writing.start()
+        writing.join()
+        seen.append(watch.version())
+        watch.close()
+        assert len(set(seen)) == 3

@@ -1,0 +1,182 @@
+"""Who may open a page and change something: every route of Studio's, tried by everybody who may not."""
+
+import re
+import time
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+import requests
+
+from mlflow_amlstore.service.access import Access, Right, Role
+from mlflow_amlstore.service.routing import Route
+from mlflow_amlstore.studio import ROUTES
+
+from .conftest import Person, Studio
+
+PUBLIC = {"/sign-in", "/static/{version}/{path:path}"}
+with_role = [route for route in ROUTES if isinstance(route.access, Role)]
+changes = [route for route in with_role if route.method == "POST" and route.path != "/sign-in/links"]
+
+
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def path_of(route: Route) -> str:
+    return re.sub(r"\{[^}]*\}", "x", route.path)
+
+
+def send(route: Route, url: str, **given: object) -> requests.Response:
+    body = {"json": {}} if route.method == "POST" else {}
+    return requests.request(route.method, url + path_of(route), allow_redirects=False, stream=True, **body, **given)  # type: ignore[arg-type]
+
+
+def test_only_signing_in_needs_no_session() -> None:
+    open_to_all = {route.path for route in ROUTES if route.access is Access.PUBLIC}
+    assert {path for path in open_to_all if not path.startswith("/mlflow/")} == PUBLIC
+    assert {route.right for route in with_role} == {Right.LOOK}
+
+
+def test_every_change_needs_a_contributor_but_signing_out() -> None:
+    assert {route.path for route in changes if route.access is Role.READER} == {"/sign-out"}
+    assert {route.method for route in with_role} == {"GET", "POST"}
+
+
+@pytest.mark.parametrize("route", with_role, ids=name_of)
+def test_without_a_session_nothing_opens(studio: Studio, route: Route) -> None:
+    tracking = studio.call("POST", "/auth/tracking-token", studio.exchange(studio.key))["token"]
+    port = urlsplit(studio.url).port
+    for headers, status in (
+        ({}, 401),
+        ({"Cookie": f"amlstore-session-{port}=garbage"}, 401),
+        ({"Cookie": f"amlstore-session-{port}={studio.exchange(studio.key)}"}, 401),
+        ({"Cookie": f"amlstore-session-{port}={tracking}"}, 401),
+        ({"Authorization": f"Bearer {tracking}"}, 403),
+    ):
+        answer = send(route, studio.url, headers=headers)
+        assert answer.status_code == status, (headers, answer.text)
+
+
+@pytest.mark.parametrize("route", changes, ids=name_of)
+def test_a_change_comes_from_a_page_of_the_session_and_from_no_other_origin(
+    studio: Studio, owner: Person, reader: Person, route: Route
+) -> None:
+    for token in ("", "wrong", reader.form_token):
+        headers = {"X-Form-Token": token} if token else {}
+        answer = owner.session.post(studio.url + path_of(route), json={}, headers=headers)
+        assert answer.status_code == 403
+        assert "form token" in answer.json()["message"]
+    headers = {"X-Form-Token": owner.form_token, "Origin": "http://evil.example"}
+    assert owner.session.post(studio.url + path_of(route), json={}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("route", [route for route in changes if route.access is not Role.READER], ids=name_of)
+def test_a_reader_sees_and_changes_nothing(studio: Studio, reader: Person, route: Route) -> None:
+    answer = reader.change(path_of(route))
+    assert answer.status_code == 403
+    assert "needs the role contributor" in answer.json()["message"]
+
+
+def test_a_reader_is_shown_no_form_that_changes_anything(reader: Person, studio: Studio) -> None:
+    filled = studio.filled
+    for path in ("/", "/runs", "/experiments", f"/runs/{filled.kinds}", "/models/ridge%20model%2Ejson"):
+        page = reader.get(path)
+        assert page.status_code == 200
+        assert re.findall(r'data-change="([^"]*)"', page.text) in (["./sign-out"], ["../sign-out"])
+
+
+def test_an_access_token_reads_the_data_of_pages(studio: Studio) -> None:
+    headers = {"Authorization": f"Bearer {studio.exchange(studio.key)}"}
+    assert requests.get(f"{studio.url}/runs.json", headers=headers).json()["matching"] > 0
+
+
+class TestSession:
+    def test_it_is_a_cookie_that_no_script_and_no_other_site_has(self, studio: Studio) -> None:
+        key = studio.call("POST", "/auth/keys", studio.exchange(studio.key), {"name": "cookie", "role": "reader"})
+        answer = requests.post(f"{studio.url}/sign-in", json={"key": key["key"]})
+        cookie = answer.headers["Set-Cookie"]
+        name, _, rest = cookie.partition("=")
+        assert name == f"amlstore-session-{urlsplit(studio.url).port}"
+        assert set(rest.split("; ")[1:]) == {"Max-Age=43200", "Path=/", "HttpOnly", "SameSite=Strict"}
+        claims = jwt.decode(rest.split(";")[0], options={"verify_signature": False})
+        assert (claims["use"], claims["role"]) == ("session", "reader")
+        assert claims["exp"] - claims["iat"] <= 3601
+
+    def test_it_opens_no_route_but_studios(self, studio: Studio) -> None:
+        person = studio.person("owner")
+        token = person.session.cookies.values()[0]
+        for path in ("/auth/keys", "/api/2.0/mlflow/experiments/get?experiment_id=0", "/openapi.json"):
+            answer = requests.get(studio.url + path, headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 403, path
+
+    def test_it_ends_with_its_key(self, studio: Studio) -> None:
+        person = studio.person("contributor")
+        owner_token = studio.exchange(studio.key)
+        newest = studio.call("GET", "/auth/keys", owner_token)["keys"][-1]["key_id"]
+        keys = [key["key_id"] for key in studio.call("GET", "/auth/keys", owner_token)["keys"]]
+        claims = jwt.decode(person.session.cookies.values()[0], options={"verify_signature": False})
+        assert claims["sub"] in keys
+        assert newest in keys
+        assert person.get("/runs").status_code == 200
+        studio.call("DELETE", f"/auth/keys/{claims['sub']}", owner_token)
+        time.sleep(1)  # within which the service notices
+        answer = person.get("/runs")
+        assert answer.status_code == 401
+        assert "revoked" in answer.text
+
+    def test_signing_out_ends_it_in_the_browser(self, studio: Studio) -> None:
+        person = studio.person("reader")
+        assert person.change("/sign-out").status_code == 200
+        assert person.get("/").status_code == 401
+
+
+class TestSigningIn:
+    def test_a_link_works_once(self, studio: Studio) -> None:
+        path = studio.call("POST", "/sign-in/links", studio.exchange(studio.key), {"to": "/runs?sort=-started"})["path"]
+        first = requests.get(studio.url + path)
+        assert first.status_code == 200
+        assert "amlstore-session" in first.headers["Set-Cookie"]
+        assert "./runs?sort=-started" in first.text
+        second = requests.get(studio.url + path, headers={"Accept": "text/html"})
+        assert second.status_code == 401
+        assert "used already" in second.text
+
+    @pytest.mark.parametrize(
+        "to", ["http://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "evil"]
+    )
+    def test_it_leads_to_a_page_of_this_service(self, studio: Studio, to: str) -> None:
+        answer = requests.post(f"{studio.url}/sign-in", json={"key": studio.key, "to": to})
+        assert answer.json() == {"to": "./"}
+
+    def test_a_session_makes_no_links(self, owner: Person) -> None:
+        assert owner.change("/sign-in/links", to="/").status_code == 403
+
+    def test_a_page_without_a_session_is_the_page_to_sign_in(self, studio: Studio) -> None:
+        answer = requests.get(f"{studio.url}/runs?filter=x", headers={"Accept": "text/html"})
+        assert answer.status_code == 401
+        assert 'name="to" value="/runs?filter=x"' in answer.text
+
+    def test_failed_attempts_are_limited(self, tmp_path_factory: pytest.TempPathFactory, filled: object) -> None:
+        folder = tmp_path_factory.mktemp("limited") / "workspace"
+        from forked_service import ForkedService
+
+        with ForkedService(folder) as service:
+            statuses = [requests.post(f"{service.url}/sign-in", json={"key": "amlk_x"}).status_code for _ in range(12)]
+            assert statuses == [401] * 10 + [503] * 2
+            assert requests.post(f"{service.url}/sign-in", json={"key": service.key}).status_code == 503
+
+
+def test_pages_have_a_strict_policy_and_take_nothing_from_another_host(owner: Person, studio: Studio) -> None:
+    filled = studio.filled
+    for path in ("/", "/runs", f"/runs/{filled.kinds}", "/experiments", "/models", "/sign-in", "/nothing"):
+        answer = owner.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        for address in re.findall(r'(?:src|href|action)="([^"]*)"', answer.text):
+            assert not urlsplit(address).netloc, address
+        assert " style=" not in answer.text
+        assert not re.search(r"<script(?![^>]*(src=|application/json))", answer.text)
+        assert not re.search(r"\son\w+=", re.sub(r"&lt;.*?&gt;", "", answer.text))

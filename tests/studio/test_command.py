@@ -1,0 +1,115 @@
+"""`amlstore studio` and `amlstore open`: a link that signs in once, whatever state the folder and the ports are in."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from fork_server import AMLSTORE, ForkedProcess, run_forked
+
+from mlflow_amlstore.core import Workspace
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder of the test's own, in which a running Studio announces itself."""
+    for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home" / name))
+    return tmp_path
+
+
+@contextmanager
+def studio(folder: Path, *options: str) -> Iterator[str]:
+    """A running Studio's first line."""
+    arguments = [*AMLSTORE, "studio", str(folder), "--no-open", *options]
+    with ForkedProcess(arguments, cwd=folder.parent, stdout=subprocess.PIPE, env=dict(os.environ)) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+
+
+def opened(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run_forked([*AMLSTORE, *map(str, arguments)], timeout=60)
+
+
+def signs_in(link: str) -> bool:
+    answer = requests.get(link)
+    return answer.status_code == 200 and "amlstore-session" in answer.headers["Set-Cookie"]
+
+
+def test_the_first_line_is_a_link_that_signs_in_and_an_empty_folder_becomes_a_workspace(home: Path) -> None:
+    folder = home / "new one"
+    with studio(folder) as link:
+        parts = urlsplit(link)
+        assert (parts.scheme, parts.hostname, parts.path) == ("http", "127.0.0.1", "/sign-in")
+        assert signs_in(link)
+        assert not signs_in(link)
+    assert (folder / "config.json").is_file()
+
+
+def test_open_gives_another_link_to_a_runs_page(home: Path) -> None:
+    folder = home / "workspace"
+    with studio(folder):
+        workspace = Workspace.from_config(folder)
+        run = workspace.experiments["Default"].start_logging()
+        run.complete()
+        address = run.get_portal_url()
+        assert address.startswith("http://127.0.0.1:")  # of the Studio that runs
+        assert urlsplit(address).path == f"/runs/{run.id}"
+        for named in (run.id, address):
+            done = opened("open", named, "-w", folder, "--no-open")
+            assert done.returncode == 0, done.stderr
+            answer = requests.get(done.stdout.strip())
+            assert answer.status_code == 200
+            assert f"./runs/{run.id}" in answer.text
+    embedded = run.get_portal_url()
+    assert embedded.startswith("amlstore://")
+    done = opened("open", embedded, "--no-open")
+    assert done.returncode == 1
+    assert f"`amlstore studio {folder}` starts one" in done.stderr
+
+
+def test_a_second_studio_on_a_folder_gives_a_link_to_the_first(home: Path) -> None:
+    folder = home / "workspace"
+    with studio(folder, "--port", "0") as first:
+        done = opened("studio", folder, "--no-open")
+        assert done.returncode == 0, done.stderr
+        assert urlsplit(done.stdout.strip()).port == urlsplit(first).port
+        assert signs_in(done.stdout.strip())
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_told(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = opened("studio", home / "workspace", "--no-open", "--port", port)
+    assert done.returncode == 2
+    assert f"'{port}'" in done.stderr or str(port) in done.stderr
+
+
+def test_of_a_workspace_of_azure_ml_the_portal_is_opened(home: Path) -> None:
+    (home / "config.json").write_text(
+        '{"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}', encoding="utf-8"
+    )
+    done = opened("studio", home, "--no-open")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("https://ml.azure.com/?wsid=/subscriptions/s/resourceGroups/g/")
+
+
+def test_of_a_service_its_studio_is_opened(home: Path) -> None:
+    served, client = home / "served", home / "client"
+    client.mkdir()
+    with studio(served) as link:
+        parts = urlsplit(link)
+        (client / "config.json").write_text(f'{{"service_url": "http://{parts.netloc}"}}', encoding="utf-8")
+        done = opened("studio", client, "--no-open")
+        assert done.returncode == 0, done.stderr
+        assert signs_in(done.stdout.strip())

@@ -1,0 +1,253 @@
+"""Each page in a browser: at both widths and in both themes, with a picture, and without a fault that axe finds."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from filled_workspace import EVIL, Filled
+
+from .conftest import Person, Studio
+
+pytestmark = pytest.mark.needs("playwright")
+
+WIDE, NARROW = (1440, 900), (360, 740)
+LOOKS = [
+    pytest.param(WIDE, "light", id="wide light"),
+    pytest.param(NARROW, "dark", id="narrow dark"),
+    pytest.param(WIDE, "dark", id="wide dark", marks=pytest.mark.full),
+    pytest.param(NARROW, "light", id="narrow light", marks=pytest.mark.full),
+]
+PAGES: dict[str, Callable[[Filled], str]] = {
+    "workspace": lambda filled: "/",
+    "experiments": lambda filled: "/experiments",
+    "deleted experiments": lambda filled: "/experiments?view=deleted",
+    "runs": lambda filled: "/runs",
+    "runs of an experiment": lambda filled: f"/experiments/{filled.experiment}/runs",
+    "charts of runs": lambda filled: "/runs?show=charts",
+    "sorted runs": lambda filled: "/runs?columns=metrics.mse%3Amin,params.alpha&sort=metrics.mse:min",
+    "filter that can't be read": lambda filled: "/runs?filter=metrics.mse+%3C",
+    "no run matches": lambda filled: "/runs?filter=metrics.mse+%3C+0",
+    "children open": lambda filled: f"/runs?open={filled.parent}",
+    "run": lambda filled: f"/runs/{filled.best}",
+    "every kind": lambda filled: f"/runs/{filled.kinds}",
+    "failed run": lambda filled: f"/runs/{filled.failed}",
+    "odd run": lambda filled: f"/runs/{filled.odd}",
+    "images": lambda filled: f"/runs/{filled.kinds}/images",
+    "children": lambda filled: f"/runs/{filled.parent}/children",
+    "outputs": lambda filled: f"/runs/{filled.kinds}/outputs?folder=outputs",
+    "log": lambda filled: f"/runs/{filled.kinds}/outputs?path=user_logs/std_log.txt",
+    "markdown": lambda filled: f"/runs/{filled.kinds}/outputs?path=outputs/notes.md",
+    "csv": lambda filled: f"/runs/{filled.kinds}/outputs?path=outputs/table.csv",
+    "notebook": lambda filled: f"/runs/{filled.kinds}/outputs?path=outputs/notebook.ipynb",
+    "svg": lambda filled: f"/runs/{filled.kinds}/outputs?path=outputs/picture.svg",
+    "compare": lambda filled: f"/compare?runs={','.join(filled.sweep[:4])}",
+    "models": lambda filled: "/models",
+    "model": lambda filled: "/models/ridge%20model%2Ejson",
+    "sign in": lambda filled: "/sign-in",
+}
+
+
+@pytest.mark.parametrize(("size", "scheme"), LOOKS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole(
+    visit: Callable[..., Any], filled: Filled, pictures: Path, name: str, size: tuple[int, int], scheme: str
+) -> None:
+    """It asks no other host, has nothing that sticks out, and axe finds no violation."""
+    visiting = visit(size=size, scheme=scheme).open(PAGES[name](filled))
+    visiting.keep_picture(pictures, f"{name}, {size[0]} {scheme}")
+    assert {request.split("/")[2] for request in visiting.requests if request.startswith("http")} == {
+        visiting.url.split("/")[2]
+    }
+    assert visiting.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert visiting.violations() == []
+    assert visiting.page.title() != "taken"
+    if name == "svg":  # whose script the browser says that it hasn't run
+        visiting.complaints[:] = [said for said in visiting.complaints if "Blocked script execution" not in said]
+
+
+def test_a_name_is_shown_as_the_text_that_it_is(visit: Callable[..., Any], filled: Filled) -> None:
+    visiting = visit().open(f"/runs/{filled.odd}")
+    assert EVIL in visiting.page.text_content("h1")
+    assert visiting.page.locator("main script:not([type='application/json'])").count() == 0
+    assert visiting.page.locator("main img[src=x]").count() == 0
+
+
+def test_what_a_browser_sends_first_is_small(visit: Callable[..., Any], filled: Filled) -> None:
+    """A first visit's scripts and styles together, as they are sent."""
+    visiting = visit()
+    sent: list[int] = []
+    visiting.page.on(
+        "response",
+        lambda answer: sent.append(int(answer.headers.get("content-length", 0))) if "/static/" in answer.url else None,
+    )
+    visiting.open(f"/runs/{filled.best}")
+    assert 0 < sum(sent) <= 120_000
+
+
+class TestRuns:
+    def test_the_lowest_minimum_is_found_by_a_click(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/experiments/{filled.experiment}/runs?columns=metrics.mse%3Amin")
+        visiting.page.get_by_role("link", name="mse min").click()
+        visiting.settle()
+        first = visiting.page.locator("table.runs tbody tr").first
+        assert first.get_attribute("data-run") == filled.best
+        assert "best" in first.locator("td.number").first.get_attribute("class")
+
+    def test_a_chosen_run_is_drawn_in_its_colour(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/experiments/{filled.experiment}/runs")
+        for run_id in filled.sweep[2:4]:
+            visiting.page.locator(f"tr[data-run='{run_id}'] label").click()
+        visiting.settle()
+        assert f"chosen={filled.sweep[2]},{filled.sweep[3]}" in visiting.page.url.replace("%2C", ",")
+        assert visiting.page.locator(".chosen-bar").is_visible()
+        chart = visiting.page.locator("metric-chart").first
+        assert filled.sweep[2] in chart.get_attribute("src")
+        visiting.page.get_by_role("link", name="Compare").click()
+        visiting.page.wait_for_url("**/compare?runs=*")
+        assert visiting.page.locator("h1").text_content() == "2 runs"
+
+    def test_children_unfold_under_their_parent(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open("/runs")
+        rows = visiting.page.locator("table.runs tbody tr")
+        assert filled.children[0] not in [row.get_attribute("data-run") for row in rows.all()]
+        visiting.page.locator(f"tr[data-run='{filled.parent}'] a.fold").click()
+        visiting.settle()
+        shown = [row.get_attribute("data-run") for row in rows.all()]
+        at = shown.index(filled.parent)
+        assert set(shown[at + 1 : at + 4]) == set(filled.children)
+
+    def test_a_filter_that_cant_be_read_marks_the_word(self, visit: Callable[..., Any]) -> None:
+        visiting = visit().open("/runs?filter=" + quote("metrics.mse < 3400 and param.x ~ 'y'"))
+        assert visiting.page.locator("#filter-problem mark").text_content().strip() == "~"
+
+    def test_keys_move_choose_and_compare(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/experiments/{filled.experiment}/runs")
+        for key in ("j", "x", "j", "x", "j", "x", "c"):
+            visiting.page.keyboard.press(key)
+        visiting.page.wait_for_url("**/compare?runs=*")
+        assert visiting.page.locator("h1").text_content() == "3 runs"
+
+
+class TestCharts:
+    def test_arrow_keys_read_a_chart_out(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/runs/{filled.best}")
+        visiting.page.locator("metric-chart").first.evaluate(
+            "chart => (chart.shadowRoot ?? chart).querySelector('[tabindex]').focus()"
+        )
+        for _ in range(3):
+            visiting.page.keyboard.press("ArrowRight")
+        spoken = visiting.page.locator("metric-chart").first.evaluate(
+            "chart => (chart.shadowRoot ?? chart).querySelector('[aria-live]').textContent"
+        )
+        assert re.search(r"\d", spoken)
+
+    def test_a_list_is_a_line_a_table_an_xy_line_and_words_are_a_table(self, owner: Person, filled: Filled) -> None:
+        charts = {chart["name"]: chart["kind"] for chart in owner.data(f"/runs/{filled.kinds}.json")["charts"]}
+        assert charts == {
+            "list": "line",
+            "words": "table",
+            "cosine": "xy",
+            "three columns": "axes",
+            "first image": "image",
+            "second image": "image",
+            "matrix": "matrix",
+            "accuracy": "document",
+            "residuals": "document",
+            "predictions": "document",
+        }
+
+
+class TestPaths:
+    def test_every_page_answers_json_beside_it(self, owner: Person, filled: Filled) -> None:
+        for name, path_of in PAGES.items():
+            path, _, query = path_of(filled).partition("?")
+            if name == "sign in":
+                continue
+            twin = f"{path}.json" if path != "/" else "/workspace.json"
+            answer = owner.get(f"{twin}?{query}", "application/json")
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json"), name
+
+    def test_a_metric_may_have_any_name(self, owner: Person, filled: Filled) -> None:
+        name = quote("a/b.json", safe="")
+        [curve] = owner.data(f"/runs/{filled.odd}/metrics/{name}.json")["curves"]
+        assert curve["y"] == [float(step) for step in range(9)]
+
+    def test_a_link_that_mlflow_prints_leads_to_the_run(
+        self, visit: Callable[..., Any], studio: Studio, filled: Filled
+    ) -> None:
+        tracking = studio.call("GET", "/discovery", None)["trackingRoot"]
+        path = "/" + tracking.split("/", 3)[3]
+        visiting = visit()
+        for slash in ("", "/"):
+            visiting.page.goto(f"{studio.url}{path}{slash}#/experiments/{filled.experiment}/runs/{filled.best}")
+            visiting.page.wait_for_url(f"**/runs/{filled.best}")
+
+    def test_a_run_that_isnt_there_is_a_clear_page(self, owner: Person) -> None:
+        answer = owner.get("/runs/nothing")
+        assert answer.status_code == 404
+        assert "not found" in answer.text
+
+
+class TestLive:
+    def test_a_logged_value_is_seen_without_a_reload(
+        self, visit: Callable[..., Any], studio: Studio, filled: Filled
+    ) -> None:
+        """By whichever process it was logged: here by a call of MLflow's."""
+        created = studio.call("POST", "/api/2.0/mlflow/runs/create", studio.token, {"experiment_id": "0"})
+        run_id = created["run"]["info"]["run_id"]
+        visiting = visit().open(f"/runs/{run_id}")
+        log = {"run_id": run_id, "key": "loss", "value": 0.125, "timestamp": 1, "step": 0}
+        studio.call("POST", "/api/2.0/mlflow/runs/log-metric", studio.token, log)
+        visiting.page.get_by_role("cell", name="0.125").first.wait_for()
+
+    def test_nothing_is_asked_while_nothing_happens(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/runs/{filled.best}")
+        visiting.page.wait_for_timeout(1500)
+        before = len(visiting.requests)
+        visiting.page.wait_for_timeout(3000)
+        assert visiting.requests[before:] == []
+
+    def test_text_that_is_being_typed_stays(self, visit: Callable[..., Any], studio: Studio, filled: Filled) -> None:
+        visiting = visit().open(f"/runs/{filled.running}")
+        visiting.page.get_by_text("Write the note").click()
+        visiting.page.get_by_label("Note, in Markdown").fill("half a sent")
+        studio.call(
+            "POST", "/api/2.0/mlflow/runs/log-metric", studio.token,
+            {"run_id": filled.running, "key": "new one", "value": 7.5, "timestamp": 1, "step": 0},
+        )  # fmt: skip
+        visiting.page.get_by_role("cell", name="7.5").first.wait_for()
+        assert visiting.page.get_by_label("Note, in Markdown").input_value() == "half a sent"
+
+
+class TestChanges:
+    def test_a_run_is_renamed_tagged_and_noted_and_who_did_it_is_shown(
+        self, visit: Callable[..., Any], studio: Studio
+    ) -> None:
+        created = studio.call("POST", "/api/2.0/mlflow/runs/create", studio.token, {"experiment_id": "0"})
+        visiting = visit().open(f"/runs/{created['run']['info']['run_id']}")
+        page = visiting.page
+        page.get_by_text("Rename", exact=True).first.click()
+        rename = page.locator("form[data-change$='/name']")
+        rename.get_by_label("Name").fill("a better name")
+        rename.get_by_role("button").click()
+        page.get_by_role("heading", name="a better name").wait_for()
+        page.get_by_text("Add a tag").click()
+        tag = page.locator("form[data-change$='/tags']")
+        tag.get_by_label("Name").fill("stage")
+        tag.get_by_label("Value").fill("candidate")
+        tag.get_by_role("button").click()
+        page.get_by_text("stage: candidate").first.wait_for()
+        page.get_by_text("Changed by hand").wait_for()
+        assert page.get_by_text("renamed").first.is_visible()
+
+    def test_a_refused_change_says_why_in_its_form(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open("/experiments")
+        page = visiting.page
+        page.get_by_text("New experiment").click()
+        page.get_by_label("Name", exact=True).first.fill("ridge sweep")
+        page.get_by_role("button", name="Create").click()
+        page.get_by_text("already exists").first.wait_for()
+        visiting.complaints.clear()  # the browser's own word on the 400
