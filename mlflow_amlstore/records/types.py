@@ -251,6 +251,28 @@ class ExperimentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class MeanCurve:
+    """The mean of a metric over some runs: of how many runs and points, and at each of `xs` (steps) the mean of the
+    runs and their standard deviation."""
+
+    runs: int
+    points: int
+    xs: list[int]
+    means: list[float]
+    deviations: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """The runs that have the same value of a param, None for those without it: how many they are, and of each of the
+    metrics that were asked for how many have it, the mean and the standard deviation."""
+
+    value: str | None
+    runs: int
+    metrics: list[tuple[int, float | None, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentActivity:
     """What goes on in an experiment: its active runs, how many of them are running, when the latest was started, and
     by whom."""

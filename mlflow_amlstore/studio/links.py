@@ -71,9 +71,10 @@ class Links:
         """A file of a run, as it is."""
         return self.to("runs", run_id, "files", *path.split("/"), **query)
 
-    def curves(self, metric: str, run_ids: Sequence[str] = ()) -> str:
-        """The curves of a metric of these runs, as JSON."""
-        return f"{self.root}curves.json?{urlencode({'metric': metric})}&runs={quote(','.join(run_ids), safe=',')}"
+    def curves(self, metric: str, run_ids: Sequence[str] = (), *, group: str = "") -> str:
+        """The curves of a metric of these runs, as JSON, one for each value of a param where they are grouped."""
+        asked = {"metric": metric, **({"group": group} if group else {})}
+        return f"{self.root}curves.json?{urlencode(asked)}&runs={quote(','.join(run_ids), safe=',')}"
 
     def static(self, version: str, name: str) -> str:
         """A file of Studio's own."""

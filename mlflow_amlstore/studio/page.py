@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mlflow_amlstore.service.access import Role
 from mlflow_amlstore.service.routing import Area, Call, Content, Right, Routes
@@ -120,6 +120,11 @@ def _counts(call: Call) -> Counts:
     return Counts(counted.runs, counted.running, experiments, call.records.models.count())
 
 
+def _shown(value: Any) -> Any:
+    """What a template shows of a value. What a form sends is `exact` instead."""
+    return words.plain(value) if type(value) is str else value
+
+
 def _in_script(value: Any) -> Markup:
     """A value as JSON that a `<script type="application/json">` may hold."""
     return _for_script(msgspec.json.encode(value).decode())
@@ -139,6 +144,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=_shown,
     )
     environment.filters.update(
         number=words.number,
@@ -147,8 +153,10 @@ def _environment() -> Environment:
         iso_time=words.iso_time,
         size=words.size,
         look=words.look_of,
+        exact=escape,
         json=_in_script,
         raw_json=_for_script,
+        json_text=lambda value: msgspec.json.encode(value).decode(),
         from_json=msgspec.json.decode,
     )
     return environment

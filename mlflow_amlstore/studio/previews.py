@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.studio.words import plain
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -29,8 +30,6 @@ _SIGNATURES = {
     "image/webp": (b"RIFF",),
 }
 _SHOWN_IN_FRAME = {".svg"}
-# Marks that turn the order of the text around them: shown as what they are (CVE-2021-42574).
-_BIDI = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
 
 
 class NotebookCell(msgspec.Struct, frozen=True):
@@ -75,7 +74,7 @@ def preview(records: RecordStore, container: str, path: str) -> Preview:
         return Preview("damaged", text=f"This file isn't what its name says: {suffix[1:].upper()}")
     if b"\0" in head[:8192]:
         return Preview("binary")
-    text = head.decode("utf-8", errors="replace").translate(_BIDI)
+    text = plain(head.decode("utf-8", errors="replace"))
     if suffix in (".md", ".markdown"):
         return Preview("markdown", html=markdown(text), is_cut=is_cut)
     if suffix in (".csv", ".tsv"):
@@ -90,7 +89,7 @@ def preview(records: RecordStore, container: str, path: str) -> Preview:
 
 def markdown(text: str) -> str:
     """Markdown as HTML. HTML in it is text, and links have safe schemes alone (markdown-it-py's rules)."""
-    return str(_markdown().render(text.translate(_BIDI)))
+    return str(_markdown().render(plain(text)))
 
 
 @cache
@@ -110,7 +109,7 @@ def image_type(head: bytes) -> str | None:
 
 def plain_text(content: bytes) -> str:
     """Bytes of a log as text to show: without colour codes and marks that turn text around."""
-    return _without_ansi(content.decode("utf-8", errors="replace").translate(_BIDI))
+    return _without_ansi(plain(content.decode("utf-8", errors="replace")))
 
 
 def _without_ansi(text: str) -> str:
@@ -149,13 +148,13 @@ def _json(text: str) -> Preview:
         columns = [_cell(name) for name in value["columns"][:_MOST_COLUMNS]]
         return Preview("table", columns=columns, rows=shown, is_cut=len(rows) > _MOST_ROWS)
     with suppress(RecursionError):
-        text = json.dumps(value, indent=2, ensure_ascii=False).translate(_BIDI)  # which may have come as escapes
+        text = plain(json.dumps(value, indent=2, ensure_ascii=False))  # which may have come as escapes
     return Preview("text", text=text)
 
 
 def _cell(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:_MOST_CELL].translate(_BIDI)
+    return plain(text[:_MOST_CELL])
 
 
 def _notebook(document: dict[str, Any]) -> Preview:
@@ -165,7 +164,7 @@ def _notebook(document: dict[str, Any]) -> Preview:
 
 
 def _notebook_cell(cell: dict[str, Any]) -> NotebookCell:
-    source = _joined(cell.get("source", "")).translate(_BIDI)
+    source = plain(_joined(cell.get("source", "")))
     if cell.get("cell_type") == "markdown":
         return NotebookCell("markdown", html=markdown(source))
     outputs, images = [], []
@@ -178,7 +177,7 @@ def _notebook_cell(cell: dict[str, Any]) -> NotebookCell:
         text = _joined(output.get("text", "")) or _joined(data.get("text/plain", ""))
         text = text or "\n".join(map(str, output.get("traceback", ())))
         if text and not images:
-            outputs.append(_without_ansi(text[:_MOST_BYTES].translate(_BIDI)))
+            outputs.append(_without_ansi(plain(text[:_MOST_BYTES])))
     return NotebookCell("code", text=source, outputs=outputs, images=images)
 
 

@@ -1,6 +1,8 @@
 """Files of a run: previews that take nothing for markup, downloads that open nothing else, a zip made as it is sent."""
 
+import html
 import io
+import re
 import zipfile
 from urllib.parse import quote
 
@@ -106,3 +108,20 @@ def test_a_table_of_runs_comes_as_csv_that_no_spreadsheet_runs(owner: Person, fi
     assert lines[1].split(",")[1:] == [filled.best, "Completed", "3000.0", "0.24"]
     assert len(lines) == 1 + 12 + 4  # and those without the metric, but for the children
     assert EVIL not in text
+
+
+def test_a_mark_that_turns_text_around_is_shown_as_what_it_is(owner: Person, filled: Filled) -> None:
+    for path in (f"/runs/{filled.odd}", "/runs", "/experiments", f"/runs/{filled.kinds}/outputs?folder=outputs"):
+        shown = re.sub(r'(value|href|data-[a-z-]+)="[^"]*"', "", owner.get(path).text.partition("<main")[2])
+        shown = re.sub(r"<script type=.application/json.*?</script>", "", shown)
+        assert "\\u202egnp" in shown
+        assert "\u202e" not in shown
+
+
+def test_a_tag_of_any_name_is_deleted_by_its_button(owner: Person, filled: Filled) -> None:
+    owner.change(f"/runs/{filled.odd}/tags", name=EVIL, value=EVIL).raise_for_status()
+    page = owner.get(f"/runs/{filled.odd}").text
+    names = [html.unescape(name) for name in re.findall(r'name="name" value="([^"]*)"', page)]
+    assert EVIL in names
+    owner.change(f"/runs/{filled.odd}/tags/delete", name=EVIL).raise_for_status()
+    assert EVIL not in owner.data(f"/runs/{filled.odd}.json")["tags"]

@@ -1,6 +1,7 @@
 """Each page in a browser: at both widths and in both themes, with a picture, and without a fault that axe finds."""
 
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ PAGES: dict[str, Callable[[Filled], str]] = {
     "filter that can't be read": lambda filled: "/runs?filter=metrics.mse+%3C",
     "no run matches": lambda filled: "/runs?filter=metrics.mse+%3C+0",
     "children open": lambda filled: f"/runs?open={filled.parent}",
+    "grouped runs": lambda filled: f"/experiments/{filled.experiment}/runs?group=solver&columns=metrics.mse%3Amin",
+    "run beside the table": lambda filled: f"/experiments/{filled.experiment}/runs?beside={filled.failed}",
     "run": lambda filled: f"/runs/{filled.best}",
     "every kind": lambda filled: f"/runs/{filled.kinds}",
     "failed run": lambda filled: f"/runs/{filled.failed}",
@@ -44,6 +47,7 @@ PAGES: dict[str, Callable[[Filled], str]] = {
     "notebook": lambda filled: f"/runs/{filled.kinds}/outputs?path=outputs/notebook.ipynb",
     "svg": lambda filled: f"/runs/{filled.kinds}/outputs?path=outputs/picture.svg",
     "compare": lambda filled: f"/compare?runs={','.join(filled.sweep[:4])}",
+    "compared by a param": lambda filled: f"/compare?runs={','.join(filled.sweep)}&group=alpha",
     "models": lambda filled: "/models",
     "model": lambda filled: "/models/ridge%20model%2Ejson",
     "sign in": lambda filled: "/sign-in",
@@ -70,7 +74,7 @@ def test_a_page_is_whole(
 
 def test_a_name_is_shown_as_the_text_that_it_is(visit: Callable[..., Any], filled: Filled) -> None:
     visiting = visit().open(f"/runs/{filled.odd}")
-    assert EVIL in visiting.page.text_content("h1")
+    assert visiting.page.text_content("h1") == EVIL.replace("\u202e", "\\u202e")
     assert visiting.page.locator("main script:not([type='application/json'])").count() == 0
     assert visiting.page.locator("main img[src=x]").count() == 0
 
@@ -123,6 +127,20 @@ class TestRuns:
         visiting = visit().open("/runs?filter=" + quote("metrics.mse < 3400 and param.x ~ 'y'"))
         assert visiting.page.locator("#filter-problem mark").text_content().strip() == "~"
 
+    def test_a_runs_charts_and_log_are_shown_beside_the_table(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/experiments/{filled.experiment}/runs")
+        visiting.page.get_by_role("link", name="Show failed beside the table").click()
+        visiting.page.locator("#beside pre.log").wait_for()
+        assert "ill-conditioned matrix" in visiting.page.locator("#beside pre.log").text_content()
+        assert visiting.page.locator("table.runs[data-rows]").is_visible()
+
+    def test_keys_lead_to_the_run_before_and_after(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/runs/{filled.sweep[5]}")
+        visiting.page.keyboard.press("]")
+        visiting.page.wait_for_url(f"**/runs/{filled.sweep[6]}")
+        visiting.page.keyboard.press("[")
+        visiting.page.wait_for_url(f"**/runs/{filled.sweep[5]}")
+
     def test_keys_move_choose_and_compare(self, visit: Callable[..., Any], filled: Filled) -> None:
         visiting = visit().open(f"/experiments/{filled.experiment}/runs")
         for key in ("j", "x", "j", "x", "j", "x", "c"):
@@ -158,6 +176,35 @@ class TestCharts:
             "residuals": "document",
             "predictions": "document",
         }
+
+
+class TestGroups:
+    def test_runs_of_one_value_are_one_row_with_mean_and_deviation(self, owner: Person, filled: Filled) -> None:
+        path = f"/experiments/{filled.experiment}/runs.json?group=solver&columns=metrics.mse%3Amin"
+        groups = {group["value"]: group for group in owner.data(path)["groups"]}
+        lowest = [3000.0 if number == 7 else 3100.0 + number * 10 for number in range(12)]
+        assert groups["auto"]["runs"] == 12
+        assert groups["auto"]["cells"][0]["number"] == pytest.approx(statistics.mean(lowest))
+        assert groups["auto"]["deviations"][0]["number"] == pytest.approx(statistics.stdev(lowest))
+        assert groups[""]["runs"] == 4 + 3  # and the children
+        assert groups[""]["cells"][0]["text"] == ""
+
+    def test_their_curves_are_one_with_a_band(self, owner: Person, filled: Filled) -> None:
+        runs = ",".join(filled.sweep)
+        [mean] = owner.data(f"/curves.json?metric=mse&runs={runs}&group=solver&points=500")["curves"]
+        curves = owner.data(f"/curves.json?metric=mse&runs={runs}&points=500")["curves"]
+        at_step = [curve["y"][100] for curve in curves]
+        assert mean["run_name"] == "solver = auto, 12 runs"
+        assert mean["y"][100] == pytest.approx(statistics.mean(at_step))
+        assert mean["high"][100] - mean["y"][100] == pytest.approx(statistics.stdev(at_step))
+        by_alpha = owner.data(f"/curves.json?metric=mse&runs={runs}&group=alpha&points=500")["curves"]
+        assert [curve["y"] for curve in by_alpha] == [curve["y"] for curve in curves]
+
+    def test_a_metric_is_drawn_over_another(self, owner: Person, filled: Filled) -> None:
+        [by_step] = owner.data(f"/runs/{filled.best}/metrics/mse.json?points=500")["curves"]
+        [x] = owner.data(f"/runs/{filled.best}/metrics/r2.json?points=500")["curves"]
+        [over] = owner.data(f"/runs/{filled.best}/metrics/mse.json?points=500&x=metric:r2")["curves"]
+        assert (over["x"], over["y"]) == (x["y"], by_step["y"])
 
 
 class TestPaths:

@@ -1,6 +1,7 @@
 """Searching runs (MLflow's `SearchUtils`)."""
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, Text, case, cast, exists, func, literal, select
@@ -13,7 +14,7 @@ from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
 from mlflow_amlstore.records.search.value_joins import ValueJoins
 from mlflow_amlstore.records.status import MLFLOW_STATUS
-from mlflow_amlstore.records.types import View
+from mlflow_amlstore.records.types import RunGroup, View
 from mlflow_amlstore.records.validation import MAX_RUNS, check_max_results
 
 DATASET_CONTEXT_TAG = "mlflow.data.context"
@@ -78,6 +79,58 @@ def count_of_runs(
     conditions = _conditions(named, filter, experiment_keys, view, only_top)
     statement = select(func.count()).select_from(named.add_to(tables.runs)).where(*conditions)
     return int(connection.execute(statement).scalar_one())
+
+
+def groups_of_runs(
+    connection: Connection,
+    experiment_keys: Sequence[int] | None,
+    *,
+    view: View,
+    filter: Filter,
+    param: str,
+    metrics: Sequence[Ordering],
+    max_results: int,
+) -> list[RunGroup]:
+    """Return the runs that a search finds, grouped by the value of a param, the largest group first.
+
+    Raises InvalidValue.
+    A metric is named as an ordering names it; NaN and ±Inf count for nothing.
+    """
+    named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
+    conditions = _conditions(named, filter, experiment_keys, view, False)
+    value = named.join(Entity.PARAM, param).c.value
+    numbers = [named.finite_number(metric) for metric in metrics]
+    found = named.add_to(tables.runs)
+    over_all = select(func.count(), *map(func.avg, numbers)).select_from(found).where(*conditions)
+    middles = [mean or 0.0 for mean in connection.execute(over_all).one()[1:]]
+    columns: list[ColumnElement[Any]] = []
+    for number, middle in zip(numbers, middles, strict=True):
+        # From the middle of all: of large numbers that differ little, the squares would have no differing digit left.
+        off = number - literal(middle)
+        columns += [func.count(number), func.avg(off), func.avg(off * off)]
+    statement = (
+        select(value.label("value"), func.count().label("runs"), *columns)
+        .select_from(found)
+        .where(*conditions)
+        .group_by(value)
+        .order_by(func.count().desc(), value)
+        .limit(max_results)
+    )
+    groups = []
+    for group, size, *figures in connection.execute(statement):
+        of_metrics = zip(middles, figures[::3], figures[1::3], figures[2::3], strict=True)
+        groups.append(RunGroup(group, size, [_of_metric(*each) for each in of_metrics]))
+    return groups
+
+
+def _of_metric(
+    middle: float, count: int, off: float | None, squares: float | None
+) -> tuple[int, float | None, float | None]:
+    """Count, mean and standard deviation of a sample, of the means of its distances from `middle` and their squares."""
+    if off is None or squares is None:
+        return count, None, None
+    deviation = 0.0 if count < 2 else sqrt(max(squares - off * off, 0.0) * count / (count - 1))
+    return count, middle + off, deviation
 
 
 def _conditions(

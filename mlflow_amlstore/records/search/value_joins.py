@@ -16,6 +16,7 @@ from mlflow_amlstore.records.search.sql import compare
 
 _MAX_JOINS = 60  # SQLite joins at most 64 tables
 _MISSING = 2  # after NUMBER and NAN
+_LARGEST = 1.7976931348623157e308
 
 
 class ValueJoins:
@@ -76,6 +77,15 @@ class ValueJoins:
             return [SortTerm(row.c.last_value, is_descending)]
         number = number_or_null(row.c.last_value, row.c.last_value_type)
         return number_sort_terms(number, row.c.last_value_type, is_descending)
+
+    def finite_number(self, ordering: Ordering) -> ColumnElement[float]:
+        """The metric's value that an ordering names, NULL where it is NaN, ±Inf or none."""
+        row = self.join(ordering.entity, ordering.name)
+        if ordering.of is Of.LAST:
+            number = number_or_null(row.c.last_value, row.c.last_value_type)
+        else:
+            number = extreme(row, ordering.of)
+        return case((number.between(-_LARGEST, _LARGEST), number))
 
     def add_to(self, source: FromClause) -> FromClause:
         """`source` with the joins, first those that leave rows out, so that fewer reach the rest, and series last.

@@ -15,6 +15,7 @@ from mlflow_amlstore.records.sql.driver_statement import run_query
 from mlflow_amlstore.records.sql.logged_values import LoggedGroup
 from mlflow_amlstore.records.sql.metric_curves import Axis, curves
 from mlflow_amlstore.records.sql.metric_history import BY_TIME, history_page
+from mlflow_amlstore.records.sql.metric_means import means
 from mlflow_amlstore.records.sql.metric_pages import page_of_grid, page_of_vector, whole_page
 from mlflow_amlstore.records.sql.metric_rows import (
     MetricColumn,
@@ -33,6 +34,7 @@ from mlflow_amlstore.records.types import (
     Curve,
     LoggedTuple,
     LoggedValues,
+    MeanCurve,
     MetricKind,
     MetricPage,
     MetricPoint,
@@ -118,6 +120,17 @@ class SqlMetrics:
                 raise InvalidValue("window", list(window), "must end where it begins, or after")
         with self._database.read() as connection:
             return curves(driver_connection(connection), run_ids, name, columns=columns, x=x, window=window)
+
+    def means(
+        self, groups: Sequence[Sequence[str]], name: str, *, columns: int, window: tuple[int, int] | None = None
+    ) -> list[MeanCurve]:
+        """Return the mean of a metric over each of these groups of runs, by steps, in so many columns.
+
+        In a column each run counts once, by the mean of its finite numbers there.
+        """
+        check_max_results(columns, MAX_CURVE_COLUMNS, "columns")
+        with self._database.read() as connection:
+            return means(driver_connection(connection), groups, name, columns=columns, window=window)
 
     def sample(
         self, run_id: str, name: str, *, max_results: int, steps: tuple[int, int] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Connection, bindparam, delete, func, literal, literal_column, select, tuple_, update
 
 from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
@@ -14,7 +14,7 @@ from mlflow_amlstore.records.dialects import insert_new, key_list, texts_in
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.ordering import Ordering
-from mlflow_amlstore.records.search.runs import count_of_runs, page_of_runs
+from mlflow_amlstore.records.search.runs import count_of_runs, groups_of_runs, page_of_runs
 from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
@@ -29,6 +29,7 @@ from mlflow_amlstore.records.types import (
     RunActivity,
     RunError,
     RunFilter,
+    RunGroup,
     RunInfo,
     RunModel,
     RunRecord,
@@ -240,6 +241,43 @@ class SqlRuns:
         with self._database.read() as connection:
             keys = _keys(experiment_ids)
             return count_of_runs(connection, keys, view=view, filter=filter, only_top=only_top)
+
+    def groups(
+        self,
+        experiment_ids: Sequence[str] | None,
+        *,
+        filter: Filter = NO_FILTER,
+        view: View = View.ACTIVE,
+        param: str,
+        metrics: Sequence[Ordering] = (),
+        max_results: int = 1000,
+    ) -> list[RunGroup]:
+        """Return the runs that a search finds, children too, grouped by the value of a param, the largest group first.
+
+        Of each metric, named as an ordering names it, a group has the mean and the deviation.
+        """
+        with self._database.read() as connection:
+            keys = _keys(experiment_ids)
+            return groups_of_runs(
+                connection, keys, view=view, filter=filter, param=param, metrics=metrics, max_results=max_results
+            )
+
+    def beside(self, run_id: str) -> tuple[str | None, str | None]:
+        """Return the ids of the active runs of the experiment that started before and after a run, if any."""
+        found = []
+        with self._database.read() as connection:
+            run = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+            if run is None:
+                raise NotFound("run", run_id)
+            here = tuple_(func.coalesce(runs.c.start_ms, 0), runs.c.run_pk)
+            mine = tuple_(literal(run.start_ms or 0), literal(run.run_pk))
+            among = (runs.c.experiment_id == run.experiment_id, runs.c.deleted_ms.is_(None))
+            for condition, is_before in ((here < mine, True), (here > mine, False)):
+                columns = [runs.c.start_ms, runs.c.run_pk]
+                order = [column.desc() if is_before else column.asc() for column in columns]
+                statement = select(runs.c.run_id).where(*among, condition).order_by(*order).limit(1)
+                found.append(connection.execute(statement).scalar())
+        return found[0], found[1]
 
     def count_children(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Return how many active children each of these runs has; those that have none are left out."""

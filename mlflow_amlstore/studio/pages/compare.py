@@ -27,13 +27,14 @@ _MOST_FILES = 2000
 class CompareQuery(msgspec.Struct, frozen=True):
     """`runs` are ids with commas between, `across` and `up` the columns of the scatter.
 
-    `all` shows what is the same, too.
+    `all` shows what is the same, too. `group` is a param: the runs that have one value of it are one curve.
     """
 
     runs: str = ""
     across: str = ""
     up: str = ""
     all: str = ""
+    group: str = ""
 
 
 class ComparedRun(msgspec.Struct, frozen=True):
@@ -79,6 +80,7 @@ class ComparePage(msgspec.Struct, frozen=True):
     metrics: list[Line]
     same: int
     charts: list[str]
+    varying: list[str]  # params that differ, to group by
     choices: list[tuple[str, str]]
     across: str
     up: str
@@ -119,6 +121,7 @@ def compare(call: Call, query: CompareQuery) -> ComparePage:
         metrics=[line for line in metrics if line.differs or shows_all],
         same=same,
         charts=_charts(summaries),
+        varying=[line.name for line in params if line.differs],
         choices=[(column.spec, column.spec) for column in columns],
         across=across.spec if across else "",
         up=up.spec if up else "",

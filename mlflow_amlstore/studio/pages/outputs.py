@@ -21,13 +21,12 @@ from mlflow_amlstore.service.routing import Area, Call, Content, Right, Role, Ro
 from mlflow_amlstore.studio.page import Pages
 from mlflow_amlstore.studio.previews import Preview, image_type, plain_text, preview
 from mlflow_amlstore.studio.run_head import RunHead, run_head
+from mlflow_amlstore.studio.run_tail import LOG_SUFFIXES, tail_of
 
 PAGES = Pages()
 ROUTES = Routes(Area.STUDIO)
 _MOST_ENTRIES = 500
 _SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_LOG_SUFFIXES = (".txt", ".log", ".out", ".err")
-_TAIL_BYTES = 64 * 1024
 
 
 class FilesQuery(msgspec.Struct, frozen=True):
@@ -159,27 +158,6 @@ def tail(call: Call, body: TailQuery) -> Content:
     return Content(text.encode(), "text/plain; charset=utf-8", headers)
 
 
-def tail_of(records: RecordStore, container: str, path: str, most_bytes: int = _TAIL_BYTES) -> str:
-    """The last lines of a log, as text to show. Raises NotFound."""
-    record, source = records.files.open_record(container, path)
-    with source:
-        begin = max(record.size_bytes - most_bytes, 0)
-        source.seek(begin)
-        content = source.read(most_bytes)
-    if begin:
-        content = content.partition(b"\n")[2] or content
-    return plain_text(content)
-
-
-def log_paths(records: RecordStore, run: RunRecord) -> list[str]:
-    """The paths of a run's logs, that of its driver first."""
-    container = run_container(run.info.experiment_id, run.info.run_id)
-    found = []
-    for folder in ("user_logs", "azureml-logs", "logs"):
-        found += [file.path for file in records.files.list_all(container, folder, max_results=50)]
-    return [path for path in found if path.endswith(_LOG_SUFFIXES)]
-
-
 def _files(records: RecordStore, run: RunRecord, what: str, container: str, query: FilesQuery) -> FilesPage:
     listing = records.files.list_some(container, query.folder, after=query.after, max_results=_MOST_ENTRIES)
     names = query.folder.split("/") if query.folder else []
@@ -190,7 +168,7 @@ def _files(records: RecordStore, run: RunRecord, what: str, container: str, quer
         if record is None:
             raise NotFound("file", query.path, f"Run {run.info.run_id} has no such file")
         shown, size_bytes = preview(records, container, query.path), record.size_bytes
-    is_log = what == "outputs" and query.path.endswith(_LOG_SUFFIXES)
+    is_log = what == "outputs" and query.path.endswith(LOG_SUFFIXES)
     return FilesPage(
         run=run_head(records, run),
         what=what,

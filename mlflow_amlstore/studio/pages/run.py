@@ -28,11 +28,11 @@ from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.studio import words
 from mlflow_amlstore.studio.columns import default_columns
 from mlflow_amlstore.studio.page import NoQuery, Pages
-from mlflow_amlstore.studio.pages.outputs import log_paths, tail_of
 from mlflow_amlstore.studio.pages.runs import Heading, experiment_names
 from mlflow_amlstore.studio.previews import markdown
 from mlflow_amlstore.studio.run_head import RunHead, run_head
 from mlflow_amlstore.studio.run_rows import RunRow, run_rows
+from mlflow_amlstore.studio.run_tail import log_paths, tail_of
 
 PAGES = Pages()
 _MOST_ROWS = 200  # of a metric's table on the page
@@ -108,7 +108,7 @@ class Sibling(msgspec.Struct, frozen=True):
 
 
 class RunPage(msgspec.Struct, frozen=True):
-    """A run. `note_html` is its note as HTML, of Markdown."""
+    """A run. `note_html` is its note as HTML, of Markdown; `x_metrics` can be the x axis of its charts."""
 
     run: RunHead
     user: str
@@ -130,6 +130,9 @@ class RunPage(msgspec.Struct, frozen=True):
     siblings: list[Sibling]
     acts: list[Act]
     logs: list[str]
+    previous_run: str | None
+    next_run: str | None
+    x_metrics: list[str]
 
 
 class ImagesPage(msgspec.Struct, frozen=True):
@@ -168,6 +171,7 @@ def run(call: Call, query: NoQuery) -> RunPage:
     logs = log_paths(records, found)
     failed_log = logs[0] if logs and info.status is RunStatus.FAILED else ""
     container = run_container(info.experiment_id, info.run_id)
+    previous_run, next_run = records.runs.beside(info.run_id)
     return RunPage(
         run=run_head(records, found),
         user=info.user_id,
@@ -196,6 +200,9 @@ def run(call: Call, query: NoQuery) -> RunPage:
         siblings=_siblings(records, found),
         acts=[Act(act.at_ms, act.act, act.who, act.detail) for act in records.acts.of("run", info.run_id)[:20]],
         logs=logs,
+        previous_run=previous_run,
+        next_run=next_run,
+        x_metrics=[chart.name for chart in charts if chart.kind == "line"][:50],
     )
 
 

@@ -9,21 +9,26 @@ from typing import TypeVar
 import msgspec
 
 from mlflow_amlstore.errors import FilterInvalid, InvalidValue, PageTokenInvalid
+from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.search.filter import Filter
 from mlflow_amlstore.records.search.grammars import RUNS
 from mlflow_amlstore.records.search.ordering import Of
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, RunRecord, View
+from mlflow_amlstore.records.types import ExperimentRecord, RunFilter, RunRecord, RunStatus, View
 from mlflow_amlstore.service.routing import Area, Call, Content, Right, Role, Routes
-from mlflow_amlstore.studio.columns import Column, default_columns, parse_column, parse_columns, written
+from mlflow_amlstore.studio import words
+from mlflow_amlstore.studio.columns import Cell, Column, default_columns, parse_column, parse_columns, written
 from mlflow_amlstore.studio.page import Pages
 from mlflow_amlstore.studio.run_rows import RunRow, run_rows
+from mlflow_amlstore.studio.run_tail import log_paths, tail_of
 
 PAGES = Pages()
 ROUTES = Routes(Area.STUDIO)
 _ROWS, _MOST_ROWS, _MOST_CSV_ROWS = 50, 1000, 10_000
 _NUMBER = re.compile(r"[+-]?(inf|nan|[\d.]+(e[+-]?\d+)?)", re.IGNORECASE)
 _MOST_CHARTS = 12
+_MOST_GROUPS = 200
+_TAIL_BYTES = 16 * 1024
 _FIRST = 10  # runs whose curves are drawn while none is chosen
 _MOST_CHILDREN = 200  # shown under a parent; all of them are on its page
 _STATUSES = {
@@ -42,7 +47,9 @@ class RunsQuery(msgspec.Struct, frozen=True):
 
     `filter` is in MLflow's grammar; `status` is one of running, completed, failed, canceled, queued; `view` is deleted,
     all, or nothing for the active. `columns` and `sort` are as `studio.columns` has them, a `-` before it for the
-    highest first. `show` is table, charts, or nothing for both. `open` are the runs whose children are shown.
+    highest first. `show` is table, charts, or nothing for both. `open` are the runs whose children are shown. `beside`
+    is the run whose charts and log are shown in place of those of the chosen. `group` is a param: runs that have the
+    same value of it are one row, with the mean and the deviation of each metric.
     """
 
     filter: str = ""
@@ -54,6 +61,8 @@ class RunsQuery(msgspec.Struct, frozen=True):
     page: str = ""
     show: str = ""
     open: str = ""
+    beside: str = ""
+    group: str = ""
     rows: int = _ROWS
 
 
@@ -94,6 +103,27 @@ class ExperimentHead(msgspec.Struct, frozen=True):
     is_deleted: bool
 
 
+class GroupRow(msgspec.Struct, frozen=True):
+    """The runs that have one value of a param: of each metric's column the mean and the deviation."""
+
+    value: str
+    runs: int
+    cells: list[Cell]
+    deviations: list[Cell]
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """A run beside the table: its charts, and the end of its log."""
+
+    run_id: str
+    name: str
+    status: RunStatus
+    look: str
+    charts: list[str]
+    log: str
+    tail: str
+
+
 class RunsPage(msgspec.Struct, frozen=True):
     """A page of runs. `matching` counts the runs on all pages, `folded` the children under them.
 
@@ -114,6 +144,8 @@ class RunsPage(msgspec.Struct, frozen=True):
     people: list[str]
     views: list[tuple[str, str]]
     columns: str
+    groups: list[GroupRow]
+    beside: Beside | None
 
 
 @PAGES.page("/runs", "runs.html")
@@ -221,6 +253,8 @@ def runs_page(records: RecordStore, query: RunsQuery, experiment: ExperimentReco
         people=sorted({run.info.user_id for run in shown if run.info.user_id}),
         views=[(view.name, view.query) for view in records.saved_views.list(view_page(experiment))],
         columns=written(columns),
+        groups=_groups(records, query.group, columns, scope, filter, view) if query.group and problem is None else [],
+        beside=_beside(records, query.beside) if query.beside else None,
     )
 
 
@@ -280,6 +314,40 @@ def _with_children(
     for run in runs:
         add(run, 0)
     return shown, depths
+
+
+def _groups(
+    records: RecordStore, param: str, columns: Sequence[Column], scope: list[str] | None, filter: Filter, view: View
+) -> list[GroupRow]:
+    metrics = [column for column in columns if column.kind == "metrics"]
+    orderings = [column.ordering(is_descending=False) for column in metrics]
+    found = records.runs.groups(
+        scope, filter=filter, view=view, param=param, metrics=orderings, max_results=_MOST_GROUPS
+    )
+    return [
+        GroupRow(
+            value=group.value if group.value is not None else "",
+            runs=group.runs,
+            cells=[Cell(words.number(mean), mean) for _, mean, _ in group.metrics],
+            deviations=[Cell(words.number(deviation), deviation) for _, _, deviation in group.metrics],
+        )
+        for group in found
+    ]
+
+
+def _beside(records: RecordStore, run_id: str) -> Beside:
+    run = records.runs.get(run_id)
+    logs = log_paths(records, run)
+    container = run_container(run.info.experiment_id, run.info.run_id)
+    return Beside(
+        run_id=run_id,
+        name=run.info.name,
+        status=run.info.status,
+        look=words.look_of(run.info.status),
+        charts=[point.name for point in run.metrics[:_MOST_CHARTS]],
+        log=logs[0] if logs else "",
+        tail=tail_of(records, container, logs[0], _TAIL_BYTES) if logs else "",
+    )
 
 
 def _head(experiment: ExperimentRecord) -> ExperimentHead:

@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
-from mlflow_amlstore.errors import InvalidValue, NotFound
+from mlflow_amlstore.errors import InvalidValue, NotFound, PageTokenInvalid
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.search.grammars import RUNS
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import FileListing, RunStatus, View
+from mlflow_amlstore.records.types import ExperimentActivity, FileListing, RunStatus, View
 
 
 class TestCounts:
@@ -24,6 +24,31 @@ class TestCounts:
         assert records.runs.count_children(["parent", "child", "orphan", "unknown"]) == {"parent": 1, "child": 1}
         records.runs.delete("parent")
         assert sorted(run.info.run_id for run in records.runs.search(None, only_top=True).items) == ["child", "orphan"]
+
+    def test_a_run_that_says_it_is_its_own_parent_is_a_top_one(self, records: RecordStore) -> None:
+        records.runs.create("0", run_id="a", parent_run_id="a")
+        assert [run.info.run_id for run in records.runs.search(None, only_top=True).items] == ["a"]
+
+    def test_top_runs_come_in_pages(self, records: RecordStore) -> None:
+        for number in range(9):
+            records.runs.create("0", run_id=f"r{number}", parent_run_id="r0" if number % 3 else None, start_ms=number)
+        first = records.runs.search(["0"], only_top=True, max_results=2)
+        rest = records.runs.search(["0"], only_top=True, max_results=2, page_token=first.next_token)
+        assert [run.info.run_id for run in (*first.items, *rest.items)] == ["r6", "r3", "r0"]
+        with pytest.raises(PageTokenInvalid):
+            records.runs.search(["0"], max_results=2, page_token=first.next_token)
+
+    def test_activity_is_told_of_each_experiment(self, records: RecordStore) -> None:
+        other = records.experiments.create("other")
+        records.experiments.create("without runs")
+        for number in range(5):
+            records.runs.create(other if number % 2 else "0", user_id=f"user {number}", start_ms=10 - number)
+        records.runs.create("0", user_id="nobody yet")
+        found = records.experiments.activity()
+        assert found == {
+            "0": ExperimentActivity(runs=4, running=4, last_ms=10, owner="user 0"),
+            other: ExperimentActivity(runs=2, running=2, last_ms=9, owner="user 1"),
+        }
 
     def test_a_count_is_of_what_a_search_finds(self, records: RecordStore) -> None:
         other = records.experiments.create("other")

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
 
 from mlflow_amlstore.records.search.filter import Entity
 from mlflow_amlstore.records.search.ordering import Of, Ordering
@@ -109,8 +110,37 @@ class TestExtremes:
         assert found.minimum == 2.0
         assert records.metrics.summaries(["unknown"]) == {"unknown": []}
 
+    @pytest.mark.parametrize("following", [None, 4.0], ids=["nothing since", "a value since"])
+    def test_what_run_logged_there_counts_too(self, records: RecordStore, run_id: str, following: float | None) -> None:
+        """Such a process counts on the number of its values, even where they aren't the latest."""
+        by_run(records, run_id, [2.0, 3.0, 9.0])
+        with records._database.write() as connection:
+            connection.execute(series.update().values(max_value=3.0, extremes_seq=2))
+        if following is not None:
+            by_run(records, run_id, [following])
+        assert (found := summary(records, run_id)).maximum == 9.0
+        assert found.minimum == 2.0
+
+    def test_once_set_right_they_need_no_points(self, records: RecordStore, run_id: str) -> None:
+        by_mlflow(records, run_id, [2.0, 9.0])
+        with records._database.write() as connection:
+            connection.execute(series.update().values(max_value=None, extremes_step=None))
+        records.runs.log(run_id, points=[("m", 1.0, 0, 0)])  # not the latest
+        with records._database.read() as connection:
+            kept = connection.execute(select(series.c.min_value, series.c.max_value, series.c.extremes_step)).one()
+        assert tuple(kept) == (1.0, 9.0, 1)
+
 
 class TestSorting:
+    def test_extremes_out_of_date_are_taken_from_the_points(self, records: RecordStore) -> None:
+        for run_id, value in (("a", 1.0), ("b", 2.0)):
+            records.runs.create("0", run_id=run_id)
+            by_mlflow(records, run_id, [value])
+        with records._database.write() as connection:
+            connection.execute(series.update().where(series.c.max_value == 2.0).values(max_value=0.0, extremes_step=-1))
+        order = [Ordering(Entity.METRIC, "m", of=Of.MAX)]
+        assert [run.info.run_id for run in records.runs.search(["0"], order_by=order).items] == ["a", "b"]
+
     @pytest.mark.parametrize("is_descending", [False, True])
     @pytest.mark.parametrize("of", [Of.MIN, Of.MAX])
     def test_runs_sort_by_a_metrics_extremes_those_without_last(

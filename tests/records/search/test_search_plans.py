@@ -9,7 +9,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import CacheStats
 
 from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.search.filter import NO_FILTER, Entity
+from mlflow_amlstore.records.search.ordering import Of, Ordering
 from mlflow_amlstore.records.search.paging import SortTerm, sort_clauses
+from mlflow_amlstore.records.search.runs import page_of_runs
+from mlflow_amlstore.records.types import View
 
 
 @pytest.fixture
@@ -61,6 +65,31 @@ def test_the_default_order_of_runs_is_read_from_an_index(records: Any, statement
 
     assert "ix_runs_experiment_id_start_ms" in steps[0]
     assert "USE TEMP B-TREE FOR ORDER BY" not in steps
+
+
+def test_all_runs_of_a_workspace_are_read_as_they_lie_or_in_the_order_asked_for(
+    records: Any, statements: list[Any]
+) -> None:
+    for order_by, way in (
+        ((), "ix_runs_start_ms_run_id"),
+        (["metrics.m"], "INTEGER PRIMARY KEY"),
+        ([Ordering(Entity.METRIC, "m", of=Of.MIN)], "INTEGER PRIMARY KEY"),
+    ):
+        for only_top in (False, True):
+            with records.database.read() as connection:
+                page_of_runs(
+                    connection,
+                    None,
+                    view=View.ACTIVE,
+                    filter=NO_FILTER,
+                    order_by=order_by,
+                    only_top=only_top,
+                    max_results=50,
+                    page_token=None,
+                )
+            statement, parameters, _ = statements[-1]
+
+            assert way in _plan(records, statement, parameters)[0]
 
 
 def test_the_same_search_with_other_values_is_compiled_once(records: Any, statements: list[Any]) -> None:
