@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
-from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -16,7 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from mlflow_amlstore.cli.output import one_line, text
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.records.types import FILE_KINDS, GRID_KINDS, Cell, MetricKind, MetricRecord
+from mlflow_amlstore.protocol.metric_charts import chart_of_record, default_axes
+from mlflow_amlstore.records.curves import curve_of_cells
+from mlflow_amlstore.records.types import GRID_KINDS, Cell, MetricKind, MetricRecord
 
 CHART_TYPES = ("png", "svg", "pdf")
 _SIZE_INCHES = (8.0, 5.0)
@@ -34,30 +35,31 @@ _MAX_TITLE_LENGTH = 80
 _MAX_LABEL_LENGTH = 30
 _MAX_IN_LEGEND = 12
 _MAX_TICKS = 25
-_MAX_BARS = 100  # groups of them
 _MAX_NUMBERED_CLASSES = 12
 _MAX_MARKED = 60  # points of a line that are still told apart
-_BUCKETS = 2000  # of a line: more than a picture is wide
+_COLUMNS = 2000  # of a line: more than a picture is wide
 _LARGEST = 1e300  # further out, what an axis calculates overflows
 
 _Numbers = Any  # a NumPy array of floats, NaN where there is no finite number
 
 
-def chart_of(metric: MetricRecord, run_name: str, document: Mapping[str, Any] | None = None) -> Figure:
-    """Draw a metric; `document` is that of a kind that has one. A vector or grid comes with its steps.
+def figure_of(metric: MetricRecord, run_name: str, document: Mapping[str, Any] | None = None) -> Figure:
+    """Draw the chart that `protocol.metric_charts` says. `document` is that of a kind that has one; a vector or grid
+    comes with its steps.
 
     Raises InvalidValue for what can't be charted: a single value, text alone.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE_INCHES, dpi=_PIXELS_PER_INCH, layout="constrained")
-        if metric.kind in FILE_KINDS:
+        chart = chart_of_record(metric)
+        if chart.kind in ("matrix", "document"):
             assert document is not None
             if not document["data"].get("class_labels", True):
                 raise _no_chart(metric, "it has no classes")
             _DRAW_DOCUMENT[metric.kind](figure, document["data"])
-        elif metric.kind in GRID_KINDS:
+        elif metric.kind in GRID_KINDS:  # xy, axes, or a table
             _draw_grid(figure, metric)
-        else:
+        else:  # a line, or a list of texts
             _draw_series(figure, metric)
         figure.suptitle(f"{_short(metric.name, _MAX_TITLE_LENGTH)}\n{_short(run_name, _MAX_TITLE_LENGTH)}")
     return figure
@@ -77,48 +79,44 @@ def picture_of(figure: Figure, file_type: str) -> bytes:
 
 def _draw_series(figure: Figure, metric: MetricRecord) -> None:
     """Values by step, or by position where steps tell nothing: in a list, and where all of them are equal."""
-    values = _numbers(metric.columns[""])
-    if len(values) < 2:
-        raise _single_value(metric, metric.columns[""][0])
-    if np.isnan(values).all():
-        raise _no_chart(metric, f"none of its values is {_what_none_is(metric.columns[''])}")
+    cells = metric.columns[""]
+    if len(cells) < 2:
+        raise _single_value(metric, cells[0])
+    if np.isnan(_numbers(cells)).all():
+        raise _no_chart(metric, f"none of its values is {_what_none_is(cells)}")
     by_step = metric.kind is MetricKind.SCALAR and len(set(metric.steps)) > 1
-    positions = np.arange(len(values))
+    positions = np.arange(len(cells))
     if by_step:
         order = np.argsort(metric.steps, kind="stable")
-        positions, values = np.asarray(metric.steps)[order], values[order]
+        positions, cells = np.asarray(metric.steps)[order], [cells[place] for place in order]
     axes = _axes(figure, "step" if by_step else "position", metric.name)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    _draw_line(axes, positions, values)
+    _draw_line(axes, positions, cells)
 
 
 def _draw_grid(figure: Figure, metric: MetricRecord) -> None:
-    """Bars by category where a column is text; else lines over the first column, or over the row where it is alone.
-
-    A long table with text (notes, say) has no room for bars. What MLflow logged under the table's name (column "") has
-    nothing to lie over.
-    """
+    """Bars or lines over the axes that are chosen where nobody chooses them."""
     numeric = {name: _numbers(cells) for name, cells in metric.columns.items() if name}
     numeric = {name: numbers for name, numbers in numeric.items() if not np.isnan(numbers).all()}
     if not numeric:
         cells = [cell for cells in metric.columns.values() for cell in cells]
         raise _no_chart(metric, f"none of its columns has {_what_none_is(cells)}")
-    texts = [name for name, cells in metric.columns.items() if name not in numeric and _has_text(cells)]
-    if texts and len(metric.columns[texts[0]]) <= _MAX_BARS:
-        _draw_bars(figure, metric, texts[0], numeric)
+    x, ys, are_bars = default_axes(metric, list(numeric))
+    if are_bars:
+        _draw_bars(figure, metric, x, numeric)
         return
-    first, *others = numeric
-    if not others:
-        if len(numeric[first]) < 2:
-            raise _single_value(metric, metric.columns[first][0])
-        axes = _axes(figure, "row", first)
+    if not x:
+        [alone] = ys
+        if len(numeric[alone]) < 2:
+            raise _single_value(metric, metric.columns[alone][0])
+        axes = _axes(figure, "row", alone)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        _draw_line(axes, np.arange(len(numeric[first])), numeric[first])
+        _draw_line(axes, np.arange(len(numeric[alone])), metric.columns[alone])
         return
-    axes = _axes(figure, first, others[0] if len(others) == 1 else metric.name)
-    lines = [_draw_line(axes, numeric[first], numeric[name]) for name in others]
-    if len(others) > 1:
-        _add_legend(axes, lines, others)
+    axes = _axes(figure, x, ys[0] if len(ys) == 1 else metric.name)
+    lines = [_draw_line(axes, numeric[x], metric.columns[name]) for name in ys]
+    if len(ys) > 1:
+        _add_legend(axes, lines, ys)
 
 
 def _draw_bars(figure: Figure, metric: MetricRecord, category: str, numeric: Mapping[str, _Numbers]) -> None:
@@ -137,25 +135,28 @@ def _draw_bars(figure: Figure, metric: MetricRecord, category: str, numeric: Map
         _add_legend(axes, bars, list(numeric))
 
 
-def _draw_line(axes: Axes, x: _Numbers, y: _Numbers) -> object:
-    """A line, with a mark at each point where there are few."""
-    x, y = _thinned(x, y)
-    (line,) = axes.plot(x, y, marker="." if len(x) <= _MAX_MARKED else "")
+def _draw_line(axes: Axes, x: _Numbers, cells: Sequence[Cell]) -> object:
+    """A line as `records.curves` says, with a mark at each point where there are few; ±Inf, and what is too large for
+    an axis, are triangles at its ends."""
+    drawn = curve_of_cells(list(map(_in_reach, cells)), columns=_COLUMNS)
+    y = np.array([math.nan if value is None else value for value in drawn.ys], float)
+    (line,) = axes.plot(x[drawn.xs], y, marker="." if len(cells) <= _MAX_MARKED else "")
+    for sign, marker in ((1, "^"), (-1, "v")):
+        places = [place for place, of_sign in drawn.infinities if of_sign == sign]
+        if places:
+            top = max(sign, 0)
+            axes.scatter(
+                x[places], [top] * len(places), transform=axes.get_xaxis_transform(), marker=marker,
+                color=line.get_color(), clip_on=False, zorder=3,
+            )  # fmt: skip
     return line
 
 
-def _thinned(x: _Numbers, y: _Numbers) -> tuple[_Numbers, _Numbers]:
-    """Of a line that is longer than a picture is wide, the least and the greatest point of each bucket."""
-    if len(y) <= 2 * _BUCKETS:
-        return x, y
-    starts = np.linspace(0, len(y), _BUCKETS + 1).astype(int)
-    kept = {0, len(y) - 1}
-    for start, end in pairwise(starts):
-        bucket = y[start:end]
-        if not np.isnan(bucket).all():
-            kept |= {int(start + np.nanargmin(bucket)), int(start + np.nanargmax(bucket))}
-    indices = sorted(kept)
-    return x[indices], y[indices]
+def _in_reach(cell: Cell) -> Cell:
+    """A cell, with ±Inf for a number that is further out than an axis reaches."""
+    if isinstance(cell, float | int) and abs(cell) > _LARGEST:
+        return math.inf if cell > 0 else -math.inf
+    return cell
 
 
 # Documents
@@ -275,10 +276,6 @@ def _what_none_is(cells: Sequence[Cell]) -> str:
     """What an axis could have and none of the cells is."""
     is_finite = any(isinstance(cell, float | int) and math.isfinite(cell) for cell in cells)
     return f"a number of at most {_LARGEST:g}, the largest that an axis can have" if is_finite else "a finite number"
-
-
-def _has_text(cells: Sequence[Cell]) -> bool:
-    return any(isinstance(cell, str) for cell in cells)
 
 
 def _ratio(part: _Numbers, whole: _Numbers) -> _Numbers:

@@ -69,13 +69,13 @@ def _find_metric(records: CommonStore, run: RunRecord, name: str) -> MetricRecor
 def _save_chart(records: CommonStore, run: RunRecord, metric: MetricRecord, target: Path) -> None:
     if find_spec("matplotlib") is None:
         raise ExtraMissing("`amlstore plot`", "matplotlib", "plot")
-    from mlflow_amlstore.cli.charts import CHART_TYPES, chart_of, picture_of
+    from mlflow_amlstore.cli.charts import CHART_TYPES, figure_of, picture_of
 
     file_type = target.suffix[1:].lower()
     if file_type not in CHART_TYPES:
         raise InvalidValue("FILE", str(target), f"its name must end in {', '.join(f'.{kind}' for kind in CHART_TYPES)}")
     document = latest_document(records, run, metric) if metric.kind in FILE_KINDS else None
-    target.write_bytes(picture_of(chart_of(metric, run.info.name, document), file_type))
+    target.write_bytes(picture_of(figure_of(metric, run.info.name, document), file_type))
 
 
 def _save_image(records: CommonStore, run: RunRecord, metric: MetricRecord, target: Path) -> None:

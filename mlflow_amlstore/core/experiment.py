@@ -1,8 +1,6 @@
 """`Experiment`: a named group of runs."""
 
-import getpass
 import logging
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -22,6 +20,7 @@ from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
 from mlflow_amlstore.errors import AlreadyExists, AmlStoreError, InvalidValue, NotSupported
 from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.protocol.views import view_from_azure
+from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.status import status_from_azure
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, ExperimentRecord, RunFilter, RunInfo, RunStatus
@@ -148,7 +147,7 @@ class Experiment:
             self.id,
             run_id=run_id,
             name=name,
-            user_id=_user(),
+            user_id=this_user(),
             status=RunStatus.RUNNING,
             start_ms=time.time_ns() // 1_000_000,
             parent_run_id=parent_run_id,
@@ -173,7 +172,7 @@ class Experiment:
     ) -> Runs:
         """Make children of a run that start now, one for each of the tags."""
         records = self._records.runs.create_children(
-            parent, tags, user_id=_user(), start_ms=time.time_ns() // 1_000_000
+            parent, tags, user_id=this_user(), start_ms=time.time_ns() // 1_000_000
         )
         return [Run._of(self, record, synchronous=synchronous, offline=offline) for record in records]
 
@@ -305,10 +304,3 @@ class Experiment:
 
     def _repr_html_(self) -> str:
         return facts_table({"Name": self.name, "Workspace": self._workspace.name, "Id": self.id})
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container's user without a name
-        return str(os.getuid()) if hasattr(os, "getuid") else ""

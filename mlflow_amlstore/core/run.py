@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlflow_amlstore.core.display import MAX_ROWS, facts_table, rest_of, table
+from mlflow_amlstore.core.display import MAX_ROWS, facts_table, line_charts, rest_of, table
 from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.open_run import Offline
 from mlflow_amlstore.core.run_facts import RunFacts
 from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
-from mlflow_amlstore.core.sparkline import sparkline
+from mlflow_amlstore.core.sparkline import sparkline_of
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.protocol.metric_charts import chart_of
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.common_store import CommonRuns
 from mlflow_amlstore.records.status import ENDED
@@ -37,7 +39,9 @@ _StatusSetter = Callable[[CommonRuns, RunInfo, RunStatus, RunError | None], RunI
 _CHILD_NUMBER_TAG = "azureml.batch_child_number"
 _MAX_CHILDREN_AT_ONCE = 100
 _POLL_S = (0.2, 5.0)
-_DRAWN_POINTS = 40
+_DRAWN_WIDTH = 40  # of a line of characters
+_MAX_CHARTS = 6
+_CHART_COLUMNS = 120
 
 
 def set_status(runs: CommonRuns, info: RunInfo, status: RunStatus, error: RunError | None) -> RunInfo:
@@ -246,13 +250,16 @@ class Run(RunFacts, RunMetrics, RunFiles):
             params = [*list(record.params.items())[:MAX_ROWS], *rest_of(record.params, "params")]
             shown.append(table(["Param", "Value"], params))
         if record.metrics:
-            metrics = [(point.name, point.value, self._drawn(point.name)) for point in record.metrics[:MAX_ROWS]]
+            names = [point.name for point in record.metrics[:MAX_ROWS]]
+            series = self._records.metrics.curves_of_run(self.id, names, columns=_CHART_COLUMNS)
+            drawn = {each.name: each for each in series if each.curve.points_in_all > 1}
+            lines = {name: sparkline_of(each.curve, _DRAWN_WIDTH) for name, each in drawn.items()}
+            metrics = [(point.name, point.value, lines.get(point.name)) for point in record.metrics[:MAX_ROWS]]
             shown.append(table(["Metric", "Latest", ""], [*metrics, *rest_of(record.metrics, "metrics")]))
+            charts = {n: each.curve for n, each in drawn.items() if chart_of(n, each.kind, [each]).kind == "line"}
+            if charts:
+                shown.append(line_charts(dict(islice(charts.items(), _MAX_CHARTS))))
         return "".join(shown)
-
-    def _drawn(self, metric: str) -> str:
-        points = self._records.metrics.sample(self.id, metric, max_results=_DRAWN_POINTS)
-        return sparkline([point.value for point in points], _DRAWN_POINTS) if len(points) > 1 else ""
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
         workspace = self._experiment.workspace

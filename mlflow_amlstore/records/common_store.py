@@ -25,6 +25,7 @@ from mlflow_amlstore.records.types import (
     RunInfo,
     RunRecord,
     RunStatus,
+    SeriesCurve,
     View,
 )
 
@@ -164,6 +165,14 @@ class CommonMetrics(Protocol):
 
     def sample(self, run_id: str, name: str, *, max_results: int) -> Sequence[MetricPoint]:
         """Return about evenly spaced points of a metric, at most 1000, first and last among them."""
+
+    def curves_of_run(self, run_id: str, names: Sequence[str], *, columns: int) -> list[SeriesCurve]:
+        """Return these series of a run as they are drawn in so many columns each (`records.curves`), in this order and
+        without those that it lacks or that have text alone.
+
+        They lie over their steps; where all points of a series have one step, over their times. A series is named as
+        MLflow names it: a grid's column is `name.column`.
+        """
 
     def log_values(
         self,

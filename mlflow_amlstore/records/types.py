@@ -91,10 +91,12 @@ class ModelDirection(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a search; `next_token` is None on the last."""
+    """One page of a search; `next_token` is None on the last. `found` counts the items of all pages, where it was
+    asked for; on a page with no item it is 0."""
 
     items: Sequence[T]
     next_token: str | None
+    found: int | None = None
 
 
 class MetricPoint(NamedTuple):
@@ -238,6 +240,22 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesCurve:
+    """One series of a run as it is drawn; `metric`, `column` and `kind` are as in `MetricSummary`."""
+
+    name: str
+    metric: str
+    column: str
+    kind: MetricKind
+    curve: Curve
+
+    @property
+    def last_value(self) -> float | None:
+        """The last finite number that is drawn; None where there is none."""
+        return next((y for y in reversed(self.curve.ys) if y is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentRecord:
     """`artifact_location` is a remote URI, or None where files live in the workspace."""
 
@@ -270,6 +288,15 @@ class RunGroup:
     value: str | None
     runs: int
     metrics: list[tuple[int, float | None, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunValues:
+    """A run and the values that were asked for, in their order: numbers, and texts of params and tags."""
+
+    run_id: str
+    name: str
+    values: list[float | int | str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from mlflow_amlstore.errors import (
     WorkspaceNotFound,
 )
 from mlflow_amlstore.protocol.limits import LIMITS_HEADER, NO_LIMITS
+from mlflow_amlstore.records.acting import acting_for
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service import (
     arm,
@@ -51,7 +52,7 @@ from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
 from mlflow_amlstore.service.router import Router
 from mlflow_amlstore.service.routing import Area, Call, Content, Route
-from mlflow_amlstore.service.sessions import FORM_TOKEN_HEADER, check_form_token, session_cookie, session_in
+from mlflow_amlstore.service.sessions import FORM_TOKEN_HEADER, check_form_token, session_cookie, session_in, who
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
@@ -270,15 +271,16 @@ class _Request:
         if not route.writes:
             await answered.whole(await service._read(apply, is_long=route.is_long))
             return
+        # What writes answers with JSON, never with other content.
+        apply = _for_caller(call, cast("Callable[[], bytes]", apply))
         repeated = headers.get(b"idempotency-key")
         if repeated is not None and route.area in _REPEATED:
             # With the whole request, so that a key given twice by mistake can't make another write disappear.
             target = (scope["method"].encode(), scope["path"].encode(), scope["query_string"])
             request_id = hashlib.sha256(b"\0".join((repeated, *target, body))).hexdigest()
-            apply = _once(service._records, request_id, cast("Callable[[], bytes]", apply))
+            apply = _once(service._records, request_id, apply)
         is_long = route.is_long or len(body) > _LONG_WRITE_BYTES
-        # What writes answers with JSON, never with other content.
-        await answered.whole(await service._writer.write(cast("Callable[[], bytes]", apply), is_long=is_long))
+        await answered.whole(await service._writer.write(apply, is_long=is_long))
 
     def _studio(self, route: Route, base_url: str, raw_path: str, answered: "_Answered") -> dict[str, Any]:
         """What a call of Studio's has besides. Raises TokenRefused, NotAllowed.
@@ -400,6 +402,16 @@ def _prepared(
     else:
         given = decode_json(route.body, body, content_type, allow_nan=route.area in _NAN_IN_JSON)
     return lambda: _encoded(handler(call, given))
+
+
+def _for_caller(call: Call, apply: Callable[[], bytes]) -> Callable[[], bytes]:
+    """The same, done in the name of the caller: the records keep who changed what."""
+
+    def apply_for_caller() -> bytes:
+        with acting_for(partial(who, call)):
+            return apply()
+
+    return apply_for_caller
 
 
 def _once(records: RecordStore, request_id: str, apply: Callable[[], bytes]) -> Callable[[], bytes]:

@@ -129,8 +129,18 @@ class Tokens:
         return self._issue(caller, now)
 
     def form_token(self, session: str) -> str:
-        """What a page of this session sends with each change, and no other site knows."""
-        return hmac.new(self._secret, b"form token " + session.encode(), hashlib.sha256).hexdigest()
+        """What a page of this session sends with each change, and no other site knows.
+
+        It stays when the session is prolonged: a page that is open has the first one's.
+        """
+        caller, _ = self._known.get(session) or self._check(session)
+        text = f"form token {caller.key_id} {caller.started_s}"
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+    def has_expired(self, token: str) -> bool:
+        """Whether a token that was good is so no more, for its time is over."""
+        _, expires_s = self._known.get(token) or self._check(token)
+        return self._now_s() >= expires_s
 
     def _issue(
         self, caller: Caller, now: float, *, lifetime_s: float | None = None, jti: str | None = None

@@ -18,6 +18,8 @@ _PREFIX = re.compile(
     rf"(?P<workspace>{_ANY_WORKSPACE})(?P<rest>/.*)?",
     re.DOTALL,
 )
+_AJAX_PREFIX = "/ajax-api/"
+"""How MLflow's pages, and scripts that were written after them, spell `/api/`: another name of the same routes."""
 _AREAS = {
     "mlflow/v1.0": Area.MLFLOW,
     "mlflow/v2.0": Area.MLFLOW,
@@ -80,6 +82,8 @@ class Router:
         return Match(*found, names_workspace=prefixed is not None)
 
     def _find(self, area: Area, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        if area is Area.MLFLOW and path.startswith(_AJAX_PREFIX):
+            path = f"/api/{path[len(_AJAX_PREFIX) :]}"
         fixed = self._fixed.get((area, method, path))
         if fixed is not None:
             return fixed, {}

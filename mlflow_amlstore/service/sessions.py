@@ -4,12 +4,12 @@ Browsers send cookies by themselves, so a change needs what another site can't k
 no form of another site can have. `SameSite=Strict` and the check of the header Origin stand before it.
 """
 
-import getpass
 import hmac
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from mlflow_amlstore.errors import NotAllowed, TokenRefused
+from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.service.auth import LONGEST_SESSION_S, Tokens
 from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.service.secret import LOCAL_KEY_ID
@@ -52,6 +52,6 @@ def who(call: Call) -> str:
     """Whoever makes a call, as a person knows them: the key's name, or this machine's user for the local key."""
     assert call.caller is not None  # as a route that asks needs a role
     if call.caller.key_id == LOCAL_KEY_ID:
-        return getpass.getuser()
+        return this_user()
     key = call.records.keys.find(call.caller.key_id)
     return call.caller.key_id if key is None else key.name

@@ -1,9 +1,9 @@
 """Studio: a workspace in a browser. Pages over the record store, served by `service`."""
 
 from mlflow_amlstore.service.routing import Route
-from mlflow_amlstore.studio import assets, changes, live, mlflow_links, sign_in
+from mlflow_amlstore.studio import assets, changes, live, mlflow_links, run_charts, sign_in
 from mlflow_amlstore.studio.error_page import error_page as error_page
-from mlflow_amlstore.studio.pages import compare, curves, experiments, models, outputs, run, runs, workspace
+from mlflow_amlstore.studio.pages import compare, curves, experiments, models, outputs, run, runs, runs_csv, workspace
 
 ROUTES: tuple[Route, ...] = tuple(
     route
@@ -12,7 +12,8 @@ ROUTES: tuple[Route, ...] = tuple(
         workspace.ROUTES,
         experiments.PAGES.routes,
         runs.PAGES.routes,
-        runs.ROUTES,
+        runs_csv.ROUTES,
+        run_charts.ROUTES,
         run.PAGES.routes,
         curves.ROUTES,
         outputs.PAGES.routes,

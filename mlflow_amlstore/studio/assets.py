@@ -6,6 +6,7 @@ Their path has a digest of them all in it, so a browser keeps them for good and 
 import gzip
 import hashlib
 import mimetypes
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from mlflow_amlstore.service.routing import Access, Area, Call, Content, Routes
 
 ROUTES = Routes(Area.STUDIO)
 _FOLDER = Path(__file__).with_name("static")
+_IMPORT = re.compile(r'^import [^"]*"\./([^"]+)"', re.MULTILINE)
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 
@@ -44,6 +46,19 @@ def version() -> str:
         digest.update(f"{name}\0{len(asset.content)}\0".encode())
         digest.update(asset.content)
     return digest.hexdigest()[:12]
+
+
+@cache
+def loaded_with(*modules: str) -> list[str]:
+    """These modules and all that they import, so that a browser can ask for them at once."""
+    found: dict[str, None] = {}
+    open_ones = list(modules)
+    while open_ones:
+        name = open_ones.pop(0)
+        if name not in found:
+            found[name] = None
+            open_ones += _IMPORT.findall(_assets()[name].content.decode())
+    return list(found)
 
 
 @ROUTES.get("/static/{version}/{path:path}", Access.PUBLIC)

@@ -1,6 +1,7 @@
 """What Studio's pages change. Each change is a POST with JSON, and who made it is kept beside the record.
 
-A route here needs a contributor; the service runs it in a transaction, so a change and its act are kept together.
+What the records keep by themselves, for every way to them (`records.sql.acts`), needs no word here. A route here needs
+a contributor; the service runs it in a transaction, so a change and its act are kept together.
 """
 
 import time
@@ -76,10 +77,7 @@ class SavedView(msgspec.Struct, frozen=True):
 @ROUTES.post("/runs/{run_id}/name", Role.CONTRIBUTOR, Right.LOOK)
 def rename_run(call: Call, body: Name) -> None:
     """Rename a run."""
-    run_id = call.path["run_id"]
-    before = call.records.runs.get(run_id).info.name
-    call.records.runs.update(run_id, name=body.name)
-    _keep(call, "run", run_id, "renamed", f"from {before}")
+    call.records.runs.update(call.path["run_id"], name=body.name)
 
 
 @ROUTES.post("/runs/{run_id}/note", Role.CONTRIBUTOR, Right.LOOK)
@@ -119,9 +117,7 @@ def register_model(call: Call, body: Register) -> None:
     info = call.records.runs.get(call.path["run_id"]).info
     container = run_container(info.experiment_id, info.run_id)
     source = f"{WORKSPACE_SCHEME}{container}" + (f"/{body.path}" if body.path else "")
-    version = call.records.models.register(body.name, source, run_id=info.run_id)
-    _keep(call, "run", info.run_id, "registered", f"{body.name}, version {version.version}")
-    _keep(call, "model", body.name, "registered", f"version {version.version}")
+    call.records.models.register(body.name, source, run_id=info.run_id)
 
 
 @ROUTES.post("/runs/delete", Role.CONTRIBUTOR, Right.LOOK)
@@ -129,7 +125,6 @@ def delete_runs(call: Call, body: Chosen) -> None:
     """Delete runs; they can be restored."""
     for run_id in _chosen(body.runs):
         call.records.runs.delete(run_id)
-        _keep(call, "run", run_id, "deleted")
 
 
 @ROUTES.post("/runs/restore", Role.CONTRIBUTOR, Right.LOOK)
@@ -137,7 +132,6 @@ def restore_runs(call: Call, body: Chosen) -> None:
     """Bring deleted runs back."""
     for run_id in _chosen(body.runs):
         call.records.runs.restore(run_id)
-        _keep(call, "run", run_id, "restored")
 
 
 @ROUTES.post("/runs/tag", Role.CONTRIBUTOR, Right.LOOK)
@@ -158,10 +152,7 @@ def create_experiment(call: Call, body: Name) -> None:
 @ROUTES.post("/experiments/{experiment_id}/name", Role.CONTRIBUTOR, Right.LOOK)
 def rename_experiment(call: Call, body: Name) -> None:
     """Rename an experiment."""
-    experiment_id = call.path["experiment_id"]
-    before = call.records.experiments.get(experiment_id).name
-    call.records.experiments.rename(experiment_id, body.name)
-    _keep(call, "experiment", experiment_id, "renamed", f"from {before}")
+    call.records.experiments.rename(call.path["experiment_id"], body.name)
 
 
 @ROUTES.post("/experiments/{experiment_id}/note", Role.CONTRIBUTOR, Right.LOOK)
@@ -175,21 +166,18 @@ def note_on_experiment(call: Call, body: Note) -> None:
 def delete_experiment(call: Call, body: Chosen) -> None:
     """Delete an experiment and its runs; they can be restored."""
     call.records.experiments.delete(call.path["experiment_id"])
-    _keep(call, "experiment", call.path["experiment_id"], "deleted")
 
 
 @ROUTES.post("/experiments/{experiment_id}/restore", Role.CONTRIBUTOR, Right.LOOK)
 def restore_experiment(call: Call, body: Chosen) -> None:
     """Bring a deleted experiment and its runs back."""
     call.records.experiments.restore(call.path["experiment_id"])
-    _keep(call, "experiment", call.path["experiment_id"], "restored")
 
 
 @ROUTES.post("/models/{name}/aliases", Role.CONTRIBUTOR, Right.LOOK)
 def set_alias(call: Call, body: Alias) -> None:
     """Let an alias name a version of a model."""
     call.records.models.set_alias(call.path["name"], body.alias, body.version)
-    _keep(call, "model", call.path["name"], "set the alias", f"{body.alias}: version {body.version}")
 
 
 @ROUTES.post("/views", Role.CONTRIBUTOR, Right.LOOK)

@@ -25,7 +25,16 @@ FACTS = {
     "id": "Run id",
     "note": "Note",
 }
-_SORTED_BY = {"name": "run_name", "status": "status", "started": "start_time", "ended": "end_time", "user": "user_id"}
+_ATTRIBUTES = {
+    "name": "run_name",
+    "status": "status",
+    "started": "start_time",
+    "ended": "end_time",
+    "duration": "duration",
+    "user": "user_id",
+    "experiment": "experiment_id",
+    "id": "run_id",
+}
 _ENTITIES = {"metrics": Entity.METRIC, "params": Entity.PARAM, "tags": Entity.TAG}
 _MOST = 50
 
@@ -58,13 +67,16 @@ class Column:
         return FACTS.get(self.name, self.name.capitalize()) if self.kind == "fact" else self.name
 
     @property
+    def label(self) -> str:
+        """The column where it stands alone: `loss, min`."""
+        if self.kind == "fact":
+            return self.heading.lower()
+        return self.name if self.of is Of.LAST else f"{self.name}, {self.of.value}"
+
+    @property
     def is_number(self) -> bool:
         """Whether its cells are read from the right."""
         return self.kind == "metrics" or (self.kind == "fact" and self.name == "duration")
-
-    @property
-    def can_sort(self) -> bool:
-        return self.kind != "fact" or self.name in _SORTED_BY
 
     def cell(self, run: RunRecord, metrics: dict[str, MetricSummary], experiments: dict[str, str]) -> Cell:
         """The cell of a run."""
@@ -97,12 +109,12 @@ class Column:
         return Cell(texts[self.name])
 
     def ordering(self, is_descending: bool) -> Ordering:
-        """How runs sort by it. Raises InvalidValue for a column that they can't be sorted by."""
+        """How runs sort by it, which also names its value in a search."""
         if self.kind != "fact":
             return Ordering(_ENTITIES[self.kind], self.name, is_descending, self.of)
-        if self.name not in _SORTED_BY:
-            raise InvalidValue("sort", self.name, f"runs sort by {', '.join(_SORTED_BY)}, metrics, params and tags")
-        return Ordering(Entity.ATTRIBUTE, _SORTED_BY[self.name], is_descending)
+        if self.name == "note":
+            return Ordering(Entity.TAG, DESCRIPTION_TAG, is_descending)
+        return Ordering(Entity.ATTRIBUTE, _ATTRIBUTES[self.name], is_descending)
 
 
 def parse_column(spec: str) -> Column:
@@ -114,7 +126,7 @@ def parse_column(spec: str) -> Column:
         if kind == "metrics" and stem and suffix in ("min", "max", "last"):
             name, of = stem, Of(suffix)
         return Column(kind, name, of)
-    if spec in FACTS or spec in _SORTED_BY:
+    if spec in FACTS or spec in _ATTRIBUTES:
         return Column("fact", spec)
     rule = f"must be metrics.NAME (with :min or :max), params.NAME, tags.NAME or one of {', '.join(FACTS)}"
     raise InvalidValue("column", spec, rule)
@@ -142,6 +154,16 @@ def default_columns(runs: Sequence[RunRecord], *, with_experiment: bool) -> list
     columns += [Column("params", name) for name in (differing or params)[:3]]
     columns += [Column("metrics", name) for name in metrics[:3]]
     return [*columns, Column("fact", "started"), Column("fact", "duration")]
+
+
+def differing_numbers(runs: Sequence[RunRecord]) -> list[Column]:
+    """The params that are numbers and tell these runs apart, the one that most of them have first."""
+    found = []
+    for name in _common(run.params for run in runs):
+        cells = [_text_cell(run.params[name]) for run in runs if name in run.params]
+        if len({cell.text for cell in cells}) > 1 and all(cell.number is not None for cell in cells):
+            found.append(Column("params", name))
+    return found
 
 
 def value_of(summary: MetricSummary, of: Of) -> float | None:

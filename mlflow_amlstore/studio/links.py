@@ -5,6 +5,7 @@ of a path, percent-encoded; its last `.json` is encoded, too, for that would ask
 """
 
 from collections.abc import Sequence
+from functools import cache
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -40,15 +41,22 @@ class Links:
         return self.to("compare", runs=",".join(run_ids))
 
     def here_with(self, query: msgspec.Struct, *, suffix: str = "", **changes: str) -> str:
-        """This page with its query changed; what is as it is without being asked for is left out."""
-        given = {
-            field.encode_name: changes.get(field.encode_name, getattr(query, field.name))
-            for field in msgspec.structs.fields(query)
-        }
-        defaults = {field.encode_name: field.default for field in msgspec.structs.fields(query)}
-        kept = {name: value for name, value in given.items() if value != defaults[name]}
+        """This page with its query changed."""
         last = self.here.rpartition("/")[2]
-        return f"{last}{suffix}?{urlencode(kept)}" if last else f"./?{urlencode(kept)}"
+        return (
+            f"{last}{suffix}" + (self.query_of(query, **changes) or "?")
+            if last
+            else f"./{self.query_of(query, **changes)}"
+        )
+
+    def query_of(self, query: msgspec.Struct, **changes: str) -> str:
+        """A query with changes, from its `?` on; what is as it is without being asked for is left out."""
+        kept = {}
+        for name, written, default in _fields(type(query)):
+            value = changes.get(written, getattr(query, name))
+            if value != default:
+                kept[written] = value
+        return f"?{urlencode(kept)}" if kept else ""
 
     def toggled(self, texts: str, text: str) -> str:
         """A list with commas between, with a text added that isn't in it, or taken out that is."""
@@ -76,9 +84,25 @@ class Links:
         asked = {"metric": metric, **({"group": group} if group else {})}
         return f"{self.root}curves.json?{urlencode(asked)}&runs={quote(','.join(run_ids), safe=',')}"
 
+    def curves_of_run(self, run_id: str, metrics: Sequence[str]) -> str:
+        """The curves of these metrics of a run, as JSON."""
+        return self.run(run_id, "curves") + f".json?metrics={quote(','.join(quote(name, safe='') for name in metrics))}"
+
+    def scatter(self, up: str, across: str, query: msgspec.Struct | None = None, **chosen: str) -> str:
+        """One column of runs over another, as JSON: of those that a query finds, or those that are chosen."""
+        given = msgspec.structs.asdict(query) if query else {}
+        kept = {name: given[name] for name in ("filter", "status", "who", "type", "view") if given.get(name)}
+        return self.to("scatter") + f".json?{urlencode({'up': up, 'across': across, **kept, **chosen})}"
+
     def static(self, version: str, name: str) -> str:
         """A file of Studio's own."""
         return f"{self.root}static/{version}/{name}"
+
+
+@cache
+def _fields(query: type[msgspec.Struct]) -> list[tuple[str, str, object]]:
+    """Of each field of a query its name, its name in addresses, and what it is where nothing is asked for."""
+    return [(field.name, field.encode_name, field.default) for field in msgspec.structs.fields(query)]
 
 
 def segment(text: str) -> str:

@@ -18,8 +18,10 @@ from starlette.responses import Response, StreamingResponse
 from mlflow_amlstore.errors import AmlStoreError, TokenRefused
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service import server
+from mlflow_amlstore.service.auth import bearer_of
 from mlflow_amlstore.service.files.transfer import on_thread
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
+from mlflow_amlstore.service.sessions import session_in
 
 ROUTES = Routes(Area.STUDIO)
 _LOOKED_EVERY_S = 0.1
@@ -80,10 +82,19 @@ async def live(call: Call, request: Request) -> Response:
     watcher = await on_thread(_watcher_of, call.records)
     since = request.query_params.get("since", "")
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return StreamingResponse(_events(call, watcher, since), 200, headers, "text/event-stream")
+    events = _events(call, watcher, since, _credential(call, request))
+    return StreamingResponse(events, 200, headers, "text/event-stream")
 
 
-async def _events(call: Call, watcher: _Watcher, since: str) -> AsyncIterator[bytes]:
+def _credential(call: Call, request: Request) -> str:
+    """The token that opened the connection, which ends with it."""
+    authorization = request.headers.get("authorization")
+    if authorization is not None:
+        return bearer_of(authorization)
+    return session_in(request.headers.get("cookie"), call.base_url)
+
+
+async def _events(call: Call, watcher: _Watcher, since: str, credential: str) -> AsyncIterator[bytes]:
     assert call.caller is not None  # as the route needs a role
     async with watcher:
         told, told_at = int(since) if since.isdecimal() else watcher.version, 0.0
@@ -101,6 +112,8 @@ async def _events(call: Call, watcher: _Watcher, since: str) -> AsyncIterator[by
             except AmlStoreError:  # the workspace is gone, say: the page that is asked for next says so
                 yield b"event: changed\ndata: {}\n\n"
                 return
+            if call.tokens.has_expired(credential):
+                return  # the browser comes again by itself, with the session's next token if there is one
             if watcher.version != told and now - told_at >= _SHORTEST_PAUSE_S:
                 told, told_at = watcher.version, now
                 yield b"event: changed\ndata: " + msgspec.json.encode({"version": told}) + b"\n\n"

@@ -5,8 +5,9 @@ its template, `/runs.json` is the struct itself. What is shown and what is given
 """
 
 import gzip
+import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
@@ -17,6 +18,7 @@ from markupsafe import Markup, escape
 from mlflow_amlstore.service.access import Role
 from mlflow_amlstore.service.routing import Area, Call, Content, Right, Routes
 from mlflow_amlstore.studio import assets, live, words
+from mlflow_amlstore.studio.kept_pages import kept
 from mlflow_amlstore.studio.links import Links
 
 PART_HEADER = b"x-studio-part"  # `main`: what stands in the frame, which a page that is open takes in
@@ -32,6 +34,8 @@ _HEADERS = (
     ("vary", "X-Studio-Part, Accept-Encoding, Cookie"),
 )
 _WORTH_COMPRESSING_BYTES = 8_000
+# One at a time: on more threads templates are rendered no faster, and what logs into the workspace would wait for each.
+_rendering = threading.Lock()
 H = TypeVar("H", bound=Callable[..., Any])
 
 
@@ -54,18 +58,30 @@ class Pages:
     def __init__(self) -> None:
         self.routes = Routes(Area.STUDIO)
 
-    def page(self, path: str, template: str, *, is_long: bool = False) -> Callable[[H], H]:
-        """Register the function below, `(call, query)`, as the page at this path and its data beside it."""
+    def page(self, path: str, template: str, *, is_long: bool = False, keeps: bool = False) -> Callable[[H], H]:
+        """Register the function below, `(call, query)`, as the page at this path and its data beside it.
+
+        `keeps` is for a page that is made of the records and its query alone, and costs much in a large workspace.
+        """
 
         def register(make: H) -> H:
             hints = get_type_hints(make)
 
+            def page_of(call: Call, query: Any, version: int) -> Any:
+                if not keeps:
+                    return make(call, query)
+                return kept(call.records, (_raw_path(call), query), version, lambda: make(call, query))
+
             def html(call: Call, body: Any) -> Content:
                 version = live.version_of(call.records)  # before the data: what is written meanwhile is told
-                return render(call, template, make(call, body), version=version)
+                if not (keeps and _is_part(call)):
+                    return render(call, template, page_of(call, body, version), version=version)
+                key = (_raw_path(call), body, template, _may_change(call), _takes_gzip(call))
+                page = partial(page_of, call, body, version)
+                return kept(call.records, key, version, lambda: render(call, template, page(), version=version))
 
             def data(call: Call, body: Any) -> Any:
-                return make(call, body)
+                return page_of(call, body, live.version_of(call.records) if keeps else 0)
 
             for function, answer, suffix in ((data, hints["return"], ".json"), (html, Content, "")):
                 function.__doc__ = make.__doc__
@@ -84,23 +100,41 @@ def render(call: Call, template: str, page: Any, *, version: int) -> Content:
 
     `version` is the workspace's when the page's data was read.
     """
-    raw_path = call.url.partition("?")[0]
-    named = {
-        "page": page,
-        "call": call,
-        "links": Links(raw_path),
-        "may_change": call.caller is not None and call.caller.role >= Role.CONTRIBUTOR,
-    }
+    named = {"page": page, "call": call, "links": Links(_raw_path(call)), "may_change": _may_change(call)}
+    if not _is_part(call):
+        named |= {
+            "counts": _counts(call),
+            "version": assets.version(),
+            "loaded_with": assets.loaded_with,
+            "since": version,
+        }
     loaded = _environment().get_template(template)
-    if call.headers.get(PART_HEADER) == b"main":
-        context: Context = loaded.new_context(named)
-        text = "".join(loaded.blocks["main"](context))
-    else:
-        text = loaded.render(named, counts=_counts(call), version=assets.version(), since=version)
+    with _rendering:
+        if _is_part(call):
+            context: Context = loaded.new_context(named)
+            text = "".join(loaded.blocks["main"](context))
+        else:
+            text = loaded.render(named)
     body, headers = text.encode(), [*_HEADERS]
-    if len(body) > _WORTH_COMPRESSING_BYTES and b"gzip" in call.headers.get(b"accept-encoding", b""):
+    if len(body) > _WORTH_COMPRESSING_BYTES and _takes_gzip(call):
         body, headers = gzip.compress(body, 1, mtime=0), [*_HEADERS, ("content-encoding", "gzip")]
     return Content(body, "text/html; charset=utf-8", tuple(headers))
+
+
+def _raw_path(call: Call) -> str:
+    return call.url.partition("?")[0]
+
+
+def _is_part(call: Call) -> bool:
+    return call.headers.get(PART_HEADER) == b"main"
+
+
+def _takes_gzip(call: Call) -> bool:
+    return b"gzip" in call.headers.get(b"accept-encoding", b"")
+
+
+def _may_change(call: Call) -> bool:
+    return call.caller is not None and call.caller.role >= Role.CONTRIBUTOR
 
 
 def alone(template: str, raw_path: str, **named: object) -> str:

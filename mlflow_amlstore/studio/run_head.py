@@ -29,7 +29,6 @@ class RunHead(msgspec.Struct, frozen=True):
 def run_head(records: RecordStore, run: RunRecord) -> RunHead:
     """The head of a run's pages."""
     info = run.info
-    kinds = [kind for _, kind in records.metrics.list_names(info.run_id)]
     return RunHead(
         run_id=info.run_id,
         name=info.name,
@@ -43,7 +42,7 @@ def run_head(records: RecordStore, run: RunRecord) -> RunHead:
         ended_ms=info.end_ms,
         is_deleted=info.deleted_ms is not None,
         children=records.runs.count_children([info.run_id]).get(info.run_id, 0),
-        images=kinds.count(MetricKind.IMAGE),
+        images=records.metrics.count(info.run_id, MetricKind.IMAGE),
         has_snapshot=SNAPSHOT_PROPERTY in run.properties,
     )
 

@@ -28,6 +28,27 @@ class RunRow(msgspec.Struct, frozen=True):
     cells: list[Cell]
 
 
+class Heading(msgspec.Struct, frozen=True):
+    """A column's heading: what it shows, its place in a URL, and the sort that a click on it asks for, "" for none."""
+
+    spec: str
+    text: str
+    of: str
+    is_number: bool
+    sorted: str = ""  # ascending, descending or ""
+    next_sort: str = ""
+
+
+def plain_headings(columns: Sequence[Column]) -> list[Heading]:
+    """The headings of a table that can't be sorted."""
+    return [Heading(column.spec, column.heading, "", column.is_number) for column in columns]
+
+
+def experiment_names(records: RecordStore, runs: Sequence[RunRecord]) -> dict[str, str]:
+    """The names of these runs' experiments, by id."""
+    return {key: records.experiments.get(key).name for key in {run.info.experiment_id for run in runs}}
+
+
 def run_rows(
     records: RecordStore,
     runs: Sequence[RunRecord],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from azure.core.exceptions import ServiceRequestError
 from azure_cloud import Cloud, Token
 
-from mlflow_amlstore.core import Workspace
+from mlflow_amlstore.core import Experiment, Workspace
 from mlflow_amlstore.errors import InvalidValue, LoginNeeded, NotFound, ServiceError, ServiceUnreachable, TokenRefused
 
 
@@ -361,3 +362,15 @@ def test_an_unknown_cloud_is_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("ARM_CLOUD_METADATA_URL")
     with pytest.raises(InvalidValue, match="must be one of AzureCloud, AzureChinaCloud, AzureUSGovernment"):
         Workspace(*cloud.names, cloud.credential())
+
+
+def test_a_run_shows_its_curves_which_azure_has_only_as_histories(start_cloud: Callable[..., Cloud]) -> None:
+    cloud = start_cloud("--parity")
+    run = Experiment(Workspace(*cloud.names, cloud.credential()), "curves").start_logging(snapshot_directory=None)
+    for step in range(300):
+        run.log("loss", 9.0 if step == 200 else 1 / (1 + step))
+    run.flush()
+    html = run._repr_html_()
+    assert re.search(r"loss</td><td [^>]*>[^<]*</td><td [^>]*>[▁▂▃▄▅▆▇█]{26}█[▁▂▃▄▅▆▇█]{13}</td>", html)
+    assert html.count("<svg") == 1
+    assert "loss: from 0.00333333 to 9" in html

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.types import View
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
@@ -38,6 +39,12 @@ class TestDelete:
             "Restored run aaa1 (of aaa1)\nWas not deleted: run aaa2 (of aaa2)\n"
         )
         assert active(workspace) == ["aaa1", "aaa2"]
+
+    def test_who_deleted_and_restored_one_is_kept(self, amlstore: Amlstore, workspace: EmbeddedWorkspace) -> None:
+        for command in ("delete", "delete", "restore", "restore"):
+            amlstore(command, "bbb")
+        kept = workspace.records.acts.of("run", "bbb")
+        assert [(act.act, act.who) for act in kept] == [("restored", this_user()), ("deleted", this_user())]
 
     @pytest.mark.parametrize(
         ("given", "problem"),

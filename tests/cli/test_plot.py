@@ -15,7 +15,7 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mlflow_amlstore.cli.charts import chart_of, picture_of
+from mlflow_amlstore.cli.charts import figure_of, picture_of
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.types import MetricKind, MetricRecord
@@ -64,7 +64,7 @@ def table(**columns: list[Any]) -> MetricRecord:
 
 
 def of_document(kind: MetricKind, content: dict[str, Any]) -> Figure:
-    return chart_of(MetricRecord("rich", kind, {"": ["rich_1.json"]}), "first", content)
+    return figure_of(MetricRecord("rich", kind, {"": ["rich_1.json"]}), "first", content)
 
 
 def lines(figure: Figure, axes: int = 0) -> list[tuple[list[float], list[float]]]:
@@ -74,6 +74,12 @@ def lines(figure: Figure, axes: int = 0) -> list[tuple[list[float], list[float]]
         for line in figure.axes[axes].get_lines()
     ]
     return [(x, y) for x, y in plain]
+
+
+def triangles(figure: Figure) -> list[tuple[float, float]]:
+    """What stands for ±Inf: its x, and 1 at the upper end or 0 at the lower."""
+    marks = [found.get_offsets() for found in figure.axes[0].collections]
+    return [(float(x), float(end)) for offsets in marks for x, end in np.asarray(offsets)]
 
 
 def labels(figure: Figure, axes: int = 0) -> tuple[str, str]:
@@ -91,22 +97,24 @@ def legend(figure: Figure, axes: int = 0) -> list[str]:
 
 class TestSeries:
     def test_a_repeated_number_is_a_line_over_its_steps(self) -> None:
-        figure = chart_of(series(3.0, 1.0, 2.0, steps=[0, 20, 10]), "first")
+        figure = figure_of(series(3.0, 1.0, 2.0, steps=[0, 20, 10]), "first")
         assert lines(figure) == [([0, 10, 20], [3, 2, 1])]
         assert labels(figure) == ("step", "loss")
         assert title(figure) == "loss\nfirst"
 
     def test_over_its_position_where_all_steps_are_equal(self) -> None:
-        figure = chart_of(series(3.0, 1.0, 2.0, steps=[7, 7, 7]), "first")
+        figure = figure_of(series(3.0, 1.0, 2.0, steps=[7, 7, 7]), "first")
         assert lines(figure) == [([0, 1, 2], [3, 1, 2])]
         assert labels(figure) == ("position", "loss")
 
     def test_a_list_is_a_line_over_its_position(self) -> None:
-        assert labels(chart_of(series(1, 1, 2, steps=[5, 6, 7], kind=MetricKind.LIST), "first")) == ("position", "loss")
+        figure = figure_of(series(1, 1, 2, steps=[5, 6, 7], kind=MetricKind.LIST), "first")
+        assert labels(figure) == ("position", "loss")
 
-    def test_what_is_no_finite_number_is_a_gap(self) -> None:
-        figure = chart_of(series(1.0, math.nan, True, math.inf, "text", None, 2.0), "first")
-        assert lines(figure) == [(list(range(7)), [1, None, 1, None, None, None, 2])]
+    def test_what_is_no_number_is_a_gap_and_infinity_a_triangle_at_its_end(self) -> None:
+        figure = figure_of(series(1.0, math.nan, True, math.inf, "text", None, -math.inf, 2.0), "first")
+        assert lines(figure) == [([0, 1, 2, 4, 5, 7], [1, None, 1, None, None, 2])]
+        assert triangles(figure) == [(3, 1), (6, 0)]
 
     @pytest.mark.parametrize(
         ("cells", "problem"),
@@ -124,49 +132,62 @@ class TestSeries:
     )
     def test_a_single_value_and_text_alone_cannot_be_charted(self, cells: list[Any], problem: str) -> None:
         with pytest.raises(InvalidValue, match=f"'loss' for METRIC: can't be charted: {problem}"):
-            chart_of(series(*cells), "first")
+            figure_of(series(*cells), "first")
 
     def test_of_a_million_points_those_remain_that_a_picture_can_show(self) -> None:
         cells = [0.0] * 1_000_000
         cells[123_456], cells[654_321] = 5.0, -5.0
         start = time.perf_counter()
-        picture_of(chart_of(series(*cells[:100_000], kind=MetricKind.LIST), "first"), "svg")
+        picture_of(figure_of(series(*cells[:100_000], kind=MetricKind.LIST), "first"), "svg")
         tenth_s = time.perf_counter() - start
         start = time.perf_counter()
-        figure = chart_of(series(*cells, kind=MetricKind.LIST), "first")
+        figure = figure_of(series(*cells, kind=MetricKind.LIST), "first")
         assert len(picture_of(figure, "svg")) < 500_000
         assert time.perf_counter() - start < 20 * tenth_s
         [(x, y)] = lines(figure)
         assert len(x) < 5000
         assert (x[0], x[-1], x[y.index(5.0)], x[y.index(-5.0)]) == (0, 999_999, 123_456, 654_321)
 
-    def test_numbers_too_large_for_an_axis_are_gaps(self) -> None:
-        figure = chart_of(
+    @pytest.mark.parametrize("spike", [5.0, -5.0, math.inf, -math.inf])
+    def test_a_single_spike_in_a_noise_of_100_000_points_is_in_it(self, spike: float) -> None:
+        cells = [math.sin(step * step) for step in range(100_000)]
+        cells[70_001] = spike
+        figure = figure_of(series(*cells), "first")
+        [(x, y)] = lines(figure)
+        if math.isinf(spike):
+            assert triangles(figure) == [(70_001, max(0, math.copysign(1, spike)))]
+        else:
+            assert x[y.index(spike)] == 70_001
+        assert {0, 99_999} <= set(x)
+
+    def test_numbers_too_large_for_an_axis_are_at_its_ends(self) -> None:
+        figure = figure_of(
             series(1e300, -1e300, 2**1022, -1.7e308, 5e-324, steps=[-(2**63), 0, 1, 2, 2**63 - 1]), "first"
         )
         [(_, values)] = lines(figure)
-        assert values == [1e300, -1e300, None, None, 5e-324]
+        assert values == [1e300, -1e300, 5e-324]
+        assert triangles(figure) == [(1, 1), (2, 0)]
         assert picture_of(figure, "png").startswith(PNG)
 
 
 class TestTables:
     def test_two_numeric_columns_are_x_and_y(self) -> None:
-        figure = chart_of(table(recall=[0, 0.5, 1], precision=[1, 0.9, 0.2]), "first")
+        figure = figure_of(table(recall=[0, 0.5, 1], precision=[1, 0.9, 0.2]), "first")
         assert lines(figure) == [([0, 0.5, 1], [1, 0.9, 0.2])]
         assert (labels(figure), legend(figure)) == (("recall", "precision"), [])
 
     def test_more_are_a_line_each_over_the_first(self) -> None:
-        figure = chart_of(table(angle=[0, 90], cos=[1, 0], _sin=[0, 1]), "first")
+        figure = figure_of(table(angle=[0, 90], cos=[1, 0], _sin=[0, 1]), "first")
         assert lines(figure) == [([0, 90], [1, 0]), ([0, 90], [0, 1])]
         assert labels(figure) == ("angle", "rotation")
         assert [name.strip("\u200b") for name in legend(figure)] == ["cos", "_sin"]
 
     def test_one_alone_is_a_line_over_the_row(self) -> None:
-        figure = chart_of(table(error=[3, 1]), "first")
+        figure = figure_of(table(error=[3, 1]), "first")
         assert (lines(figure), labels(figure)) == ([([0, 1], [3, 1])], ("row", "error"))
 
     def test_text_makes_bars_by_category(self) -> None:
-        figure = chart_of(table(year=[3, 4], city=["Oslo", "Łódź"], next_year=[5, math.nan]), "first")
+        figure = figure_of(table(year=[3, 4], city=["Oslo", "Łódź"], next_year=[5, math.nan]), "first")
         bars = [container for container in figure.axes[0].containers if isinstance(container, BarContainer)]
         heights = [[bar.get_height() for bar in group] for group in bars]
         assert (heights[0], heights[1][0], math.isnan(heights[1][1])) == ([3, 4], 5, True)
@@ -174,27 +195,27 @@ class TestTables:
         assert (labels(figure), legend(figure)) == (("city", "rotation"), ["year", "next_year"])
 
     def test_a_long_table_with_notes_is_lines(self) -> None:
-        figure = chart_of(table(epoch=[*range(500)], note=["fine"] * 500, loss=[*range(500)]), "first")
+        figure = figure_of(table(epoch=[*range(500)], note=["fine"] * 500, loss=[*range(500)]), "first")
         assert (len(lines(figure)), labels(figure)) == (1, ("epoch", "loss"))
 
     def test_a_legend_names_no_more_than_it_has_room_for(self) -> None:
-        figure = chart_of(table(x=[0, 1], **{f"y{index}": [0, index] for index in range(40)}), "first")
+        figure = figure_of(table(x=[0, 1], **{f"y{index}": [0, index] for index in range(40)}), "first")
         assert legend(figure) == [*[f"y{index}" for index in range(11)], "… 40 in all"]
 
     def test_what_mlflow_logged_under_its_name_is_not_drawn(self) -> None:
         columns = {"x": [0, 1, math.nan], "y": [2, 3, math.nan], "": [math.nan, math.nan, 5]}
-        figure = chart_of(table(**columns), "first")
+        figure = figure_of(table(**columns), "first")
         assert lines(figure) == [([0, 1, None], [2, 3, None])]
         assert labels(figure) == ("x", "y")
 
     def test_one_of_too_large_numbers_says_so(self) -> None:
         with pytest.raises(InvalidValue, match=r"none of its columns has a number of at most 1e\+300"):
-            chart_of(table(a=[1e308, 1e308], b=["x", "y"]), "first")
+            figure_of(table(a=[1e308, 1e308], b=["x", "y"]), "first")
 
     @pytest.mark.parametrize("columns", [{"a": [1.0]}, {"a": ["x", "y"]}, {"a": [math.nan] * 3, "b": [None] * 3}])
     def test_a_single_cell_and_tables_without_numbers_cannot_be_charted(self, columns: dict[str, list[Any]]) -> None:
         with pytest.raises(InvalidValue, match="'rotation' for METRIC: can't be charted: "):
-            chart_of(table(**columns), "first")
+            figure_of(table(**columns), "first")
 
 
 class TestDocuments:
@@ -262,7 +283,7 @@ class TestDocuments:
 @pytest.mark.parametrize("name", ["$x_", "a\nb", "_hidden", "\\alpha^{", "日本 🌼", "n" * 1000])
 def test_odd_names_are_drawn_as_they_are(name: str) -> None:
     odd = MetricRecord(name, MetricKind.TABLE, {"x": [1, 2], name: [1, 2], "$": [3, 4], "t": ["$a", name]})
-    figure = chart_of(odd, name)
+    figure = figure_of(odd, name)
     assert title(figure).count("\n") == 1
     picture = Image.open(BytesIO(picture_of(figure, "png")))
     assert picture.size == (1200, 750)
@@ -407,3 +428,21 @@ class TestImages:
         assert "'odd' for METRIC: its image odd_" in result.err
         assert "can't be converted: it can't be read as one\n" in result.err
         assert not (workspace.folder / "odd.jpg").exists()
+
+
+def test_a_single_spike_among_100_000_logged_values_is_in_the_picture(
+    run: Run, amlstore: Amlstore, tmp_path: Path
+) -> None:
+    values = [math.sin(step * step) for step in range(100_000)]
+    values[70_001] = 50.0
+    run.log_list("noise", values)
+    saved = amlstore("plot", run.id, "noise", "-o", str(tmp_path / "noise.png"))
+    assert saved.exit_code == 0, saved.err
+    pixels = np.asarray(Image.open(tmp_path / "noise.png").convert("RGB")).astype(int)
+    blue = (pixels[:, :, 2] - pixels[:, :, 0] > 80).nonzero()  # the line's colour; axes and texts are grey
+    rows, columns = blue
+    half_way = rows[columns == columns.min()].min() // 2 + rows.min() // 2  # between the spike's end and the noise
+    seen = columns[rows < half_way]
+    place = (seen.mean() - columns.min()) / (columns.max() - columns.min())
+    assert np.ptp(seen) < 6  # the spike alone
+    assert place == pytest.approx(0.70001, abs=0.01)

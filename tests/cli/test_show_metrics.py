@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,18 +43,29 @@ class TestSparkline:
         assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 20) == "▁▂▃▄▅▆▇█"
         assert sparkline([3, -3], 20) == "█▁"
 
-    def test_is_as_wide_as_asked_and_each_character_a_mean(self) -> None:
-        assert sparkline([0, 2, 9, 9, 3, 15], 3) == "▁██"
+    def test_is_as_wide_as_asked_and_each_character_stands_for_its_neighbours(self) -> None:
+        assert sparkline([0, 2, 9, 9, 3, 15], 3) == "▁▅█"
         assert len(sparkline(list(range(1000)), 37)) == 37
 
     def test_keeps_to_ascii_where_asked(self) -> None:
         assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 20, ASCII) == "_.:-=+*#"
         assert (levels_for("utf-8"), levels_for("ascii"), levels_for(None)) == (BLOCKS, ASCII, ASCII)
 
-    def test_what_is_no_finite_number_leaves_a_blank(self) -> None:
-        assert sparkline([0, math.nan, 7, math.inf, "7", None, -math.inf, 0], 20) == "▁ █    ▁"
+    def test_what_is_no_number_leaves_a_blank_and_infinity_has_an_arrow(self) -> None:
+        assert sparkline([0, math.nan, 7, math.inf, "7", None, -math.inf, 0], 20) == "▁ █↑  ↓▁"
         assert sparkline(["a", None], 20) == "  "
         assert sparkline([], 20) == ""
+
+    @pytest.mark.parametrize(("spike", "seen"), [(50.0, "█"), (-50.0, "▁"), (math.inf, "↑"), (-math.inf, "↓")])
+    @pytest.mark.parametrize("step", [0, 1, 33_333, 99_999])
+    def test_a_single_spike_in_a_noise_of_100_000_points_is_seen(self, spike: float, seen: str, step: int) -> None:
+        values = [math.sin(step * step) for step in range(100_000)]
+        values[step] = spike
+        line = sparkline(values, 40)
+        assert [place for place, character in enumerate(line) if character == seen] == [step * 40 // 100_000]
+
+    def test_a_dip_to_what_is_usual_elsewhere_is_seen(self) -> None:
+        assert sparkline([10.0] * 50 + [0.0] + [10.0] * 49 + [0.0] * 100, 10) == "██▁██▁▁▁▁▁"
 
     def test_booleans_are_high_and_low(self) -> None:
         assert sparkline([False, True], 20) == "▁█"
@@ -97,8 +109,19 @@ class TestSeries:
         for value in (1.0, math.nan, 2.0, -math.inf, "broken", None, True):
             run.log("odd", value)
         assert sections(amlstore_on_terminal("show", run.id))["Series"][1:] == [
-            "odd   ▁ █   ▁  7      1      -inf  2    True",
+            "odd   ▁ █↓  ▁  7      1      -inf  2    True",
         ]
+
+    def test_a_single_spike_among_100_000_logged_values_is_shown(
+        self, run: Run, amlstore_on_terminal: OnTerminal
+    ) -> None:
+        values = [math.sin(step * step) for step in range(100_000)]
+        values[70_001] = 50.0
+        run.log_list("noise", values)
+        [line] = sections(amlstore_on_terminal("show", run.id))["Series"][1:]
+        drawn = re.search(r"[▁▂▃▄▅▆▇█]{20,}", line)
+        assert drawn is not None
+        assert [place for place, seen in enumerate(drawn[0]) if seen == "█"] == [70_001 * len(drawn[0]) // 100_000]
 
     @pytest.mark.parametrize("length", [1, 20, 400])
     def test_fit_the_terminal(self, run: Run, amlstore_on_terminal: OnTerminal, length: int) -> None:

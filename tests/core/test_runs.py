@@ -1,6 +1,7 @@
 """Runs and experiments: their course, tags, properties, children, and finding them."""
 
 import copy
+import math
 import os
 import pickle
 import re
@@ -217,6 +218,41 @@ class TestCourse:
         assert "40 params" in html
         assert re.search(r"loss</td><td [^>]*>0.001</td><td [^>]*>█[▁▂▃▄▅▆▇]{39}</td>", html)
         assert re.search(r"once</td><td [^>]*>0.123457</td><td [^>]*></td>", html)
+
+    @pytest.mark.parametrize("spike", [50.0, -50.0])
+    def test_a_single_spike_in_100_000_points_is_in_what_a_notebook_shows(
+        self, ws: Workspace, run: Run, spike: float
+    ) -> None:
+        values = [math.sin(step * step) for step in range(100_000)]
+        values[70_001] = spike
+        run.log_list("noise", values)
+        run.flush()
+        html = run._repr_html_()
+        [line] = re.findall(r"noise</td><td [^>]*>[^<]*</td><td [^>]*>([▁▂▃▄▅▆▇█]{40})</td>", html)
+        assert [place for place, seen in enumerate(line) if seen == ("█" if spike > 0 else "▁")] == [28]
+        [path] = re.findall(r"<path d='(M[^']*)'", html)
+        heights = [float(point.split()[1]) for point in re.split("[ML]", path) if point]
+        furthest = (min if spike > 0 else max)(heights)
+        assert heights.count(furthest) == 1  # alone at its end of the chart, whose other values are far from it
+        assert sorted(abs(height - furthest) for height in heights)[1] > 60
+
+    def test_charts_in_a_notebook_have_gaps_for_nan_and_triangles_for_infinity(self, run: Run) -> None:
+        run.log_list("<loss>", [1.0, math.nan, 2.0, 1.5, math.inf, 1.0])
+        run.log_table("grid", {"x": [1, 2], "y": [3, 4]})
+        run.flush()
+        html = run._repr_html_()
+        assert html.count("<svg") == 1  # a grid is no line
+        assert "&lt;loss&gt;: from 1 to 2" in html
+        assert "<loss>" not in html
+        assert "<script" not in html
+        assert re.search(r"<path d='M[\d. ]+M[\d. ]+L[\d. ]+L[\d. ]+'", html)
+        assert "<title>Inf at 4</title>" in html
+
+    def test_points_of_one_step_are_drawn_over_their_times(self, ws: Workspace, run: Run) -> None:
+        client = MlflowClient(ws.get_mlflow_tracking_uri())
+        for number in range(4):
+            client.log_metric(run.id, "unstepped", number, timestamp=1000 * (number + 1))
+        assert re.search(r"unstepped</td><td [^>]*>3</td><td [^>]*>▁▃▆█</td>", run._repr_html_())
 
     def test_its_name_can_be_changed(self, ws: Workspace, run: Run) -> None:
         run.display_name = "renamed"

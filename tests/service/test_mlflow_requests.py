@@ -2,17 +2,25 @@
 
 import json
 import math
+import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 from forked_service import ForkedService
+from mlflow import MlflowClient
 
 from mlflow_amlstore.service.access import Role
 from mlflow_amlstore.service.mlflow_api import ROUTES, unsupported_routes
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
+from mlflow_amlstore.workspace.opening import open_folder
+
+if TYPE_CHECKING:
+    from tests.service.conftest import Service
 
 MODEL_ID = "m-" + "0" * 32
 
@@ -491,3 +499,67 @@ def test_a_key_that_is_given_twice_by_mistake_swallows_no_other_request(api: Api
         answer = requests.delete(address, params={"name": api.model_name, "key": tag}, headers=headers)
         assert answer.status_code == 200, answer.text
     assert "tags" not in api.get("registered-models/get", name=api.model_name)["registered_model"]
+
+
+class TestAjaxApi:
+    """`/ajax-api` is another spelling of `/api`, as in MLflow's server: of the same routes, with the same rights."""
+
+    @pytest.fixture
+    def ajax_client(self, service: ForkedService, api: Api, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+        """MLflow's client, all of whose requests are spelt so."""
+        send = requests.Session.request
+
+        def spelt_otherwise(session: requests.Session, method: str, url: str, **given: Any) -> requests.Response:
+            return send(session, method, url.replace("/api/", "/ajax-api/", 1), **given)
+
+        monkeypatch.setattr(requests.Session, "request", spelt_otherwise)
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", api.token)
+        return MlflowClient(api.url)
+
+    def test_mlflows_client_finds_all_under_it(self, api: Api, ajax_client: MlflowClient, tmp_path: Path) -> None:
+        run = ajax_client.create_run(api.experiment_id)
+        ajax_client.log_metric(run.info.run_id, "loss", 0.5)
+        ajax_client.set_tag(run.info.run_id, "team", "blue")
+        (tmp_path / "notes.txt").write_text("hello")
+        ajax_client.log_artifact(run.info.run_id, str(tmp_path / "notes.txt"))
+        assert [file.path for file in ajax_client.list_artifacts(run.info.run_id)] == ["notes.txt"]
+        assert Path(ajax_client.download_artifacts(run.info.run_id, "notes.txt")).read_text() == "hello"
+        assert [point.value for point in ajax_client.get_metric_history(run.info.run_id, "loss")] == [0.5]
+        [found] = ajax_client.search_runs([api.experiment_id], "tags.team = 'blue'")
+        assert found.data.metrics == {"loss": 0.5}
+
+    def test_each_of_its_routes_wants_the_same_credential(self, service: ForkedService) -> None:
+        for route in (route for routes in ROUTES for route in routes):
+            path = re.sub(r"{[^}]*}", "x", route.path).replace("/api/", "/ajax-api/", 1)
+            answer = requests.request(route.method, f"{service.url}{path}")
+            assert (answer.status_code, answer.json()["error_code"]) == (401, "UNAUTHENTICATED"), path
+
+    def test_a_reader_changes_nothing_by_it(self, service: "Service", api: Api) -> None:
+        answer = requests.post(
+            f"{service.url}/ajax-api/2.0/mlflow/runs/create",
+            json={"experiment_id": api.experiment_id},
+            headers={"Authorization": f"Bearer {service.token_of(Role.READER)}"},
+        )
+        assert answer.status_code == 403
+
+    def test_what_is_no_route_of_mlflows_has_no_such_spelling(self, service: "Service") -> None:
+        owner = {"Authorization": f"Bearer {service.token_of(Role.OWNER)}"}
+        for path in ("/ajax-api/auth/keys", "/ajax-api/health", "/ajax-api", "/ajax-api/2.0/mlflow/nothing"):
+            answer = requests.get(f"{service.url}{path}", headers=owner)
+            assert answer.status_code == 404, path
+
+
+def test_who_changed_a_record_is_kept_by_the_name_of_the_key(service: "Service", api: Api) -> None:
+    """Each caller's acts are their own, though writes of several are committed together."""
+    runs = [api.new_run() for _ in range(20)]
+    people = {name: service.exchange(service.new_key(name, "contributor")) for name in ("ana", "ben")}
+
+    def delete(run_id: str, name: str) -> None:
+        Api(service.url, people[name]).post("runs/delete", run_id=run_id)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(delete, runs, ["ana", "ben"] * 10))
+    workspace = open_folder(service.folder)  # beside the service
+    kept = [[(act.act, act.who) for act in workspace.records.acts.of("run", run)] for run in runs]
+    workspace.close()
+    assert kept == [[("deleted", name)] for name in ["ana", "ben"] * 10]

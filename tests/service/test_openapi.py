@@ -45,7 +45,7 @@ def no_failure(context, response, case):
         assert case.operation.definition.raw["summary"].startswith("Answers NOT_IMPLEMENTED") or (
             case.path_parameters.get("origin") not in (None, "ExperimentRun", "LocalUpload")
         ), "501 of an operation that is supported"
-    else:
+    elif response.status_code != 500 or response.json().get("error_code") != "INVALID_STATE":  # a refusal of MLflow's
         assert response.status_code < 500, response.text
 """
 

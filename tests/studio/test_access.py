@@ -7,13 +7,17 @@ from urllib.parse import urlsplit
 import jwt
 import pytest
 import requests
+from click.testing import CliRunner
 
+from mlflow_amlstore.cli import cli as amlstore
+from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.service.access import Access, Right, Role
 from mlflow_amlstore.service.routing import Route
 from mlflow_amlstore.studio import ROUTES
 
 from .conftest import Person, Studio
 
+API = "/api/2.0/mlflow"
 PUBLIC = {"/sign-in", "/static/{version}/{path:path}"}
 with_role = [route for route in ROUTES if isinstance(route.access, Role)]
 changes = [route for route in with_role if route.method == "POST" and route.path != "/sign-in/links"]
@@ -180,3 +184,34 @@ def test_pages_have_a_strict_policy_and_take_nothing_from_another_host(owner: Pe
         assert " style=" not in answer.text
         assert not re.search(r"<script(?![^>]*(src=|application/json))", answer.text)
         assert not re.search(r"\son\w+=", re.sub(r"&lt;.*?&gt;", "", answer.text))
+
+
+class TestWhoChangedWhat:
+    """Whoever deletes, restores, renames or registers is shown with the record, by whatever way they did it."""
+
+    def test_the_page_of_a_run_shows_who_deleted_it_by_the_api_and_by_the_command(self, studio: Studio) -> None:
+        owner = studio.person("owner")
+        key = studio.call("POST", "/auth/keys", studio.exchange(studio.key), {"name": "script of ana", "role": "owner"})
+        token = studio.exchange(key["key"])
+        created = studio.call("POST", f"{API}/runs/create", token, {"experiment_id": "0", "start_time": 1})
+        run_id = created["run"]["info"]["run_id"]
+        studio.call("POST", f"{API}/runs/delete", token, {"run_id": run_id})
+        called = CliRunner().invoke(amlstore, ["restore", "-w", str(studio.folder), run_id])
+        assert called.exit_code == 0, called.output
+        owner.change("/runs/delete", runs=run_id).raise_for_status()
+
+        [by_page, by_command, by_api] = owner.data(f"/runs/{run_id}.json")["acts"]
+        assert (by_api["act"], by_api["who"]) == ("deleted", "script of ana")
+        assert (by_command["act"], by_command["who"]) == ("restored", this_user())
+        assert by_page["act"] == "deleted"  # kept once
+        assert by_page["who"].startswith("owner ")
+        assert "script of ana deleted" in re.sub(r"<[^>]*>", "", owner.get(f"/runs/{run_id}").text)
+
+    def test_the_page_of_a_model_shows_who_registered_its_versions(self, studio: Studio, owner: Person) -> None:
+        token = studio.exchange(studio.key)
+        studio.call("POST", f"{API}/registered-models/create", token, {"name": "kept"})
+        version = {"name": "kept", "source": "mlflow-artifacts:/0/none/artifacts/model"}
+        studio.call("POST", f"{API}/model-versions/create", token, version)
+        [act] = owner.data("/models/kept.json")["acts"]
+        assert (act["act"], act["detail"]) == ("registered", "version 1")
+        assert f"{act['who']} registered" in re.sub(r"<[^>]*>", "", owner.get("/models/kept").text)

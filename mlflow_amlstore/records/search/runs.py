@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, Text, case, cast, exists, func, literal, select
 
 from mlflow_amlstore.records import tables
+from mlflow_amlstore.records.dialects import key_list, texts_in
 from mlflow_amlstore.records.search.filter import Comparison, Entity, Filter
 from mlflow_amlstore.records.search.grammars import RUN_ORDER
 from mlflow_amlstore.records.search.ordering import Ordering, parse_order_by
@@ -14,7 +15,7 @@ from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
 from mlflow_amlstore.records.search.value_joins import ValueJoins
 from mlflow_amlstore.records.status import MLFLOW_STATUS
-from mlflow_amlstore.records.types import RunGroup, View
+from mlflow_amlstore.records.types import RunGroup, RunValues, View
 from mlflow_amlstore.records.validation import MAX_RUNS, check_max_results
 
 DATASET_CONTEXT_TAG = "mlflow.data.context"
@@ -32,13 +33,16 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
     "status": case({status.value: word for status, word in MLFLOW_STATUS.items()}, value=_RUN.status, else_=""),
     "start_time": _RUN.start_ms,
     "end_time": _RUN.end_ms,
+    "duration": _RUN.end_ms - _RUN.start_ms,  # this one and the next aren't in MLflow's grammar
+    "experiment_id": _RUN.experiment_id,
     # The run's container (`records.locations`): the adapter has taken the workspace's root off the value.
     "artifact_uri": cast(_RUN.experiment_id, Text).concat("/").concat(_RUN.run_id).concat("/artifacts"),
 }
-_NULLABLE = {"start_time", "end_time"}
+_NULLABLE = {"start_time", "end_time", "duration"}
 # True of every run. It has SQLite read all runs as they and their values lie, which takes a quarter of the time that an
 # index takes which has them in another order.
 _AS_THEY_LIE = _RUN.run_pk > 0
+_ENOUGH_FOR_A_MIDDLE = 100
 
 
 def page_of_runs(
@@ -49,12 +53,14 @@ def page_of_runs(
     filter: Filter,
     order_by: Sequence[str | Ordering],
     only_top: bool = False,
+    counts: bool = False,
     max_results: int | None,
     page_token: str | None,
 ) -> tuple[list[Row[Any]], str | None]:
     """Return a page of rows of `tables.RUN_FACTS`, by default the latest started first; all if `max_results` is None.
 
-    Without `experiment_keys` of the whole workspace; `only_top` leaves out the children of active runs.
+    Without `experiment_keys` of the whole workspace; `only_top` leaves out the children of active runs. With `counts` a
+    row has `found`, too: how many runs the filter finds, on all pages.
 
     Raises FilterInvalid for an ordering, InvalidValue, PageTokenInvalid.
     """
@@ -62,23 +68,86 @@ def page_of_runs(
     orderings = parse_order_by(order_by, RUN_ORDER)
     named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
     conditions = _conditions(named, filter, experiment_keys, view, only_top)
-    terms = _sort_terms(orderings, named)
-    if experiment_keys is None and not filter.comparisons and orderings and orderings[0].name != "start_time":
-        conditions.append(_AS_THEY_LIE)
-    statement = select(*tables.RUN_FACTS).select_from(named.add_to(tables.runs)).where(*conditions)
+    if counts:  # the filter is tried once for both, the page and the count
+        found = select(_RUN.run_pk).select_from(named.add_to(tables.runs)).where(*conditions).cte("found_runs")
+        found = found.prefix_with("MATERIALIZED")
+        named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
+        terms = _sort_terms(orderings, named)
+        total = select(func.count()).select_from(found).scalar_subquery()
+        source = named.add_to(found.join(tables.runs, found.c.run_pk == _RUN.run_pk))
+        statement = select(*tables.RUN_FACTS, total.label("found")).select_from(source)
+    else:
+        terms = _sort_terms(orderings, named)
+        if experiment_keys is None and not filter.comparisons and orderings and orderings[0].name != "start_time":
+            conditions.append(_AS_THEY_LIE)
+        statement = select(*tables.RUN_FACTS).select_from(named.add_to(tables.runs)).where(*conditions)
     scope = None if experiment_keys is None else sorted(experiment_keys)
     query = ("runs", scope, view.value, filter.text, [*map(str, order_by)], *(["only top"] if only_top else []))
     return fetch_page(connection, statement, terms, max_results=limit, page_token=page_token, query=query)
 
 
-def count_of_runs(
-    connection: Connection, experiment_keys: Sequence[int] | None, *, view: View, filter: Filter, only_top: bool
-) -> int:
+def count_of_runs(connection: Connection, experiment_keys: Sequence[int] | None, *, view: View, filter: Filter) -> int:
     """Return how many runs all pages of `page_of_runs` have. Raises InvalidValue."""
     named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
-    conditions = _conditions(named, filter, experiment_keys, view, only_top)
+    conditions = _conditions(named, filter, experiment_keys, view, False)
     statement = select(func.count()).select_from(named.add_to(tables.runs)).where(*conditions)
     return int(connection.execute(statement).scalar_one())
+
+
+def count_of_children(
+    connection: Connection, experiment_keys: Sequence[int] | None, *, view: View, filter: Filter
+) -> int:
+    """Return how many runs `page_of_runs` leaves out with `only_top`. Raises InvalidValue."""
+    named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
+    conditions = _conditions(named, filter, experiment_keys, view, False)
+    by_parent = (  # there are fewer parents to look up than children
+        select(_RUN.parent_run_id, func.count().label("children"))
+        .select_from(named.add_to(tables.runs))
+        .where(*conditions, _RUN.parent_run_id.is_not(None), _RUN.parent_run_id != _RUN.run_id)
+        .group_by(_RUN.parent_run_id)
+        .subquery("by_parent")
+    )
+    above = tables.runs.alias("above")
+    is_above = (above.c.run_id == by_parent.c.parent_run_id) & above.c.deleted_ms.is_(None)
+    statement = select(func.sum(by_parent.c.children)).select_from(by_parent.join(above, is_above))
+    return int(connection.execute(statement).scalar_one() or 0)
+
+
+def values_of_runs(
+    connection: Connection,
+    experiment_keys: Sequence[int] | None,
+    *,
+    view: View,
+    filter: Filter,
+    run_ids: Sequence[str] | None,
+    wanted: Sequence[Ordering],
+    max_results: int,
+) -> list[RunValues]:
+    """Return what `wanted` names of the runs that have all of it, the latest started first. Raises InvalidValue."""
+    named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
+    conditions = _conditions(named, filter, experiment_keys, view, False)
+    if run_ids is not None:
+        conditions.append(_RUN.run_id.in_(texts_in()))
+    values = [_value(named, each) for each in wanted]
+    statement = (
+        select(_RUN.run_id, _RUN.name, *values)
+        .select_from(named.add_to(tables.runs))
+        .where(*conditions, *[value.is_not(None) for value in values])
+        .order_by(_RUN.start_ms.desc(), _RUN.run_id)
+        .limit(max_results)
+    )
+    rows = connection.execute(statement, {} if run_ids is None else {"keys": key_list(run_ids)})
+    return [RunValues(run_id, name, found) for run_id, name, *found in rows]
+
+
+def _value(named: ValueJoins, wanted: Ordering) -> ColumnElement[Any]:
+    if wanted.entity is Entity.ATTRIBUTE:
+        return _COLUMNS[wanted.name]
+    return (
+        named.finite_number(wanted)
+        if wanted.entity is Entity.METRIC
+        else named.join(wanted.entity, wanted.name).c.value
+    )
 
 
 def groups_of_runs(
@@ -93,27 +162,30 @@ def groups_of_runs(
 ) -> list[RunGroup]:
     """Return the runs that a search finds, grouped by the value of a param, the largest group first.
 
-    Raises InvalidValue.
-    A metric is named as an ordering names it; NaN and ±Inf count for nothing.
+    A metric is named as an ordering names it; NaN and ±Inf count for nothing. Raises InvalidValue.
     """
     named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
     conditions = _conditions(named, filter, experiment_keys, view, False)
     value = named.join(Entity.PARAM, param).c.value
-    numbers = [named.finite_number(metric) for metric in metrics]
-    found = named.add_to(tables.runs)
-    over_all = select(func.count(), *map(func.avg, numbers)).select_from(found).where(*conditions)
-    middles = [mean or 0.0 for mean in connection.execute(over_all).one()[1:]]
+    numbers = [named.finite_number(metric).label(f"number_{place}") for place, metric in enumerate(metrics)]
+    source = named.add_to(tables.runs)
+    # Deviations are taken from a number near all of them: of large numbers that differ little, the squares would have
+    # no differing digit left.
+    some = select(*numbers).select_from(source).where(*conditions).limit(_ENOUGH_FOR_A_MIDDLE).subquery("some")
+    columns_of_some = [some.c[number.name] for number in numbers]
+    middles = [
+        mean or 0.0 for mean in connection.execute(select(func.count(), *map(func.avg, columns_of_some))).one()[1:]
+    ]
+    found = select(value.label("value"), *numbers).select_from(source).where(*conditions).cte("found_runs")
+    found = found.prefix_with("MATERIALIZED")  # each number is worked out once
     columns: list[ColumnElement[Any]] = []
     for number, middle in zip(numbers, middles, strict=True):
-        # From the middle of all: of large numbers that differ little, the squares would have no differing digit left.
-        off = number - literal(middle)
-        columns += [func.count(number), func.avg(off), func.avg(off * off)]
+        off = found.c[number.name] - literal(middle)
+        columns += [func.count(found.c[number.name]), func.avg(off), func.avg(off * off)]
     statement = (
-        select(value.label("value"), func.count().label("runs"), *columns)
-        .select_from(found)
-        .where(*conditions)
-        .group_by(value)
-        .order_by(func.count().desc(), value)
+        select(found.c.value, func.count().label("runs"), *columns)
+        .group_by(found.c.value)
+        .order_by(func.count().desc(), found.c.value)
         .limit(max_results)
     )
     groups = []

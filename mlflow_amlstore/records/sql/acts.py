@@ -1,13 +1,42 @@
-"""Who did what by hand, in SQL."""
+"""Who did what by hand, in SQL.
 
-from sqlalchemy import insert, select
+The topics keep their own acts, in the transaction of what is done: whoever deletes, restores, renames or registers, and
+by whatever way, nobody can forget it. Tags are part of what scripts log and so aren't acts; what is tagged by hand
+is kept by whoever shows the form, with `SqlActs.add`.
+"""
 
+from sqlalchemy import Connection, insert, select
+
+from mlflow_amlstore.records.acting import who_acts
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.tables import acts
 from mlflow_amlstore.records.types import Act
-from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_length, check_short_text, check_text_name
+from mlflow_amlstore.records.validation import (
+    MAX_NAME_LENGTH,
+    MAX_TAG_VALUE_LENGTH,
+    check_length,
+    check_short_text,
+    check_text_name,
+    encodable,
+)
 
+_DETAIL_LENGTH = 500
 _COLUMNS = (acts.c.at_ms, acts.c.subject_kind, acts.c.subject_id, acts.c.act, acts.c.who, acts.c.detail)
+
+
+def keep_act(
+    connection: Connection, at_ms: int, subject_kind: str, subject_id: str, act: str, detail: str = ""
+) -> None:
+    """Keep an act of whoever acts (`records.acting`), in the transaction of what is done."""
+    values = {
+        "at_ms": at_ms,
+        "subject_kind": subject_kind,
+        "subject_id": subject_id,
+        "act": act,
+        "who": encodable(who_acts())[:MAX_NAME_LENGTH],
+        "detail": detail[:_DETAIL_LENGTH],
+    }
+    connection.execute(insert(acts).values(values).inline())
 
 
 class SqlActs:

@@ -11,6 +11,7 @@ from mlflow_amlstore.records.dialects import ConstraintViolated, DescNullsLast, 
 from mlflow_amlstore.records.locations import check_artifact_location
 from mlflow_amlstore.records.search.experiments import page_of_experiments
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
+from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.driver_statement import DriverStatement
 from mlflow_amlstore.records.sql.named_values import NamedValues
 from mlflow_amlstore.records.tables import experiment_tags, experiments, runs
@@ -106,6 +107,8 @@ class SqlExperiments:
                     _change(part, row.experiment_id, name=name, updated_ms=self._database.now_ms())
             except ConstraintViolated as error:
                 raise self._name_taken(connection, name) from error
+            if name != row.name:
+                self._keep(connection, experiment_id, "renamed", f"from {row.name}")
 
     def activity(self) -> dict[str, ExperimentActivity]:
         """Return what goes on in each experiment that has active runs, by its id."""
@@ -141,6 +144,7 @@ class SqlExperiments:
             _change(connection, row.experiment_id, deleted_ms=now, updated_ms=now)
             of_experiment = runs.c.experiment_id == row.experiment_id
             connection.execute(update(runs).where(of_experiment, runs.c.deleted_ms.is_(None)).values(deleted_ms=now))
+            self._keep(connection, experiment_id, "deleted")
 
     def restore(self, experiment_id: str) -> None:
         with self._database.write() as connection:
@@ -150,6 +154,7 @@ class SqlExperiments:
             _change(connection, row.experiment_id, deleted_ms=None, updated_ms=self._database.now_ms())
             # As MLflow does: all its runs come back, those too that were deleted before it.
             connection.execute(update(runs).where(runs.c.experiment_id == row.experiment_id).values(deleted_ms=None))
+            self._keep(connection, experiment_id, "restored")
 
     def set_tag(self, experiment_id: str, name: str, value: str) -> None:
         check_tags([(name, value)], max_value_length=MAX_EXPERIMENT_TAG_VALUE_LENGTH)
@@ -167,6 +172,9 @@ class SqlExperiments:
             ).rowcount
             if not removed:
                 raise NotFound("tag", name, f"Experiment {experiment_id} has no such tag")
+
+    def _keep(self, connection: Connection, experiment_id: object, act: str, detail: str = "") -> None:
+        keep_act(connection, self._database.now_ms(), "experiment", str(experiment_id), act, detail)
 
     @staticmethod
     def _name_taken(connection: Connection, name: str) -> AlreadyExists:

@@ -303,6 +303,15 @@ class SqlFiles:
             check_path(record.path)  # the database may come from anywhere, and callers make local paths of these
         return records
 
+    def count(self, container: str, folder: str = "") -> int:
+        """How many files are in a folder and in those below."""
+        _check_container(container)
+        statement = select(func.count()).where(files.c.container == container)
+        if folder and (folder := check_path(folder)):
+            statement = statement.where(files.c.path > f"{folder}/", files.c.path < _after_folder(f"{folder}/"))
+        with self._database.read() as connection:
+            return int(connection.execute(statement).scalar_one())
+
     def name_again(self, container: str, items: Sequence[tuple[str, str, str]]) -> None:
         """Give files that are there a name more each: `(path, their container, their path)`. Raises NotFound."""
         _check_container(container)

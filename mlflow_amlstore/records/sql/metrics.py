@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.curves import is_at_one_x
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, keys_in
 from mlflow_amlstore.records.logged_values import check_description
@@ -41,6 +42,7 @@ from mlflow_amlstore.records.types import (
     MetricRecord,
     MetricSummary,
     Page,
+    SeriesCurve,
 )
 from mlflow_amlstore.records.validation import check_integer, check_max_results
 
@@ -121,6 +123,20 @@ class SqlMetrics:
         with self._database.read() as connection:
             return curves(driver_connection(connection), run_ids, name, columns=columns, x=x, window=window)
 
+    def curves_of_run(self, run_id: str, names: Sequence[str], *, columns: int) -> list[SeriesCurve]:
+        check_max_results(columns, MAX_CURVE_COLUMNS, "columns")
+        found: list[SeriesCurve] = []
+        with self._database.read() as connection:
+            driver = driver_connection(connection)
+            known = {each.name: each for each in summaries_of_runs(driver, [run_id])[run_id]}
+            for each in (known[name] for name in dict.fromkeys(names) if name in known):
+                for drawn in curves(driver, [run_id], each.name, columns=columns, x="step", window=None):
+                    if drawn.points_in_all > 1 and is_at_one_x(drawn):
+                        [drawn] = curves(driver, [run_id], each.name, columns=columns, x="time", window=None)
+                    if drawn.points_in_all:
+                        found.append(SeriesCurve(each.name, each.metric, each.column, each.kind, drawn))
+        return found
+
     def means(
         self, groups: Sequence[Sequence[str]], name: str, *, columns: int, window: tuple[int, int] | None = None
     ) -> list[MeanCurve]:
@@ -191,6 +207,17 @@ class SqlMetrics:
         with self._database.read() as connection:
             found = series_of_metrics(driver_connection(connection), run_id, None)
         return [(name, kind_of(columns)) for name, columns in found.items()]
+
+    def count(self, run_id: str, kind: MetricKind) -> int:
+        """How many metrics of a kind a run has."""
+        column = series.c
+        counted = (
+            select(func.count(column.metric.distinct()))
+            .join(runs, column.run_pk == runs.c.run_pk)
+            .where(runs.c.run_id == run_id, column.kind == kind.value)
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(counted).scalar_one())
 
     def list_metrics(self, run_id: str, name: str | None = None, *, with_times: bool = False) -> list[MetricRecord]:
         with self._database.read() as connection:

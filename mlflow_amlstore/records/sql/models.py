@@ -12,9 +12,11 @@ from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, check_source
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.models import page_of_models, page_of_versions
 from mlflow_amlstore.records.search.prompts import PROMPT_TAG
+from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.model_lists import page_of_version_list
 from mlflow_amlstore.records.sql.model_records import active_versions, model_records, version_records
 from mlflow_amlstore.records.tables import (
+    acts,
     model_version_properties,
     model_version_tags,
     model_versions,
@@ -41,6 +43,7 @@ _PROMPT_SOURCES = ("prompt-template", "dummy-source")
 
 _NEW_STAGE, _ARCHIVED = "None", "Archived"
 _STAGES_IN_USE = ("Staging", "Production")
+_MODEL = "model"
 _LATEST = "latest"  # the alias that always is the newest version
 
 
@@ -100,6 +103,11 @@ class SqlModels:
                 raise _name_taken(connection, new_name, is_prompt=is_prompt) from error
             of_model = model_versions.c.registered_pk == key
             connection.execute(update(model_versions).where(of_model).values(updated_ms=now))
+            if new_name != name:
+                # What was done to the model stays with it.
+                of_name = (acts.c.subject_kind == _MODEL, acts.c.subject_id == name)
+                connection.execute(update(acts).where(*of_name).values(subject_id=new_name))
+                keep_act(connection, now, _MODEL, new_name, "renamed", f"from {name}")
             return _model_record(connection, new_name)
 
     def delete(self, name: str) -> None:
@@ -108,6 +116,7 @@ class SqlModels:
             key = _model_key(connection, name)
             # Versions, tags and aliases go with it: their foreign keys cascade.
             connection.execute(delete(registered_models).where(registered_models.c.registered_pk == key))
+            keep_act(connection, self._database.now_ms(), _MODEL, name, "deleted")
 
     def search(
         self,
@@ -163,6 +172,8 @@ class SqlModels:
             row = _version_row(connection, name, version)
             new = {"registered_pk": row.registered_pk, "alias": alias, "version": row.version}
             connection.execute(insert_or_set(registered_model_aliases, ["version"], new))
+            act, detail = "set the alias", f"{alias}: version {row.version}"
+            keep_act(connection, self._database.now_ms(), _MODEL, name, act, detail)
 
     def delete_alias(self, name: str, alias: str) -> None:
         """Delete an alias; nothing happens where there is none."""
@@ -170,9 +181,9 @@ class SqlModels:
         with self._database.write() as connection:
             key = _model_key(connection, name)
             column = registered_model_aliases.c
-            connection.execute(
-                delete(registered_model_aliases).where(column.registered_pk == key, column.alias == alias)
-            )
+            of_alias = delete(registered_model_aliases).where(column.registered_pk == key, column.alias == alias)
+            if connection.execute(of_alias).rowcount:
+                keep_act(connection, self._database.now_ms(), _MODEL, name, "deleted the alias", alias)
 
     def create_version(
         self,
@@ -226,6 +237,9 @@ class SqlModels:
                 if rows:
                     connection.execute(insert(table), rows)
             _change_model(connection, key, updated_ms=now)
+            keep_act(connection, now, _MODEL, name, "registered", f"version {version}")
+            if run_id:
+                keep_act(connection, now, "run", run_id, "registered", f"{name}, version {version}")
             return _version_record(connection, name, version)
 
     def register(
@@ -332,6 +346,7 @@ class SqlModels:
                 )
                 connection.execute(others.values(stage=_ARCHIVED, updated_ms=now))
             _change_version(connection, row, stage=stage, updated_ms=now)
+            keep_act(connection, now, _MODEL, name, "set the stage", f"version {row.version}: {stage}")
             _change_model(connection, row.registered_pk, updated_ms=now)
             return _version_record(connection, name, version)
 
@@ -379,6 +394,7 @@ class SqlModels:
                 **dict.fromkeys(("description", "user_id", "run_id", "run_link", "status_message", "model_id")),
             )
             _change_model(connection, row.registered_pk, updated_ms=now)
+            keep_act(connection, now, _MODEL, name, "deleted", f"version {row.version}")
 
 
 def _checked_source(source: str, *, is_prompt: bool) -> str:

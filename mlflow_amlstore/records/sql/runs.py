@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, literal, literal_column, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
 from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
@@ -14,8 +25,15 @@ from mlflow_amlstore.records.dialects import insert_new, key_list, texts_in
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.ordering import Ordering
-from mlflow_amlstore.records.search.runs import count_of_runs, groups_of_runs, page_of_runs
+from mlflow_amlstore.records.search.runs import (
+    count_of_children,
+    count_of_runs,
+    groups_of_runs,
+    page_of_runs,
+    values_of_runs,
+)
 from mlflow_amlstore.records.sql import run_inputs, run_log
+from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
 from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
@@ -34,6 +52,7 @@ from mlflow_amlstore.records.types import (
     RunModel,
     RunRecord,
     RunStatus,
+    RunValues,
     View,
 )
 from mlflow_amlstore.records.validation import (
@@ -192,12 +211,14 @@ class SqlRuns:
         view: View = View.ACTIVE,
         order_by: Sequence[str | Ordering] = (),
         only_top: bool = False,
+        counts: bool = False,
         max_results: int | None = 1000,
         page_token: str | None = None,
     ) -> Page[RunRecord]:
         """Return a page of runs, the latest started first unless `order_by` says otherwise.
 
         Without `experiment_ids` they are of the whole workspace; `only_top` leaves out the children of active runs.
+        With `counts` the page has `found`, which costs less than to `count` apart where there is a filter.
 
         A page continues after the last run of the page before, so runs added meanwhile neither repeat nor hide any.
         """
@@ -209,10 +230,12 @@ class SqlRuns:
                 filter=filter,
                 order_by=order_by,
                 only_top=only_top,
+                counts=counts,
                 max_results=max_results,
                 page_token=page_token,
             )
-            return Page(run_records(connection, rows), token)
+            found = (rows[0].found if rows else 0) if counts else None
+            return Page(run_records(connection, rows), token, found)
 
     def find(
         self,
@@ -235,12 +258,43 @@ class SqlRuns:
         *,
         filter: Filter = NO_FILTER,
         view: View = View.ACTIVE,
-        only_top: bool = False,
     ) -> int:
         """Return how many runs a search finds, on all its pages."""
         with self._database.read() as connection:
+            return count_of_runs(connection, _keys(experiment_ids), view=view, filter=filter)
+
+    def count_under(
+        self, experiment_ids: Sequence[str] | None, *, filter: Filter = NO_FILTER, view: View = View.ACTIVE
+    ) -> int:
+        """Return how many runs of a search are children of active runs, which `only_top` leaves out."""
+        with self._database.read() as connection:
+            return count_of_children(connection, _keys(experiment_ids), view=view, filter=filter)
+
+    def values(
+        self,
+        experiment_ids: Sequence[str] | None,
+        *,
+        filter: Filter = NO_FILTER,
+        view: View = View.ACTIVE,
+        run_ids: Sequence[str] | None = None,
+        wanted: Sequence[Ordering],
+        max_results: int = 1000,
+    ) -> list[RunValues]:
+        """Return what orderings name of the runs that a search finds, children too, the latest started first.
+
+        With `run_ids` only of these. Runs that lack one of the values are left out; NaN and ±Inf are no values.
+        """
+        with self._database.read() as connection:
             keys = _keys(experiment_ids)
-            return count_of_runs(connection, keys, view=view, filter=filter, only_top=only_top)
+            return values_of_runs(
+                connection,
+                keys,
+                view=view,
+                filter=filter,
+                run_ids=run_ids,
+                wanted=wanted,
+                max_results=max_results,
+            )
 
     def groups(
         self,
@@ -323,6 +377,7 @@ class SqlRuns:
             driver = driver_connection(connection)
             new_status = None if status is None else status.value
             new_error = None if error is None else json.dumps(asdict(error))
+            before = connection.execute(select(runs.c.name).where(runs.c.run_id == run_id)).scalar() if name else None
             _UPDATE_RUN.run(driver, name or None, new_status, start_ms, end_ms, new_error, run_id)
             found = find_info(driver, run_id)
             if found is None:
@@ -332,20 +387,24 @@ class SqlRuns:
                 raise Deleted("run", run_id)
             if name:
                 run_log.SET_TAG.run(driver, key, run_log.NAME_TAG, name)
+            if name and before is not None and name != before:
+                keep_act(connection, self._database.now_ms(), "run", run_id, "renamed", f"from {before}")
         return info
 
     def delete(self, run_id: str) -> None:
         """Delete a run; `restore` undoes it."""
-        self._set_deleted(run_id, self._database.now_ms())
+        self._set_deleted(run_id, self._database.now_ms(), runs.c.deleted_ms.is_(None), "deleted")
 
     def restore(self, run_id: str) -> None:
         """Bring a deleted run back."""
-        self._set_deleted(run_id, None)
+        self._set_deleted(run_id, None, runs.c.deleted_ms.is_not(None), "restored")
 
-    def _set_deleted(self, run_id: str, deleted_ms: int | None) -> None:
+    def _set_deleted(self, run_id: str, deleted_ms: int | None, is_act: ColumnElement[bool], act: str) -> None:
+        change = update(runs).where(runs.c.run_id == run_id).values(deleted_ms=deleted_ms)
         with self._database.write() as connection:
-            changed = connection.execute(update(runs).where(runs.c.run_id == run_id).values(deleted_ms=deleted_ms))
-            if not changed.rowcount:
+            if connection.execute(change.where(is_act)).rowcount:
+                keep_act(connection, self._database.now_ms(), "run", run_id, act)
+            elif not connection.execute(change).rowcount:
                 raise NotFound("run", run_id)
 
     def log(

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, s
 
 from mlflow_amlstore.errors import DiskFull, WorkspaceBusy
 from mlflow_amlstore.records.database import Database
+from mlflow_amlstore.records.dialects import key_list, texts_in
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
     logged_model_container,
@@ -15,6 +16,7 @@ from mlflow_amlstore.records.locations import (
 )
 from mlflow_amlstore.records.sql.files import SqlFiles
 from mlflow_amlstore.records.tables import (
+    acts,
     experiments,
     files,
     logged_models,
@@ -121,6 +123,7 @@ class SqlTrash:
             of_run = select(series.c.series_id).where(series.c.run_pk == row.run_pk)
             connection.execute(delete(points).where(points.c.series_id.in_(of_run)))
             connection.execute(delete(runs).where(runs.c.run_pk == row.run_pk))
+            _forget_acts(connection, "run", [run_id])
             hashes = _remove_names(connection, [run_container(str(row.experiment_id), run_id)])
         return self._files.remove_unnamed(hashes)
 
@@ -153,8 +156,15 @@ class SqlTrash:
             containers = [run_container(str(key), run_id) for run_id in run_ids]
             containers += [logged_model_container(str(key), model) for model in connection.execute(models).scalars()]
             connection.execute(delete(experiments).where(column.experiment_id == key))
+            _forget_acts(connection, "experiment", [str(key)])
+            _forget_acts(connection, "run", run_ids)
             hashes = _remove_names(connection, containers)
         return self._files.remove_unnamed(hashes)
+
+
+def _forget_acts(connection: Connection, kind: str, subject_ids: Sequence[str]) -> None:
+    of_subjects = acts.c.subject_id.in_(texts_in().params(keys=key_list(subject_ids)))
+    connection.execute(delete(acts).where(acts.c.subject_kind == kind, of_subjects))
 
 
 def _remove_names(connection: Connection, containers: Sequence[str]) -> list[str]:

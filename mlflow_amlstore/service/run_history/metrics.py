@@ -26,6 +26,7 @@ from mlflow_amlstore.records.types import (
     LoggedTuple,
     MetricKind,
     MetricRecord,
+    SeriesCurve,
 )
 from mlflow_amlstore.service.routing import MAX_LARGE_JSON_BYTES, Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.deduplication import log_once
@@ -34,6 +35,7 @@ from mlflow_amlstore.service.run_history.run_dto import time_of
 ROUTES = Routes(Area.METRIC)
 
 PAGE_VALUES = 100_000
+_MOST_CURVES = 200
 
 
 class MetricProperties(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -126,6 +128,13 @@ class FullMetric(msgspec.Struct, frozen=True, rename="camel"):
     cells_only: bool = False
 
 
+class CurvesOfRun(msgspec.Struct, frozen=True):
+    """Which series, by the names that MLflow has for them, and in how many columns each is drawn."""
+
+    names: list[str]
+    columns: int
+
+
 @ROUTES.post("/runs/{run}/batch", Role.CONTRIBUTOR, Right.TRACK, most_bytes=MAX_LARGE_JSON_BYTES)
 def log_batch(call: Call, body: BatchOfMetrics) -> None:
     """Append values to a run's metrics: all of them, or none."""
@@ -152,6 +161,15 @@ def list_metrics(call: Call, body: ListMetrics) -> MetricList:
             for name, kind in listed
         ]
     )
+
+
+@ROUTES.post("/runs/{run}/curves", Role.READER, Right.TRACK, is_long=True)
+def read_curves(call: Call, body: CurvesOfRun) -> list[SeriesCurve]:
+    """Give series of a run as they are drawn; the route is ours."""
+    call.records.runs.get(call.path["run"])
+    if len(body.names) > _MOST_CURVES:
+        raise InvalidValue("names", f"{len(body.names)} of them", f"must be {_MOST_CURVES} at most")
+    return call.records.metrics.curves_of_run(call.path["run"], body.names, columns=body.columns)
 
 
 @ROUTES.post("/runs/{run}/full", Role.READER, Right.TRACK, is_long=True)

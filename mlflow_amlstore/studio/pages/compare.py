@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import islice
 
 import msgspec
 
@@ -13,7 +13,7 @@ from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import MetricKind, MetricSummary, RunRecord, RunStatus
 from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.studio import words
-from mlflow_amlstore.studio.columns import Column, parse_column
+from mlflow_amlstore.studio.columns import Column
 from mlflow_amlstore.studio.page import Pages
 
 PAGES = Pages()
@@ -22,6 +22,7 @@ _MOST_CHARTS = 24
 _MOST_AXES = 10
 _MOST_WITH_FILES = 20
 _MOST_FILES = 2000
+_MOST_LINES = 500  # of params, and of metrics
 
 
 class CompareQuery(msgspec.Struct, frozen=True):
@@ -71,20 +72,23 @@ class FileLine(msgspec.Struct, frozen=True):
 
 
 class ComparePage(msgspec.Struct, frozen=True):
-    """Runs side by side. `scatter` and `parallel` are what their charts draw, as JSON."""
+    """Runs side by side: of a great many params or metrics the first that differ.
+
+    `parallel` is what its chart draws, as JSON; the scatter is of `up` over `across`.
+    """
 
     query: CompareQuery
     runs: list[ComparedRun]
     missing: list[str]
     params: list[Line]
     metrics: list[Line]
+    lines_in_all: int
     same: int
     charts: list[str]
     varying: list[str]  # params that differ, to group by
     choices: list[tuple[str, str]]
     across: str
     up: str
-    scatter: str
     parallel: str
     images: list[ImagesOfRuns]
     files: list[FileLine]
@@ -109,25 +113,27 @@ def compare(call: Call, query: CompareQuery) -> ComparePage:
     summaries = [{each.name: each for each in found.get(run.info.run_id, ())} for run in runs]
     params = _lines([run.params for run in runs])
     metrics = _lines([_texts(each) for each in summaries])
-    columns = _columns(runs, summaries)
-    across, up = _axes(query, columns, summaries)
+    charts = _charts(summaries)
+    columns = _columns(runs, charts)
+    across, up = _axes(query, columns, charts)
     shows_all = bool(query.all) or len(runs) == 1
+    shown_params, shown_metrics = ([line for line in lines if line.differs or shows_all] for lines in (params, metrics))
     same = 0 if shows_all else sum(not line.differs for line in (*params, *metrics))
     return ComparePage(
         query=query,
         runs=[_compared(run) for run in runs],
         missing=missing,
-        params=[line for line in params if line.differs or shows_all],
-        metrics=[line for line in metrics if line.differs or shows_all],
+        params=shown_params[:_MOST_LINES],
+        metrics=shown_metrics[:_MOST_LINES],
+        lines_in_all=len(shown_params) + len(shown_metrics),
         same=same,
-        charts=_charts(summaries),
-        varying=[line.name for line in params if line.differs],
-        choices=[(column.spec, column.spec) for column in columns],
-        across=across.spec if across else "",
-        up=up.spec if up else "",
-        scatter=_scatter(runs, summaries, across, up) if across and up else "",
+        charts=charts,
+        varying=[line.name for line in params if line.differs][:_MOST_LINES],
+        choices=[(column.spec, column.label) for column in columns],
+        across=across,
+        up=up,
         parallel=_parallel(runs, summaries, columns),
-        images=_images(records, runs),
+        images=_images(records, runs, summaries),
         files=_files(records, runs),
     )
 
@@ -161,34 +167,22 @@ def _charts(summaries: Sequence[dict[str, MetricSummary]]) -> list[str]:
     return sorted(counted, key=lambda name: -counted[name])[:_MOST_CHARTS]
 
 
-def _columns(runs: Sequence[RunRecord], summaries: Sequence[dict[str, MetricSummary]]) -> list[Column]:
+def _columns(runs: Sequence[RunRecord], charts: Sequence[str]) -> list[Column]:
     """What the runs have and differ in, to choose axes from."""
     params = dict.fromkeys(name for run in runs for name in run.params)
-    found = [Column("params", name) for name in params if len({run.params.get(name) for run in runs}) > 1]
-    for name in _charts(summaries):
+    varying = (name for name in params if len({run.params.get(name) for run in runs}) > 1)
+    found = [Column("params", name) for name in islice(varying, _MOST_LINES)]
+    for name in charts:
         found += [Column("metrics", name, of) for of in (Of.LAST, Of.MIN, Of.MAX)]
     return found
 
 
-def _axes(
-    query: CompareQuery, columns: Sequence[Column], summaries: Sequence[dict[str, MetricSummary]]
-) -> tuple[Column | None, Column | None]:
-    metrics = [Column("metrics", name) for name in _charts(summaries)]
-    across = parse_column(query.across) if query.across else None
-    up = parse_column(query.up) if query.up else None
-    first = next((column for column in columns if column.kind == "params"), metrics[0] if metrics else None)
-    return across or first, up or (metrics[-1] if len(metrics) == 1 else next(iter(metrics), None))
-
-
-def _scatter(
-    runs: Sequence[RunRecord], summaries: Sequence[dict[str, MetricSummary]], across: Column, up: Column
-) -> str:
-    series: list[dict[str, Any]] = []
-    for run, of_run in zip(runs, summaries, strict=True):
-        x, y = (column.cell(run, of_run, {}).number for column in (across, up))
-        if x is not None and y is not None:
-            series.append({"run_id": run.info.run_id, "run_name": run.info.name, "x": [x], "y": [y]})
-    return msgspec.json.encode({"x_name": across.spec, "y_name": up.spec, "series": series}).decode()
+def _axes(query: CompareQuery, columns: Sequence[Column], charts: Sequence[str]) -> tuple[str, str]:
+    """The columns of the scatter, as an address has them; "" where there is nothing to draw."""
+    metrics = [Column("metrics", name).spec for name in charts]
+    params = [column.spec for column in columns if column.kind == "params"]
+    across = query.across or next(iter([*params, *metrics]), "")
+    return across, query.up or next(iter(metrics), "")
 
 
 def _parallel(
@@ -205,11 +199,13 @@ def _parallel(
     return msgspec.json.encode({"axes": axes, "runs": named}).decode()
 
 
-def _images(records: RecordStore, runs: Sequence[RunRecord]) -> list[ImagesOfRuns]:
+def _images(
+    records: RecordStore, runs: Sequence[RunRecord], summaries: Sequence[dict[str, MetricSummary]]
+) -> list[ImagesOfRuns]:
     paths: dict[str, list[str]] = {}
     for place, run in enumerate(runs[:_MOST_WITH_FILES]):
-        for name, kind in records.metrics.list_names(run.info.run_id):
-            if kind is MetricKind.IMAGE:
+        for name, each in summaries[place].items():
+            if each.kind is MetricKind.IMAGE:
                 of_runs = paths.setdefault(name, [""] * min(len(runs), _MOST_WITH_FILES))
                 with suppress(IndexError):
                     of_runs[place] = str(records.metrics.list_metrics(run.info.run_id, name)[0].columns[""][-1])

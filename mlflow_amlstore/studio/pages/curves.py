@@ -1,6 +1,7 @@
 """`/curves.json` and `/runs/ID/metrics/NAME.json`: what a chart of lines draws, as many columns as it has pixels."""
 
 import math
+from urllib.parse import unquote
 
 import msgspec
 
@@ -12,6 +13,7 @@ from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 ROUTES = Routes(Area.STUDIO)
 _MOST_COLUMNS = 4000
 _MOST_RUNS = 200
+_MOST_METRICS = 50
 _BY_METRIC = "metric:"
 
 
@@ -38,6 +40,12 @@ class ManyCurves(Window, frozen=True):
     metric: str = ""
     runs: str = ""
     group: str = ""
+
+
+class ManyMetrics(Window, frozen=True):
+    """Metrics of one run, with commas between, so each is percent-encoded first."""
+
+    metrics: str = ""
 
 
 class CurveData(msgspec.Struct, frozen=True):
@@ -85,6 +93,27 @@ def curves(call: Call, body: ManyCurves) -> Curves:
 def curve(call: Call, body: Window) -> Curves:
     """Give a metric's curve of one run: of each of `points` columns the first, lowest, highest and last point."""
     return _curves(call.records, [call.path["run_id"]], call.path["metric"], body)
+
+
+@ROUTES.get("/runs/{run_id}/curves.json", Role.READER, Right.LOOK, is_long=True)
+def curves_of_run(call: Call, body: ManyMetrics) -> Curves:
+    """Give many metrics' curves of one run, to be drawn on one y axis; each is called by its metric."""
+    run_id, names = call.path["run_id"], parse_metrics(body.metrics)
+    found = [_curves(call.records, [run_id], name, body).curves for name in names]
+    drawn = [
+        msgspec.structs.replace(each, run_id=name, run_name=name)
+        for name, curves in zip(names, found, strict=True)
+        for each in curves
+    ]
+    return Curves(", ".join(names), body.x, "", drawn)
+
+
+def parse_metrics(text: str) -> list[str]:
+    """Read a list of metrics as an address has it. Raises InvalidValue for more than fifty."""
+    names = list(dict.fromkeys(unquote(each) for each in text.split(",") if each))
+    if len(names) > _MOST_METRICS:
+        raise InvalidValue("metrics", f"{len(names)} of them", f"must be {_MOST_METRICS} at most")
+    return names
 
 
 def _curves(records: RecordStore, run_ids: list[str], metric: str, window: Window) -> Curves:

@@ -13,6 +13,7 @@ from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import ModelFilter, ModelVersionRecord
 from mlflow_amlstore.service.files.transfer import on_thread
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
+from mlflow_amlstore.studio.by_hand import Act, acts_on
 from mlflow_amlstore.studio.page import Pages
 from mlflow_amlstore.studio.pages.outputs import zip_answer
 from mlflow_amlstore.studio.previews import markdown
@@ -82,6 +83,7 @@ class ModelPage(msgspec.Struct, frozen=True):
     updated_ms: int
     versions: list[Version]
     compared: list[int]
+    acts: list[Act]
 
 
 @PAGES.page("/models", "models.html")
@@ -117,6 +119,7 @@ def model(call: Call, query: ModelQuery) -> ModelPage:
         updated_ms=found.updated_ms,
         versions=[_version(records, each) for each in sorted(listed, key=lambda each: -each.version)],
         compared=sorted(each.version for each in listed if str(each.version) in chosen),
+        acts=acts_on(records, "model", found.name),
     )
 
 

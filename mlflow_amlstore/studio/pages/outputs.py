@@ -3,9 +3,8 @@
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO
 from urllib.parse import quote
 
 import msgspec
@@ -21,20 +20,27 @@ from mlflow_amlstore.service.routing import Area, Call, Content, Right, Role, Ro
 from mlflow_amlstore.studio.page import Pages
 from mlflow_amlstore.studio.previews import Preview, image_type, plain_text, preview
 from mlflow_amlstore.studio.run_head import RunHead, run_head
-from mlflow_amlstore.studio.run_tail import LOG_SUFFIXES, tail_of
+from mlflow_amlstore.studio.run_tail import LOG_SUFFIXES, LogPart, Matches, part_of, search, tail_of
 
 PAGES = Pages()
 ROUTES = Routes(Area.STUDIO)
 _MOST_ENTRIES = 500
+_FILES_AT_ONCE = 1000
+_ZIP_PIECE_BYTES = 256 * 1024
 _SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class FilesQuery(msgspec.Struct, frozen=True):
-    """Which folder is listed, from which name on, and which file is shown."""
+    """Which folder is listed, from which name on, and which file is shown; of a table from which row on.
+
+    `begin` and `row` are `next_begin` of the preview before, and the number of the row there.
+    """
 
     folder: str = ""
     after: str = ""
     path: str = ""
+    begin: int = 0
+    row: int = 1
     against: str = ""  # of a snapshot: the run that it is compared with
 
 
@@ -48,7 +54,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class FilesPage(msgspec.Struct, frozen=True):
-    """A folder of a run, and the file of it that is shown. `next_after` continues a long folder."""
+    """A folder of a run, and the file of it that is shown. `next_after` continues a long folder.
+
+    `files_in_all` are the files in the folder and in those below, `first_in_all` of them at most.
+    """
 
     run: RunHead
     what: str  # outputs or snapshot
@@ -56,11 +65,11 @@ class FilesPage(msgspec.Struct, frozen=True):
     parents: list[tuple[str, str]]
     entries: list[Entry]
     next_after: str | None
+    files_in_all: int
     path: str
     size_bytes: int
     preview: Preview | None
-    is_log: bool
-    tail: str
+    log: LogPart | None  # its last lines
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -124,7 +133,8 @@ async def download(call: Call, request: Request) -> Response:
 async def download_of_snapshot(call: Call, request: Request) -> Response:
     """Give a file of a run's snapshot as it is."""
     run = await on_thread(call.records.runs.get, call.path["run_id"])
-    return await _file(call.records, _snapshot_of(run), call.path["path"], as_download=True)
+    as_download = "download" in request.query_params
+    return await _file(call.records, _snapshot_of(run), call.path["path"], as_download=as_download)
 
 
 @ROUTES.get("/runs/{run_id}/outputs.zip", Role.READER, Right.LOOK)
@@ -141,6 +151,39 @@ async def download_snapshot(call: Call, request: Request) -> Response:
     """Give a run's snapshot as a zip file."""
     run = await on_thread(call.records.runs.get, call.path["run_id"])
     return await zip_answer(call.records, _snapshot_of(run), "", f"{run.info.name}-snapshot")
+
+
+class LogQuery(msgspec.Struct, frozen=True):
+    """Which log, and the byte that the lines end before or begin at; without one, the last lines."""
+
+    path: str
+    before: int | None = None
+    after: int | None = None
+
+
+@ROUTES.get("/runs/{run_id}/log.json", Role.READER, Right.LOOK, is_long=True)
+def log(call: Call, body: LogQuery) -> LogPart:
+    """Give lines of a log."""
+    run = call.records.runs.get(call.path["run_id"])
+    container = run_container(run.info.experiment_id, run.info.run_id)
+    return part_of(call.records, container, body.path, before=body.before, after=body.after)
+
+
+class SearchQuery(msgspec.Struct, frozen=True):
+    """Which log, what is sought, and where a search that was begun goes on."""
+
+    path: str
+    text: str
+    begin: int = 0
+    line: int = 1
+
+
+@ROUTES.get("/runs/{run_id}/log/matches.json", Role.READER, Right.LOOK, is_long=True)
+def search_log(call: Call, body: SearchQuery) -> Matches:
+    """Give the lines of a log that have a text, of a long log in several answers."""
+    run = call.records.runs.get(call.path["run_id"])
+    container = run_container(run.info.experiment_id, run.info.run_id)
+    return search(call.records, container, body.path, body.text, begin=body.begin, line=body.line)
 
 
 class TailQuery(msgspec.Struct, frozen=True):
@@ -167,7 +210,8 @@ def _files(records: RecordStore, run: RunRecord, what: str, container: str, quer
         record = records.files.find(container, query.path)
         if record is None:
             raise NotFound("file", query.path, f"Run {run.info.run_id} has no such file")
-        shown, size_bytes = preview(records, container, query.path), record.size_bytes
+        shown = preview(records, container, query.path, begin=query.begin, row=query.row)
+        size_bytes = record.size_bytes
     is_log = what == "outputs" and query.path.endswith(LOG_SUFFIXES)
     return FilesPage(
         run=run_head(records, run),
@@ -178,11 +222,11 @@ def _files(records: RecordStore, run: RunRecord, what: str, container: str, quer
             Entry(each.path, PurePosixPath(each.path).name, each.is_folder, each.size_bytes) for each in listing.items
         ],
         next_after=listing.next_token,
+        files_in_all=records.files.count(container, query.folder),
         path=query.path,
         size_bytes=size_bytes,
         preview=shown,
-        is_log=is_log,
-        tail=tail_of(records, container, query.path) if is_log else "",
+        log=part_of(records, container, query.path) if is_log else None,
     )
 
 
@@ -199,8 +243,8 @@ async def _file(records: RecordStore, container: str, path: str, *, as_download:
     media_type = image_type(first)
     if media_type is None:
         media_type = "image/svg+xml" if path.lower().endswith(".svg") else "text/plain; charset=utf-8"
-    if first.startswith(b"%PDF-"):
-        media_type = "application/pdf"
+    # A browser's viewer runs the scripts of a PDF (`app.alert`, say), in whatever sandbox its answer is.
+    as_download = as_download or first.startswith(b"%PDF-")
     if as_download:
         media_type = "application/octet-stream"
     name = quote(PurePosixPath(path).name)
@@ -216,15 +260,14 @@ async def _file(records: RecordStore, container: str, path: str, *, as_download:
 
 async def zip_answer(records: RecordStore, container: str, folder: str, name: str) -> Response:
     """The files of a folder as a zip file that is made while it is sent. Raises NotFound where there are none."""
-    files = await on_thread(records.files.list_all, container, folder)
-    if not files:
+    if not await on_thread(lambda: records.files.list_all(container, folder, max_results=1)):
         raise NotFound("files in", folder or "this run")
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(name)}.zip",
         "content-security-policy": _SANDBOX,
         "x-content-type-options": "nosniff",
     }
-    return StreamingResponse(_zipped(records, container, files), 200, headers, "application/zip")
+    return StreamingResponse(_zipped(records, container, folder), 200, headers, "application/zip")
 
 
 class _Sink(io.RawIOBase):
@@ -232,6 +275,7 @@ class _Sink(io.RawIOBase):
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
+        self.size_bytes = 0
 
     def writable(self) -> bool:
         return True
@@ -239,30 +283,47 @@ class _Sink(io.RawIOBase):
     def write(self, piece: object) -> int:
         content = bytes(piece)  # type: ignore[call-overload]  # what zipfile writes
         self._pieces.append(content)
+        self.size_bytes += len(content)
         return len(content)
 
     def taken(self) -> bytes:
-        pieces, self._pieces = self._pieces, []
+        pieces, self._pieces, self.size_bytes = self._pieces, [], 0
         return b"".join(pieces)
 
 
-async def _zipped(records: RecordStore, container: str, files: Sequence[FileRecord]) -> AsyncIterator[bytes]:
+async def _zipped(records: RecordStore, container: str, folder: str) -> AsyncIterator[bytes]:
+    """A zip file, in pieces of some hundred kilobytes, each made on a thread while none is waited for here."""
+    pieces = _zip_pieces(records, container, folder)
+    try:
+        while piece := await on_thread(next, pieces, b""):
+            yield piece
+    finally:
+        await asyncio.shield(on_thread(pieces.close))
+
+
+def _zip_pieces(records: RecordStore, container: str, folder: str) -> Generator[bytes, None, None]:
     sink = _Sink()
     archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
-    for file in files:
+    for file in _listed(records, container, folder):
         entry = zipfile.ZipInfo(file.path)
         entry.compress_type = zipfile.ZIP_DEFLATED
-        source: BinaryIO = await on_thread(records.files.open, container, file.path)
-        try:
-            with archive.open(entry, "w", force_zip64=True) as target:
-                while piece := await on_thread(source.read, PIECE_BYTES):
-                    await on_thread(target.write, piece)
+        with records.files.open(container, file.path) as source, archive.open(entry, "w", force_zip64=True) as target:
+            while content := source.read(PIECE_BYTES):
+                target.write(content)
+                if sink.size_bytes >= _ZIP_PIECE_BYTES:
                     yield sink.taken()
-        finally:
-            await asyncio.shield(on_thread(source.close))
-        yield sink.taken()
+        if sink.size_bytes >= _ZIP_PIECE_BYTES:
+            yield sink.taken()
     archive.close()
     yield sink.taken()
+
+
+def _listed(records: RecordStore, container: str, folder: str) -> Iterator[FileRecord]:
+    """The files of a folder, a thousand at a time."""
+    after = ""
+    while listed := records.files.list_all(container, folder, after=after, max_results=_FILES_AT_ONCE):
+        yield from listed
+        after = listed[-1].path
 
 
 def _change(

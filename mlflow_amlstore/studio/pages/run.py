@@ -26,18 +26,20 @@ from mlflow_amlstore.records.types import (
 )
 from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.studio import words
+from mlflow_amlstore.studio.by_hand import Act, acts_on
 from mlflow_amlstore.studio.columns import default_columns
 from mlflow_amlstore.studio.page import NoQuery, Pages
-from mlflow_amlstore.studio.pages.runs import Heading, experiment_names
+from mlflow_amlstore.studio.pages.curves import parse_metrics
 from mlflow_amlstore.studio.previews import markdown
 from mlflow_amlstore.studio.run_head import RunHead, run_head
-from mlflow_amlstore.studio.run_rows import RunRow, run_rows
+from mlflow_amlstore.studio.run_rows import Heading, RunRow, experiment_names, plain_headings, run_rows
 from mlflow_amlstore.studio.run_tail import log_paths, tail_of
 
 PAGES = Pages()
 _MOST_ROWS = 200  # of a metric's table on the page
 _MOST_GRID_POINTS = 20_000
-_MOST_METRICS = 500
+_MOST_CHARTS = 200
+_MOST_SHOWN = 500  # metrics, params, tags and properties, of each
 _MOST_CHILDREN = 1000
 _FAILED_TAIL_BYTES = 4096
 _HIDDEN_TAGS = ("mlflow.log-model.history",)
@@ -90,15 +92,6 @@ class Registered(msgspec.Struct, frozen=True):
     version: int
 
 
-class Act(msgspec.Struct, frozen=True):
-    """What somebody did by hand."""
-
-    at_ms: int
-    act: str
-    who: str
-    detail: str
-
-
 class Sibling(msgspec.Struct, frozen=True):
     """A run beside this one: another child of its parent."""
 
@@ -107,9 +100,34 @@ class Sibling(msgspec.Struct, frozen=True):
     look: str
 
 
-class RunPage(msgspec.Struct, frozen=True):
-    """A run. `note_html` is its note as HTML, of Markdown; `x_metrics` can be the x axis of its charts."""
+class RunQuery(msgspec.Struct, frozen=True):
+    """What a run's page is asked for.
 
+    `find` is what the names of the metrics, params, tags and properties have in them that are shown. `together` are
+    metrics that are drawn on one y axis, with commas between, so each is percent-encoded first.
+    """
+
+    find: str = ""
+    together: str = ""
+
+
+class InAll(msgspec.Struct, frozen=True):
+    """How many a run has; of a great many the page shows the first, in their order, whose names have what is sought."""
+
+    charts: int
+    metrics: int
+    params: int
+    tags: int
+    properties: int
+
+
+class RunPage(msgspec.Struct, frozen=True):
+    """A run. `note_html` is its note as HTML, of Markdown; `x_metrics` can be the x axis of its charts.
+
+    `found` counts what has a name that is sought, `in_all` what there is.
+    """
+
+    query: RunQuery
     run: RunHead
     user: str
     duration_ms: int | None
@@ -123,7 +141,8 @@ class RunPage(msgspec.Struct, frozen=True):
     note_html: str
     metrics: list[MetricFacts]
     charts: list[MetricChart]
-    metrics_in_all: int
+    found: InAll
+    in_all: InAll
     inputs: list[Input]
     outputs: list[Input]
     registered: list[Registered]
@@ -133,6 +152,7 @@ class RunPage(msgspec.Struct, frozen=True):
     previous_run: str | None
     next_run: str | None
     x_metrics: list[str]
+    together: list[str]
 
 
 class ImagesPage(msgspec.Struct, frozen=True):
@@ -160,37 +180,43 @@ class ChildrenPage(msgspec.Struct, frozen=True):
 
 
 @PAGES.page("/runs/{run_id}", "run.html")
-def run(call: Call, query: NoQuery) -> RunPage:
+def run(call: Call, query: RunQuery) -> RunPage:
     """Show a run."""
     records = call.records
     found = records.runs.get(call.path["run_id"])
     info = found.info
     summaries = records.metrics.summaries([info.run_id]).get(info.run_id, [])
     descriptions = records.metrics.descriptions(info.run_id)
-    charts = [_chart(records, found, chart, descriptions) for chart in _charts(summaries)[:_MOST_METRICS]]
+    tags = {
+        name: value for name, value in found.own_tags.items() if name != DESCRIPTION_TAG and name not in _HIDDEN_TAGS
+    }
+    in_all = _count(summaries, found.params, tags, found.properties)
+    sought = query.find.lower()
+    if sought:
+        summaries = [each for each in summaries if sought in each.name.lower()]
+    params, tags, properties = (_sought(each, sought) for each in (found.params, tags, found.properties))
+    charts = [_chart(records, found, chart, descriptions) for chart in _charts(summaries)]
     logs = log_paths(records, found)
     failed_log = logs[0] if logs and info.status is RunStatus.FAILED else ""
     container = run_container(info.experiment_id, info.run_id)
     previous_run, next_run = records.runs.beside(info.run_id)
     return RunPage(
+        query=query,
         run=run_head(records, found),
         user=info.user_id,
         duration_ms=None if info.start_ms is None or info.end_ms is None else info.end_ms - info.start_ms,
         error="" if info.error is None else f"{info.error.code}: {info.error.message}",
         failed_log=failed_log,
         failed_tail=tail_of(records, container, failed_log, _FAILED_TAIL_BYTES) if failed_log else "",
-        params=dict(sorted(found.params.items())),
-        tags={
-            name: value
-            for name, value in sorted(found.own_tags.items())
-            if name != DESCRIPTION_TAG and name not in _HIDDEN_TAGS
-        },
-        properties=dict(sorted(found.properties.items())),
+        params=_first(params),
+        tags=_first(tags),
+        properties=_first(properties),
         note=found.tags.get(DESCRIPTION_TAG, ""),
         note_html=markdown(found.tags.get(DESCRIPTION_TAG, "")),
-        metrics=[_facts(each, descriptions) for each in summaries[:_MOST_METRICS] if each.last_value is not None],
+        metrics=[_facts(each, descriptions) for each in _of_numbers(summaries)[:_MOST_SHOWN]],
         charts=charts,
-        metrics_in_all=len(summaries),
+        found=_count(summaries, params, tags, properties),
+        in_all=in_all,
         inputs=_inputs(found),
         outputs=_outputs(records, found),
         registered=[
@@ -198,11 +224,12 @@ def run(call: Call, query: NoQuery) -> RunPage:
             for each in records.models.find_versions(ModelFilter(run_id=info.run_id), max_results=50).items
         ],
         siblings=_siblings(records, found),
-        acts=[Act(act.at_ms, act.act, act.who, act.detail) for act in records.acts.of("run", info.run_id)[:20]],
+        acts=acts_on(records, "run", info.run_id),
         logs=logs,
         previous_run=previous_run,
         next_run=next_run,
         x_metrics=[chart.name for chart in charts if chart.kind == "line"][:50],
+        together=parse_metrics(query.together),
     )
 
 
@@ -228,19 +255,37 @@ def children(call: Call, query: NoQuery) -> ChildrenPage:
     listed = records.runs.find(RunFilter(parent_run_id=found.info.run_id), max_results=_MOST_CHILDREN).items
     columns = default_columns(listed, with_experiment=False)
     rows = run_rows(records, listed, columns, experiment_names(records, listed))
-    headings = [Heading(column.spec, column.heading, "", column.is_number, "", "") for column in columns]
     charts = sorted({point.name for each in listed[:50] for point in each.metrics})[:12]
-    return ChildrenPage(run_head(records, found), headings, rows, charts)
+    return ChildrenPage(run_head(records, found), plain_headings(columns), rows, charts)
+
+
+def _count(
+    summaries: Sequence[MetricSummary], params: dict[str, str], tags: dict[str, str], properties: dict[str, str]
+) -> InAll:
+    charts = len({each.metric for each in summaries})
+    return InAll(charts, len(_of_numbers(summaries)), len(params), len(tags), len(properties))
+
+
+def _of_numbers(summaries: Sequence[MetricSummary]) -> list[MetricSummary]:
+    return [each for each in summaries if each.last_value is not None]
+
+
+def _sought(named: dict[str, str], sought: str) -> dict[str, str]:
+    return {name: value for name, value in named.items() if sought in name.lower()} if sought else named
+
+
+def _first(named: dict[str, str]) -> dict[str, str]:
+    return {name: named[name] for name in sorted(named)[:_MOST_SHOWN]}
 
 
 def _charts(summaries: Sequence[MetricSummary]) -> list[Chart]:
-    """The charts of a run's metrics, in the order that they came: a grid's columns are one metric."""
+    """The first charts of a run's metrics, in the order that they came: a grid's columns are one metric."""
     by_metric: dict[str, list[MetricSummary]] = {}
     for each in summaries:
         by_metric.setdefault(each.metric, []).append(each)
     return [
         chart_of(name, next((each.kind for each in columns if each.column), columns[0].kind), columns)
-        for name, columns in by_metric.items()
+        for name, columns in itertools.islice(by_metric.items(), _MOST_CHARTS)
     ]
 
 

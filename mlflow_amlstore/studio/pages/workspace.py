@@ -10,8 +10,7 @@ from mlflow_amlstore.service.addresses import RESOURCE_GROUP, SUBSCRIPTION_ID, t
 from mlflow_amlstore.service.routing import Area, Call, Content, Right, Role, Routes
 from mlflow_amlstore.studio.columns import default_columns
 from mlflow_amlstore.studio.page import NoQuery, Pages
-from mlflow_amlstore.studio.pages.runs import Heading, experiment_names
-from mlflow_amlstore.studio.run_rows import RunRow, run_rows
+from mlflow_amlstore.studio.run_rows import Heading, RunRow, experiment_names, plain_headings, run_rows
 
 PAGES = Pages()
 ROUTES = Routes(Area.STUDIO)
@@ -56,7 +55,7 @@ def config(call: Call) -> Content:
 def _table(call: Call, runs: list[RunRecord]) -> tuple[list[RunRow], list[Heading]]:
     columns = default_columns(runs, with_experiment=True)
     rows = run_rows(call.records, runs, columns, experiment_names(call.records, runs))
-    return rows, [Heading(column.spec, column.heading, "", column.is_number, "", "") for column in columns]
+    return rows, plain_headings(columns)
 
 
 def _how_to_log(call: Call) -> str:

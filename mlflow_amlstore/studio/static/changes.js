@@ -3,7 +3,7 @@
 // page's query as NAME along. What the server refuses stands in the form.
 
 import { refusal } from "./answers.js";
-import { confirmed, goToSignIn, make, say } from "./dom.js";
+import { confirmed, make, say, sayThatSessionEnded } from "./dom.js";
 
 /** Starts: forms of now and of later. */
 export function start() {
@@ -27,8 +27,10 @@ async function send(form, submitter) {
       headers: { "Content-Type": "application/json", "X-Form-Token": document.querySelector('meta[name="form-token"]')?.content ?? "" },
       body: JSON.stringify(fields(form)),
     });
-    if (response.status === 401) goToSignIn();
-    else if (!response.ok) show(form, await refusal(response));
+    if (response.status === 401) {
+      sayThatSessionEnded();
+      show(form, "Not sent, as your session has ended. Sign in again, and send it once more");
+    } else if (!response.ok) show(form, await refusal(response));
     else await done(form);
   } catch (error) {
     show(form, `Not sent: ${error.message}`);

@@ -3,7 +3,8 @@
 /** A list of curves from the server's answer to `kind="line"`, or from the series of `xy` and `scatter`.
  *
  * A curve: `{runId, name, xs, ys, low, high, smoothed, infinite, minimum, maximum, sorted}`; a null in `ys` is a gap.
- * `xKind` is step, elapsed (ms since the run began), clock (ms since 1970) or number. */
+ * `xKind` is step, elapsed (ms since the run began), clock (ms since 1970), number or words, which are in `xWords` in the
+ * order of their places; so are `yKind` and `yWords`. */
 export function prepare(answer, settings) {
   if (answer.series) return prepareSeries(answer);
   const xKind = answer.x === "step" ? "step" : answer.x !== "time" ? "number" : settings.axis === "wall" ? "clock" : "elapsed";
@@ -30,6 +31,9 @@ export function prepare(answer, settings) {
   return {
     curves,
     xKind,
+    xWords: [],
+    yKind: "number",
+    yWords: [],
     xName: xKind === "number" ? (answer.x_name ?? answer.x.replace(/^metric:/, "")) : { step: "step", elapsed: "time", clock: "wall clock" }[xKind],
     yName: answer.metric ?? "",
     pointsInAll: sum("points_in_all"),
@@ -37,6 +41,8 @@ export function prepare(answer, settings) {
     drawn: answer.curves.reduce((total, curve) => total + curve.x.length, 0),
   };
 }
+
+const AXES = { number: "number", time: "clock", duration: "elapsed", words: "words" };
 
 function prepareSeries(answer) {
   const curves = answer.series.map((series) => ({
@@ -55,7 +61,9 @@ function prepareSeries(answer) {
   }));
   const drawn = curves.reduce((total, curve) => total + curve.xs.length, 0);
   const all = answer.points_in_all ?? drawn;
-  return { curves, xKind: "number", xName: answer.x_name, yName: answer.y_name, pointsInAll: all, pointsInWindow: all, drawn };
+  const shown = { pointsInAll: all, pointsInWindow: all, drawn };
+  const x = { xKind: AXES[answer.x_kind] ?? "number", xName: answer.x_name, xWords: answer.x_words ?? [] };
+  return { curves, ...shown, ...x, yKind: AXES[answer.y_kind] ?? "number", yName: answer.y_name, yWords: answer.y_words ?? [] };
 }
 
 /** TensorBoard's exponential moving average without bias, weighted by the distance of points.

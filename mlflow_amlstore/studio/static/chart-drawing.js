@@ -15,15 +15,16 @@ export function drawCurves(plot, { curves, colours, kind, near, marks }) {
   ctx.rect(bbox.left, bbox.top - 4 * ratio, bbox.width + 4 * ratio, bbox.height + 8 * ratio);
   ctx.clip();
   ctx.lineJoin = "round";
-  const order = curves.map((_, index) => index).filter((index) => index !== near);
+  const all = curves.map((_, index) => index).filter((index) => index !== near);
+  const order = [...all.filter((index) => colours[index] === null), ...all.filter((index) => colours[index] !== null)];
   if (near !== null && near < curves.length) order.push(near);
   for (const index of order) {
     const curve = curves[index];
     const style = {
-      colour: theme().curves[colours[index] % SIX],
+      colour: colours[index] === null ? theme().faint : theme().curves[colours[index] % SIX],
       dash: dashOf(colours[index]).map((length) => length * ratio),
       width: (index === near ? 2.2 : curves.length > 4 ? 1.1 : 1.5) * ratio,
-      alpha: near !== null && index !== near ? 0.25 : 1,
+      alpha: near !== null && index !== near ? 0.25 : colours[index] === null ? 0.5 : 1,
     };
     if (kind === "scatter") drawDots(ctx, curve, place, style, 3.5 * ratio);
     else drawCurve(ctx, curve, place, style, bbox, ratio);

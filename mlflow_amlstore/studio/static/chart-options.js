@@ -10,8 +10,9 @@ const ELAPSED_STEPS = [
   HOUR, 2 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY,
 ];
 
-/** `ranges` gives `[least, greatest]` of x and of y whenever uPlot asks; `when` has draw, cursor, select and reset. */
-export function options({ width, height, xKind, log, ranges, when }) {
+/** `data` has the kinds of x and y; `ranges` gives `[least, greatest]` of x and of y whenever uPlot asks; `when` has draw,
+ * cursor, select and reset. */
+export function options({ width, height, data, log, ranges, when }) {
   return {
     width,
     height,
@@ -19,11 +20,11 @@ export function options({ width, height, xKind, log, ranges, when }) {
     legend: { show: false },
     series: [{}, { scale: "y", paths: () => null, points: { show: false } }],
     scales: {
-      x: { time: xKind === "clock", auto: false, range: () => ranges().x },
+      x: { time: data.xKind === "clock", auto: false, range: () => ranges().x },
       y: { distr: log ? 3 : 1, auto: false, range: () => ranges().y },
     },
     ms: 1,
-    axes: [xAxis(xKind), yAxis(log)],
+    axes: [xAxis(data), yAxis(data, log)],
     cursor: {
       y: false,
       points: { show: false },
@@ -43,8 +44,12 @@ function axis() {
   };
 }
 
-function xAxis(xKind) {
-  const values = { clock: clockValues, elapsed: (_, splits) => splits.map((value) => duration(value, splits[1] - splits[0] < SECOND)) };
+const elapsedValues = (_, splits) => splits.map((value) => duration(value, splits[1] - splits[0] < SECOND));
+const shortened = (word) => (word.length > 16 ? `${word.slice(0, 15)}…` : word);
+const wordValues = (words) => (_, splits) => splits.map((value) => shortened(words[value] ?? ""));
+
+function xAxis({ xKind, xWords }) {
+  const values = { clock: clockValues, elapsed: elapsedValues, words: wordValues(xWords) };
   return {
     ...axis(),
     size: 20,
@@ -52,7 +57,7 @@ function xAxis(xKind) {
     grid: { show: false },
     border: { show: true, width: 1, stroke: () => theme().line },
     ...(xKind === "elapsed" ? { incrs: ELAPSED_STEPS } : {}),
-    ...(xKind === "step" ? { incrs: wholeSteps() } : {}),
+    ...(xKind === "step" || xKind === "words" ? { incrs: wholeSteps() } : {}),
     values: values[xKind] ?? ((_, splits) => splits.map((value) => number(value, 5))),
   };
 }
@@ -73,13 +78,16 @@ function clockValues(_, splits) {
   });
 }
 
-function yAxis(log) {
+function yAxis({ yKind, yWords }, log) {
+  const values = { clock: clockValues, elapsed: elapsedValues, words: wordValues(yWords) };
   return {
     ...axis(),
     size: (_, values) => 12 + 6.4 * Math.max(2, ...(values ?? []).map((value) => value?.length ?? 0)),
     space: 28,
     grid: { width: 1, stroke: () => theme().line, ...(log ? { filter: readableSplits } : {}) },
-    values: (_, splits) => splits.map((value) => (value === null ? "" : number(value, 5))),
+    values: values[yKind] ?? ((_, splits) => splits.map((value) => (value === null ? "" : number(value, 5)))),
+    ...(yKind === "elapsed" ? { incrs: ELAPSED_STEPS } : {}),
+    ...(yKind === "words" ? { incrs: wholeSteps() } : {}),
     ...(log ? { filter: readableSplits } : {}),
   };
 }

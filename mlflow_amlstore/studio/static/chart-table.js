@@ -6,10 +6,16 @@ import { count, duration, localTime, number, utcTime } from "./numbers.js";
 const MOST_ROWS = 1000;
 
 /** How an x of a chart is written. */
-export function xText(xKind, x) {
-  if (xKind === "clock") return localTime(x, true);
-  if (xKind === "elapsed") return duration(x, true);
-  return number(x, 9);
+export const xText = (data, x) => textOn(data.xKind, data.xWords, x, 9);
+
+/** How a y of a chart is written. */
+export const yText = (data, y, digits = 6) => textOn(data.yKind, data.yWords, y, digits);
+
+function textOn(kind, words, value, digits) {
+  if (kind === "clock") return localTime(value, true);
+  if (kind === "elapsed") return duration(value, true);
+  if (kind === "words") return words[value] ?? "";
+  return number(value, digits);
 }
 
 /** Opens the table of the points of `data` within `window`, on `host`; it is gone when it is closed. */
@@ -55,7 +61,7 @@ function tableByX(data, window) {
   const table = tableWith([data.xName, ...names]);
   for (const x of xs.slice(0, MOST_ROWS)) {
     const values = data.curves.map((curve) => valueAt(curve, x));
-    const row = addRow(table, [xText(data.xKind, x), ...values.map((value) => (value === undefined ? "" : number(value, 9)))]);
+    const row = addRow(table, [xText(data, x), ...values.map((value) => (value === undefined ? "" : number(value, 9)))]);
     if (data.xKind === "clock") row.cells[0].title = utcTime(x);
   }
   return { table, rows: xs.length };
@@ -68,7 +74,7 @@ function tableOfPairs(data, window) {
     for (let index = 0; index < xs.length; index += 1) {
       if (xs[index] === null || xs[index] < window[0] || xs[index] > window[1]) continue;
       rows += 1;
-      if (rows <= MOST_ROWS) addRow(table, [name, number(xs[index], 9), ys[index] === null ? "NaN" : number(ys[index], 9)]);
+      if (rows <= MOST_ROWS) addRow(table, [name, xText(data, xs[index]), ys[index] === null ? "NaN" : yText(data, ys[index], 9)]);
     }
   }
   return { table, rows };

@@ -2,7 +2,7 @@
 // seen; a zoom asks again for the window. It has a cursor for the keyboard that is read out, and a table behind it.
 //
 // Attributes: `heading`; `description`; `src`, where its JSON is (or a child `<script type="application/json">` has it); `kind`: line,
-// xy or scatter; `marks` marks minimum and maximum; `legend="none"`; `tall`.
+// xy or scatter; `of`, what its curves are of (runs); `marks` marks minimum and maximum; `legend="none"`; `tall`.
 
 import { refusal } from "./answers.js";
 import * as settings from "./chart-settings.js";
@@ -10,7 +10,7 @@ import { coloursOfRuns, swatchOf, whenThemeChanges } from "./colours.js";
 import { joinedX, nearest, prepare, valueAt, xRange, yRange } from "./chart-data.js";
 import { drawCurves } from "./chart-drawing.js";
 import { options } from "./chart-options.js";
-import { openTable, xText } from "./chart-table.js";
+import { openTable, xText, yText } from "./chart-table.js";
 import { make } from "./dom.js";
 import { count, number } from "./numbers.js";
 import { uPlot } from "./uplot.js";
@@ -60,7 +60,7 @@ class MetricChart extends HTMLElement {
     const resizing = new ResizeObserver(() => this.#whenResized());
     resizing.observe(this.#parts.plot);
     const ending = new AbortController();
-    document.addEventListener("studio:changed", () => this.refresh(), { signal: ending.signal });
+    document.addEventListener("studio:changed", (event) => event.detail.waits.push(this.refresh()), { signal: ending.signal });
     document.addEventListener("studio:query", (event) => this.#whenSettingsChange(event.detail.names), { signal: ending.signal });
     this.#ends = [() => observer.disconnect(), () => resizing.disconnect(), () => ending.abort(), whenThemeChanges(() => this.#plot?.redraw())];
   }
@@ -85,17 +85,21 @@ class MetricChart extends HTMLElement {
   }
 
   /** Asks the server again, now if the chart is seen and else when it is; the zoom stays. */
-  refresh() {
+  async refresh() {
     if (this.getAttribute("src") === null) {
       this.recolour();
       this.#readInline();
-    } else this.#askSoon(0);
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#stale = true;
+    if (this.#seen) await this.#ask();
   }
 
   /** Takes the colours of its runs from the page again. */
   recolour() {
     if (!this.#data) return;
-    this.#colours = coloursOfRuns(this, this.#data.curves.map((curve) => curve.runId));
+    this.#colours = this.#coloursOf(this.#data.curves);
     this.#fillLegend();
     this.#plot?.redraw();
   }
@@ -126,7 +130,15 @@ class MetricChart extends HTMLElement {
     return this.#ranges;
   }
 
+  #coloursOf(curves) {
+    return coloursOfRuns(this, curves.map((curve) => curve.runId), { onlyGiven: this.#kind === "scatter" });
+  }
+
   // What the server knows
+
+  get #of() {
+    return this.getAttribute("of") ?? "runs";
+  }
 
   get #kind() {
     return this.getAttribute("kind") ?? "line";
@@ -216,6 +228,7 @@ class MetricChart extends HTMLElement {
     if (!this.#answer) return;
     const how = settings.read();
     this.#data = prepare(this.#answer, how);
+    if (this.#data.yKind !== "number") how.scale = "linear";
     const { curves } = this.#data;
     this.#pinned = this.#pinned !== null && this.#pinned < curves.length ? this.#pinned : null;
     this.#near = this.#pinned;
@@ -231,7 +244,7 @@ class MetricChart extends HTMLElement {
     const y = yRange(curves, shown, how);
     this.#say(y.empty && how.scale === "log" && y.belowZero ? "A log scale has no place for values of 0 and less" : "");
     this.#ranges = { x: roomFor(shown, this.#window === null, this.#kind, this.#data.xKind), y: y.range };
-    this.#colours = coloursOfRuns(this, curves.map((curve) => curve.runId));
+    this.#colours = this.#coloursOf(curves);
     this.#fill(y);
     this.#plotAgain(how);
   }
@@ -239,7 +252,7 @@ class MetricChart extends HTMLElement {
   #plotAgain(how) {
     const { clientWidth: width, clientHeight: height } = this.#parts.plot;
     if (!width) return;
-    const shape = `${this.#data.xKind} ${how.scale}`;
+    const shape = [this.#data.xKind, this.#data.yKind, how.scale, ...this.#data.xWords, ...this.#data.yWords].join(" ");
     if (this.#plot && this.#plot.shape !== shape) {
       this.#plot.destroy();
       this.#plot = null;
@@ -249,7 +262,7 @@ class MetricChart extends HTMLElement {
       return;
     }
     const when = { draw: (plot) => this.#draw(plot), cursor: (plot) => this.#whenCursorMoves(plot), select: (plot) => this.#whenSelected(plot), reset: () => this.showAll() };
-    const made = options({ width, height, xKind: this.#data.xKind, log: how.scale === "log", ranges: () => this.#ranges, when });
+    const made = options({ width, height, data: this.#data, log: how.scale === "log", ranges: () => this.#ranges, when });
     this.#plot = new uPlot(made, [this.#ranges.x, [0, 0]], this.#parts.plot);
     this.#plot.shape = shape;
     this.#parts.dots = [];
@@ -342,7 +355,7 @@ class MetricChart extends HTMLElement {
 
   #valueText() {
     const { curves } = this.#data;
-    if (curves.length !== 1 || this.#kind !== "line") return curves.length < 2 ? "" : `${count(curves.length)} runs`;
+    if (curves.length !== 1 || this.#kind !== "line") return curves.length < 2 ? "" : `${count(curves.length)} ${this.#of}`;
     if (this.#window) return this.#parts.value.textContent;
     const [{ xs, ys, infinite }] = curves;
     const lastX = xs.at(-1);
@@ -438,7 +451,7 @@ class MetricChart extends HTMLElement {
     this.#dots(points);
     if (!points.length) return;
     const head = document.createElement("div");
-    head.textContent = `${this.#data.xName} ${xText(this.#data.xKind, points[0].x)}`;
+    head.textContent = `${this.#data.xName} ${xText(this.#data, points[0].x)}`;
     const rows = points.slice(0, MOST_IN_TIP).map((point) => this.#tipRow(point));
     if (points.length > MOST_IN_TIP) {
       const more = document.createElement("div");
@@ -461,9 +474,9 @@ class MetricChart extends HTMLElement {
     swatch.className = "swatch";
     swatch.dataset.colour = swatchOf(this.#colours[index]);
     const name = document.createElement("span");
-    name.textContent = curve.sorted ? curve.name : `${curve.name} at ${xText(this.#data.xKind, x)}`;
+    name.textContent = curve.sorted ? curve.name : `${curve.name} at ${xText(this.#data, x)}`;
     const value = document.createElement("span");
-    value.textContent = smoothed === null ? number(y) : `${number(y)} (${number(smoothed)})`;
+    value.textContent = smoothed === null ? yText(this.#data, y) : `${number(y)} (${number(smoothed)})`;
     row.append(swatch, name, value);
     return row;
   }
@@ -558,7 +571,7 @@ class MetricChart extends HTMLElement {
     this.#pinned = next === size ? null : next;
     this.#standOut(this.#pinned);
     this.#fillLegend();
-    const name = this.#pinned === null ? `All ${size} runs` : this.#data.curves[this.#pinned].name;
+    const name = this.#pinned === null ? `All ${size} ${this.#of}` : this.#data.curves[this.#pinned].name;
     if (this.#cursorX === null) this.#readOut(name);
     else this.#showAt(this.#cursorX);
   }
@@ -574,7 +587,7 @@ class MetricChart extends HTMLElement {
       this.zoom(start, start + width);
     }
     const [now, then] = this.#window ?? this.#full;
-    this.#readOut(`${this.#data.xName} ${xText(this.#data.xKind, now)} to ${xText(this.#data.xKind, then)}`);
+    this.#readOut(`${this.#data.xName} ${xText(this.#data, now)} to ${xText(this.#data, then)}`);
     if (this.#cursorX !== null) this.#moveCursor(this.#cursorX);
   }
 
@@ -584,10 +597,10 @@ class MetricChart extends HTMLElement {
     for (const [index, curve] of this.#data.curves.entries()) {
       if (this.#pinned !== null && this.#pinned !== index) continue;
       const value = valueAt(curve, x);
-      if (value !== undefined) said.push(this.#data.curves.length > 1 ? `${curve.name} ${number(value)}` : number(value));
+      if (value !== undefined) said.push(this.#data.curves.length > 1 ? `${curve.name} ${yText(this.#data, value)}` : yText(this.#data, value));
     }
     const more = said.length > MOST_READ_OUT ? `, and ${said.length - MOST_READ_OUT} more` : "";
-    this.#readOut(`${this.#data.xName} ${xText(this.#data.xKind, x)}: ${said.slice(0, MOST_READ_OUT).join(", ")}${more}`);
+    this.#readOut(`${this.#data.xName} ${xText(this.#data, x)}: ${said.slice(0, MOST_READ_OUT).join(", ")}${more}`);
     return points;
   }
 

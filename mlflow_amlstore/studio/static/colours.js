@@ -6,17 +6,24 @@ const DASHES = [[], [6, 3], [2, 3], [9, 3, 2, 3]];
 
 /** How the curve of colour number `index` is drawn, in pixels of CSS. */
 export function dashOf(index) {
+  if (index === null) return DASHES[0];
   return DASHES[Math.floor(index / SIX) % DASHES.length];
 }
 
-/** The number that a swatch in HTML has for colour number `index`: 0 to 5 plain, 6 to 11 striped. */
+/** The number that a swatch in HTML has for colour number `index`: 0 to 5 plain, 6 to 11 striped; `other` for none. */
 export function swatchOf(index) {
+  if (index === null) return "other";
   return index < 2 * SIX ? index : SIX + (index % SIX);
 }
 
-/** Which colour number each run has: by the nearest `data-colours` or `data-run-colours`, or else the first that's free. */
-export function coloursOfRuns(element, runIds) {
+/** Which colour number each run has: by the nearest `data-colours` or `data-run-colours`, or else the first that's free;
+ * with `onlyGiven`, null for a run that these don't name. */
+export function coloursOfRuns(element, runIds, { onlyGiven = false } = {}) {
   const carrier = element.closest("[data-colours], [data-run-colours]");
+  if (carrier && onlyGiven) {
+    const named = JSON.parse(carrier.dataset.colours ?? carrier.dataset.runColours);
+    return runIds.map((runId) => named[runId] ?? null);
+  }
   const given = carrier ? JSON.parse(carrier.dataset.colours ?? carrier.dataset.runColours) : {};
   const taken = new Set(Object.values(given));
   let next = 0;

@@ -8,7 +8,6 @@
 import { make, openDialog } from "./dom.js";
 import * as pageQuery from "./page-query.js";
 
-const FACTS = { started: "Started", duration: "Duration", user: "Who", experiment: "Experiment", ended: "Ended", id: "Run id", note: "Note" };
 const [NARROWEST, WIDEST, STEP] = [48, 800, 16];
 const MOST_OFFERED = 200;
 const sheet = new CSSStyleSheet();
@@ -90,7 +89,8 @@ function drag(event) {
 // The choice
 
 function label(column) {
-  if (column in FACTS) return FACTS[column];
+  const { facts = {} } = known();
+  if (column in facts) return facts[column];
   const [, kind, name] = /^(metrics|params|tags)\.(.*)$/s.exec(column) ?? [null, "", column];
   if (kind === "metrics") {
     const of = /:(min|max)$/.exec(name)?.[1];
@@ -99,13 +99,18 @@ function label(column) {
   return kind ? `${name} (${kind.slice(0, -1)})` : column;
 }
 
+/** The names that the page's runs have, and the columns that every run has. */
+function known() {
+  return JSON.parse(document.getElementById("filter-names")?.textContent ?? "{}");
+}
+
 function offered() {
-  const known = JSON.parse(document.getElementById("filter-names")?.textContent ?? "{}");
+  const { metrics = [], params = [], tags = [], facts = {} } = known();
   return [
-    ...(known.metrics ?? []).flatMap((name) => ["", ":min", ":max"].map((of) => `metrics.${name}${of}`)),
-    ...(known.params ?? []).map((name) => `params.${name}`),
-    ...(known.tags ?? []).map((name) => `tags.${name}`),
-    ...Object.keys(FACTS),
+    ...metrics.flatMap((name) => ["", ":min", ":max"].map((of) => `metrics.${name}${of}`)),
+    ...params.map((name) => `params.${name}`),
+    ...tags.map((name) => `tags.${name}`),
+    ...Object.keys(facts),
   ];
 }
 

@@ -64,9 +64,12 @@ export function say(text) {
   say.timer = setTimeout(() => (toast.textContent = ""), 6000);
 }
 
-/** To the page for signing in, and back here afterwards. */
-export function goToSignIn() {
+/** Says in the page that the session has ended, with a way to sign in again and come back; what is typed stays. */
+export function sayThatSessionEnded() {
+  if (document.querySelector(".session-ended")) return;
   const root = new URL(atRoot("./"));
   const here = location.pathname.slice(root.pathname.length - 1) + location.search;
-  location.assign(`${atRoot("sign-in")}?${new URLSearchParams({ to: here })}`);
+  const link = make("a", { className: "button", href: `${atRoot("sign-in")}?${new URLSearchParams({ to: here })}`, textContent: "Sign in again" });
+  document.body.prepend(make("div", { className: "session-ended", role: "alert" }, "Your session has ended; this page isn't brought up to date any more. ", link));
+  document.dispatchEvent(new CustomEvent("studio:session-ended"));
 }

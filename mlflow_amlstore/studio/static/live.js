@@ -1,18 +1,25 @@
 // Shows what any process wrote: the server tells by server-sent events that something changed, and the page asks again.
 // A page in the background listens to nothing; when it is seen again it asks once.
 
-import { goToSignIn } from "./dom.js";
+import { sayThatSessionEnded } from "./dom.js";
 
-const SHORTEST_PAUSE_MS = 200;
-const LONGEST_WAIT_MS = 30_000;
+const [SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS] = [200, 5000];
+const SHARE = 15; // a page waits so many times as long as it took to be brought up to date: a busy service stays free to log
+const LONGEST_WAIT_MS = 10_000;
+
+const TEXTS = { on: "live", broken: "connecting again", ended: "signed out" };
 
 let source = null;
 let since = null; // the version that the page shows, if the server says it
-let lastAt = 0;
+let lastAt = 0; // when the page was last up to date, and how long that took
+let tookMs = 0;
+let isAtIt = false;
+let isBehind = false;
 let timer = 0;
 let retryTimer = 0;
 let waitMs = 1000;
 let wasBroken = false;
+let hasEnded = false;
 
 /** Starts listening to the address in `<body data-live>`. */
 export function start() {
@@ -22,12 +29,17 @@ export function start() {
   addEventListener("pageshow", (event) => {
     if (event.persisted) reopen();
   });
+  document.addEventListener("studio:session-ended", () => {
+    hasEnded = true;
+    close();
+    showState("ended");
+  });
   document.addEventListener("studio:changed", () => showState(source ? "on" : "broken"));
   if (!document.hidden) open();
 }
 
 function open() {
-  if (source) return;
+  if (source || hasEnded) return;
   const url = new URL(document.body.dataset.live, document.baseURI);
   if (since !== null) url.searchParams.set("since", since);
   source = new EventSource(url);
@@ -41,13 +53,13 @@ function open() {
     since = event.lastEventId || version(event.data) || since;
     changed();
   });
-  source.addEventListener("ended", goToSignIn);
+  source.addEventListener("ended", sayThatSessionEnded);
   source.addEventListener("error", () => {
     wasBroken = true;
     showState("broken");
     if (source?.readyState !== EventSource.CLOSED) return; // else the browser tries again by itself
     source = null;
-    changed(); // which goes to the page for signing in, where the session has ended
+    changed(); // which says so where the session has ended
     retryTimer = setTimeout(open, waitMs);
     waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
   });
@@ -62,7 +74,7 @@ function close() {
 }
 
 function reopen() {
-  if (source) return;
+  if (source || hasEnded) return;
   open();
   changed();
 }
@@ -77,20 +89,33 @@ function version(data) {
 
 /** Brings the page up to date now, or as soon as the last time is long enough ago. */
 function changed() {
-  if (timer || document.hidden) return;
-  const pause = Math.max(0, lastAt + SHORTEST_PAUSE_MS - performance.now());
-  timer = setTimeout(async () => {
-    timer = 0;
-    lastAt = performance.now();
-    const { refresh } = await import("./morph.js"); // not before there is a change
-    await refresh().catch(() => showState("broken"));
-  }, pause);
+  if (document.hidden || timer) return;
+  if (isAtIt) {
+    isBehind = true;
+    return;
+  }
+  const pause = Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, SHARE * tookMs));
+  timer = setTimeout(bringUpToDate, Math.max(0, lastAt + pause - performance.now()));
+}
+
+async function bringUpToDate() {
+  const begin = performance.now();
+  timer = 0;
+  isAtIt = true;
+  const { refresh } = await import("./morph.js"); // not before there is a change
+  await refresh().catch(() => showState("broken"));
+  isAtIt = false;
+  lastAt = performance.now();
+  tookMs = lastAt - begin;
+  if (!isBehind) return;
+  isBehind = false;
+  changed();
 }
 
 function showState(state) {
   for (const element of document.querySelectorAll(".live")) {
     element.dataset.liveState = state;
-    const text = state === "on" ? "live" : "connecting again";
+    const text = TEXTS[state];
     if (element.textContent !== text) element.textContent = text;
   }
 }

@@ -3,6 +3,8 @@
 
 import { say } from "./dom.js";
 
+const EDGE = 8; // pixels that a menu keeps from the window's edges
+
 /** Starts: menus and dialogs of now and of later. */
 export function start() {
   document.addEventListener("click", (event) => {
@@ -22,8 +24,17 @@ export function start() {
   document.addEventListener("toggle", (event) => {
     const menu = event.target;
     if (!menu.matches?.("details.menu[open]")) return;
+    keepInView(menu.querySelector(":scope > :not(summary)"));
     menu.querySelector("input:not([type=hidden]), textarea, select")?.focus();
   }, { capture: true });
+}
+
+/** Moves what a menu opens aside where the window would cut it off. */
+function keepInView(body) {
+  body.style.translate = "";
+  const { left, right } = body.getBoundingClientRect();
+  const aside = left < EDGE ? EDGE - left : Math.min(0, document.documentElement.clientWidth - EDGE - right);
+  if (aside) body.style.translate = `${aside}px 0`;
 }
 
 async function copy(button) {

@@ -2,7 +2,8 @@
 // details, what is typed and what is scrolled stay; charts and logs, which look after themselves, are left alone.
 
 import htmx from "./vendored/htmx.esm.min.js";
-import { goToSignIn } from "./dom.js";
+import { refusal } from "./answers.js";
+import { make, sayThatSessionEnded } from "./dom.js";
 
 const OWN_CHILDREN = "metric-chart, axes-chart, chart-controls, parallel-coordinates, .filter-box";
 let morph = null;
@@ -33,7 +34,7 @@ function takeData(element, newElement) {
 let running = null;
 let again = false;
 
-/** Brings the page up to date and tells `studio:changed`. Calls while one is under way become one more. */
+/** Brings the page and its charts up to date, and tells `studio:changed`. Calls while one is under way become one more. */
 export async function refresh() {
   if (running) {
     again = true;
@@ -49,9 +50,13 @@ export async function refresh() {
 }
 
 async function fetchAndMorph() {
-  const response = await fetch(location.href, { headers: { "X-Studio-Part": "main" } });
+  const response = await fetch(location.href, { headers: { Accept: "text/html", "X-Studio-Part": "main" } });
   if (response.status === 401) {
-    goToSignIn();
+    sayThatSessionEnded();
+    return;
+  }
+  if (response.status >= 500) {
+    await sayTrouble(response);
     return;
   }
   const text = await response.text();
@@ -68,7 +73,17 @@ async function fetchAndMorph() {
   morph(main, template.content, true);
   htmx.process(main);
   if (focused && focused !== document.body && !focused.isConnected) main.focus({ preventScroll: true });
-  document.dispatchEvent(new CustomEvent("studio:changed"));
+  const waits = []; // what charts ask for now
+  document.dispatchEvent(new CustomEvent("studio:changed", { detail: { waits } }));
+  await Promise.allSettled(waits);
+}
+
+/** Says above what was shown why there is nothing newer; the next time that there is, this goes. */
+async function sayTrouble(response) {
+  const page = new DOMParser().parseFromString(await response.clone().text(), "text/html");
+  const message = page.querySelector("[role=alert]")?.textContent || (await refusal(response));
+  document.getElementById("trouble")?.remove();
+  document.querySelector("main").prepend(make("p", { id: "trouble", className: "error-banner", role: "alert", textContent: message }));
 }
 
 /** A row stays the row of its run when others come before it. */

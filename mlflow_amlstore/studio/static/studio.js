@@ -1,5 +1,6 @@
 // The one module that every page loads. What a page has no use for isn't loaded.
 
+import * as changes from "./changes.js";
 import * as choose from "./choose.js";
 import * as keys from "./keys.js";
 import * as menus from "./menus.js";
@@ -17,8 +18,9 @@ const LAZY = [
   ["parallel-coordinates", () => import("./parallel.js")],
   ["input.filter", () => import("./filter.js")],
   ["[data-choose-columns], th[data-column]", () => import("./columns.js")],
+  ["form[data-adds-chart], form[data-draws-together]", () => import("./choices.js")],
   ["pre.log", () => import("./log.js")],
-  ["form[data-change]", () => import("./changes.js")],
+  [".log-view", () => import("./log-view.js")],
   ["body[data-live]", () => import("./live.js")],
 ];
 const loaded = new Set();
@@ -31,6 +33,6 @@ function load() {
   }
 }
 
-for (const part of [pageQuery, choose, times, keys, menus, places]) part.start();
+for (const part of [changes, pageQuery, choose, times, keys, menus, places]) part.start();
 load();
 document.addEventListener("studio:changed", load);

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.curves import curve_of_history
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import Curve, LoggedValues, MetricKind
 
@@ -200,3 +201,41 @@ class TestOf:
     def test_what_is_no_window_is_refused(self, records: RecordStore, run_id: str, given: dict[str, object]) -> None:
         with pytest.raises(InvalidValue):
             curve(records, **given)
+
+
+class TestOfRun:
+    """Several series of one run, as what shows a run draws them."""
+
+    def test_each_is_as_it_is_asked_alone(self, records: RecordStore, run_id: str) -> None:
+        rng = random.Random(5)
+        log(records, run_id, [(rng.gauss(0, 1), step, step) for step in range(5000)], "noise")
+        log(records, run_id, [(1.0, 0, 1), (NAN, 1, 2), (INF, 2, 3)], "odd")
+        found = records.metrics.curves_of_run(run_id, ["odd", "none", "noise", "odd"], columns=50)
+        assert [each.name for each in found] == ["odd", "noise"]
+        for each in found:
+            [alone] = records.metrics.curves([run_id], each.name, columns=50)
+            assert (each.curve, each.metric, each.column, each.kind) == (alone, each.name, "", MetricKind.SCALAR)
+        assert [each.last_value for each in found] == [1.0, found[1].curve.ys[-1]]
+
+    def test_points_of_one_step_lie_over_their_times(self, records: RecordStore, run_id: str) -> None:
+        log(records, run_id, [(1.0, 7, 100), (3.0, 7, 200), (2.0, 7, 400)])
+        log(records, run_id, [(1.0, 7, 100)], "single")
+        by_time, single = records.metrics.curves_of_run(run_id, ["m", "single"], columns=50)
+        assert drawn(by_time.curve) == [(100, 1.0), (200, 3.0), (400, 2.0)]
+        assert drawn(single.curve) == [(7, 1.0)]
+
+    def test_a_column_of_a_table_is_named_with_it_and_text_is_left_out(self, records: RecordStore, run_id: str) -> None:
+        columns = {"x": [1, 2], "name": ["a", "b"]}
+        records.metrics.log_values(run_id, [LoggedValues("grid", MetricKind.TABLE, columns, None, 1)])
+        [found] = records.metrics.curves_of_run(run_id, ["grid.x", "grid.name"], columns=50)
+        assert (found.name, found.metric, found.column, found.kind) == ("grid.x", "grid", "x", MetricKind.TABLE)
+
+    @pytest.mark.parametrize("count", [3, 40_000])
+    def test_a_whole_history_gives_the_same(self, records: RecordStore, run_id: str, count: int) -> None:
+        """What a client draws of a workspace that has only histories."""
+        rng = random.Random(count)
+        special = [NAN, INF, -INF]
+        points = [(rng.choice(special) if rng.random() < 0.01 else rng.gauss(0, 1), n, n) for n in range(count)]
+        log(records, run_id, points)
+        [found] = records.metrics.curves_of_run(run_id, ["m"], columns=50)
+        assert curve_of_history(run_id, records.metrics.history(run_id, "m").items, columns=50) == found.curve

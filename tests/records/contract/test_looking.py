@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from mlflow_amlstore.errors import InvalidValue, NotFound, PageTokenInvalid
+from mlflow_amlstore.records.acting import acting_for, this_user
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.search.grammars import RUNS
 from mlflow_amlstore.records.store import RecordStore
@@ -19,7 +20,7 @@ class TestCounts:
             records.runs.create("0", run_id=run_id, parent_run_id=parent)
         top = records.runs.search(None, only_top=True).items
         assert sorted(run.info.run_id for run in top) == ["orphan", "parent"]
-        assert records.runs.count(None, only_top=True) == 2
+        assert records.runs.count_under(None) == 2
         assert records.runs.count(None) == 4
         assert records.runs.count_children(["parent", "child", "orphan", "unknown"]) == {"parent": 1, "child": 1}
         records.runs.delete("parent")
@@ -109,6 +110,11 @@ class TestFolders:
         assert records.files.list_some(container, "none", max_results=10).items == []
 
 
+def acts_on(records: RecordStore, kind: str, subject_id: str) -> list[tuple[str, str, str]]:
+    """Who did what, the first act first."""
+    return [(act.who, act.act, act.detail) for act in reversed(records.acts.of(kind, subject_id))]
+
+
 class TestActs:
     def test_they_are_kept_with_what_they_were_done_to(self, records: RecordStore, run_id: str) -> None:
         records.acts.add("run", run_id, "renamed", "ana", "from x")
@@ -120,6 +126,75 @@ class TestActs:
             ("renamed", "ana", "from x"),
         ]
         assert records.acts.of("experiment", run_id) == []
+
+    def test_whoever_deletes_restores_and_renames_a_run_or_an_experiment_is_kept(
+        self, records: RecordStore, run_id: str
+    ) -> None:
+        experiment_id = records.experiments.create("trees")
+        before = records.runs.get(run_id).info.name
+        with acting_for(lambda: "ana"):
+            records.runs.update(run_id, name="renamed")
+            records.runs.delete(run_id)
+            records.runs.delete(run_id)  # which changes nothing
+            records.experiments.rename(experiment_id, "forests")
+            records.experiments.delete(experiment_id)
+        with acting_for(lambda: "ben"):
+            records.runs.restore(run_id)
+            records.runs.restore(run_id)
+            records.experiments.restore(experiment_id)
+        assert acts_on(records, "run", run_id) == [
+            ("ana", "renamed", f"from {before}"),
+            ("ana", "deleted", ""),
+            ("ben", "restored", ""),
+        ]
+        assert acts_on(records, "experiment", experiment_id) == [
+            ("ana", "renamed", "from trees"),
+            ("ana", "deleted", ""),
+            ("ben", "restored", ""),
+        ]
+
+    def test_whoever_registers_a_model_and_moves_its_versions_is_kept(self, records: RecordStore, run_id: str) -> None:
+        source = f"workspace:/0/{run_id}/artifacts/model"
+        with acting_for(lambda: "ana"):
+            records.models.register("tree", source, run_id=run_id)
+            records.models.create_version("tree", source)
+            records.models.set_alias("tree", "best", 1)
+            records.models.delete_alias("tree", "best")
+            records.models.delete_alias("tree", "best")
+            records.models.set_stage("tree", 1, "Production")
+            records.models.delete_version("tree", 2)
+            records.models.rename("tree", "oak")
+        records.models.delete("oak")
+        assert acts_on(records, "run", run_id) == [("ana", "registered", "tree, version 1")]
+        assert acts_on(records, "model", "tree") == []
+        assert acts_on(records, "model", "oak") == [
+            ("ana", "registered", "version 1"),
+            ("ana", "registered", "version 2"),
+            ("ana", "set the alias", "best: version 1"),
+            ("ana", "deleted the alias", "best"),
+            ("ana", "set the stage", "version 1: Production"),
+            ("ana", "deleted", "version 2"),
+            ("ana", "renamed", "from tree"),
+            (this_user(), "deleted", ""),
+        ]
+
+    def test_what_a_script_logs_is_no_act(self, records: RecordStore, run_id: str) -> None:
+        records.runs.log(run_id, points=[("m", 1.0, 0, 1)], params=[("p", "1")], tags=[("t", "1")])
+        records.runs.set_tags(run_id, {"team": "blue"})
+        records.runs.update(run_id, status=RunStatus.COMPLETED, end_ms=1)
+        records.runs.update(run_id, name=records.runs.get(run_id).info.name)
+        assert acts_on(records, "run", run_id) == []
+
+    def test_acts_go_with_the_record(self, records: RecordStore, run_id: str) -> None:
+        experiment_id = records.experiments.create("trees")
+        inside = records.runs.create(experiment_id).info.run_id
+        for each in (run_id, inside):
+            records.runs.delete(each)
+        records.experiments.delete(experiment_id)
+        records.trash.remove_run(run_id)
+        records.trash.remove_experiment(experiment_id)
+        subjects = (("run", run_id), ("run", inside), ("experiment", experiment_id))
+        assert [acts_on(records, *subject) for subject in subjects] == [[], [], []]
 
     def test_an_act_is_undone_with_the_change(self, records: RecordStore, run_id: str) -> None:
         def fail() -> None:

@@ -1,0 +1,172 @@
+"""Charts of many runs: which there are beside a table, and `/scatter.json`, one value of each run over another.
+
+In an address a chart of values is `UP|ACROSS`, two columns as `studio.columns` writes them; a list of them has commas
+between, so each column is percent-encoded first.
+"""
+
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+import msgspec
+
+from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.records.search.ordering import Of
+from mlflow_amlstore.records.types import RunRecord
+from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
+from mlflow_amlstore.studio.columns import Column, differing_numbers, parse_column
+from mlflow_amlstore.studio.runs_query import RunsQuery, search_of
+
+ROUTES = Routes(Area.STUDIO)
+_MOST_CHARTS = 12
+_MOST_POINTS = 5000
+_MOST_ADDED = 20
+
+
+class RunsChart(msgspec.Struct, frozen=True):
+    """A chart beside a table of runs: a metric's curves, or where `across` is given, `up` over it.
+
+    `added` is what the address has for it; it is empty for a chart that nobody asked for.
+    """
+
+    name: str
+    up: str = ""
+    across: str = ""
+    across_name: str = ""
+    added: str = ""
+
+
+class Axes(msgspec.Struct, frozen=True):
+    """What a chart over runs can have up and across, as columns and their names, the likeliest first."""
+
+    up: list[tuple[str, str]]
+    across: list[tuple[str, str]]
+
+
+class ScatterQuery(RunsQuery, frozen=True):
+    """Which runs, and which columns; `runs` are ids with commas between, to show no others."""
+
+    experiment: str = ""
+    runs: str = ""
+    up: str = ""
+    across: str = ""
+
+
+class ScatterPoint(msgspec.Struct, frozen=True):
+    """A run's place. A number stands for itself, a text for its place among the words of its axis."""
+
+    run_id: str
+    run_name: str
+    x: tuple[float]
+    y: tuple[float]
+
+
+class Scatter(msgspec.Struct, frozen=True):
+    """Runs by two of their values: those that have both, at most 5 000, the latest started.
+
+    `x_kind` and `y_kind` are number, time (ms since 1970), duration (ms) or words; the words are in `x_words` and
+    `y_words`, in order.
+    """
+
+    x_name: str
+    y_name: str
+    x_kind: str
+    y_kind: str
+    x_words: list[str]
+    y_words: list[str]
+    series: list[ScatterPoint]
+    is_cut: bool
+
+
+@ROUTES.get("/scatter.json", Role.READER, Right.LOOK, is_long=True)
+def scatter(call: Call, body: ScatterQuery) -> Scatter:
+    """Give one value of each run over another: any last, lowest or highest of a metric, a param, a tag, a time."""
+    across, up = parse_column(body.across), parse_column(body.up)
+    search = search_of(body, body.experiment or None)
+    found = call.records.runs.values(
+        search.experiment_ids,
+        filter=search.filter,
+        view=search.view,
+        run_ids=[each for each in body.runs.split(",") if each] or None,
+        wanted=[across.ordering(is_descending=False), up.ordering(is_descending=False)],
+        max_results=_MOST_POINTS + 1,
+    )
+    shown = found[:_MOST_POINTS]
+    x_kind, x_words, xs = _axis(across, [run.values[0] for run in shown])
+    y_kind, y_words, ys = _axis(up, [run.values[1] for run in shown])
+    return Scatter(
+        x_name=across.label,
+        y_name=up.label,
+        x_kind=x_kind,
+        y_kind=y_kind,
+        x_words=x_words,
+        y_words=y_words,
+        series=[ScatterPoint(run.run_id, run.name, (x,), (y,)) for run, x, y in zip(shown, xs, ys, strict=True)],
+        is_cut=len(found) > _MOST_POINTS,
+    )
+
+
+def _axis(column: Column, values: Sequence[float | int | str]) -> tuple[str, list[str], list[float]]:
+    """What kind of axis these values have, its words, and each value's place on it."""
+    if column.kind == "fact" and column.name in ("started", "ended"):
+        return "time", [], [float(value) for value in values]
+    if column.kind == "fact" and column.name == "duration":
+        return "duration", [], [float(value) for value in values]
+    try:
+        return "number", [], [float(value) for value in values]
+    except ValueError:
+        words = sorted({str(value) for value in values})
+        places = {word: float(place) for place, word in enumerate(words)}
+        return "words", words, [places[str(value)] for value in values]
+
+
+def charts_of(runs: Sequence[RunRecord], over: str) -> list[RunsChart]:
+    """The charts of these runs: those that were asked for, and one for each metric that most of them have.
+
+    A metric that each of them has once is no curve: it is drawn over what tells the runs apart. Raises InvalidValue.
+    """
+    charts = parse_charts(over)
+    differing = differing_numbers(runs)
+    across = differing[0] if differing else Column("fact", "started")
+    for name in _metrics_of(runs)[: max(0, _MOST_CHARTS - len(charts))]:
+        steps = [point.step for run in runs for point in run.metrics if point.name == name]
+        if len(steps) > 1 and max(steps) <= 0:
+            charts.append(RunsChart(name, Column("metrics", name).spec, across.spec, across.label))
+        else:
+            charts.append(RunsChart(name))
+    return charts
+
+
+def parse_charts(over: str) -> list[RunsChart]:
+    """Read a list of charts as an address has it. Raises InvalidValue."""
+    charts = []
+    for each in dict.fromkeys(filter(None, over.split(","))):
+        up, _bar, across = each.partition("|")
+        if not across:
+            raise InvalidValue("over", each, "must be UP|ACROSS, two columns, each percent-encoded")
+        columns = parse_column(unquote(up)), parse_column(unquote(across))
+        charts.append(RunsChart(columns[0].label, columns[0].spec, columns[1].spec, columns[1].label, each))
+    if len(charts) > _MOST_ADDED:
+        raise InvalidValue("over", f"{len(charts)} charts", f"must be {_MOST_ADDED} at most")
+    return charts
+
+
+def axes_of(runs: Sequence[RunRecord]) -> Axes:
+    """The columns of these runs that a chart can have as axes."""
+    metrics = [Column("metrics", name, of) for name in _metrics_of(runs) for of in (Of.LAST, Of.MIN, Of.MAX)]
+    differing = differing_numbers(runs)
+    names = dict.fromkeys(name for run in runs for name in run.params)
+    params = [*differing, *(each for each in (Column("params", name) for name in names) if each not in differing)]
+    times = [Column("fact", name) for name in ("started", "duration")]
+    return Axes(_choices([*metrics, *params, *times]), _choices([*params, *times, *metrics]))
+
+
+def _choices(columns: Sequence[Column]) -> list[tuple[str, str]]:
+    return [(column.spec, column.label) for column in columns]
+
+
+def _metrics_of(runs: Sequence[RunRecord]) -> list[str]:
+    counted: dict[str, int] = {}
+    for run in runs:
+        for point in run.metrics:
+            counted[point.name] = counted.get(point.name, 0) + (0 if point.name.startswith("system/") else 1)
+    return sorted(counted, key=lambda name: -counted[name])

@@ -1,0 +1,197 @@
+"""The table of runs and its charts: what is found, drawn over runs, grouped, kept and exported."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from filled_workspace import STARTED_MS, Filled
+
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.types import RunStatus
+from mlflow_amlstore.workspace.opening import open_folder
+
+from .conftest import Person
+
+
+@pytest.fixture
+def records(filled: Filled) -> Iterator[RecordStore]:
+    """The workspace's records, written by another process than the service."""
+    opened = open_folder(filled.folder).records
+    yield opened
+    opened.close()
+
+
+browser_only = pytest.mark.needs("playwright")
+
+
+_COLOURS_DRAWN = """chart => {
+    const plot = chart.querySelector("canvas");
+    const { data } = plot.getContext("2d").getImageData(0, 0, plot.width, plot.height);
+    const seen = new Set();
+    for (let at = 0; at < data.length; at += 4) {
+        if (data[at + 3] === 255) seen.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
+    }
+    return [...seen];
+}"""
+
+
+class TestFilter:
+    def test_a_status_is_clicked(self, owner: Person, filled: Filled) -> None:
+        found = owner.data("/runs.json?status=failed")
+        assert [row["run_id"] for row in found["rows"]] == [filled.failed]
+        assert found["matching"] == 1
+
+    def test_a_filter_counts_what_is_on_all_pages(self, owner: Person, filled: Filled) -> None:
+        asked = f"/experiments/{filled.experiment}/runs.json?rows=5&filter={quote('metrics.mse > 0')}"
+        first = owner.data(asked)
+        assert (len(first["rows"]), first["matching"]) == (5, 12)
+        second = owner.data(f"{asked}&page={quote(first['next_page'])}")
+        assert (len(second["rows"]), second["matching"]) == (5, 12)
+        assert not {row["run_id"] for row in first["rows"]} & {row["run_id"] for row in second["rows"]}
+
+    def test_a_type_is_what_mlflow_says_that_a_run_was_started_from(
+        self, owner: Person, filled: Filled, records: RecordStore
+    ) -> None:
+        run = records.runs.create(filled.experiment, name="in a notebook", start_ms=STARTED_MS)
+        records.runs.set_tags(run.info.run_id, {"mlflow.source.type": "NOTEBOOK"})
+        try:
+            assert [row["name"] for row in owner.data("/runs.json?type=notebook")["rows"]] == ["in a notebook"]
+        finally:
+            records.runs.delete(run.info.run_id)
+
+    @pytest.mark.parametrize("asked", ["type=cron", "status=lost", "view=none", "over=x"])
+    def test_a_word_that_isnt_known_is_named(self, owner: Person, asked: str) -> None:
+        answer = owner.get(f"/runs.json?{asked}", "application/json")
+        assert answer.status_code == 400
+        for word in asked.split("="):
+            assert word in answer.json()["message"]
+
+    @browser_only
+    def test_it_is_clicked_together(self, visit: Callable[..., Any], filled: Filled) -> None:
+        page = visit().open(f"/runs?filter={quote('metrics.mse > 0')}").page
+        page.locator("summary", has_text="Experiment").click()
+        page.locator("details[open]").get_by_role("link", name="ridge sweep").click()
+        page.wait_for_url(f"**/experiments/{filled.experiment}/runs?*")
+        page.locator("summary", has_text="Status").click()
+        page.locator("details[open]").get_by_role("link", name="completed").click()
+        page.wait_for_url("**status=completed*")
+        assert page.locator("table.runs tbody tr").count() == 12
+        page.get_by_role("link", name="Clear").click()
+        page.wait_for_url(lambda url: "status" not in url and "filter" not in url)
+
+
+class TestSort:
+    @pytest.mark.parametrize(
+        "column", ["name", "status", "started", "ended", "duration", "user", "experiment", "id", "note", "tags.stage"]
+    )
+    def test_any_column_sorts_both_ways(self, owner: Person, column: str) -> None:
+        up = owner.data(f"/runs.json?sort={column}&rows=1000")["rows"]
+        down = owner.data(f"/runs.json?sort=-{column}&rows=1000")["rows"]
+        assert len(up) == len(down) > 10
+        assert {row["run_id"] for row in up} == {row["run_id"] for row in down}
+        assert owner.data(f"/runs.json?sort={column}&rows=1000")["rows"] == up
+
+
+class TestChartsOverRuns:
+    def scatter(self, owner: Person, filled: Filled, up: str, across: str, **more: str) -> Any:
+        asked = {"experiment": filled.experiment, "up": up, "across": across, **more}
+        return owner.data("/scatter.json?" + "&".join(f"{name}={quote(value)}" for name, value in asked.items()))
+
+    def test_a_minimum_over_a_param(self, owner: Person, filled: Filled) -> None:
+        answer = self.scatter(owner, filled, "metrics.mse:min", "params.alpha")
+        assert (answer["x_name"], answer["y_name"]) == ("alpha", "mse, min")
+        assert len(answer["series"]) == 12
+        (best,) = [each for each in answer["series"] if each["run_id"] == filled.best]
+        assert best["x"] == [0.24]
+        assert best["y"] == [3000.0]
+
+    def test_words_have_places_in_their_order(self, owner: Person, filled: Filled) -> None:
+        answer = self.scatter(owner, filled, "status", "params.solver")
+        assert (answer["x_kind"], answer["x_words"]) == ("words", ["auto"])
+        assert (answer["y_kind"], answer["y_words"]) == ("words", ["FINISHED"])
+
+    def test_times_and_durations(self, owner: Person, filled: Filled) -> None:
+        answer = self.scatter(owner, filled, "duration", "started", runs=filled.best)
+        assert (answer["x_kind"], answer["y_kind"]) == ("time", "duration")
+        assert [(each["x"], each["y"]) for each in answer["series"]] == [([STARTED_MS], [252_000])]
+
+    def test_it_is_of_the_runs_that_a_filter_finds(self, owner: Person, filled: Filled) -> None:
+        answer = self.scatter(owner, filled, "metrics.mse", "params.alpha", filter="params.alpha = '0.24'")
+        assert [each["run_id"] for each in answer["series"]] == [filled.best]
+
+    def test_a_metric_that_each_run_has_once_is_drawn_over_what_differs(
+        self, owner: Person, filled: Filled, records: RecordStore
+    ) -> None:
+        experiment = records.experiments.create("alphas")
+        for number in range(3):
+            run = records.runs.create(experiment, start_ms=STARTED_MS + number)
+            records.runs.log(
+                run.info.run_id, points=[("mse", 9.0 - number, 0, STARTED_MS)], params=[("alpha", f"0.{number}")]
+            )
+        page = owner.data(f"/experiments/{experiment}/runs.json")
+        records.experiments.delete(experiment)
+        (chart,) = page["charts"]
+        assert (chart["up"], chart["across"]) == ("metrics.mse", "params.alpha")
+
+    @browser_only
+    def test_one_is_added_and_removed(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/experiments/{filled.experiment}/runs?status=completed")
+        page = visiting.page
+        page.get_by_text("Add a chart").click()
+        page.locator("select[name=up]").select_option("metrics.mse:min")
+        page.locator("select[name=across]").select_option("duration")
+        page.get_by_role("button", name="Add", exact=True).click()
+        page.wait_for_url("**over=*")
+        visiting.settle()
+        assert "status=completed" in page.url
+        first = page.locator("metric-chart").first
+        assert first.get_attribute("heading") == "mse, min over duration"
+        assert "12 points" in first.locator(".chart-note").text_content()
+        page.get_by_role("link", name="Remove mse, min over duration").click()
+        page.wait_for_url(lambda url: "over=" not in url)
+
+    @browser_only
+    def test_a_chosen_run_has_its_colour_there(self, visit: Callable[..., Any], filled: Filled) -> None:
+        over = quote("metrics.mse%3Amin|params.alpha")
+        visiting = visit().open(f"/experiments/{filled.experiment}/runs?over={over}&chosen={filled.best}")
+        page = visiting.page
+        chart = page.locator("metric-chart[kind=scatter]").first
+        hex_colour = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--curve-0').trim()")
+        wanted = ",".join(str(int(hex_colour[at : at + 2], 16)) for at in (1, 3, 5))
+        assert wanted in chart.evaluate(_COLOURS_DRAWN)
+
+
+class TestKept:
+    """A page is made once for all who look at it, and anew as soon as anything is written."""
+
+    def test_what_was_written_is_there_at_once(self, owner: Person, filled: Filled, records: RecordStore) -> None:
+        path = f"/experiments/{filled.experiment}/runs.json?status=running"
+        for number in range(20):
+            owner.data(path)
+            name = f"just begun {number}"
+            run = records.runs.create(filled.experiment, name=name, start_ms=STARTED_MS + 1_000_000 + number)
+            assert owner.data(path)["rows"][0]["name"] == name
+            records.runs.update(run.info.run_id, status=RunStatus.CANCELED, end_ms=STARTED_MS)
+            records.runs.delete(run.info.run_id)
+
+    def test_a_reader_isnt_given_an_owners_page(self, owner: Person, reader: Person) -> None:
+        part = {"X-Studio-Part": "main"}
+        path = f"{owner.url}/runs"
+        of_owner = owner.session.get(path, headers=part).text
+        of_reader = reader.session.get(path, headers=part).text
+        assert "data-change" in of_owner
+        assert "data-change" not in of_reader
+
+
+class TestCsv:
+    def test_it_has_all_digits_and_no_formula(self, owner: Person, filled: Filled, records: RecordStore) -> None:
+        run = records.runs.create(filled.experiment, name="=cmd()", start_ms=STARTED_MS)
+        records.runs.log(run.info.run_id, points=[("mse", 1 / 3, 0, STARTED_MS)], params=[("a", "-1e5")])
+        path = f"/experiments/{filled.experiment}/runs.csv?columns=metrics.mse%3Amin,params.a"
+        rows = list(csv.reader(io.StringIO(owner.get(path).content.decode())))
+        records.runs.delete(run.info.run_id)
+        assert rows[0] == ["Run", "Run id", "Status", "mse (min)", "a"]
+        assert ["'=cmd()", run.info.run_id, "Running", repr(1 / 3), "-100000.0"] in rows
