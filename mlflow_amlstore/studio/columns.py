@@ -4,7 +4,7 @@ In a URL a column is `metrics.loss:min`, `params.alpha`, `tags.team`, or one of 
 commas between, so each is percent-encoded first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -156,14 +156,12 @@ def default_columns(runs: Sequence[RunRecord], *, with_experiment: bool) -> list
     return [*columns, Column("fact", "started"), Column("fact", "duration")]
 
 
-def differing_numbers(runs: Sequence[RunRecord]) -> list[Column]:
+def differing_numbers(runs: Sequence[RunRecord]) -> Iterator[Column]:
     """The params that are numbers and tell these runs apart, the one that most of them have first."""
-    found = []
     for name in _common(run.params for run in runs):
         cells = [_text_cell(run.params[name]) for run in runs if name in run.params]
         if len({cell.text for cell in cells}) > 1 and all(cell.number is not None for cell in cells):
-            found.append(Column("params", name))
-    return found
+            yield Column("params", name)
 
 
 def value_of(summary: MetricSummary, of: Of) -> float | None:

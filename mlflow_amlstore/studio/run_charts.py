@@ -5,6 +5,7 @@ between, so each column is percent-encoded first.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from urllib.parse import unquote
 
 import msgspec
@@ -20,6 +21,7 @@ ROUTES = Routes(Area.STUDIO)
 _MOST_CHARTS = 12
 _MOST_POINTS = 5000
 _MOST_ADDED = 20
+_MOST_NAMES = 100
 
 
 class RunsChart(msgspec.Struct, frozen=True):
@@ -125,8 +127,7 @@ def charts_of(runs: Sequence[RunRecord], over: str) -> list[RunsChart]:
     A metric that each of them has once is no curve: it is drawn over what tells the runs apart. Raises InvalidValue.
     """
     charts = parse_charts(over)
-    differing = differing_numbers(runs)
-    across = differing[0] if differing else Column("fact", "started")
+    across = next(differing_numbers(runs), Column("fact", "started"))
     for name in _metrics_of(runs)[: max(0, _MOST_CHARTS - len(charts))]:
         steps = [point.step for run in runs for point in run.metrics if point.name == name]
         if len(steps) > 1 and max(steps) <= 0:
@@ -151,13 +152,14 @@ def parse_charts(over: str) -> list[RunsChart]:
 
 
 def axes_of(runs: Sequence[RunRecord]) -> Axes:
-    """The columns of these runs that a chart can have as axes."""
-    metrics = [Column("metrics", name, of) for name in _metrics_of(runs) for of in (Of.LAST, Of.MIN, Of.MAX)]
-    differing = differing_numbers(runs)
+    """The columns of these runs that a chart can have as axes, of a great many names the most common."""
+    metrics = _metrics_of(runs)[:_MOST_NAMES]
+    of_metrics = [Column("metrics", name, of) for name in metrics for of in (Of.LAST, Of.MIN, Of.MAX)]
     names = dict.fromkeys(name for run in runs for name in run.params)
-    params = [*differing, *(each for each in (Column("params", name) for name in names) if each not in differing)]
+    differing = islice(differing_numbers(runs), _MOST_NAMES)
+    params = list(dict.fromkeys([*differing, *(Column("params", name) for name in names)]))[:_MOST_NAMES]
     times = [Column("fact", name) for name in ("started", "duration")]
-    return Axes(_choices([*metrics, *params, *times]), _choices([*params, *times, *metrics]))
+    return Axes(_choices([*of_metrics, *params, *times]), _choices([*params, *times, *of_metrics]))
 
 
 def _choices(columns: Sequence[Column]) -> list[tuple[str, str]]:

@@ -116,7 +116,7 @@ def visit(browser: Any, studio: Studio, owner: Person) -> Iterator[Callable[...,
     open_visits: list[tuple[AbstractContextManager[Any], Any]] = []
 
     def begin(person: Person = owner, **given: Any) -> Any:
-        begun = module.visit(browser, studio.url, person.storage_state, **given)
+        begun = module.visit(browser, person.url, person.storage_state, **given)
         visiting = begun.__enter__()
         open_visits.append((begun, visiting))
         return visiting

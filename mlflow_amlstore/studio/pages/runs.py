@@ -22,6 +22,7 @@ from mlflow_amlstore.studio.runs_query import FilterProblem, RunSearch, RunsQuer
 
 PAGES = Pages()
 _MOST_ROWS = 1000
+_MOST_NAMES = 500
 _MOST_CHARTS_BESIDE = 12
 _MOST_EXPERIMENTS = 30  # to choose from; all of them are on their page
 _TAIL_BYTES = 16 * 1024
@@ -30,7 +31,10 @@ _MOST_CHILDREN = 200  # shown under a parent; all of them are on its page
 
 
 class Names(msgspec.Struct, frozen=True):
-    """Names that these runs have, for the filter and the choice of columns; `facts` are columns and their headings."""
+    """Names that these runs have, for the filter and the choice of columns, at most five hundred of a kind.
+
+    `facts` are columns that every run has, and their headings.
+    """
 
     attributes: list[str]
     metrics: list[str]
@@ -246,8 +250,12 @@ def _best(column: Column, index: int, rows: Sequence[RunRow]) -> int | None:
 def _names(runs: Sequence[RunRecord]) -> Names:
     return Names(
         attributes=["run_name", "run_id", "status", "user_id", "start_time", "end_time"],
-        metrics=sorted({point.name for run in runs for point in run.metrics}),
-        params=sorted({name for run in runs for name in run.params}),
-        tags=sorted({name for run in runs for name in run.tags}),
+        metrics=_some({point.name for run in runs for point in run.metrics}),
+        params=_some({name for run in runs for name in run.params}),
+        tags=_some({name for run in runs for name in run.tags}),
         facts=FACTS,
     )
+
+
+def _some(names: set[str]) -> list[str]:
+    return sorted(names)[:_MOST_NAMES]
