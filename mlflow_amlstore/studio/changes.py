@@ -52,6 +52,13 @@ class TagOfRuns(msgspec.Struct, frozen=True):
     value: str = ""
 
 
+class NoteOfRuns(msgspec.Struct, frozen=True):
+    """A note, in Markdown, for many runs."""
+
+    runs: str
+    note: str
+
+
 class Register(msgspec.Struct, frozen=True):
     """A folder or file of a run, and the model that it is to be a version of."""
 
@@ -101,16 +108,6 @@ def untag_run(call: Call, body: Tag) -> None:
     _keep(call, "run", call.path["run_id"], "deleted the tag", body.name)
 
 
-@ROUTES.post("/runs/{run_id}/cancel", Role.CONTRIBUTOR, Right.LOOK)
-def cancel_run(call: Call, body: Chosen) -> None:
-    """Mark a run as canceled."""
-    run_id = call.path["run_id"]
-    if call.records.runs.get(run_id).info.status in _ENDED:
-        raise InvalidState(f"Run {run_id} has ended; only a run that goes on can be canceled")
-    call.records.runs.update(run_id, status=RunStatus.CANCELED, end_ms=int(time.time() * 1000))
-    _keep(call, "run", run_id, "canceled")
-
-
 @ROUTES.post("/runs/{run_id}/register", Role.CONTRIBUTOR, Right.LOOK)
 def register_model(call: Call, body: Register) -> None:
     """Register a folder or file of a run as the next version of a model."""
@@ -132,6 +129,26 @@ def restore_runs(call: Call, body: Chosen) -> None:
     """Bring deleted runs back."""
     for run_id in _chosen(body.runs):
         call.records.runs.restore(run_id)
+
+
+@ROUTES.post("/runs/cancel", Role.CONTRIBUTOR, Right.LOOK)
+def cancel_runs(call: Call, body: Chosen) -> None:
+    """Mark those of these runs as canceled that go on."""
+    now_ms = int(time.time() * 1000)
+    going_on = [run_id for run_id in _chosen(body.runs) if call.records.runs.get(run_id).info.status not in _ENDED]
+    if not going_on:
+        raise InvalidState("The chosen runs have ended; only a run that goes on can be canceled")
+    for run_id in going_on:
+        call.records.runs.update(run_id, status=RunStatus.CANCELED, end_ms=now_ms)
+        _keep(call, "run", run_id, "canceled")
+
+
+@ROUTES.post("/runs/note", Role.CONTRIBUTOR, Right.LOOK)
+def note_on_runs(call: Call, body: NoteOfRuns) -> None:
+    """Set the note of many runs."""
+    for run_id in _chosen(body.runs):
+        call.records.runs.set_tags(run_id, {DESCRIPTION_TAG: body.note})
+        _keep(call, "run", run_id, "changed the note")
 
 
 @ROUTES.post("/runs/tag", Role.CONTRIBUTOR, Right.LOOK)

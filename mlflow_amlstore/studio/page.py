@@ -5,6 +5,7 @@ its template, `/runs.json` is the struct itself. What is shown and what is given
 """
 
 import gzip
+import json
 import threading
 from collections.abc import Callable
 from functools import cache, partial
@@ -22,6 +23,7 @@ from mlflow_amlstore.studio.kept_pages import kept
 from mlflow_amlstore.studio.links import Links
 
 PART_HEADER = b"x-studio-part"  # `main`: what stands in the frame, which a page that is open takes in
+COUNTS_HEADER = "x-studio-counts"  # what the navigation counts, as JSON
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -100,14 +102,11 @@ def render(call: Call, template: str, page: Any, *, version: int) -> Content:
 
     `version` is the workspace's when the page's data was read.
     """
+    counts = _counts(call)
     named = {"page": page, "call": call, "links": Links(_raw_path(call)), "may_change": _may_change(call)}
     if not _is_part(call):
-        named |= {
-            "counts": _counts(call),
-            "version": assets.version(),
-            "loaded_with": assets.loaded_with,
-            "since": version,
-        }
+        named |= {"counts": counts, "since": version}
+        named |= {"version": assets.version(), "loaded_with": assets.loaded_with}
     loaded = _environment().get_template(template)
     with _rendering:
         if _is_part(call):
@@ -115,9 +114,10 @@ def render(call: Call, template: str, page: Any, *, version: int) -> Content:
             text = "".join(loaded.blocks["main"](context))
         else:
             text = loaded.render(named)
-    body, headers = text.encode(), [*_HEADERS]
+    body, headers = text.encode(), [*_HEADERS, (COUNTS_HEADER, json.dumps(counts._asdict()))]
     if len(body) > _WORTH_COMPRESSING_BYTES and _takes_gzip(call):
-        body, headers = gzip.compress(body, 1, mtime=0), [*_HEADERS, ("content-encoding", "gzip")]
+        body = gzip.compress(body, 1, mtime=0)
+        headers.append(("content-encoding", "gzip"))
     return Content(body, "text/html; charset=utf-8", tuple(headers))
 
 

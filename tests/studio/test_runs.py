@@ -164,6 +164,45 @@ class TestChartsOverRuns:
         assert wanted in chart.evaluate(_COLOURS_DRAWN)
 
 
+@browser_only
+def test_chosen_runs_are_tagged_noted_canceled_deleted_and_restored_together(
+    visit: Callable[..., Any], records: RecordStore
+) -> None:
+    experiment = records.experiments.create("chosen")
+    ids = [records.runs.create(experiment, start_ms=STARTED_MS + number).info.run_id for number in range(3)]
+    records.runs.update(ids[2], status=RunStatus.COMPLETED, end_ms=STARTED_MS)
+    page = visit().open(f"/experiments/{experiment}/runs?chosen={','.join(ids)}").page
+    running = page.locator("[data-count=running]")
+    before = int(running.text_content())
+    bar = page.locator(".chosen-bar")
+    bar.get_by_text("Tag", exact=True).first.click()
+    bar.get_by_label("Name").fill("team")
+    bar.get_by_label("Value").fill("vision")
+    bar.get_by_role("button", name="Tag", exact=True).click()
+    page.locator(".chosen-bar details[open]").wait_for(state="detached")
+    bar.get_by_text("Note", exact=True).first.click()
+    bar.get_by_label("Note, in Markdown").fill("**look again**")
+    bar.get_by_role("button", name="Save").click()
+    page.locator(".chosen-bar details[open]").wait_for(state="detached")
+    for run_id in ids:
+        tags = records.runs.get(run_id).tags
+        assert (tags["team"], tags["mlflow.note.content"]) == ("vision", "**look again**")
+    bar.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    page.wait_for_function("() => document.querySelectorAll('[data-status=canceled]').length === 2")
+    assert int(running.text_content()) == before - 2
+    assert records.runs.get(ids[2]).info.status is RunStatus.COMPLETED
+    bar.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_text("No runs yet").wait_for()
+    assert "chosen=" not in page.url
+    page.goto(page.url.partition("?")[0] + f"?view=deleted&chosen={','.join(ids[:2])}")
+    page.get_by_role("button", name="Restore").click()
+    page.wait_for_function("() => document.querySelectorAll('table.runs tbody tr').length === 1")
+    assert [run.info.deleted_ms is None for run in map(records.runs.get, ids)] == [True, True, False]
+    assert "canceled" in [act.act for act in records.acts.of("run", ids[0])]
+
+
 class TestKept:
     """A page is made once for all who look at it, and anew as soon as anything is written."""
 

@@ -19,7 +19,7 @@ export function start() {
     else if (event.target.matches("input[data-choose-all]")) whenAllClicked(event.target);
   });
   document.addEventListener("studio:sent", (event) => {
-    if (event.detail.form.querySelector("[data-chosen-value]") && event.detail.form.dataset.confirm) write([]); // deleted
+    if (event.detail.form.hasAttribute("data-ends-choice")) write([]); // deleted
   });
 }
 

@@ -4,6 +4,7 @@
 import htmx from "./vendored/htmx.esm.min.js";
 import { refusal } from "./answers.js";
 import { make, sayThatSessionEnded } from "./dom.js";
+import { count } from "./numbers.js";
 
 const OWN_CHILDREN = "metric-chart, axes-chart, chart-controls, parallel-coordinates, .filter-box";
 let morph = null;
@@ -69,6 +70,7 @@ async function fetchAndMorph() {
   const main = document.querySelector("main");
   nameRows(main);
   nameRows(template.content);
+  showCounts(JSON.parse(response.headers.get("x-studio-counts") ?? "{}"));
   const focused = document.activeElement;
   morph(main, template.content, true);
   htmx.process(main);
@@ -76,6 +78,16 @@ async function fetchAndMorph() {
   const waits = []; // what charts ask for now
   document.dispatchEvent(new CustomEvent("studio:changed", { detail: { waits } }));
   await Promise.allSettled(waits);
+}
+
+/** What the navigation counts; nothing leads to running runs while there are none. */
+function showCounts(counts) {
+  for (const [name, value] of Object.entries(counts)) {
+    const element = document.querySelector(`[data-count="${name}"]`);
+    if (!element) continue;
+    element.textContent = count(value);
+    if (name === "running") element.closest("a").hidden = value === 0;
+  }
 }
 
 /** Says above what was shown why there is nothing newer; the next time that there is, this goes. */
