@@ -1,8 +1,9 @@
 """Which chart a metric gets, wherever it is drawn: in Studio, in a notebook, in a terminal, in a file. What is drawn of
 its points, so that no spike is hidden, is said by `records.curves`.
 
-The rules are those of Azure ML's documents (`Log & view metrics`): a list, or a number logged again and again, is a
-line; a row or table with two numeric columns is an x-y line; with more, the axes are chosen; strings are a table.
+The rules are those of Azure ML's documents (`Log & view metrics`): a number logged once is a number; a list, or a
+number logged again and again, is a line; a row or table with two numeric columns is an x-y line; with more, the axes
+are chosen; strings are a table.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ _MOST_BARS = 100  # groups of them
 
 
 class Series(Protocol):
-    """What is known of a metric's column: its name, "" in what is no grid, and its last number, None for text."""
+    """What is known of a metric's column: its name, "" in what is no grid, its last number, None for text, and whether
+    that is all there is."""
 
     @property
     def column(self) -> str: ...
@@ -30,10 +32,13 @@ class Series(Protocol):
     @property
     def last_value(self) -> float | None: ...
 
+    @property
+    def is_single(self) -> bool: ...
+
 
 @dataclass(frozen=True)
 class Chart:
-    """A metric and its chart: line, xy, axes, table, image, matrix or document."""
+    """A metric and its chart: number, line, xy, axes, table, image, matrix or document."""
 
     name: str
     metric_kind: MetricKind
@@ -46,7 +51,8 @@ def chart_of(name: str, kind: MetricKind, columns: Sequence[Series]) -> Chart:
         return Chart(name, kind, _OF_FILES[kind])
     numeric = sum(column.last_value is not None for column in columns)
     if kind not in GRID_KINDS:
-        return Chart(name, kind, "line" if numeric else "table")
+        of_numbers = "number" if columns[0].is_single else "line"
+        return Chart(name, kind, of_numbers if numeric else "table")
     if numeric < 2:
         return Chart(name, kind, "table")
     return Chart(name, kind, "xy" if numeric == 2 and len(columns) == 2 else "axes")
@@ -62,7 +68,7 @@ class DefaultAxes(NamedTuple):
 
 def chart_of_record(metric: MetricRecord) -> Chart:
     """The chart of a metric whose values are at hand."""
-    columns = [_Column(name, _last_number(cells)) for name, cells in metric.columns.items()]
+    columns = [_Column(name, _last_number(cells), len(cells) == 1) for name, cells in metric.columns.items()]
     return chart_of(metric.name, metric.kind, columns)
 
 
@@ -84,6 +90,7 @@ def default_axes(metric: MetricRecord, numeric: Sequence[str]) -> DefaultAxes:
 class _Column:
     column: str
     last_value: float | None
+    is_single: bool
 
 
 def _last_number(cells: Sequence[Cell]) -> float | None:

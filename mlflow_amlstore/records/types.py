@@ -218,6 +218,11 @@ class MetricSummary:
     minimum: float | None
     maximum: float | None
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one number, or equal ones that no step tells apart."""
+        return self.last_step is not None and self.last_step <= 0 and self.minimum == self.maximum
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -253,6 +258,11 @@ class SeriesCurve:
     def last_value(self) -> float | None:
         """The last finite number that is drawn; None where there is none."""
         return next((y for y in reversed(self.curve.ys) if y is not None), None)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it has one point."""
+        return self.curve.points_in_all == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from urllib.parse import quote
 import pytest
 from filled_workspace import EVIL, Filled
 
+from mlflow_amlstore.studio import words
+
 from .conftest import Person, Studio
 
 pytestmark = pytest.mark.needs("playwright")
@@ -176,6 +178,27 @@ class TestCharts:
             "residuals": "document",
             "predictions": "document",
         }
+
+
+class TestNumbers:
+    def test_a_number_that_was_logged_once_is_a_number_and_no_chart(self, owner: Person, filled: Filled) -> None:
+        page = owner.data(f"/runs/{filled.children[1]}.json")
+        assert [(each["name"], each["last_text"]) for each in page["numbers"]] == [("fold mse", words.number(4001.0))]
+        assert page["charts"] == []
+
+    def test_many_metrics_are_drawn_on_one_y_axis(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit().open(f"/runs/{filled.best}")
+        page = visiting.page
+        page.locator("summary", has_text="Draw together").click()
+        for name in ("mse", "r2"):
+            page.get_by_role("checkbox", name=name).check()
+        page.get_by_role("button", name="Draw", exact=True).click()
+        page.wait_for_url("**together=mse%2Cr2")
+        visiting.settle()
+        chart = page.locator("#charts-together metric-chart")
+        assert chart.locator(".chart-legend button").all_text_contents() == ["mse", "r2"]
+        assert chart.locator(".chart-value").text_content() == "2 metrics"
+        assert chart.evaluate("chart => chart.ranges.y[0] < 0.4 && chart.ranges.y[1] > 5000")
 
 
 class TestGroups:

@@ -234,3 +234,18 @@ class TestCsv:
         records.runs.delete(run.info.run_id)
         assert rows[0] == ["Run", "Run id", "Status", "mse (min)", "a"]
         assert ["'=cmd()", run.info.run_id, "Running", repr(1 / 3), "-100000.0"] in rows
+
+
+@browser_only
+def test_a_compared_run_has_one_colour_in_all_charts(visit: Callable[..., Any], filled: Filled) -> None:
+    """The scatter comes in another order than the runs were chosen in."""
+    page = visit().open(f"/compare?runs={filled.sweep[0]},{filled.sweep[9]},{filled.sweep[4]}").page
+    colours = """chart => Object.fromEntries([...chart.querySelectorAll(".chart-legend button")].map(
+        button => [button.textContent.trim(), button.firstElementChild.dataset.colour]))"""
+    page.locator("metric-chart[kind=scatter]").scroll_into_view_if_needed()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('metric-chart')].some(c => c.isDrawn && c.matches('[kind=scatter]'))"
+    )
+    of_lines = page.locator("metric-chart").first.evaluate(colours)
+    assert of_lines == page.locator("metric-chart[kind=scatter]").evaluate(colours)
+    assert of_lines == {"ridge 0": "0", "ridge 9": "1", "ridge 4": "2"}

@@ -79,6 +79,7 @@ class ComparePage(msgspec.Struct, frozen=True):
 
     query: CompareQuery
     runs: list[ComparedRun]
+    colours: dict[str, int]  # of each run, which is its place
     missing: list[str]
     params: list[Line]
     metrics: list[Line]
@@ -122,6 +123,7 @@ def compare(call: Call, query: CompareQuery) -> ComparePage:
     return ComparePage(
         query=query,
         runs=[_compared(run) for run in runs],
+        colours={run.info.run_id: place for place, run in enumerate(runs)},
         missing=missing,
         params=shown_params[:_MOST_LINES],
         metrics=shown_metrics[:_MOST_LINES],
@@ -181,7 +183,7 @@ def _axes(query: CompareQuery, columns: Sequence[Column], charts: Sequence[str])
     """The columns of the scatter, as an address has them; "" where there is nothing to draw."""
     metrics = [Column("metrics", name).spec for name in charts]
     params = [column.spec for column in columns if column.kind == "params"]
-    across = query.across or next(iter([*params, *metrics]), "")
+    across = query.across or next(iter([*params, *metrics[1:], *metrics]), "")
     return across, query.up or next(iter(metrics), "")
 
 
@@ -194,7 +196,7 @@ def _parallel(
         cells = [column.cell(run, of_run, {}) for run, of_run in zip(runs, summaries, strict=True)]
         is_number = all(cell.number is not None or not cell.text for cell in cells)
         values = [cell.number if is_number else cell.text for cell in cells]
-        axes.append({"name": column.spec, "kind": "number" if is_number else "text", "values": values})
+        axes.append({"name": column.label, "kind": "number" if is_number else "text", "values": values})
     named = [{"run_id": run.info.run_id, "run_name": run.info.name} for run in runs]
     return msgspec.json.encode({"axes": axes, "runs": named}).decode()
 

@@ -140,6 +140,7 @@ class RunPage(msgspec.Struct, frozen=True):
     note: str
     note_html: str
     metrics: list[MetricFacts]
+    numbers: list[MetricFacts]  # those that were logged once, which are no charts
     charts: list[MetricChart]
     found: InAll
     in_all: InAll
@@ -195,7 +196,9 @@ def run(call: Call, query: RunQuery) -> RunPage:
     if sought:
         summaries = [each for each in summaries if sought in each.name.lower()]
     params, tags, properties = (_sought(each, sought) for each in (found.params, tags, found.properties))
-    charts = [_chart(records, found, chart, descriptions) for chart in _charts(summaries)]
+    chosen = _charts(summaries)
+    charts = [_chart(records, found, chart, descriptions) for chart in chosen if chart.kind != "number"]
+    alone = {chart.name for chart in chosen if chart.kind == "number"}
     logs = log_paths(records, found)
     failed_log = logs[0] if logs and info.status is RunStatus.FAILED else ""
     container = run_container(info.experiment_id, info.run_id)
@@ -214,6 +217,7 @@ def run(call: Call, query: RunQuery) -> RunPage:
         note=found.tags.get(DESCRIPTION_TAG, ""),
         note_html=markdown(found.tags.get(DESCRIPTION_TAG, "")),
         metrics=[_facts(each, descriptions) for each in _of_numbers(summaries)[:_MOST_SHOWN]],
+        numbers=[_facts(each, descriptions) for each in summaries if each.name in alone],
         charts=charts,
         found=_count(summaries, params, tags, properties),
         in_all=in_all,

@@ -103,12 +103,19 @@ class ParallelCoordinates extends HTMLElement {
     this.#showLines();
   }
 
+  /** Where an axis has its name: in the middle above it; the first and the last within the chart. */
+  #nameAt(at, left) {
+    if (at === 0) return { x: left - SIDE + 4, "text-anchor": "start" };
+    if (at === this.#axes.length - 1) return { x: left + SIDE - 4, "text-anchor": "end" };
+    return { x: left, "text-anchor": "middle" };
+  }
+
   #drawAxis(axis, at, left, room, y) {
     const group = shape("g", {});
     const name = axis.name.length > room / 6.6 ? `…${axis.name.slice(-Math.max(3, Math.floor(room / 6.6)))}` : axis.name;
     group.append(
       shape("line", { class: "axis-line", x1: left, x2: left, y1: y(1), y2: y(0) }),
-      shape("text", { class: "axis-name", x: left, y: 12, "text-anchor": "middle" }, name),
+      shape("text", { class: "axis-name", y: 12, ...this.#nameAt(at, left) }, name),
     );
     const ends = axis.kind === "text" ? wordsWithRoom(axis.words) : [[0, number(axis.least, 4)], [1, number(axis.greatest, 4)]];
     for (const [place, text] of ends) {
