@@ -88,11 +88,11 @@ class Links:
         """The curves of these metrics of a run, as JSON."""
         return self.run(run_id, "curves") + f".json?metrics={quote(','.join(quote(name, safe='') for name in metrics))}"
 
-    def scatter(self, up: str, across: str, query: msgspec.Struct | None = None, **chosen: str) -> str:
-        """One column of runs over another, as JSON: of those that a query finds, or those that are chosen."""
-        given = msgspec.structs.asdict(query) if query else {}
-        kept = {name: given[name] for name in ("filter", "status", "who", "type", "view") if given.get(name)}
-        return self.to("scatter") + f".json?{urlencode({'up': up, 'across': across, **kept, **chosen})}"
+    def scatter(self, up: str, across: str, query: msgspec.Struct, *, experiment: str = "") -> str:
+        """One column over another, as JSON, of the runs that a query finds."""
+        given = msgspec.structs.asdict(query)
+        kept = {name: given[name] for name in ("filter", "status", "who", "type", "view") if given[name]}
+        return self.to("scatter") + f".json?{urlencode({'up': up, 'across': across, 'experiment': experiment, **kept})}"
 
     def static(self, version: str, name: str) -> str:
         """A file of Studio's own."""

@@ -12,6 +12,7 @@ import msgspec
 
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.search.ordering import Of
+from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunRecord
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.studio.columns import Column, differing_numbers, parse_column
@@ -82,13 +83,18 @@ class Scatter(msgspec.Struct, frozen=True):
 @ROUTES.get("/scatter.json", Role.READER, Right.LOOK, is_long=True)
 def scatter(call: Call, body: ScatterQuery) -> Scatter:
     """Give one value of each run over another: any last, lowest or highest of a metric, a param, a tag, a time."""
-    across, up = parse_column(body.across), parse_column(body.up)
-    search = search_of(body, body.experiment or None)
-    found = call.records.runs.values(
+    return scatter_of(call.records, body)
+
+
+def scatter_of(records: RecordStore, query: ScatterQuery) -> Scatter:
+    """One value of each run over another. Raises FilterInvalid, InvalidValue."""
+    across, up = parse_column(query.across), parse_column(query.up)
+    search = search_of(query, query.experiment or None)
+    found = records.runs.values(
         search.experiment_ids,
         filter=search.filter,
         view=search.view,
-        run_ids=[each for each in body.runs.split(",") if each] or None,
+        run_ids=[each for each in query.runs.split(",") if each] or None,
         wanted=[across.ordering(is_descending=False), up.ordering(is_descending=False)],
         max_results=_MOST_POINTS + 1,
     )

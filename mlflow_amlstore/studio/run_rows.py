@@ -35,13 +35,13 @@ class Heading(msgspec.Struct, frozen=True):
     text: str
     of: str
     is_number: bool
-    sorted: str = ""  # ascending, descending or ""
-    next_sort: str = ""
+    sorted: str  # ascending, descending or ""
+    next_sort: str
 
 
 def plain_headings(columns: Sequence[Column]) -> list[Heading]:
     """The headings of a table that can't be sorted."""
-    return [Heading(column.spec, column.heading, "", column.is_number) for column in columns]
+    return [Heading(column.spec, column.heading, "", column.is_number, "", "") for column in columns]
 
 
 def experiment_names(records: RecordStore, runs: Sequence[RunRecord]) -> dict[str, str]:

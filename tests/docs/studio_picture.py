@@ -1,10 +1,11 @@
 """Draws the README's picture of Studio, docs/studio.png: the runs of the diabetes example, trained with several alphas.
 
-python tests/docs/studio_picture.py
+python tests/docs/studio_picture.py [--words]
 
-What can be read in the picture stands in the file, too, so that a test sees when it is out of date.
+With --words it only prints what can be read on the page, as a list in JSON. What can be read in the picture stands in the file, too, so that a test sees when it is out of date.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -77,29 +78,33 @@ def page_of_the_example() -> Iterator[Page]:
             studio.communicate()
 
 
-def words(page: Page) -> str:
+def words(page: Page) -> list[str]:
     """What can be read on the page, without what differs between two that follow the same steps."""
     text = page.locator("body").inner_text()
     for pattern, name in _CHANGING:
         text = re.sub(pattern, name, text)
-    return " ".join(text.split())
+    return text.split()
 
 
-def words_in(picture: Path) -> str:
+def words_in(picture: Path) -> list[str]:
     """What can be read in a picture, as it stands in its file."""
     with Image.open(picture) as image:
-        return str(image.info.get("words", ""))
+        return str(image.info.get("words", "")).split()
 
 
 def draw() -> None:
     """Write the picture anew."""
     with page_of_the_example() as page:
         info = PngInfo()
-        info.add_text("words", words(page))
+        info.add_text("words", " ".join(words(page)))
         with Image.open(BytesIO(page.screenshot())) as image:
             image.quantize(256).save(PICTURE, optimize=True, pnginfo=info)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    draw()
+    if sys.argv[1:] == ["--words"]:
+        with page_of_the_example() as page_now:
+            print(json.dumps(words(page_now)))
+    else:
+        draw()

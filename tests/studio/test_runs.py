@@ -133,7 +133,7 @@ class TestChartsOverRuns:
             )
         page = owner.data(f"/experiments/{experiment}/runs.json")
         records.experiments.delete(experiment)
-        (chart,) = page["charts"]
+        (chart,) = page["drawn"]
         assert (chart["up"], chart["across"]) == ("metrics.mse", "params.alpha")
 
     @browser_only

@@ -15,6 +15,7 @@ from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.studio import words
 from mlflow_amlstore.studio.columns import Column
 from mlflow_amlstore.studio.page import Pages
+from mlflow_amlstore.studio.run_charts import ScatterQuery, scatter_of
 
 PAGES = Pages()
 _MOST_RUNS = 200
@@ -74,7 +75,7 @@ class FileLine(msgspec.Struct, frozen=True):
 class ComparePage(msgspec.Struct, frozen=True):
     """Runs side by side: of a great many params or metrics the first that differ.
 
-    `parallel` is what its chart draws, as JSON; the scatter is of `up` over `across`.
+    `scatter` and `parallel` are what their charts draw, as JSON; the scatter is of `up` over `across`.
     """
 
     query: CompareQuery
@@ -90,6 +91,7 @@ class ComparePage(msgspec.Struct, frozen=True):
     choices: list[tuple[str, str]]
     across: str
     up: str
+    scatter: str
     parallel: str
     images: list[ImagesOfRuns]
     files: list[FileLine]
@@ -120,6 +122,7 @@ def compare(call: Call, query: CompareQuery) -> ComparePage:
     shows_all = bool(query.all) or len(runs) == 1
     shown_params, shown_metrics = ([line for line in lines if line.differs or shows_all] for lines in (params, metrics))
     same = 0 if shows_all else sum(not line.differs for line in (*params, *metrics))
+    drawn = ScatterQuery(view="all", runs=",".join(run.info.run_id for run in runs), across=across, up=up)
     return ComparePage(
         query=query,
         runs=[_compared(run) for run in runs],
@@ -134,6 +137,7 @@ def compare(call: Call, query: CompareQuery) -> ComparePage:
         choices=[(column.spec, column.label) for column in columns],
         across=across,
         up=up,
+        scatter=msgspec.json.encode(scatter_of(records, drawn)).decode() if across and up else "",
         parallel=_parallel(runs, summaries, columns),
         images=_images(records, runs, summaries),
         files=_files(records, runs),

@@ -69,7 +69,9 @@ class FilesPage(msgspec.Struct, frozen=True):
     path: str
     size_bytes: int
     preview: Preview | None
+    is_log: bool
     log: LogPart | None  # its last lines
+    tail: str  # the same, as text
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -213,6 +215,7 @@ def _files(records: RecordStore, run: RunRecord, what: str, container: str, quer
         shown = preview(records, container, query.path, begin=query.begin, row=query.row)
         size_bytes = record.size_bytes
     is_log = what == "outputs" and query.path.endswith(LOG_SUFFIXES)
+    log = part_of(records, container, query.path) if is_log else None
     return FilesPage(
         run=run_head(records, run),
         what=what,
@@ -226,7 +229,9 @@ def _files(records: RecordStore, run: RunRecord, what: str, container: str, quer
         path=query.path,
         size_bytes=size_bytes,
         preview=shown,
-        log=part_of(records, container, query.path) if is_log else None,
+        is_log=is_log,
+        log=log,
+        tail=log.text + log.rest if log else "",
     )
 
 

@@ -140,6 +140,7 @@ class RunPage(msgspec.Struct, frozen=True):
     note: str
     note_html: str
     metrics: list[MetricFacts]
+    metrics_in_all: int
     numbers: list[MetricFacts]  # those that were logged once, which are no charts
     charts: list[MetricChart]
     found: InAll
@@ -217,6 +218,7 @@ def run(call: Call, query: RunQuery) -> RunPage:
         note=found.tags.get(DESCRIPTION_TAG, ""),
         note_html=markdown(found.tags.get(DESCRIPTION_TAG, "")),
         metrics=[_facts(each, descriptions) for each in _of_numbers(summaries)[:_MOST_SHOWN]],
+        metrics_in_all=in_all.metrics,
         numbers=[_facts(each, descriptions) for each in summaries if each.name in alone],
         charts=charts,
         found=_count(summaries, params, tags, properties),

@@ -68,7 +68,8 @@ class Beside(msgspec.Struct, frozen=True):
 class RunsPage(msgspec.Struct, frozen=True):
     """A page of runs. `matching` counts the runs on all pages, `folded` the children under them.
 
-    A filter finds children as it finds other runs; they stand beside their parents then, not under them.
+    A filter finds children as it finds other runs; they stand beside their parents then, not under them. `drawn` are
+    the charts, `charts` the metrics that they are of.
     """
 
     experiment: ExperimentHead | None
@@ -80,7 +81,8 @@ class RunsPage(msgspec.Struct, frozen=True):
     matching: int
     folded: int
     next_page: str | None
-    charts: list[RunsChart]
+    charts: list[str]
+    drawn: list[RunsChart]
     axes: Axes
     names: Names
     people: list[str]
@@ -126,6 +128,7 @@ def runs_page(records: RecordStore, query: RunsQuery, experiment: ExperimentReco
     opened = frozenset(filter(None, query.open.split(",")))
     shown, depths = _with_children(records, found.runs, opened)
     listed = run_rows(records, shown, columns, experiment_names(records, shown), opened=opened, depths=depths)
+    drawn = charts_of(shown[:_FIRST], query.over) or charts_of(shown, query.over)
     return RunsPage(
         experiment=None if experiment is None else _head(records, experiment),
         query=query,
@@ -136,7 +139,8 @@ def runs_page(records: RecordStore, query: RunsQuery, experiment: ExperimentReco
         matching=found.matching,
         folded=found.folded,
         next_page=found.next_page,
-        charts=charts_of(shown[:_FIRST], query.over) or charts_of(shown, query.over),
+        charts=[chart.name for chart in drawn if not chart.added],
+        drawn=drawn,
         axes=axes_of(shown),
         names=_names(shown),
         people=sorted({run.info.user_id for run in shown if run.info.user_id}),
