@@ -2,7 +2,8 @@
 
 python tests/docs/studio_picture.py [--words]
 
-With --words it only prints what can be read on the page, as a list in JSON. What can be read in the picture stands in the file, too, so that a test sees when it is out of date.
+What can be read in the picture stands in the file, too, so that a test sees when it is out of date. With --words the
+script only prints what can be read on the page, as a list in JSON.
 """
 
 import json
@@ -39,7 +40,7 @@ for alpha in sys.argv[2:]:
 _CHANGING = (
     (r"\b[a-z]+-[a-z]+-\d+\b", "NAME"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "TIME"),
-    (r"\b\d+:\d\d\.\d\b", "LENGTH"),
+    (r"\b\d+:\d\d(\.\d)?\b", "LENGTH"),
 )
 
 
