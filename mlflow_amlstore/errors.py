@@ -471,6 +471,7 @@ class TokenRefused(AmlStoreError):
     )
 
     def __init__(self, problem: str, way_out: str = WAY_OUT) -> None:
+        self.problem = problem
         super().__init__(f"{problem}. {way_out}")
 
 

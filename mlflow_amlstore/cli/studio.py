@@ -26,9 +26,9 @@ _LOOPBACK = "127.0.0.1"
 def command(folder: Path | None, port: int | None, no_open: bool) -> None:
     """Open the workspace in DIR in the browser, until Ctrl+C.
 
-    Without DIR it's the one that config.json names. An empty folder becomes a workspace. Where config.json names a
-    service, that service's Studio is opened, and of Azure ML its portal. The link that is printed signs in once, within
-    a minute; `amlstore open` gives another.
+    Without DIR it's the one that config.json names. An empty folder becomes a workspace; one that doesn't exist is
+    refused. Where config.json names a service, that service's Studio is opened, and of Azure ML its portal. The link
+    that is printed signs in once, within a minute; `amlstore open` gives another.
     """
     config = _config(folder)
     if config is not None and config.folder is None:
@@ -37,6 +37,8 @@ def command(folder: Path | None, port: int | None, no_open: bool) -> None:
         return
     check_extra("`amlstore studio`", _EXTRA, "studio")
     opened, workspace_name = open_to_serve(folder)
+    if config is None:
+        click.echo(f"Made a workspace in {opened.folder}", err=True)
     with closing(opened):
         running = service_of_folder(opened.folder)
         if running is not None and port is None:
@@ -65,6 +67,11 @@ def command(folder: Path | None, port: int | None, no_open: bool) -> None:
 
 
 def _config(folder: Path | None) -> WorkspaceConfig | None:
+    if folder is not None and not folder.exists():
+        way_out = f"`amlstore init {folder}` makes a workspace there, or make the folder first"
+        raise InvalidValue("DIR", str(folder), f"there is no such folder; {way_out}, or correct the path")
+    if folder is not None and folder.is_file() and folder.suffix != ".json":
+        raise InvalidValue("DIR", str(folder), "this is a file; give the workspace's folder, or a config.json")
     try:
         return find_config() if folder is None else config_of(folder)
     except ConfigNotFound:

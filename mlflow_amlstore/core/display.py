@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 
+from mlflow_amlstore.records.text_direction import plain
 from mlflow_amlstore.records.types import Curve
 
 MAX_ROWS = 30  # as many as a person reads
@@ -17,7 +18,7 @@ def facts_table(facts: Mapping[str, object]) -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as HTML. A URL is a link."""
-    head = "".join(f"<th {_LEFT}>{escape(name)}</th>" for name in heads)
+    head = "".join(f"<th {_LEFT}>{_shown(name)}</th>" for name in heads)
     body = "".join(f"<tr>{''.join(f'<td {_LEFT}>{_cell(value)}</td>' for value in row)}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
@@ -25,7 +26,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def line_charts(curves: Mapping[str, Curve]) -> str:
     """A small chart for each name as HTML, without scripts: a line with gaps for NaN, and triangles for ±Inf."""
     boxes = "".join(
-        f"<figure style='display:inline-block;margin:4px 12px 4px 0'><figcaption>{escape(name)}</figcaption>"
+        f"<figure style='display:inline-block;margin:4px 12px 4px 0'><figcaption>{_shown(name)}</figcaption>"
         f"{_line_chart(name, curve)}</figure>"
         for name, curve in curves.items()
     )
@@ -57,9 +58,10 @@ def _line_chart(name: str, curve: Curve) -> str:
         for x, sign in curve.infinities
     )
     said = f"{name}: from {low:.6g} to {high:.6g}" if ys else f"{name}: no finite number"
+    said = _shown(said)
     return (
         f"<svg width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' "
-        f"aria-label='{escape(said)}'><title>{escape(said)}</title>"
+        f"aria-label='{said}'><title>{said}</title>"
         f"<path d='{''.join(path)}' fill='none' stroke='currentColor' stroke-linecap='round' stroke-width='1.5'/>"
         f"{marks}</svg>"
     )
@@ -71,6 +73,11 @@ def rest_of(values: Collection[object], what: str) -> list[Sequence[object]]:
 
 
 def _cell(value: object) -> str:
-    text = escape("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value))
+    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     is_url = text.startswith(("http://", "https://"))
-    return f"<a href='{text}' target='_blank' rel='noopener'>{text}</a>" if is_url else text
+    shown = _shown(text)
+    return f"<a href='{escape(text)}' target='_blank' rel='noopener'>{shown}</a>" if is_url else shown
+
+
+def _shown(text: str) -> str:
+    return escape(plain(text))

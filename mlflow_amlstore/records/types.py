@@ -301,6 +301,16 @@ class RunGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class RunNames:
+    """Who has runs, and the names of what was logged into them, each in order."""
+
+    people: list[str]
+    metrics: list[str]
+    params: list[str]
+    tags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class RunValues:
     """A run and the values that were asked for, in their order: numbers, and texts of params and tags."""
 

@@ -53,9 +53,13 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever's token came with a request. `key_id` is the key behind it, `started_s` when its tokens began (UTC)."""
+    """Whoever's token came with a request. `key_id` is the key behind it, `started_s` when its tokens began (UTC).
+
+    `session_id` is the same in all tokens of one browser's session, and empty in other tokens.
+    """
 
     key_id: str
     role: Role
     started_s: int
     use: TokenUse
+    session_id: str = ""

@@ -52,7 +52,14 @@ from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
 from mlflow_amlstore.service.router import Router
 from mlflow_amlstore.service.routing import Area, Call, Content, Route
-from mlflow_amlstore.service.sessions import FORM_TOKEN_HEADER, check_form_token, session_cookie, session_in, who
+from mlflow_amlstore.service.sessions import (
+    FORM_TOKEN_HEADER,
+    SIGN_IN,
+    check_form_token,
+    session_cookie,
+    session_in,
+    who,
+)
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
 from mlflow_amlstore.service.writer import GroupWriter
@@ -315,6 +322,8 @@ class _Request:
         accepted = _text(self._headers.get(b"accept")) or ""
         if page is not None and "text/html" in accepted and self.area in (Area.STUDIO, Area.ROOT):
             return page(error, self._scope, request_id)
+        if isinstance(error, TokenRefused) and self.area is Area.STUDIO and b"authorization" not in self._headers:
+            error = TokenRefused(error.problem, SIGN_IN)
         return error_answer(self.area, error, request_id)
 
     def _checked_base_url(self) -> str:

@@ -3,7 +3,8 @@
 A key lives until it is revoked. It is exchanged for an *access token*, which opens every route of the key's role. An
 access token gets *tracking tokens*, one in each tracking URI, which have the right to track and no other. Whoever holds
 a tracking token can renew it before it ends, until the key is revoked, and for 30 days at most. A *session token* is a
-browser's, for the pages of Studio; it is renewed while pages are opened, for twelve hours at most.
+browser's, for the pages of Studio; it is renewed while pages are opened, for twelve hours at most. Signing out ends all
+tokens of a session, as long as the service runs: which sessions ended is kept in memory alone.
 
 Tokens are JWTs (RFC 7519), because Azure ML's clients read `exp` and `tid` from them. They are signed with the
 workspace's own secret, so they outlive a restart.
@@ -71,6 +72,7 @@ class Tokens:
         self._revoked: frozenset[str] = frozenset()
         self._revocations_read_s = -math.inf
         self._redeemed: dict[str, object] = {}
+        self._ended: dict[str, int] = {}  # sessions, and the second when their last tokens expire anyway
 
     def exchange_key(self, text: str) -> tuple[IssuedToken, Role]:
         """Return an access token for a key. Raises TokenRefused."""
@@ -110,7 +112,7 @@ class Tokens:
             raise TokenRefused("This token is no sign-in link's")
         mine = object()
         if self._redeemed.setdefault(text, mine) is not mine:  # one step, whichever threads come
-            raise TokenRefused("The sign-in link was used already; `amlstore open` gives another")
+            raise TokenRefused("The sign-in link was used already")
         if len(self._redeemed) > _MAX_KNOWN_TOKENS:  # the oldest ended long ago
             self._redeemed.pop(next(iter(self._redeemed)), None)
         return self.session_token(caller)
@@ -118,7 +120,18 @@ class Tokens:
     def session_token(self, caller: Caller) -> IssuedToken:
         """Return a session token, which begins now."""
         now = self._now_s()
-        return self._issue(Caller(caller.key_id, caller.role, int(now), TokenUse.SESSION), now)
+        session_id = secrets.token_hex(16)
+        return self._issue(Caller(caller.key_id, caller.role, int(now), TokenUse.SESSION, session_id), now)
+
+    def end_session(self, caller: Caller) -> None:
+        """Refuse all tokens of a session from now on. Nothing where the caller's token is of another use."""
+        if not caller.session_id:
+            return
+        now = self._now_s()
+        self._ended[caller.session_id] = caller.started_s + LONGEST_SESSION_S
+        for session_id, expires_s in list(self._ended.items()):
+            if now >= expires_s or len(self._ended) > _MAX_KNOWN_TOKENS:  # the oldest first
+                self._ended.pop(session_id, None)
 
     def prolonged(self, text: str) -> IssuedToken | None:
         """Return a session's next token where half of this one's time is over and the session may go on."""
@@ -134,7 +147,7 @@ class Tokens:
         It stays when the session is prolonged: a page that is open has the first one's.
         """
         caller, _ = self._known.get(session) or self._check(session)
-        text = f"form token {caller.key_id} {caller.started_s}"
+        text = f"form token {caller.session_id}"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
     def has_expired(self, token: str) -> bool:
@@ -160,6 +173,8 @@ class Tokens:
         }
         if jti is not None:
             claims["jti"] = jti
+        if caller.session_id:
+            claims["sid"] = caller.session_id
         return IssuedToken(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), expires_s)
 
     def caller_of(self, token: str) -> Caller:
@@ -167,8 +182,14 @@ class Tokens:
         caller, expires_s = self._known.get(token) or self._check(token)
         if self._now_s() >= expires_s:
             raise TokenRefused(f"The {_KINDS.get(caller.use, 'token')} expired at {_as_time(expires_s)}")
-        self.check_not_revoked(caller.key_id)
+        self.check_not_ended(caller)
         return caller
+
+    def check_not_ended(self, caller: Caller) -> None:
+        """Raise TokenRefused where somebody signed out of the caller's session, or its key was revoked."""
+        if caller.session_id in self._ended:
+            raise TokenRefused("The session was ended by signing out")
+        self.check_not_revoked(caller.key_id)
 
     def check_not_revoked(self, key_id: str) -> None:
         """Raise TokenRefused where a key was revoked, half a second ago or longer: all that it gave ends with it."""
@@ -221,7 +242,10 @@ def _caller_in(claims: dict[str, Any]) -> Caller:
         role, use = Role[claims["role"].upper()], TokenUse(claims["use"])
     except (KeyError, ValueError) as error:  # a later release's
         raise TokenRefused("The token has a role or a use that this service doesn't know") from error
-    return Caller(claims["sub"], role, claims["auth_time"], use)
+    session_id = claims.get("sid", "")
+    if (use is TokenUse.SESSION) != bool(session_id):  # an earlier release's, which nothing could end
+        raise TokenRefused("The session is of another release of this service")
+    return Caller(claims["sub"], role, claims["auth_time"], use, session_id)
 
 
 def _as_time(seconds: int) -> str:

@@ -15,6 +15,8 @@ from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.service.secret import LOCAL_KEY_ID
 
 FORM_TOKEN_HEADER = b"x-form-token"
+SIGN_IN = "Sign in with a workspace key, or with the link that `amlstore open` prints"
+"""The way out of a refusal for whoever sits at a browser; a tracking URI opens no page."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -38,7 +40,7 @@ def session_in(cookies: str | None, base_url: str) -> str:
     except CookieError:
         found = None
     if found is None or not found.value:
-        raise TokenRefused("This page needs a session: sign in first")
+        raise TokenRefused("This page needs a session")
     return found.value
 
 

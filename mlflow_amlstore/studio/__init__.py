@@ -1,7 +1,7 @@
 """Studio: a workspace in a browser. Pages over the record store, served by `service`."""
 
 from mlflow_amlstore.service.routing import Route
-from mlflow_amlstore.studio import assets, changes, live, mlflow_links, run_charts, sign_in
+from mlflow_amlstore.studio import assets, changes, live, mlflow_links, run_charts, run_names, sign_in
 from mlflow_amlstore.studio.error_page import error_page as error_page
 from mlflow_amlstore.studio.pages import compare, curves, experiments, models, outputs, run, runs, runs_csv, workspace
 
@@ -14,6 +14,7 @@ ROUTES: tuple[Route, ...] = tuple(
         runs.PAGES.routes,
         runs_csv.ROUTES,
         run_charts.ROUTES,
+        run_names.ROUTES,
         run.PAGES.routes,
         curves.ROUTES,
         outputs.PAGES.routes,

@@ -84,6 +84,8 @@ class SavedView(msgspec.Struct, frozen=True):
 @ROUTES.post("/runs/{run_id}/name", Role.CONTRIBUTOR, Right.LOOK)
 def rename_run(call: Call, body: Name) -> None:
     """Rename a run."""
+    if not body.name.strip():
+        raise InvalidValue("name", body.name, "a run's name has at least one character that is seen")
     call.records.runs.update(call.path["run_id"], name=body.name)
 
 

@@ -4,6 +4,8 @@ In a URL a column is `metrics.loss:min`, `params.alpha`, `tags.team`, or one of 
 commas between, so each is percent-encoded first.
 """
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -37,6 +39,7 @@ _ATTRIBUTES = {
 }
 _ENTITIES = {"metrics": Entity.METRIC, "params": Entity.PARAM, "tags": Entity.TAG}
 _MOST = 50
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -73,10 +76,11 @@ class Column:
             return self.heading.lower()
         return self.name if self.of is Of.LAST else f"{self.name}, {self.of.value}"
 
-    @property
-    def is_number(self) -> bool:
-        """Whether its cells are read from the right."""
-        return self.kind == "metrics" or (self.kind == "fact" and self.name == "duration")
+    def is_number(self, cells: Iterable[Cell]) -> bool:
+        """Whether these cells of it are read from the right: all that have anything are numbers."""
+        if self.kind == "fact":
+            return self.name == "duration"
+        return self.kind == "metrics" or all(cell.number is not None for cell in cells if cell.text)
 
     def cell(self, run: RunRecord, metrics: dict[str, MetricSummary], experiments: dict[str, str]) -> Cell:
         """The cell of a run."""
@@ -180,7 +184,10 @@ def _common(of_runs: Iterable[dict[str, str]]) -> list[str]:
 
 
 def _text_cell(text: str) -> Cell:
-    try:
-        return Cell(text, float(text))
-    except ValueError:
-        return Cell(text)
+    return Cell(text, number_of(text))
+
+
+def number_of(text: str) -> float | None:
+    """The number that a param or tag is, None for other words: `nan` and `1_000` are words."""
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None

@@ -13,7 +13,7 @@ def error_page(error: AmlStoreError, scope: Scope, request_id: str) -> Response:
     raw_path = scope.get("raw_path", b"/").decode("latin-1")
     query = scope["query_string"].decode("latin-1")
     if isinstance(error, TokenRefused):
-        text = sign_in_page(raw_path, to=f"{raw_path}?{query}" if query else raw_path, why=str(error))
+        text = sign_in_page(raw_path, to=f"{raw_path}?{query}" if query else raw_path, why=error.problem)
         return HTMLResponse(text, 401, alone_headers())
     what = "There is no such page" if isinstance(error, RouteNotFound) else _heading(error)
     text = alone("error.html", raw_path, heading=what, message=str(error), request_id=request_id)

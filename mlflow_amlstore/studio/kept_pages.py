@@ -32,10 +32,10 @@ _finding = threading.Lock()
 
 
 def kept(records: RecordStore, key: Hashable, version: int, make: Callable[[], T]) -> T:
-    """What `make` gave for this key at this version of the workspace or a later one; it is called if there is none.
+    """What `make` gave for this key at this version of the workspace, or a later one; else it is called.
 
-    `version` is read (`live.version_of`) before this is called. So what is written meanwhile is missed by nobody who
-    asks later.
+    Versions only grow. The caller reads the version (`live.version_of`) before anything else: what is made then may be
+    newer than its version says, and is made again, but never older.
     """
     with _finding:
         of_workspace = _kept.setdefault(records, OrderedDict())

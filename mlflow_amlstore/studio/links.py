@@ -58,6 +58,11 @@ class Links:
                 kept[written] = value
         return f"?{urlencode(kept)}" if kept else ""
 
+    def kept_of(self, query: msgspec.Struct, *left_out: str) -> list[tuple[str, object]]:
+        """What a form of this page sends along of its query, by name, but for what is left out."""
+        fields = [(written, getattr(query, name), default) for name, written, default in _fields(type(query))]
+        return [(name, value) for name, value, default in fields if value != default and name not in left_out]
+
     def toggled(self, texts: str, text: str) -> str:
         """A list with commas between, with a text added that isn't in it, or taken out that is."""
         given = [each for each in texts.split(",") if each]

@@ -105,7 +105,7 @@ async def _events(call: Call, watcher: _Watcher, since: str, credential: str) ->
                 await watcher.changed.wait()
             now = time.monotonic()
             try:
-                call.tokens.check_not_revoked(call.caller.key_id)
+                call.tokens.check_not_ended(call.caller)
             except TokenRefused:
                 yield b"event: ended\ndata: {}\n\n"
                 return

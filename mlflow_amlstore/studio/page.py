@@ -8,7 +8,7 @@ import gzip
 import json
 import threading
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from mlflow_amlstore.records.text_direction import plain
 from mlflow_amlstore.service.access import Role
 from mlflow_amlstore.service.routing import Area, Call, Content, Right, Routes
 from mlflow_amlstore.studio import assets, live, words
@@ -69,21 +70,24 @@ class Pages:
         def register(make: H) -> H:
             hints = get_type_hints(make)
 
-            def page_of(call: Call, query: Any, version: int) -> Any:
+            def data_at(version: int, call: Call, query: Any) -> Any:
                 if not keeps:
                     return make(call, query)
                 return kept(call.records, (_raw_path(call), query), version, lambda: make(call, query))
 
+            def data(call: Call, body: Any) -> Any:
+                return data_at(live.version_of(call.records), call, body)
+
             def html(call: Call, body: Any) -> Content:
                 version = live.version_of(call.records)  # before the data: what is written meanwhile is told
-                if not (keeps and _is_part(call)):
-                    return render(call, template, page_of(call, body, version), version=version)
-                key = (_raw_path(call), body, template, _may_change(call), _takes_gzip(call))
-                page = partial(page_of, call, body, version)
-                return kept(call.records, key, version, lambda: render(call, template, page(), version=version))
 
-            def data(call: Call, body: Any) -> Any:
-                return page_of(call, body, live.version_of(call.records) if keeps else 0)
+                def rendered() -> Content:
+                    return render(call, template, data_at(version, call, body), version=version)
+
+                if not (keeps and _is_part(call)):  # a whole page has the form token of its session
+                    return rendered()
+                key = (_raw_path(call), body, template, _may_change(call), _takes_gzip(call))
+                return kept(call.records, key, version, rendered)
 
             for function, answer, suffix in ((data, hints["return"], ".json"), (html, Content, "")):
                 function.__doc__ = make.__doc__
@@ -156,7 +160,7 @@ def _counts(call: Call) -> Counts:
 
 def _shown(value: Any) -> Any:
     """What a template shows of a value. What a form sends is `exact` instead."""
-    return words.plain(value) if type(value) is str else value
+    return plain(value) if type(value) is str else value
 
 
 def _in_script(value: Any) -> Markup:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mlflow_amlstore.errors import StorageFailed
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.studio.words import plain
+from mlflow_amlstore.records.text_direction import plain
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -77,6 +78,18 @@ def preview(records: RecordStore, container: str, path: str, *, begin: int = 0, 
 
     Raises NotFound.
     """
+    try:
+        return _preview(records, container, path, begin=begin, row=row)
+    except StorageFailed as error:
+        return Preview("damaged", text=damage(error))
+
+
+def damage(error: StorageFailed) -> str:
+    """What is wrong with a file whose content isn't what was stored, as text to show."""
+    return f"This file is damaged: {error.problem}. Restore it from a backup."
+
+
+def _preview(records: RecordStore, container: str, path: str, *, begin: int, row: int) -> Preview:
     record, source = records.files.open_record(container, path)
     suffix = PurePosixPath(path).suffix.lower()
     with closing(source):
@@ -144,7 +157,7 @@ def _without_ansi(text: str) -> str:
         return text
     from rich.text import Text  # reads ANSI codes as terminals do
 
-    lines = (line.rpartition("\r")[2] if not line.endswith("\r") else line[:-1] for line in text.split("\n"))
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return "\n".join(Text.from_ansi(line).plain if "\x1b" in line else line for line in lines)
 
 

@@ -4,6 +4,7 @@ In an address a chart of values is `UP|ACROSS`, two columns as `studio.columns` 
 between, so each column is percent-encoded first.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from urllib.parse import unquote
@@ -15,13 +16,14 @@ from mlflow_amlstore.records.search.ordering import Of
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunRecord
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
-from mlflow_amlstore.studio.columns import Column, differing_numbers, parse_column
+from mlflow_amlstore.studio.columns import Column, differing_numbers, number_of, parse_column
 from mlflow_amlstore.studio.runs_query import RunsQuery, search_of
 
 ROUTES = Routes(Area.STUDIO)
 _MOST_CHARTS = 12
 _MOST_POINTS = 5000
 _MOST_ADDED = 20
+_FACT_AXES = {"started": "time", "ended": "time", "duration": "duration"}
 _MOST_NAMES = 100
 
 
@@ -99,8 +101,8 @@ def scatter_of(records: RecordStore, query: ScatterQuery) -> Scatter:
         max_results=_MOST_POINTS + 1,
     )
     shown = found[:_MOST_POINTS]
-    x_kind, x_words, xs = _axis(across, [run.values[0] for run in shown])
-    y_kind, y_words, ys = _axis(up, [run.values[1] for run in shown])
+    x_kind, x_words, xs = _axis(across, _with_names(records, across, [run.values[0] for run in shown]))
+    y_kind, y_words, ys = _axis(up, _with_names(records, up, [run.values[1] for run in shown]))
     return Scatter(
         x_name=across.label,
         y_name=up.label,
@@ -115,16 +117,28 @@ def scatter_of(records: RecordStore, query: ScatterQuery) -> Scatter:
 
 def _axis(column: Column, values: Sequence[float | int | str]) -> tuple[str, list[str], list[float]]:
     """What kind of axis these values have, its words, and each value's place on it."""
-    if column.kind == "fact" and column.name in ("started", "ended"):
-        return "time", [], [float(value) for value in values]
-    if column.kind == "fact" and column.name == "duration":
-        return "duration", [], [float(value) for value in values]
-    try:
+    if column.kind == "metrics":
         return "number", [], [float(value) for value in values]
-    except ValueError:
-        words = sorted({str(value) for value in values})
-        places = {word: float(place) for place, word in enumerate(words)}
-        return "words", words, [places[str(value)] for value in values]
+    if column.kind == "fact" and column.name in _FACT_AXES:
+        return _FACT_AXES[column.name], [], [float(value) for value in values]
+    texts = [str(value) for value in values]
+    numbers = [number_of(text) for text in texts]
+    known = [number for number in numbers if number is not None]
+    if column.kind != "fact" and len(known) == len(numbers):
+        return "number", [], known
+    words = sorted(set(texts))
+    places = {word: float(place) for place, word in enumerate(words)}
+    return "words", [word or "(empty)" for word in words], [places[text] for text in texts]
+
+
+def _with_names(
+    records: RecordStore, column: Column, values: Sequence[float | int | str]
+) -> Sequence[float | int | str]:
+    """The values, an experiment's id as its name."""
+    if column != Column("fact", "experiment"):
+        return values
+    names = {value: records.experiments.get(str(value)).name for value in set(values)}
+    return [names[value] for value in values]
 
 
 def charts_of(runs: Sequence[RunRecord], over: str) -> list[RunsChart]:
@@ -133,10 +147,11 @@ def charts_of(runs: Sequence[RunRecord], over: str) -> list[RunsChart]:
     A metric that each of them has once is no curve: it is drawn over what tells the runs apart. Raises InvalidValue.
     """
     charts = parse_charts(over)
-    across = next(differing_numbers(runs), Column("fact", "started"))
     for name in _metrics_of(runs)[: max(0, _MOST_CHARTS - len(charts))]:
-        steps = [point.step for run in runs for point in run.metrics if point.name == name]
-        if len(steps) > 1 and max(steps) <= 0:
+        having = [run for run in runs if any(point.name == name for point in run.metrics)]
+        last_step = max(point.step for run in having for point in run.metrics if point.name == name)
+        if len(having) > 1 and last_step <= 0:
+            across = next(differing_numbers(having), Column("fact", "started"))
             charts.append(RunsChart(name, Column("metrics", name).spec, across.spec, across.label))
         else:
             charts.append(RunsChart(name))
@@ -145,13 +160,14 @@ def charts_of(runs: Sequence[RunRecord], over: str) -> list[RunsChart]:
 
 def parse_charts(over: str) -> list[RunsChart]:
     """Read a list of charts as an address has it. Raises InvalidValue."""
-    charts = []
+    charts: list[RunsChart] = []
     for each in dict.fromkeys(filter(None, over.split(","))):
         up, _bar, across = each.partition("|")
         if not across:
             raise InvalidValue("over", each, "must be UP|ACROSS, two columns, each percent-encoded")
         columns = parse_column(unquote(up)), parse_column(unquote(across))
-        charts.append(RunsChart(columns[0].label, columns[0].spec, columns[1].spec, columns[1].label, each))
+        chart = RunsChart(columns[0].label, columns[0].spec, columns[1].spec, columns[1].label, each)
+        charts = [*[known for known in charts if (known.up, known.across) != (chart.up, chart.across)], chart]
     if len(charts) > _MOST_ADDED:
         raise InvalidValue("over", f"{len(charts)} charts", f"must be {_MOST_ADDED} at most")
     return charts
@@ -173,8 +189,6 @@ def _choices(columns: Sequence[Column]) -> list[tuple[str, str]]:
 
 
 def _metrics_of(runs: Sequence[RunRecord]) -> list[str]:
-    counted: dict[str, int] = {}
-    for run in runs:
-        for point in run.metrics:
-            counted[point.name] = counted.get(point.name, 0) + (0 if point.name.startswith("system/") else 1)
-    return sorted(counted, key=lambda name: -counted[name])
+    """The metrics of these runs, but for the system's, the one that most of them have first."""
+    counted = Counter(point.name for run in runs for point in run.metrics if not point.name.startswith("system/"))
+    return [name for name, _ in counted.most_common()]

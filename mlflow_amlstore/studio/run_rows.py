@@ -39,9 +39,17 @@ class Heading(msgspec.Struct, frozen=True):
     next_sort: str
 
 
-def plain_headings(columns: Sequence[Column]) -> list[Heading]:
+def heading(column: Column, place: int, rows: Sequence[RunRow], *, sorted: str = "", next_sort: str = "") -> Heading:
+    """The heading of the column that has this place in the rows."""
+    of = column.of.value if column.kind == "metrics" else ""
+    return Heading(
+        column.spec, column.heading, of, column.is_number(row.cells[place] for row in rows), sorted, next_sort
+    )
+
+
+def plain_headings(columns: Sequence[Column], rows: Sequence[RunRow]) -> list[Heading]:
     """The headings of a table that can't be sorted."""
-    return [Heading(column.spec, column.heading, "", column.is_number, "", "") for column in columns]
+    return [heading(column, place, rows) for place, column in enumerate(columns)]
 
 
 def experiment_names(records: RecordStore, runs: Sequence[RunRecord]) -> dict[str, str]:

@@ -4,10 +4,11 @@ from typing import BinaryIO
 
 import msgspec
 
+from mlflow_amlstore.errors import InvalidValue, StorageFailed
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunRecord
-from mlflow_amlstore.studio.previews import plain_text
+from mlflow_amlstore.studio.previews import damage, plain_text
 
 LOG_SUFFIXES = (".txt", ".log", ".out", ".err")
 _PART_BYTES = 64 * 1024
@@ -16,12 +17,14 @@ _CHUNK_BYTES = 1024 * 1024
 _MOST_MATCHES = 100  # of one request
 _MOST_LINE_BYTES = 300  # before a match and after it
 _MOST_SOUGHT_BYTES = 1000
+_MOST_CHARACTER_BYTES = 4
 
 
 class LogPart(msgspec.Struct, frozen=True):
-    """Whole lines of a log: its bytes from `begin` to `end`, of `size_bytes`, as text to show.
+    """A log's bytes from `begin` to `end`, of `size_bytes`, as text to show: whole lines, or a piece of a long one.
 
-    `rest` follows on them where they reach the end of the log: a line that isn't ended yet.
+    `rest` follows on them where they reach the end of the log: a line that isn't ended yet. `damage` says what is wrong
+    with a log that can't be read; there is nothing else then.
     """
 
     text: str
@@ -29,6 +32,8 @@ class LogPart(msgspec.Struct, frozen=True):
     begin: int
     end: int
     size_bytes: int
+    reaches_end: bool
+    damage: str = ""
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -40,19 +45,23 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Matches(msgspec.Struct, frozen=True):
-    """Lines found, in their order. The search goes on from byte `next_from` in line `next_line`, unless it is None."""
+    """Lines found, in their order. The search goes on from byte `next_from` in line `next_line`, unless it is None.
+
+    `damage` says what is wrong with a log that can't be read.
+    """
 
     matches: list[Match]
     searched_bytes: int
     size_bytes: int
     next_from: int | None
     next_line: int
+    damage: str = ""
 
 
 def tail_of(records: RecordStore, container: str, path: str, most_bytes: int = _PART_BYTES) -> str:
-    """The last lines of a log, as text to show. Raises NotFound."""
+    """The last lines of a log, as text to show, or what is wrong with one that is damaged. Raises NotFound."""
     part = part_of(records, container, path, most_bytes=most_bytes)
-    return part.text + part.rest
+    return part.damage or part.text + part.rest
 
 
 def part_of(
@@ -64,48 +73,38 @@ def part_of(
     after: int | None = None,
     most_bytes: int = _PART_BYTES,
 ) -> LogPart:
-    """The lines of a log that end at byte `before` at the latest, or begin at byte `after`; without either the last.
+    """The lines of a log that end at byte `before`, or begin at byte `after`; without either the last.
 
-    A line that is longer than a part is given in pieces. Raises NotFound.
+    Parts adjoin: one asked for `before` the `begin` of another, or `after` its `end`, leaves nothing out. A line
+    that is longer than a part is given in pieces, which cut no character. Raises NotFound.
     """
-    record, source = records.files.open_record(container, path)
-    size = record.size_bytes
-    with source:
-        if after is not None:
-            begin = min(max(after, 0), size)
-            end = min(begin + most_bytes, size)
-        else:
-            end = size if before is None else min(max(before, 0), size)
-            begin = max(end - most_bytes, 0)
-        source.seek(begin)
-        content = source.read(end - begin)
-    if after is None and begin and (cut := content.find(b"\n") + 1) < len(content):
-        begin, content = begin + cut, content[cut:]
-    ended = content.rfind(b"\n") + 1
-    if not ended and end < size:
-        ended = len(content)  # a piece of a line
-    rest = plain_text(content[ended:]) if end == size else ""
-    return LogPart(plain_text(content[:ended]), rest, begin, begin + ended, size)
+    try:
+        record, source = records.files.open_record(container, path)
+        with source:
+            if after is not None:
+                return _part_after(source, after, record.size_bytes, most_bytes)
+            return _part_before(source, before, record.size_bytes, most_bytes)
+    except StorageFailed as error:
+        return LogPart("", "", 0, 0, 0, reaches_end=True, damage=damage(error))
 
 
 def search(records: RecordStore, container: str, path: str, sought: str, *, begin: int = 0, line: int = 1) -> Matches:
     """The lines of a log that have a text, from byte `begin` on, which is in line `line`.
 
-    Capitals and small letters of ASCII are the same. One call reads a part of a long log. Raises NotFound.
+    Capitals and small letters of ASCII are the same, and of no others: so does static/log-view.js mark them. One call
+    reads a part of a long log. Raises NotFound, InvalidValue.
     """
-    record, source = records.files.open_record(container, path)
+    if begin < 0:
+        raise InvalidValue("begin", begin, "must be 0 or more, as next_from of the answer before")
+    if line < 1:
+        raise InvalidValue("line", line, "must be 1 or more, as next_line of the answer before")
     wanted = sought.encode()[:_MOST_SOUGHT_BYTES].lower()
-    size, at, found = record.size_bytes, min(max(begin, 0), record.size_bytes), list[Match]()
-    stop = min(at + _SEARCHED_BYTES, size)
-    with source:
-        while wanted and at < stop and len(found) < _MOST_MATCHES:
-            source.seek(at)
-            # As much more as a text that begins in the chunk may have outside of it.
-            chunk = source.read(_CHUNK_BYTES + len(wanted) - 1)
-            own = min(_CHUNK_BYTES, len(chunk))
-            at, line = _search_chunk(source, chunk, own, wanted, at, line, found)
-    is_over = at >= size or not wanted
-    return Matches(found, at - begin, size, None if is_over else at, line)
+    try:
+        record, source = records.files.open_record(container, path)
+        with source:
+            return _search(source, wanted, record.size_bytes, min(begin, record.size_bytes), line)
+    except StorageFailed as error:
+        return Matches([], 0, 0, None, line, damage(error))
 
 
 def log_paths(records: RecordStore, run: RunRecord) -> list[str]:
@@ -117,27 +116,94 @@ def log_paths(records: RecordStore, run: RunRecord) -> list[str]:
     return [path for path in found if path.endswith(LOG_SUFFIXES)]
 
 
-def _search_chunk(
-    source: BinaryIO, chunk: bytes, own: int, wanted: bytes, offset: int, line: int, found: list[Match]
-) -> tuple[int, int]:
-    """Add what a chunk has to `found`; return the place and the line to go on from."""
+def _part_after(source: BinaryIO, after: int, size: int, most_bytes: int) -> LogPart:
+    begin = min(max(after, 0), size)
+    end = min(begin + most_bytes, size)
+    content = _read(source, begin, min(end + 1, size))  # a byte more: whether it begins a character
+    if end == size:
+        return _last_part(content, begin, size)
+    cut = content.rfind(b"\n", 0, most_bytes) + 1 or _character_begin(content, most_bytes)
+    return LogPart(plain_text(content[:cut]), "", begin, begin + cut, size, reaches_end=False)
+
+
+def _part_before(source: BinaryIO, before: int | None, size: int, most_bytes: int) -> LogPart:
+    end = size if before is None else min(max(before, 0), size)
+    begin = max(end - most_bytes, 0)
+    margin = min(begin, _MOST_CHARACTER_BYTES - 1)
+    content = _read(source, begin - margin, end)
+    cut = 0
+    if begin:
+        cut = content.find(b"\n", margin) + 1
+        if cut in (0, len(content)):  # all of it is one line
+            cut = _character_begin(content, margin)
+    begin, content = begin - margin + cut, content[cut:]
+    if before is None:
+        return _last_part(content, begin, size)
+    return LogPart(plain_text(content), "", begin, end, size, reaches_end=end == size)
+
+
+def _last_part(content: bytes, begin: int, size: int) -> LogPart:
+    """The part of what is at the end of a log, which begins at byte `begin`."""
+    ended = content.rfind(b"\n") + 1
+    text, rest = plain_text(content[:ended]), plain_text(content[ended:])
+    return LogPart(text, rest, begin, begin + ended, size, reaches_end=True)
+
+
+def _search(source: BinaryIO, wanted: bytes, size: int, begin: int, line: int) -> Matches:
+    found: list[Match] = []
+    at, stop = begin, min(begin + _SEARCHED_BYTES, size)
+    while wanted and at < stop and len(found) < _MOST_MATCHES:
+        chunk_end = min(at + _CHUNK_BYTES, size)
+        # As much more as a text that begins in the chunk may have outside of it.
+        chunk = _read(source, at, min(chunk_end + len(wanted) - 1, size))
+        places, searched = _places_in(chunk, chunk_end - at, wanted, _MOST_MATCHES - len(found))
+        counted = 0
+        for place in places:
+            line += chunk.count(b"\n", counted, place)
+            counted = place
+            if not found or found[-1].line != line:  # its line may have begun in the chunk before
+                found.append(Match(line, at + place, _line_at(source, at + place)))
+        line += chunk.count(b"\n", counted, searched)
+        at += searched
+    is_over = at >= size or not wanted
+    return Matches(found, at - begin, size, None if is_over else at, line)
+
+
+def _places_in(chunk: bytes, size: int, wanted: bytes, most: int) -> tuple[list[int], int]:
+    """Where lines have a text that begins in the first `size` bytes, one place of each line, and how far was looked."""
     lower = chunk.lower()
-    place = 0
-    while len(found) < _MOST_MATCHES and -1 < (at := lower.find(wanted, place)) < own:
-        line += chunk.count(b"\n", place, at)
-        if not found or found[-1].line != line:  # one match of a line is enough
-            found.append(Match(line, offset + at, _line_at(source, offset + at)))
-        line_end = lower.find(b"\n", at)
-        if line_end < 0 or line_end >= own:
-            return offset + own, line + chunk.count(b"\n", at, own)
-        place = line_end
-    end = own if len(found) < _MOST_MATCHES else place
-    return offset + end, line + chunk.count(b"\n", place, end)
+    places: list[int] = []
+    looked = 0
+    while looked < size and len(places) < most:
+        place = lower.find(wanted, looked, size + len(wanted) - 1)
+        if place < 0:
+            return places, size
+        places.append(place)
+        looked = lower.find(b"\n", place, size) + 1 or size
+    return places, looked
 
 
 def _line_at(source: BinaryIO, at: int) -> str:
     """The line around a byte, of a very long one what is near."""
     begin = max(at - _MOST_LINE_BYTES, 0)
+    margin = min(begin, _MOST_CHARACTER_BYTES - 1)
+    content = _read(source, begin - margin, at + _MOST_LINE_BYTES + 1)
+    place = at - begin + margin
+    first = content.rfind(b"\n", margin, place) + 1 or _character_begin(content, margin)
+    last = content.find(b"\n", place)
+    if last < 0:
+        last = _character_begin(content, min(place + _MOST_LINE_BYTES, len(content)))
+    return plain_text(content[first:last])
+
+
+def _character_begin(content: bytes, place: int) -> int:
+    """Where the character of UTF-8 begins that byte `place` is in; where it is in none, `place`."""
+    for begin in range(place, max(place - _MOST_CHARACTER_BYTES, -1), -1):
+        if begin == len(content) or content[begin] & 0b1100_0000 != 0b1000_0000:
+            return begin
+    return place
+
+
+def _read(source: BinaryIO, begin: int, end: int) -> bytes:
     source.seek(begin)
-    before, after = source.read(at - begin), source.read(_MOST_LINE_BYTES)
-    return plain_text(before.rpartition(b"\n")[2] + after.partition(b"\n")[0])
+    return source.read(end - begin)

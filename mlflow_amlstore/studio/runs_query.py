@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from mlflow_amlstore.errors import FilterInvalid, InvalidValue
-from mlflow_amlstore.records.search.filter import Filter
+from mlflow_amlstore.records.search.filter import Comparison, Entity, Filter
 from mlflow_amlstore.records.search.grammars import RUNS
 from mlflow_amlstore.records.types import View
 
@@ -22,6 +22,8 @@ STATUSES = {
 TYPES = {"script": "LOCAL", "notebook": "NOTEBOOK", "project": "PROJECT", "job": "JOB"}
 """What a run was started from, and what MLflow's tag `mlflow.source.type` has for it."""
 VIEWS = {"": View.ACTIVE, "deleted": View.DELETED, "all": View.ALL}
+SHOWN = ("", "table", "charts")
+MOST_ROWS = 1000
 T = TypeVar("T")
 
 
@@ -51,6 +53,12 @@ class RunsQuery(msgspec.Struct, frozen=True):
     over: str = ""
     rows: int = 50
 
+    def __post_init__(self) -> None:
+        if self.show not in SHOWN:
+            raise InvalidValue("show", self.show, f"must be one of {', '.join(filter(None, SHOWN))}, or empty for both")
+        if not 1 <= self.rows <= MOST_ROWS:
+            raise InvalidValue("rows", self.rows, f"must be 1 to {MOST_ROWS}")
+
     @property
     def is_filtered(self) -> bool:
         """Whether it asks for fewer runs than there are."""
@@ -79,16 +87,16 @@ def search_of(query: RunsQuery, experiment_id: str | None) -> RunSearch:
     filter = RUNS.parse(query.filter)
     clicked = []
     if query.status:
-        clicked.append(f"attributes.status = '{one_of('status', query.status, STATUSES)}'")
+        status = _one_of("status", query.status, STATUSES)
+        clicked.append(Comparison(Entity.ATTRIBUTE, "status", "=", status))
     if query.who:
-        quote = '"' if "'" in query.who else "'"
-        clicked.append(f"attributes.user_id = {quote}{query.who}{quote}")
+        clicked.append(Comparison(Entity.ATTRIBUTE, "user_id", "=", query.who))
     if query.type:
-        clicked.append(f"tags.`mlflow.source.type` = '{one_of('type', query.type, TYPES)}'")
-    more = RUNS.parse(" AND ".join(clicked))
-    text = " AND ".join(each for each in (query.filter, *clicked) if each)
-    whole = Filter(text, (*filter.comparisons, *more.comparisons))
-    return RunSearch(None if experiment_id is None else [experiment_id], whole, one_of("view", query.view, VIEWS))
+        clicked.append(Comparison(Entity.TAG, "mlflow.source.type", "=", _one_of("type", query.type, TYPES)))
+    text = repr((query.filter, query.status, query.who, query.type))
+    view = _one_of("view", query.view, VIEWS)
+    scope = None if experiment_id is None else [experiment_id]
+    return RunSearch(scope, Filter(text, (*filter.comparisons, *clicked)), view)
 
 
 def problem_of(query: RunsQuery) -> FilterProblem | None:
@@ -100,7 +108,7 @@ def problem_of(query: RunsQuery) -> FilterProblem | None:
     return None
 
 
-def one_of(field: str, value: str, known: Mapping[str, T]) -> T:
+def _one_of(field: str, value: str, known: Mapping[str, T]) -> T:
     """What a word of a query means. Raises InvalidValue for one that isn't known."""
     if value not in known:
         raise InvalidValue(field, value, f"must be one of {', '.join(filter(None, known))}")

@@ -3,14 +3,14 @@
 import threading
 import time
 from collections import deque
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import msgspec
 
-from mlflow_amlstore.errors import NotAllowed, ServiceBusy
-from mlflow_amlstore.service.access import Access, Right, Role
+from mlflow_amlstore.errors import NotAllowed, ServiceBusy, TokenRefused
+from mlflow_amlstore.service.access import Access, Right, Role, TokenUse
 from mlflow_amlstore.service.routing import Area, Call, Content, Routes
-from mlflow_amlstore.service.sessions import session_cookie
+from mlflow_amlstore.service.sessions import session_cookie, session_in
 from mlflow_amlstore.studio.links import Links
 from mlflow_amlstore.studio.page import alone, alone_headers
 
@@ -54,12 +54,20 @@ class LinkAnswer(msgspec.Struct, frozen=True):
 
 @ROUTES.get("/sign-in", Access.PUBLIC)
 def sign_in(call: Call, body: Link) -> Content:
-    """Show the page to sign in, or begin the session that a link is good for."""
+    """Show the page to sign in, or begin the session that a link is good for.
+
+    A link that is good no more leads a browser that has a session to its page all the same.
+    """
     raw_path = call.url.partition("?")[0]
     if not body.token:
         text = sign_in_page(raw_path, to=body.to, why="")
         return Content(text.encode(), "text/html; charset=utf-8", tuple(alone_headers().items()))
-    session = call.tokens.redeem_sign_in(body.token)
+    try:
+        session = call.tokens.redeem_sign_in(body.token)
+    except TokenRefused:
+        if not _has_session(call):
+            raise
+        return Content(b"", "text/html; charset=utf-8", (("location", _relative(raw_path, body.to)),), 303)
     # Not a redirect: a browser that comes from elsewhere sends no SameSite=Strict cookie along with one.
     text = alone("signed_in.html", raw_path, to=_relative(raw_path, body.to))
     headers = (*alone_headers().items(), ("set-cookie", session_cookie(session.text, call.base_url)))
@@ -93,7 +101,9 @@ def sign_in_link(call: Call, body: NewLink) -> LinkAnswer:
 
 @ROUTES.post("/sign-out", Role.READER, Right.LOOK)
 def sign_out(call: Call) -> Content:
-    """End this browser's session."""
+    """End this browser's session: all its tokens are refused, wherever a copy of one is."""
+    assert call.caller is not None  # as the route needs a role
+    call.tokens.end_session(call.caller)
     return Content(b"{}", "application/json", (("set-cookie", session_cookie("", call.base_url)),))
 
 
@@ -103,17 +113,29 @@ def sign_in_page(raw_path: str, *, to: str, why: str) -> str:
 
 
 def local_target(to: str) -> str:
-    """A path of this service's to go to after signing in, or its first page for anything that leads elsewhere."""
+    """A path of this service's to go to after signing in.
+
+    It is the first page for anything that leads elsewhere, or to signing in again.
+    """
     try:
         parts = urlsplit(to)
     except ValueError:
         return "/"
     is_ours = to.startswith("/") and not to.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    return to if is_ours else "/"
+    signs_in = f"{unquote(parts.path)}/".startswith("/sign-in/")
+    return to if is_ours and not signs_in else "/"
 
 
 def _relative(raw_path: str, to: str) -> str:
     return Links(raw_path).root + local_target(to)[1:]
+
+
+def _has_session(call: Call) -> bool:
+    cookies = call.headers.get(b"cookie", b"").decode("latin-1")
+    try:
+        return call.tokens.caller_of(session_in(cookies, call.base_url)).use is TokenUse.SESSION
+    except TokenRefused:
+        return False
 
 
 def _check_attempts() -> None:

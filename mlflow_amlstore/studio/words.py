@@ -1,23 +1,12 @@
 """Numbers, times and sizes as a person reads them."""
 
 import math
-import re
 from datetime import datetime, timezone
 
 from mlflow_amlstore.records.types import RunStatus
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _ACTIVE = (RunStatus.RUNNING, RunStatus.FINALIZING, RunStatus.STARTING, RunStatus.PREPARING)
-
-
-# Marks that turn the order of the text around them (CVE-2021-42574): shown as what they are.
-_TURNING = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"}
-_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
-
-
-def plain(text: str) -> str:
-    """Text whose order no mark in it turns around."""
-    return text.translate(_TURNING) if _TURNS.search(text) else text
 
 
 def number(value: float | int | None) -> str:

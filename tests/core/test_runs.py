@@ -17,6 +17,7 @@ from mlflow.entities import DatasetInput
 
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.core import Experiment, Run, Workspace
+from mlflow_amlstore.core.display import table
 from mlflow_amlstore.errors import (
     AlreadyExists,
     AmlStoreError,
@@ -218,6 +219,20 @@ class TestCourse:
         assert "40 params" in html
         assert re.search(r"loss</td><td [^>]*>0.001</td><td [^>]*>█[▁▂▃▄▅▆▇]{39}</td>", html)
         assert re.search(r"once</td><td [^>]*>0.123457</td><td [^>]*></td>", html)
+
+    def test_a_notebook_shows_marks_that_turn_the_order_of_text_as_what_they_are(
+        self, ws: Workspace, experiment: Experiment
+    ) -> None:
+        run = experiment.start_logging(display_name="gpj.\u202eexe")
+        client = MlflowClient(ws.get_mlflow_tracking_uri())
+        client.log_param(run.id, "path", "a\u2066b\u2069")
+        run.log_list("loss", [2.0, 1.0])
+        run.flush()
+        html = run._repr_html_()
+        assert "gpj.\\u202eexe" in html
+        assert "a\\u2066b\\u2069" in html
+        assert not re.search("[\u202a-\u202e\u2066-\u2069]", html)
+        assert ">\\u202ehead</th>" in table(["\u202ehead"], [])
 
     @pytest.mark.parametrize("spike", [50.0, -50.0])
     def test_a_single_spike_in_100_000_points_is_in_what_a_notebook_shows(

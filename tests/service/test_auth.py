@@ -74,6 +74,38 @@ def test_what_is_no_key_of_this_workspace_is_refused_without_being_repeated(toke
     assert not text or text not in str(refused.value)
 
 
+class TestSigningOut:
+    def session_of(self, tokens: Tokens) -> str:
+        """The token of a new session of the same key."""
+        access, _ = tokens.exchange_key(local_key(SECRET))
+        return tokens.session_token(tokens.caller_of(access.text)).text
+
+    def test_it_ends_all_tokens_of_the_session_and_no_other(self, tokens: Tokens, clock: Clock) -> None:
+        first, other = self.session_of(tokens), self.session_of(tokens)
+        assert tokens.form_token(first) != tokens.form_token(other)
+        clock.now_s += HOUR * 3 / 4
+        longer = tokens.prolonged(first)
+        assert longer is not None
+        assert tokens.form_token(longer.text) == tokens.form_token(first)
+        tokens.end_session(tokens.caller_of(longer.text))
+        for token in (first, longer.text):
+            with pytest.raises(TokenRefused, match="ended by signing out"):
+                tokens.caller_of(token)
+        assert tokens.caller_of(other).use is TokenUse.SESSION
+
+    def test_it_is_known_no_longer_than_a_token_could_live(self, tokens: Tokens, clock: Clock) -> None:
+        for _ in range(3):
+            tokens.end_session(tokens.caller_of(self.session_of(tokens)))
+            clock.now_s += auth.LONGEST_SESSION_S
+        assert len(tokens._ended) == 1
+
+    def test_a_token_of_another_use_ends_no_session(self, tokens: Tokens) -> None:
+        access, _ = tokens.exchange_key(local_key(SECRET))
+        caller = tokens.caller_of(access.text)
+        tokens.end_session(caller)
+        assert tokens.caller_of(access.text) == caller
+
+
 def test_a_tracking_token_is_for_tracking_and_never_an_owners(tokens: Tokens) -> None:
     owner = tokens.caller_of(tokens.exchange_key(local_key(SECRET))[0].text)
 

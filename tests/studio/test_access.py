@@ -23,6 +23,11 @@ with_role = [route for route in ROUTES if isinstance(route.access, Role)]
 changes = [route for route in with_role if route.method == "POST" and route.path != "/sign-in/links"]
 
 
+def link_of(studio: Studio, to: str = "/") -> str:
+    """The path of a new sign-in link."""
+    return str(studio.call("POST", "/sign-in/links", studio.exchange(studio.key), {"to": to})["path"])
+
+
 def name_of(route: Route) -> str:
     return f"{route.method} {route.path}"
 
@@ -129,10 +134,37 @@ class TestSession:
         assert answer.status_code == 401
         assert "revoked" in answer.text
 
-    def test_signing_out_ends_it_in_the_browser(self, studio: Studio) -> None:
-        person = studio.person("reader")
+    def test_signing_out_ends_it_in_the_browser_and_for_a_copy_of_its_cookie(self, studio: Studio) -> None:
+        person, other = studio.person("reader"), studio.person("reader")
+        copied = {"Cookie": "; ".join(f"{cookie.name}={cookie.value}" for cookie in person.session.cookies)}
+        assert requests.get(f"{studio.url}/runs", headers=copied).status_code == 200
         assert person.change("/sign-out").status_code == 200
         assert person.get("/").status_code == 401
+        refused = requests.get(f"{studio.url}/runs.json", headers=copied)
+        assert refused.status_code == 401
+        assert "ended by signing out" in refused.json()["message"]
+        assert other.get("/").status_code == 200
+
+    def test_signing_out_with_an_access_token_ends_nobodys_session(self, studio: Studio, reader: Person) -> None:
+        headers = {"Authorization": f"Bearer {studio.exchange(studio.key)}"}
+        assert requests.post(f"{studio.url}/sign-out", json={}, headers=headers).status_code == 200
+        assert requests.get(f"{studio.url}/runs.json", headers=headers).status_code == 200
+        assert reader.get("/").status_code == 200
+
+    def test_a_refusal_names_the_ways_to_sign_in_and_no_tracking_uri(self, studio: Studio) -> None:
+        used = link_of(studio)
+        requests.get(studio.url + used)
+        for method, path, body in (
+            ("GET", "/runs", None),
+            ("GET", used, None),
+            ("POST", "/sign-in", {"key": "amlk_x"}),
+        ):
+            for accept in ("text/html", "application/json"):
+                answer = requests.request(method, studio.url + path, json=body, headers={"Accept": accept})
+                assert answer.status_code == 401
+                assert "tracking URI" not in answer.text
+                assert "get_mlflow_tracking_uri" not in answer.text
+                assert "amlstore open" in answer.text
 
 
 class TestSigningIn:
@@ -146,8 +178,34 @@ class TestSigningIn:
         assert second.status_code == 401
         assert "used already" in second.text
 
+    def test_a_key_on_the_page_of_a_used_link_leads_on_and_not_back_to_it(self, studio: Studio) -> None:
+        link = link_of(studio)
+        requests.get(studio.url + link)
+        page = requests.get(studio.url + link, headers={"Accept": "text/html"})
+        assert page.status_code == 401
+        [to] = re.findall(r'name="to" value="([^"]*)"', page.text)
+        assert to == "/"
+
+    def test_a_browser_with_a_session_gets_the_page_of_a_used_link(self, studio: Studio, reader: Person) -> None:
+        link = link_of(studio, "/runs?sort=-started")
+        requests.get(studio.url + link)
+        answer = reader.get(link)
+        assert answer.status_code == 303
+        assert answer.headers["Location"] == "./runs?sort=-started"
+        assert "Set-Cookie" not in answer.headers  # it goes on as who it was
+        assert reader.get("/sign-in?token=garbage").headers["Location"] == "./"
+
     @pytest.mark.parametrize(
-        "to", ["http://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "evil"]
+        "to",
+        [
+            "http://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "javascript:alert(1)",
+            "evil",
+            "/sign-in?token=used",
+            "/sign%2Din?token=used",
+        ],
     )
     def test_it_leads_to_a_page_of_this_service(self, studio: Studio, to: str) -> None:
         answer = requests.post(f"{studio.url}/sign-in", json={"key": studio.key, "to": to})
@@ -215,3 +273,26 @@ class TestWhoChangedWhat:
         [act] = owner.data("/models/kept.json")["acts"]
         assert (act["act"], act["detail"]) == ("registered", "version 1")
         assert f"{act['who']} registered" in re.sub(r"<[^>]*>", "", owner.get("/models/kept").text)
+
+
+class TestWhatIsSent:
+    """A change that makes no sense is refused, and names its field."""
+
+    def test_a_run_keeps_its_name_where_none_is_given(self, studio: Studio, owner: Person) -> None:
+        for name in ("", "  "):
+            answer = owner.change(f"/runs/{studio.filled.kinds}/name", name=name)
+            assert answer.status_code == 400
+            assert "for name" in answer.json()["message"]
+
+    @pytest.mark.parametrize("page", ["", "../../etc", "models", "experiments/x/runs", "/runs", "runs\n"])
+    def test_a_view_is_of_a_page_that_has_views(self, owner: Person, page: str) -> None:
+        answer = owner.change("/views", page=page, name="best", query="")
+        assert answer.status_code == 400
+        assert "for page" in answer.json()["message"]
+
+    def test_a_views_name_is_as_long_as_its_form_allows(self, owner: Person) -> None:
+        assert owner.change("/views", page="experiments/0/runs", name="n" * 100, query="").status_code == 200
+        answer = owner.change("/views", page="experiments/0/runs", name="n" * 101, query="")
+        assert answer.status_code == 400
+        assert "name of a view" in answer.json()["message"]
+        owner.change("/views/delete", page="experiments/0/runs", name="n" * 100).raise_for_status()

@@ -48,6 +48,7 @@ def signs_in(link: str) -> bool:
 
 def test_the_first_line_is_a_link_that_signs_in_and_an_empty_folder_becomes_a_workspace(home: Path) -> None:
     folder = home / "new one"
+    folder.mkdir()
     with studio(folder) as link:
         parts = urlsplit(link)
         assert (parts.scheme, parts.hostname, parts.path) == ("http", "127.0.0.1", "/sign-in")
@@ -56,8 +57,36 @@ def test_the_first_line_is_a_link_that_signs_in_and_an_empty_folder_becomes_a_wo
     assert (folder / "config.json").is_file()
 
 
+def test_a_workspace_that_is_made_is_said(home: Path) -> None:
+    folder = home / "new one"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends by itself, when the workspace is there
+        done = opened("studio", folder, "--no-open", "--port", taken.getsockname()[1])
+    assert done.stderr.startswith(f"Made a workspace in {folder}\n")
+    assert done.stdout == ""
+
+
+def test_a_folder_that_does_not_exist_is_an_error_and_stays_so(home: Path) -> None:
+    folder = home / "mistyped"
+    done = opened("studio", folder, "--no-open")
+    assert done.returncode == 2
+    assert str(folder) in done.stderr
+    assert f"`amlstore init {folder}` makes a workspace there, or make the folder first" in done.stderr
+    assert not folder.exists()
+
+
+def test_of_a_file_it_is_said_that_a_folder_is_expected(home: Path) -> None:
+    script = home / "train.py"
+    script.write_text("print(1)\n", encoding="utf-8")
+    done = opened("studio", script, "--no-open")
+    assert done.returncode == 2
+    assert f"Invalid value '{script}' for DIR: this is a file; give the workspace's folder" in done.stderr
+    assert "JSON" not in done.stderr
+
+
 def test_open_gives_another_link_to_a_runs_page(home: Path) -> None:
     folder = home / "workspace"
+    folder.mkdir()
     with studio(folder):
         workspace = Workspace.from_config(folder)
         run = workspace.experiments["Default"].start_logging()
@@ -80,6 +109,7 @@ def test_open_gives_another_link_to_a_runs_page(home: Path) -> None:
 
 def test_a_second_studio_on_a_folder_gives_a_link_to_the_first(home: Path) -> None:
     folder = home / "workspace"
+    folder.mkdir()
     with studio(folder, "--port", "0") as first:
         done = opened("studio", folder, "--no-open")
         assert done.returncode == 0, done.stderr
@@ -88,6 +118,7 @@ def test_a_second_studio_on_a_folder_gives_a_link_to_the_first(home: Path) -> No
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_told(home: Path) -> None:
+    (home / "workspace").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = opened("studio", home / "workspace", "--no-open", "--port", port)
@@ -107,6 +138,7 @@ def test_of_a_workspace_of_azure_ml_the_portal_is_opened(home: Path) -> None:
 def test_of_a_service_its_studio_is_opened(home: Path) -> None:
     served, client = home / "served", home / "client"
     client.mkdir()
+    served.mkdir()
     with studio(served) as link:
         parts = urlsplit(link)
         (client / "config.json").write_text(f'{{"service_url": "http://{parts.netloc}"}}', encoding="utf-8")

@@ -138,6 +138,15 @@ class TestSession:
         page.wait_for_timeout(3000)
         assert visiting.requests[before:] == []
 
+    def test_one_that_is_signed_out_of_elsewhere_says_so(
+        self, start: Callable[..., Studio], visit_as: Callable[[Person], Any]
+    ) -> None:
+        studio = start()
+        person = studio.person()
+        page = visit_as(person).open("/runs").page
+        person.change("/sign-out").raise_for_status()
+        page.get_by_text("Your session has ended").wait_for()
+
     def test_a_change_is_refused_clearly_and_what_was_typed_stays(
         self, start: Callable[..., Studio], visit_as: Callable[[Person], Any]
     ) -> None:
@@ -263,3 +272,30 @@ class TestWorkspace:
         studio.start()
         log(studio, run_id, 0.75)
         page.get_by_role("cell", name="0.75").first.wait_for(timeout=30_000)
+
+    def test_one_that_is_away_is_told_until_it_is_back(
+        self, start: Callable[..., Studio], visit_as: Callable[[Person], Any]
+    ) -> None:
+        studio = start()
+        page = visit_as(studio.person()).open(f"/runs/{make_run(studio)}").page
+        told = page.get_by_role("status").get_by_text("Not connected: what is shown may be old. Trying again.")
+        page.wait_for_timeout(2500)
+        assert told.count() == 0
+        studio.kill()
+        told.wait_for()
+        assert told.count() == 1
+        assert page.get_by_role("heading", name="watched").is_visible()
+        studio.start()
+        told.wait_for(state="detached", timeout=30_000)
+
+
+def test_what_fails_in_the_page_itself_is_in_the_browsers_console(
+    start: Callable[..., Studio], visit_as: Callable[[Person], Any]
+) -> None:
+    studio = start()
+    run_id = make_run(studio)
+    visiting = visit_as(studio.person()).open(f"/runs/{run_id}")
+    with visiting.page.expect_console_message(lambda said: "TypeError" in said.text):
+        visiting.page.evaluate("document.querySelector('main').remove()")
+        log(studio, run_id, 0.5)
+    assert visiting.page.locator(".not-connected").count() == 0

@@ -62,7 +62,7 @@ class TestFilter:
         finally:
             records.runs.delete(run.info.run_id)
 
-    @pytest.mark.parametrize("asked", ["type=cron", "status=lost", "view=none", "over=x"])
+    @pytest.mark.parametrize("asked", ["type=cron", "status=lost", "view=none", "over=x", "rows=-1", "show=zzz"])
     def test_a_word_that_isnt_known_is_named(self, owner: Person, asked: str) -> None:
         answer = owner.get(f"/runs.json?{asked}", "application/json")
         assert answer.status_code == 400
@@ -81,6 +81,23 @@ class TestFilter:
         assert page.locator("table.runs tbody tr").count() == 12
         page.get_by_role("link", name="Clear").click()
         page.wait_for_url(lambda url: "status" not in url and "filter" not in url)
+
+    def test_a_person_of_any_name_is_clicked(self, owner: Person, filled: Filled, records: RecordStore) -> None:
+        name = """it's "both" % and <b>"""
+        run_id = records.runs.create(filled.experiment, user_id=name, start_ms=STARTED_MS).info.run_id
+        assert [row["run_id"] for row in owner.data(f"/runs.json?who={quote(name)}")["rows"]] == [run_id]
+        assert name in owner.data(f"/names.json?experiment={filled.experiment}")["people"]
+        records.runs.delete(run_id)
+
+    @browser_only
+    def test_a_menu_offers_what_runs_on_other_pages_have(self, visit: Callable[..., Any], filled: Filled) -> None:
+        page = visit().open(f"/experiments/{filled.experiment}/runs?rows=1&sort=-name").page
+        page.locator("summary", has_text="Group by").click()
+        page.get_by_role("link", name="solver", exact=True).click()
+        page.wait_for_url("**group=solver*")
+        assert "rows=1" in page.url
+        page.locator("summary", has_text="Add a chart").click()
+        page.locator("select[name=up] option[value='metrics.mse:min']").wait_for(state="attached")
 
 
 class TestSort:
@@ -228,12 +245,24 @@ class TestKept:
 class TestCsv:
     def test_it_has_all_digits_and_no_formula(self, owner: Person, filled: Filled, records: RecordStore) -> None:
         run = records.runs.create(filled.experiment, name="=cmd()", start_ms=STARTED_MS)
-        records.runs.log(run.info.run_id, points=[("mse", 1 / 3, 0, STARTED_MS)], params=[("a", "-1e5")])
-        path = f"/experiments/{filled.experiment}/runs.csv?columns=metrics.mse%3Amin,params.a"
+        seed = "1234567890123456789"
+        logged = [("a", "-1e5"), ("seed", seed), ("id", "007"), ("sha", "12e4567")]
+        records.runs.log(run.info.run_id, points=[("mse", 1 / 3, 0, STARTED_MS)], params=logged)
+        columns = "metrics.mse%3Amin,params.a,params.seed,params.id,params.sha,started"
+        path = f"/experiments/{filled.experiment}/runs.csv?columns={columns}"
         rows = list(csv.reader(io.StringIO(owner.get(path).content.decode())))
         records.runs.delete(run.info.run_id)
-        assert rows[0] == ["Run", "Run id", "Status", "mse (min)", "a"]
-        assert ["'=cmd()", run.info.run_id, "Running", repr(1 / 3), "-100000.0"] in rows
+        assert rows[0] == ["Run", "Run id", "Status", "mse (min)", "a", "seed", "id", "sha", "Started"]
+        began = "2026-09-21T14:13:20Z"
+        assert ["'=cmd()", run.info.run_id, "Running", repr(1 / 3), "-1e5", seed, "007", "12e4567", began] in rows
+
+    def test_groups_have_their_means_and_deviations(self, owner: Person, filled: Filled) -> None:
+        path = f"/experiments/{filled.experiment}/runs.csv?group=solver&columns=metrics.mse%3Amin"
+        rows = list(csv.reader(io.StringIO(owner.get(path).content.decode())))
+        assert rows[0] == ["solver", "Runs", "mse (min), mean", "mse (min), deviation"]
+        [auto] = [row for row in rows if row[0] == "auto"]
+        assert auto[1] == "12"
+        assert 3000 < float(auto[2]) < 3400
 
 
 @browser_only

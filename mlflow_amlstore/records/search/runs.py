@@ -4,7 +4,21 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, Text, case, cast, exists, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Table,
+    Text,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 
 from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.dialects import key_list, texts_in
@@ -15,7 +29,7 @@ from mlflow_amlstore.records.search.paging import SortTerm, fetch_page
 from mlflow_amlstore.records.search.sql import compare, in_experiments, in_view
 from mlflow_amlstore.records.search.value_joins import ValueJoins
 from mlflow_amlstore.records.status import MLFLOW_STATUS
-from mlflow_amlstore.records.types import RunGroup, RunValues, View
+from mlflow_amlstore.records.types import RunGroup, RunNames, RunValues, View
 from mlflow_amlstore.records.validation import MAX_RUNS, check_max_results
 
 DATASET_CONTEXT_TAG = "mlflow.data.context"
@@ -99,7 +113,10 @@ def count_of_children(
 ) -> int:
     """Return how many runs `page_of_runs` leaves out with `only_top`. Raises InvalidValue."""
     named = ValueJoins(tables.runs, _COLUMNS, _NAMED)
-    conditions = _conditions(named, filter, experiment_keys, view, False)
+    conditions = _conditions(named, filter, None, view, False)
+    if experiment_keys is not None:
+        # Not by the index of experiments, in which SQLite would read all their runs: children are fewer.
+        conditions.append(in_experiments(_RUN.experiment_id + literal_column("0"), experiment_keys))
     by_parent = (  # there are fewer parents to look up than children
         select(_RUN.parent_run_id, func.count().label("children"))
         .select_from(named.add_to(tables.runs))
@@ -111,6 +128,25 @@ def count_of_children(
     is_above = (above.c.run_id == by_parent.c.parent_run_id) & above.c.deleted_ms.is_(None)
     statement = select(func.sum(by_parent.c.children)).select_from(by_parent.join(above, is_above))
     return int(connection.execute(statement).scalar_one() or 0)
+
+
+def names_of_runs(
+    connection: Connection, experiment_keys: Sequence[int] | None, *, view: View, max_results: int
+) -> RunNames:
+    """Return what names runs have, the first of each kind."""
+    conditions = in_view(tables.runs, view)
+    if experiment_keys is not None:
+        conditions.append(in_experiments(_RUN.experiment_id, experiment_keys))
+
+    def first(column: ColumnElement[str], source: FromClause) -> list[str]:
+        statement = select(column).distinct().select_from(source).where(*conditions, column != "")
+        return list(connection.execute(statement.order_by(column).limit(max_results)).scalars())
+
+    def of(table: Table) -> list[str]:
+        return first(table.c.name, tables.runs.join(table, table.c.run_pk == _RUN.run_pk))
+
+    people = first(_RUN.user_id, tables.runs)
+    return RunNames(people, of(tables.series), of(tables.run_params), of(tables.run_tags))
 
 
 def values_of_runs(

@@ -3,7 +3,7 @@
 These statements go to the driver (see `driver_statement`): Core's overhead would be most of the call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal_column, select, tuple_, update
@@ -13,6 +13,7 @@ from mlflow_amlstore.errors import Changed, Deleted, NotFound
 from mlflow_amlstore.records.database import driver_connection
 from mlflow_amlstore.records.dialects import insert_new, insert_or_set, locked
 from mlflow_amlstore.records.sql import logged_models
+from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.driver_statement import BulkStatement, Driver, DriverStatement, numbered
 from mlflow_amlstore.records.sql.series_extremes import MOVE_EXTREMES, SET_EXTREMES, higher, lower
 from mlflow_amlstore.records.sql.series_ids import series_ids
@@ -42,6 +43,7 @@ _SELECT_PARAM = DriverStatement(
 )
 _INSERT_PARAM = DriverStatement(insert_new(run_params), "run_pk", "name", "value")
 SET_TAG = DriverStatement(insert_or_set(run_tags, ["value"]), "run_pk", "name", "value")
+_SELECT_NAME = DriverStatement(select(runs.c.name).where(runs.c.run_pk == bindparam("key")), "key")
 _SET_NAME = DriverStatement(
     update(runs).where(runs.c.run_pk == bindparam("key")).values(name=bindparam("new")), "new", "key"
 )
@@ -122,7 +124,7 @@ class Batch:
         self._points = _Points(points) if points else None
         self._params, self._tags, self._model_points = params, tags, model_points
 
-    def write(self, connection: Connection, run_id: str) -> None:
+    def write(self, connection: Connection, run_id: str, now_ms: Callable[[], int]) -> None:
         """Write it inside the caller's transaction. Raises NotFound, Deleted, Changed."""
         driver = driver_connection(connection)
         key = active_run(driver, run_id)
@@ -131,7 +133,7 @@ class Batch:
         if self._points:
             self._points.write(driver, key)
         if self._tags:
-            write_tags(driver, key, self._tags)
+            write_tags(connection, run_id, key, self._tags, now_ms)
         if self._model_points:
             logged_models.insert_points(connection, self._model_points)
 
@@ -206,11 +208,18 @@ def _write_params(driver: Driver, run_id: str, key: int, params: Sequence[tuple[
                 raise Changed("param", run_id, name, known, value)
 
 
-def write_tags(driver: Driver, key: int, tags: Sequence[tuple[str, str]]) -> None:
-    """Set tags of the run with this key, and what is a column too."""
+def write_tags(
+    connection: Connection, run_id: str, key: int, tags: Sequence[tuple[str, str]], now_ms: Callable[[], int]
+) -> None:
+    """Set tags of the run with this key, and what is a column too. Whoever renames the run so is kept."""
+    driver = driver_connection(connection)
     for name, value in tags:
         SET_TAG.run(driver, key, name, value)
         if name == NAME_TAG:
+            (before,) = _SELECT_NAME.run(driver, key).fetchone()
+            if value == before:
+                continue
             _SET_NAME.run(driver, value, key)
+            keep_act(connection, now_ms(), "run", run_id, "renamed", f"from {before}")
         elif name == PARENT_TAG:
             _SET_PARENT.run(driver, value, key)

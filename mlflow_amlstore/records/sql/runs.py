@@ -29,6 +29,7 @@ from mlflow_amlstore.records.search.runs import (
     count_of_children,
     count_of_runs,
     groups_of_runs,
+    names_of_runs,
     page_of_runs,
     values_of_runs,
 )
@@ -50,6 +51,7 @@ from mlflow_amlstore.records.types import (
     RunGroup,
     RunInfo,
     RunModel,
+    RunNames,
     RunRecord,
     RunStatus,
     RunValues,
@@ -270,6 +272,13 @@ class SqlRuns:
         with self._database.read() as connection:
             return count_of_children(connection, _keys(experiment_ids), view=view, filter=filter)
 
+    def names(
+        self, experiment_ids: Sequence[str] | None, *, view: View = View.ACTIVE, max_results: int = 1000
+    ) -> RunNames:
+        """Return who has runs, and the names of what was logged into them: of each the first, in order."""
+        with self._database.read() as connection:
+            return names_of_runs(connection, _keys(experiment_ids), view=view, max_results=max_results)
+
     def values(
         self,
         experiment_ids: Sequence[str] | None,
@@ -423,7 +432,7 @@ class SqlRuns:
         """
         batch = run_log.Batch(points, params, tags, model_points)
         with self._database.write() as connection:
-            batch.write(connection, run_id)
+            batch.write(connection, run_id, self._database.now_ms)
 
     def delete_tag(self, run_id: str, name: str) -> None:
         with self._database.write() as connection:
@@ -437,8 +446,8 @@ class SqlRuns:
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         check_text_values("tag", tags)
         with self._database.write() as connection:
-            driver = driver_connection(connection)
-            run_log.write_tags(driver, run_log.active_run(driver, run_id), list(tags.items()))
+            key = run_log.active_run(driver_connection(connection), run_id)
+            run_log.write_tags(connection, run_id, key, list(tags.items()), self._database.now_ms)
 
     def add_properties(self, run_id: str, properties: Mapping[str, str]) -> None:
         check_text_values("property", properties)

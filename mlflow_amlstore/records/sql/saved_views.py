@@ -1,10 +1,11 @@
 """Views of pages that people saved under names, in SQL."""
 
 import builtins
+import re
 
 from sqlalchemy import delete, select
 
-from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.dialects import insert_or_set
 from mlflow_amlstore.records.tables import saved_views
@@ -12,6 +13,8 @@ from mlflow_amlstore.records.types import SavedView
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_length, check_short_text
 
 _VIEW = saved_views.c
+_PAGE = re.compile(r"runs|experiments/[0-9]{1,19}/runs")  # the pages that have views
+_MAX_NAME_LENGTH = 100
 
 
 class SqlSavedViews:
@@ -23,10 +26,13 @@ class SqlSavedViews:
     def save(self, page: str, name: str, query: str, who: str) -> SavedView:
         """Keep a query of a page under a name, in place of the one that has the name, and return the view.
 
-        Page, name and who saves are texts of 1 to 250 characters, the query of at most 8000. Raises InvalidValue.
+        The page is `runs` or `experiments/ID/runs`. The name has 1 to 100 characters, who saves 1 to 250, the query at
+        most 8000. Raises InvalidValue.
         """
-        check_short_text("page", page)
+        if not _PAGE.fullmatch(page):
+            raise InvalidValue("page", page, "must be runs or experiments/ID/runs, the pages that have views")
         check_short_text("name of a view", name)
+        check_length("name of a view", name, _MAX_NAME_LENGTH)
         check_length("query", query, MAX_TAG_VALUE_LENGTH)
         check_short_text("who", who)
         view = SavedView(page, name, query, who, self._database.now_ms())

@@ -84,6 +84,8 @@ def curves(call: Call, body: ManyCurves) -> Curves:
     run_ids = list(dict.fromkeys(each for each in body.runs.split(",") if each))
     if len(run_ids) > _MOST_RUNS:
         raise InvalidValue("runs", f"{len(run_ids)} of them", f"must be {_MOST_RUNS} at most")
+    if body.group and body.x != "step":
+        raise InvalidValue("x", body.x, "must be step where runs are grouped")
     if body.group:
         return _means(call.records, run_ids, body)
     return _curves(call.records, run_ids, body.metric, body)
@@ -98,7 +100,7 @@ def curve(call: Call, body: Window) -> Curves:
 @ROUTES.get("/runs/{run_id}/curves.json", Role.READER, Right.LOOK, is_long=True)
 def curves_of_run(call: Call, body: ManyMetrics) -> Curves:
     """Give many metrics' curves of one run, to be drawn on one y axis; each is called by its metric."""
-    run_id, names = call.path["run_id"], parse_metrics(body.metrics)
+    run_id, names = call.records.runs.get(call.path["run_id"]).info.run_id, parse_metrics(body.metrics)
     found = [_curves(call.records, [run_id], name, body).curves for name in names]
     drawn = [
         msgspec.structs.replace(each, run_id=name, run_name=name)

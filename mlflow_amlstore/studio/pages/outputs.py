@@ -156,7 +156,7 @@ async def download_snapshot(call: Call, request: Request) -> Response:
 
 
 class LogQuery(msgspec.Struct, frozen=True):
-    """Which log, and the byte that the lines end before or begin at; without one, the last lines."""
+    """Which log, and the byte that the lines end at or begin at; without one, the last lines."""
 
     path: str
     before: int | None = None
@@ -215,7 +215,7 @@ def _files(records: RecordStore, run: RunRecord, what: str, container: str, quer
         shown = preview(records, container, query.path, begin=query.begin, row=query.row)
         size_bytes = record.size_bytes
     is_log = what == "outputs" and query.path.endswith(LOG_SUFFIXES)
-    log = part_of(records, container, query.path) if is_log else None
+    log = part_of(records, container, query.path) if is_log and shown and shown.kind != "damaged" else None
     return FilesPage(
         run=run_head(records, run),
         what=what,

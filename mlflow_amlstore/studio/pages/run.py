@@ -262,7 +262,7 @@ def children(call: Call, query: NoQuery) -> ChildrenPage:
     columns = default_columns(listed, with_experiment=False)
     rows = run_rows(records, listed, columns, experiment_names(records, listed))
     charts = sorted({point.name for each in listed[:50] for point in each.metrics})[:12]
-    return ChildrenPage(run_head(records, found), plain_headings(columns), rows, charts)
+    return ChildrenPage(run_head(records, found), plain_headings(columns, rows), rows, charts)
 
 
 def _count(

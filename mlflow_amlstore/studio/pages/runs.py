@@ -12,35 +12,21 @@ from mlflow_amlstore.records.types import ExperimentRecord, Page, RunFilter, Run
 from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.studio import words
 from mlflow_amlstore.studio.by_hand import Act, acts_on
-from mlflow_amlstore.studio.columns import FACTS, Column, default_columns, parse_column, parse_columns, written
+from mlflow_amlstore.studio.columns import Column, default_columns, parse_column, parse_columns, written
 from mlflow_amlstore.studio.page import Pages
 from mlflow_amlstore.studio.run_charts import Axes, RunsChart, axes_of, charts_of
 from mlflow_amlstore.studio.run_groups import GroupRow, group_rows
-from mlflow_amlstore.studio.run_rows import Heading, RunRow, experiment_names, run_rows
+from mlflow_amlstore.studio.run_names import Names, names_of
+from mlflow_amlstore.studio.run_rows import Heading, RunRow, experiment_names, heading, run_rows
 from mlflow_amlstore.studio.run_tail import log_paths, tail_of
 from mlflow_amlstore.studio.runs_query import FilterProblem, RunSearch, RunsQuery, problem_of, search_of
 
 PAGES = Pages()
-_MOST_ROWS = 1000
-_MOST_NAMES = 500
 _MOST_CHARTS_BESIDE = 12
 _MOST_EXPERIMENTS = 30  # to choose from; all of them are on their page
 _TAIL_BYTES = 16 * 1024
 _FIRST = 10  # runs whose curves are drawn while none is chosen
 _MOST_CHILDREN = 200  # shown under a parent; all of them are on its page
-
-
-class Names(msgspec.Struct, frozen=True):
-    """Names that these runs have, for the filter and the choice of columns, at most five hundred of a kind.
-
-    `facts` are columns that every run has, and their headings.
-    """
-
-    attributes: list[str]
-    metrics: list[str]
-    params: list[str]
-    tags: list[str]
-    facts: dict[str, str]
 
 
 class ExperimentHead(msgspec.Struct, frozen=True):
@@ -69,7 +55,7 @@ class RunsPage(msgspec.Struct, frozen=True):
     """A page of runs. `matching` counts the runs on all pages, `folded` the children under them.
 
     A filter finds children as it finds other runs; they stand beside their parents then, not under them. `drawn` are
-    the charts, `charts` the metrics that they are of.
+    the charts, `charts` the metrics that they are of, `first` the runs that are drawn while none is chosen.
     """
 
     experiment: ExperimentHead | None
@@ -83,6 +69,7 @@ class RunsPage(msgspec.Struct, frozen=True):
     next_page: str | None
     charts: list[str]
     drawn: list[RunsChart]
+    first: list[str]
     axes: Axes
     names: Names
     people: list[str]
@@ -128,12 +115,13 @@ def runs_page(records: RecordStore, query: RunsQuery, experiment: ExperimentReco
     opened = frozenset(filter(None, query.open.split(",")))
     shown, depths = _with_children(records, found.runs, opened)
     listed = run_rows(records, shown, columns, experiment_names(records, shown), opened=opened, depths=depths)
-    drawn = charts_of(shown[:_FIRST], query.over) or charts_of(shown, query.over)
+    first = [run for run in shown if run.metrics][:_FIRST]
+    drawn = charts_of(first, query.over)
     return RunsPage(
         experiment=None if experiment is None else _head(records, experiment),
         query=query,
         problem=problem,
-        headings=[_heading(column, sorted_by, sort.startswith("-")) for column in columns],
+        headings=[_heading(column, place, listed, sort) for place, column in enumerate(columns)],
         rows=listed,
         best=[_best(column, index, listed) for index, column in enumerate(columns)],
         matching=found.matching,
@@ -141,8 +129,9 @@ def runs_page(records: RecordStore, query: RunsQuery, experiment: ExperimentReco
         next_page=found.next_page,
         charts=[chart.name for chart in drawn if not chart.added],
         drawn=drawn,
+        first=[run.info.run_id for run in first],
         axes=axes_of(shown),
-        names=_names(shown),
+        names=names_of(shown),
         people=sorted({run.info.user_id for run in shown if run.info.user_id}),
         experiments=[
             (each.experiment_id, each.name) for each in records.experiments.search(max_results=_MOST_EXPERIMENTS).items
@@ -183,7 +172,7 @@ def _page(
         order_by=order_by,
         only_top=not is_filtered,
         counts=is_filtered,
-        max_results=min(max(query.rows, 1), _MOST_ROWS),
+        max_results=query.rows,
         page_token=token,
     )
 
@@ -231,13 +220,14 @@ def _head(records: RecordStore, experiment: ExperimentRecord) -> ExperimentHead:
     return ExperimentHead(key, experiment.name, experiment.tags, is_deleted, acts_on(records, "experiment", key))
 
 
-def _heading(column: Column, sorted_by: Column | None, is_descending: bool) -> Heading:
-    is_sorted = column == sorted_by
+def _heading(column: Column, place: int, rows: Sequence[RunRow], sort: str) -> Heading:
+    is_sorted, is_descending = sort.removeprefix("-") == column.spec, sort.startswith("-")
     direction = ("descending" if is_descending else "ascending") if is_sorted else ""
     first_descending = column.kind == "metrics" and column.of is not Of.MIN
-    next_sort = f"-{column.spec}" if (first_descending if not is_sorted else not is_descending) else column.spec
-    of = column.of.value if column.kind == "metrics" else ""
-    return Heading(column.spec, column.heading, of, column.is_number, direction, next_sort)
+    is_next_descending = not is_descending if is_sorted else first_descending
+    return heading(
+        column, place, rows, sorted=direction, next_sort=f"-{column.spec}" if is_next_descending else column.spec
+    )
 
 
 def _best(column: Column, index: int, rows: Sequence[RunRow]) -> int | None:
@@ -249,17 +239,3 @@ def _best(column: Column, index: int, rows: Sequence[RunRow]) -> int | None:
     if len(known) < 2:
         return None
     return (min if column.of is Of.MIN else max)(known)[1]
-
-
-def _names(runs: Sequence[RunRecord]) -> Names:
-    return Names(
-        attributes=["run_name", "run_id", "status", "user_id", "start_time", "end_time"],
-        metrics=_some({point.name for run in runs for point in run.metrics}),
-        params=_some({name for run in runs for name in run.params}),
-        tags=_some({name for run in runs for name in run.tags}),
-        facts=FACTS,
-    )
-
-
-def _some(names: set[str]) -> list[str]:
-    return sorted(names)[:_MOST_NAMES]

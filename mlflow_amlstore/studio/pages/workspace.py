@@ -55,7 +55,7 @@ def config(call: Call) -> Content:
 def _table(call: Call, runs: list[RunRecord]) -> tuple[list[RunRow], list[Heading]]:
     columns = default_columns(runs, with_experiment=True)
     rows = run_rows(call.records, runs, columns, experiment_names(call.records, runs))
-    return rows, plain_headings(columns)
+    return rows, plain_headings(columns, rows)
 
 
 def _how_to_log(call: Call) -> str:

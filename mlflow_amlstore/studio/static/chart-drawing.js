@@ -26,7 +26,7 @@ export function drawCurves(plot, { curves, colours, kind, near, marks }) {
       width: (index === near ? 2.2 : curves.length > 4 ? 1.1 : 1.5) * ratio,
       alpha: near !== null && index !== near ? 0.25 : colours[index] === null ? 0.5 : 1,
     };
-    if (kind === "scatter") drawDots(ctx, curve, place, style, 3.5 * ratio);
+    if (kind === "scatter") drawPlaces(ctx, curve, place, style, Math.floor((colours[index] ?? 0) / SIX), ratio);
     else drawCurve(ctx, curve, place, style, bbox, ratio);
     if (marks) for (const point of [curve.minimum, curve.maximum]) if (point) drawMark(ctx, point, place, style, ratio);
     for (const point of curve.infinite) drawInfinite(ctx, point, place, style, bbox, ratio);
@@ -110,6 +110,28 @@ function band({ xs, low, high }, place) {
     from = index + 1;
   }
   return path;
+}
+
+/** Where a run is: a dot; of the colours that come again a ring, a square and a hollow square. */
+function drawPlaces(ctx, { xs, ys }, place, style, shape, ratio) {
+  const [radius, isSquare, isHollow] = [3.5 * ratio, shape % 4 > 1, shape % 2 === 1];
+  const path = new Path2D();
+  for (let index = 0; index < xs.length; index += 1) {
+    if (xs[index] === null || ys[index] === null) continue;
+    const [x, y] = [place.x(xs[index]), place.y(ys[index])];
+    if (Number.isNaN(y)) continue;
+    if (isSquare) path.rect(x - radius, y - radius, 2 * radius, 2 * radius);
+    else {
+      path.moveTo(x + radius, y);
+      path.arc(x, y, radius, 0, 7);
+    }
+  }
+  ctx.globalAlpha = style.alpha;
+  ctx.setLineDash([]);
+  ctx.lineWidth = 1.6 * ratio;
+  ctx.fillStyle = ctx.strokeStyle = style.colour;
+  if (isHollow) ctx.stroke(path);
+  else ctx.fill(path);
 }
 
 function drawDots(ctx, { xs, ys }, place, style, radius) {

@@ -72,7 +72,8 @@ function clockValues(_, splits) {
   let day = "";
   return splits.map((value) => {
     const [date, time] = localTime(value, apart < MINUTE).split(" ");
-    const shown = apart >= DAY ? date : date === day || (day === "" && apart < HOUR) ? time : `${date.slice(5)} ${time}`;
+    const exact = apart < SECOND ? `${time}${(((value % SECOND) + SECOND) % SECOND / SECOND).toFixed(3).slice(1)}` : time;
+    const shown = apart >= DAY ? date : date === day || (day === "" && apart < HOUR) ? exact : `${date.slice(5)} ${exact}`;
     day = date;
     return shown;
   });

@@ -68,7 +68,7 @@ function show() {
   const isPlain = chosen.length === 0;
   const charts = document.querySelector("[data-charts-of-chosen]");
   const first = (charts?.dataset.firstRuns ?? boxes().slice(0, 10).map((box) => box.value).join(",")).split(",").filter(Boolean);
-  if (isPlain) first.forEach((id, place) => (colours[id] = place));
+  if (isPlain) Object.assign(colours, coloursOfFirst(first));
   for (const box of boxes()) {
     const isChosen = !isPlain && box.value in colours;
     box.checked = isChosen;
@@ -84,6 +84,17 @@ function show() {
   }
   showBar(chosen);
   if (charts) drawCharts(charts, isPlain ? first : chosen, colours);
+}
+
+let coloursOfBefore = {};
+
+/** Colours of the first runs: each keeps the one that it had, whatever runs come before it meanwhile. */
+function coloursOfFirst(ids) {
+  const kept = Object.fromEntries(ids.filter((id) => id in coloursOfBefore).map((id) => [id, coloursOfBefore[id]]));
+  const free = ids.map((_, place) => place).filter((place) => !Object.values(kept).includes(place));
+  for (const id of ids) kept[id] ??= free.shift();
+  coloursOfBefore = kept;
+  return kept;
 }
 
 function showBar(chosen) {

@@ -6,6 +6,7 @@
 // each is percent-encoded, with commas between.
 
 import { make, openDialog } from "./dom.js";
+import * as names from "./names.js";
 import * as pageQuery from "./page-query.js";
 
 const [NARROWEST, WIDEST, STEP] = [48, 800, 16];
@@ -89,7 +90,7 @@ function drag(event) {
 // The choice
 
 function label(column) {
-  const { facts = {} } = known();
+  const { facts = {} } = names.now();
   if (column in facts) return facts[column];
   const [, kind, name] = /^(metrics|params|tags)\.(.*)$/s.exec(column) ?? [null, "", column];
   if (kind === "metrics") {
@@ -99,15 +100,10 @@ function label(column) {
   return kind ? `${name} (${kind.slice(0, -1)})` : column;
 }
 
-/** The names that the page's runs have, and the columns that every run has. */
-function known() {
-  return JSON.parse(document.getElementById("filter-names")?.textContent ?? "{}");
-}
-
 function offered() {
-  const { metrics = [], params = [], tags = [], facts = {} } = known();
+  const { params = [], tags = [], facts = {} } = names.now();
   return [
-    ...metrics.flatMap((name) => ["", ":min", ":max"].map((of) => `metrics.${name}${of}`)),
+    ...names.metricColumns(names.now()),
     ...params.map((name) => `params.${name}`),
     ...tags.map((name) => `tags.${name}`),
     ...Object.keys(facts),
@@ -180,6 +176,7 @@ function openChoice(written) {
     go([]);
   });
   draw();
+  names.all().then(() => draw());
   const content = make("div", {}, chosen, make("label", { className: "field" }, "Add a column", search), others, note, status);
   openDialog("Columns", content, { actions: [reset, apply], closeText: "Cancel" });
   search.focus();

@@ -1,8 +1,9 @@
 // The filter: completion of names (a combobox with a list, by the ARIA pattern), and a mark under the word that is wrong.
-// Names come from `<script type="application/json" id="filter-names">`; `data-error-at` and `data-error-length` say
+// Names come from `names.js`; `data-error-at` and `data-error-length` say
 // which characters are wrong.
 
 import { make } from "./dom.js";
+import * as names from "./names.js";
 
 const MOST_SHOWN = 12;
 const GROUPS = { attributes: "attribute", metrics: "metric", params: "param", tags: "tag" };
@@ -26,6 +27,7 @@ class Completion {
     for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": this.#list.id })) {
       input.setAttribute(name, value);
     }
+    input.addEventListener("focus", () => names.all(), { once: true });
     input.addEventListener("input", () => this.#suggest());
     input.addEventListener("keydown", (event) => this.#whenKey(event));
     input.addEventListener("blur", () => this.#close());
@@ -51,7 +53,7 @@ class Completion {
     if (!word?.text) return this.#close();
     const sought = word.text.toLowerCase().replace(/[`"]/g, "");
     const starting = (text) => text.toLowerCase().replace(/[`"]/g, "").startsWith(sought);
-    const all = names();
+    const all = filterNames();
     const found = [...all.filter((each) => starting(each.text)), ...all.filter((each) => !starting(each.text) && each.name.toLowerCase().includes(sought))];
     this.#options = found.filter((each) => each.text !== word.text).slice(0, MOST_SHOWN);
     if (!this.#options.length) return this.#close();
@@ -125,8 +127,8 @@ class Completion {
 }
 
 /** All names as a filter writes them: `metrics.loss`, `` params.`learning rate` ``. */
-function names() {
-  const known = JSON.parse(document.getElementById("filter-names")?.textContent ?? "{}");
+function filterNames() {
+  const known = names.now();
   const found = [];
   for (const [group, kind] of Object.entries(GROUPS)) {
     for (const name of known[group] ?? []) {

@@ -1,13 +1,13 @@
 // Shows what any process wrote: the server tells by server-sent events that something changed, and the page asks again.
 // A page in the background listens to nothing; when it is seen again it asks once.
 
-import { sayThatSessionEnded } from "./dom.js";
+import { NotConnected } from "./answers.js";
+import { make, sayThatSessionEnded } from "./dom.js";
 
 const [SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS] = [200, 5000];
 const SHARE = 15; // a page waits so many times as long as it took to be brought up to date: a busy service stays free to log
 const LONGEST_WAIT_MS = 10_000;
-
-const TEXTS = { on: "live", broken: "connecting again", ended: "signed out" };
+const SAID_AFTER_MS = 2000; // a session's next token, and a proxy, break the connection for a moment
 
 let source = null;
 let since = null; // the version that the page shows, if the server says it
@@ -20,6 +20,8 @@ let retryTimer = 0;
 let waitMs = 1000;
 let wasBroken = false;
 let hasEnded = false;
+let sayingTimer = 0;
+let banner = null; // which says that the page isn't connected
 
 /** Starts listening to the address in `<body data-live>`. */
 export function start() {
@@ -32,9 +34,7 @@ export function start() {
   document.addEventListener("studio:session-ended", () => {
     hasEnded = true;
     close();
-    showState("ended");
   });
-  document.addEventListener("studio:changed", () => showState(source ? "on" : "broken"));
   if (!document.hidden) open();
 }
 
@@ -45,7 +45,7 @@ function open() {
   source = new EventSource(url);
   source.addEventListener("open", () => {
     waitMs = 1000;
-    showState("on");
+    sayNothing();
     if (wasBroken) changed();
     wasBroken = false;
   });
@@ -56,7 +56,7 @@ function open() {
   source.addEventListener("ended", sayThatSessionEnded);
   source.addEventListener("error", () => {
     wasBroken = true;
-    showState("broken");
+    sayThatNotConnected();
     if (source?.readyState !== EventSource.CLOSED) return; // else the browser tries again by itself
     source = null;
     changed(); // which says so where the session has ended
@@ -71,6 +71,7 @@ function close() {
   clearTimeout(timer);
   clearTimeout(retryTimer);
   timer = 0;
+  sayNothing();
 }
 
 function reopen() {
@@ -102,9 +103,16 @@ async function bringUpToDate() {
   const begin = performance.now();
   timer = 0;
   isAtIt = true;
-  const { refresh } = await import("./morph.js"); // not before there is a change
-  await refresh().catch(() => showState("broken"));
-  isAtIt = false;
+  try {
+    const { refresh } = await import("./morph.js"); // not before there is a change
+    await refresh();
+    if (source?.readyState === EventSource.OPEN) sayNothing();
+  } catch (error) {
+    if (error instanceof NotConnected) askAgain();
+    else console.error(error);
+  } finally {
+    isAtIt = false;
+  }
   lastAt = performance.now();
   tookMs = lastAt - begin;
   if (!isBehind) return;
@@ -112,10 +120,27 @@ async function bringUpToDate() {
   changed();
 }
 
-function showState(state) {
-  for (const element of document.querySelectorAll(".live")) {
-    element.dataset.liveState = state;
-    const text = TEXTS[state];
-    if (element.textContent !== text) element.textContent = text;
-  }
+/** Where the connection of events is whole, nothing else would ask again. */
+function askAgain() {
+  sayThatNotConnected();
+  if (source?.readyState !== EventSource.OPEN) return;
+  clearTimeout(retryTimer);
+  retryTimer = setTimeout(changed, waitMs);
+}
+
+/** Says at the bottom, unless it is connected again soon, that the page may be old. */
+function sayThatNotConnected() {
+  if (hasEnded || document.hidden) return;
+  sayingTimer ||= setTimeout(() => {
+    banner = make("div", { className: "not-connected", role: "status" });
+    document.body.append(banner);
+    banner.textContent = "Not connected: what is shown may be old. Trying again.";
+  }, SAID_AFTER_MS);
+}
+
+function sayNothing() {
+  clearTimeout(sayingTimer);
+  sayingTimer = 0;
+  banner?.remove();
+  banner = null;
 }

@@ -5,9 +5,10 @@ import { refusal } from "./answers.js";
 import { make } from "./dom.js";
 import { isAtEnd, linesOf } from "./log.js";
 
-const AROUND_BYTES = 32 * 1024;
+const FOLLOWED_BYTES = 64 * 1024; // what may be missing of a log that is followed
 const MOST_BYTES = 1024 * 1024; // in the page at once
 const MOST_MATCHES = 500;
+const MOST_MARKS = 10_000;
 const TYPING_MS = 300;
 
 /** Starts: the logs of the page. */
@@ -19,7 +20,8 @@ class LogView {
   constructor(view) {
     this.view = view;
     this.log = view.querySelector("pre.log");
-    for (const name of ["begin", "end", "size"]) this[name] = Number(view.dataset[name]);
+    this.turn = Promise.resolve();
+    this.at = 0;
     this.rest = document.createElement("span"); // the line that isn't ended yet
     this.search = make("input", { type: "search", autocomplete: "off" });
     this.said = make("span", { className: "muted", role: "status" });
@@ -34,9 +36,9 @@ class LogView {
       make("div", { className: "bar" }, this.earlier, this.place),
     );
     view.append(make("div", { className: "bar" }, this.later, this.toEnd));
-    const text = this.log.textContent;
-    const ended = text.lastIndexOf("\n") + 1;
-    this.replace({ text: text.slice(0, ended), rest: text.slice(ended), begin: this.begin, end: this.end, size_bytes: this.size });
+    const rest = this.log.lastElementChild.textContent;
+    const text = this.log.textContent.slice(0, -rest.length || undefined);
+    this.replace({ text, rest, begin: Number(view.dataset.begin), end: Number(view.dataset.end), size_bytes: Number(view.dataset.size), reaches_end: true });
     this.log.scrollTop = this.log.scrollHeight;
     this.search.addEventListener("input", () => this.sought());
     this.search.addEventListener("keydown", (event) => {
@@ -53,17 +55,11 @@ class LogView {
     return button;
   }
 
-  /** Does what asks the server, once at a time, and says what went wrong. */
-  async tell(act) {
-    if (this.busy) return;
-    this.busy = true;
-    try {
-      await act();
-    } catch (error) {
+  /** Does what asks the server, one after the other, and says what went wrong. */
+  tell(act) {
+    this.turn = this.turn.then(act).catch((error) => {
       this.said.textContent = error.message;
-    } finally {
-      this.busy = false;
-    }
+    });
   }
 
   async ask(address, query) {
@@ -71,7 +67,9 @@ class LogView {
     url.search = new URLSearchParams({ path: this.view.dataset.path, ...query });
     const response = await fetch(url, { headers: { Accept: "application/json" } });
     if (!response.ok) throw new Error(await refusal(response));
-    return response.json();
+    const answer = await response.json();
+    if (answer.damage) throw new Error(answer.damage);
+    return answer;
   }
 
   part(query) {
@@ -91,7 +89,7 @@ class LogView {
     this.log.prepend(linesOf(part.text));
     this.begin = part.begin;
     this.log.scrollTop += this.log.scrollHeight - height;
-    return this.showPlace();
+    return this.refresh();
   }
 
   async showLater() {
@@ -100,13 +98,16 @@ class LogView {
     else this.add(part);
   }
 
-  /** Brings what follows on the lines that are shown, where those reach the end. */
+  /** Brings what follows on the lines that are shown, where those reach the end: once more if the log changes meanwhile. */
   follow() {
-    if (!this.log.isConnected || this.end + AROUND_BYTES * 2 < this.size) return;
+    if (!this.log.isConnected || this.willFollow) return;
+    this.willFollow = true;
     this.tell(async () => {
+      this.willFollow = false;
+      if (this.end + FOLLOWED_BYTES < this.size) return;
       const follows = isAtEnd(this.log);
       const part = await this.part({ after: this.end });
-      if (part.size_bytes < this.end || (follows && part.end < part.size_bytes && !part.rest)) this.replace(await this.part({}));
+      if (part.size_bytes < this.end || (follows && !part.reaches_end)) this.replace(await this.part({}));
       else this.add(part);
       if (follows) this.log.scrollTop = this.log.scrollHeight;
     });
@@ -123,15 +124,22 @@ class LogView {
     this.rest.replaceChildren(linesOf(part.rest));
     this.end = part.end;
     this.size = part.size_bytes;
-    this.reachesEnd = part.rest !== "" || part.end === part.size_bytes;
-    this.showPlace();
+    this.reachesEnd = part.reaches_end;
+    this.refresh();
   }
 
-  showPlace() {
+  get isWhole() {
+    return this.begin === 0 && this.reachesEnd;
+  }
+
+  /** What is shown changed: says which part of the log it is, and marks what is sought in it. */
+  refresh() {
     this.earlier.hidden = this.begin === 0;
     this.later.hidden = this.toEnd.hidden = this.reachesEnd;
-    const isWhole = this.begin === 0 && this.reachesEnd;
-    this.place.textContent = isWhole ? "" : `Bytes ${inGroups(this.begin)} to ${inGroups(this.end)} of ${inGroups(this.size)}`;
+    this.place.textContent = this.isWhole ? "" : `Bytes ${inGroups(this.begin)} to ${inGroups(this.end)} of ${inGroups(this.size)}`;
+    if (!this.search.value) return;
+    if (!this.isWhole && !this.isListed) this.sought(); // it was whole before
+    else this.mark();
   }
 
   /** The search field changed: marks what is shown, and looks through all of the log if that is more. */
@@ -140,22 +148,25 @@ class LogView {
     clearTimeout(this.timer);
     this.found.replaceChildren();
     this.found.hidden = true;
+    this.said.textContent = "";
+    CSS.highlights?.delete("found-now");
     this.at = 0;
-    if (this.mark() || !this.search.value) return;
-    this.timer = setTimeout(() => this.searchAll(this.search.value), TYPING_MS);
+    this.isListed = !this.isWhole;
+    this.mark();
+    if (!this.search.value) return;
+    if (this.isListed) this.timer = setTimeout(() => this.searchAll(this.search.value), TYPING_MS);
+    else if (this.ranges.length) this.scrollTo(this.ranges[0]);
   }
 
-  /** Marks what is shown; whether that is the whole log. */
+  /** Marks what is sought in what is shown; of a log that is shown whole it says which of them is the present one. */
   mark() {
     CSS.highlights?.delete("found");
-    CSS.highlights?.delete("found-now");
-    const isWhole = this.begin === 0 && this.reachesEnd;
-    const sought = this.search.value.toLowerCase();
-    this.ranges = sought ? rangesOf(this.log, sought) : [];
+    this.ranges = this.search.value ? rangesOf(this.log, this.search.value) : [];
     if (this.ranges.length) CSS.highlights?.set("found", new Highlight(...this.ranges));
-    if (isWhole || !sought) this.said.textContent = !sought ? "" : this.ranges.length ? `${this.at + 1} of ${this.ranges.length}` : "Not found";
-    if (isWhole && this.ranges.length) this.scrollTo(this.ranges[this.at]);
-    return isWhole;
+    if (this.isListed || !this.search.value) return;
+    this.at = Math.min(this.at, Math.max(this.ranges.length - 1, 0));
+    this.said.textContent = this.ranges.length ? `${this.at + 1} of ${this.ranges.length}` : "Not found";
+    if (this.ranges.length) CSS.highlights?.set("found-now", new Highlight(this.ranges[this.at]));
   }
 
   step(by) {
@@ -168,7 +179,7 @@ class LogView {
     const count = this.ranges?.length;
     if (!count) return;
     this.at = (this.at + by + count) % count;
-    if (this.begin === 0 && this.reachesEnd) this.said.textContent = `${this.at + 1} of ${count}`;
+    if (!this.isListed) this.said.textContent = `${this.at + 1} of ${count}`;
     this.scrollTo(this.ranges[this.at]);
   }
 
@@ -205,45 +216,61 @@ class LogView {
   item(match) {
     const line = make("span", { className: "muted number", textContent: inGroups(match.line) });
     const button = make("button", { type: "button", className: "quiet" }, line, ` ${match.text}`);
-    button.addEventListener("click", () => this.tell(() => this.show(match, button)));
+    button.addEventListener("click", () => {
+      for (const each of this.found.querySelectorAll("button")) each.ariaCurrent = each === button ? "true" : null;
+      this.tell(() => button.ariaCurrent === "true" && this.show(match));
+    });
     return make("li", {}, button);
   }
 
-  /** Shows the lines around one that was found. */
-  async show(match, button) {
-    const begins = Math.max(match.at - AROUND_BYTES, 0);
-    const around = await this.part({ before: Math.min(begins + 2 * AROUND_BYTES, this.size) });
-    this.replace(around);
-    for (const each of this.found.querySelectorAll("button")) each.ariaCurrent = each === button ? "true" : null;
-    this.mark();
+  /** Shows the lines around one that was found. Two parts adjoin where the match begins, so its place is known. */
+  async show(match) {
+    const [before, after] = await Promise.all([this.part({ before: match.at }), this.part({ after: match.at })]);
+    this.replace({ ...after, text: before.text + after.text, begin: before.begin });
     const text = this.log.textContent;
-    const at = text.indexOf(match.text);
-    const range = this.ranges.find((each) => offsetIn(this.log, each) >= at) ?? this.ranges[0];
-    if (range) this.scrollTo(range);
+    const begin = before.text.length;
+    const pattern = patternOf(this.search.value, "uy");
+    pattern.lastIndex = begin;
+    // A text that a progress bar wrote over, say, isn't shown: then the rest of its line is marked.
+    const end = pattern.test(text) ? pattern.lastIndex : begin + text.slice(begin).search(/\n|$/);
+    this.scrollTo(rangesAt(this.log, [[begin, end]])[0]);
   }
 }
 
 const inGroups = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, " ");
 
-/** How many characters of `log` are before a range. */
-function offsetIn(log, range) {
-  const before = document.createRange();
-  before.setStart(log, 0);
-  before.setEnd(range.startContainer, range.startOffset);
-  return before.toString().length;
+/** What finds a text. Capitals and small letters of ASCII are the same, and of no others, as for the server (run_tail.py). */
+function patternOf(sought, flags) {
+  const escaped = sought.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+  return new RegExp(escaped.replace(/[a-z]/gi, (letter) => `[${letter.toLowerCase()}${letter.toUpperCase()}]`), flags);
 }
 
 function rangesOf(log, sought) {
-  const ranges = [];
-  const walker = document.createTreeWalker(log, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode() && ranges.length < 10_000) {
-    const text = walker.currentNode.data.toLowerCase();
-    for (let at = text.indexOf(sought); at !== -1; at = text.indexOf(sought, at + sought.length)) {
-      const range = new Range();
-      range.setStart(walker.currentNode, at);
-      range.setEnd(walker.currentNode, at + sought.length);
-      ranges.push(range);
-    }
+  const places = [];
+  for (const { 0: found, index } of log.textContent.matchAll(patternOf(sought, "gu"))) {
+    if (places.push([index, index + found.length]) === MOST_MARKS) break;
   }
-  return ranges;
+  return rangesAt(log, places);
+}
+
+/** The ranges of `log` from one character of its text to another; `places` are in their order and don't overlap. */
+function rangesAt(log, places) {
+  const walker = document.createTreeWalker(log, NodeFilter.SHOW_TEXT);
+  let node = walker.nextNode();
+  let nodeBegin = 0;
+  const goTo = (isBefore) => {
+    while (node && isBefore(nodeBegin + node.length)) {
+      nodeBegin += node.length;
+      node = walker.nextNode();
+    }
+  };
+  const at = (place) => (node ? [node, place - nodeBegin] : [log, log.childNodes.length]);
+  return places.map(([begin, end]) => {
+    const range = new Range();
+    goTo((nodeEnd) => nodeEnd <= begin);
+    range.setStart(...at(begin));
+    goTo((nodeEnd) => nodeEnd < end);
+    range.setEnd(...at(end));
+    return range;
+  });
 }

@@ -2,11 +2,11 @@
 // details, what is typed and what is scrolled stay; charts and logs, which look after themselves, are left alone.
 
 import htmx from "./vendored/htmx.esm.min.js";
-import { refusal } from "./answers.js";
+import { connected, refusal } from "./answers.js";
 import { make, sayThatSessionEnded } from "./dom.js";
 import { count } from "./numbers.js";
 
-const OWN_CHILDREN = "metric-chart, axes-chart, chart-controls, parallel-coordinates, .filter-box";
+const OWN_CHILDREN = "metric-chart, axes-chart, chart-controls, parallel-coordinates, .filter-box, [data-filled]";
 let morph = null;
 
 htmx.registerExtension("studio", {
@@ -20,6 +20,7 @@ htmx.registerExtension("studio", {
   },
   htmx_before_morph_attr: (element, { attrName, newValue }) => {
     if (attrName === "open" && element.matches("details, dialog")) return false;
+    if (attrName === "data-filled") return false;
     // A chart of chosen runs has its `src` from the choice.
     return !(attrName === "src" && newValue === null && element.localName === "metric-chart");
   },
@@ -51,7 +52,7 @@ export async function refresh() {
 }
 
 async function fetchAndMorph() {
-  const response = await fetch(location.href, { headers: { Accept: "text/html", "X-Studio-Part": "main" } });
+  const response = await connected(fetch(location.href, { headers: { Accept: "text/html", "X-Studio-Part": "main" } }));
   if (response.status === 401) {
     sayThatSessionEnded();
     return;
@@ -60,7 +61,7 @@ async function fetchAndMorph() {
     await sayTrouble(response);
     return;
   }
-  const text = await response.text();
+  const text = await connected(response.text());
   if (!response.headers.get("content-type")?.startsWith("text/html")) return;
   const template = document.createElement("template");
   template.innerHTML = text;

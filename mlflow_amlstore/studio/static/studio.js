@@ -18,6 +18,7 @@ const LAZY = [
   ["parallel-coordinates", () => import("./parallel.js")],
   ["input.filter", () => import("./filter.js")],
   ["[data-choose-columns], th[data-column]", () => import("./columns.js")],
+  ["details.menu[data-choices]", () => import("./facets.js")],
   ["form[data-adds-chart], form[data-draws-together]", () => import("./choices.js")],
   ["pre.log", () => import("./log.js")],
   [".log-view", () => import("./log-view.js")],

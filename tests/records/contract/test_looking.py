@@ -20,7 +20,8 @@ class TestCounts:
             records.runs.create("0", run_id=run_id, parent_run_id=parent)
         top = records.runs.search(None, only_top=True).items
         assert sorted(run.info.run_id for run in top) == ["orphan", "parent"]
-        assert records.runs.count_under(None) == 2
+        assert records.runs.count_under(None) == records.runs.count_under(["0"]) == 2
+        assert records.runs.count_under([records.experiments.create("other")]) == 0
         assert records.runs.count(None) == 4
         assert records.runs.count_children(["parent", "child", "orphan", "unknown"]) == {"parent": 1, "child": 1}
         records.runs.delete("parent")
@@ -153,6 +154,18 @@ class TestActs:
             ("ben", "restored", ""),
         ]
 
+    def test_whoever_renames_a_run_by_its_tag_is_kept_once(self, records: RecordStore, run_id: str) -> None:
+        before = records.runs.get(run_id).info.name
+        with acting_for(lambda: "ana"):
+            records.runs.log(run_id, tags=[("mlflow.runName", "batched"), ("team", "blue")])
+            records.runs.set_tags(run_id, {"mlflow.runName": "batched"})  # which changes nothing
+            records.runs.set_tags(run_id, {"mlflow.runName": "set"})
+        assert records.runs.get(run_id).info.name == "set"
+        assert acts_on(records, "run", run_id) == [
+            ("ana", "renamed", f"from {before}"),
+            ("ana", "renamed", "from batched"),
+        ]
+
     def test_whoever_registers_a_model_and_moves_its_versions_is_kept(self, records: RecordStore, run_id: str) -> None:
         source = f"workspace:/0/{run_id}/artifacts/model"
         with acting_for(lambda: "ana"):
@@ -219,10 +232,15 @@ class TestSavedViews:
         with pytest.raises(NotFound):
             records.saved_views.delete("runs", "best")
 
-    @pytest.mark.parametrize("name", ["", "a" * 251, "a\nb"])
+    @pytest.mark.parametrize("name", ["", "a" * 101, "a\nb"])
     def test_a_name_that_is_none_is_refused(self, records: RecordStore, name: str) -> None:
         with pytest.raises(InvalidValue):
             records.saved_views.save("runs", name, "", "ana")
+
+    @pytest.mark.parametrize("page", ["", "../../etc", "models", "experiments/x/runs", "experiments//runs"])
+    def test_a_page_that_has_no_views_is_refused(self, records: RecordStore, page: str) -> None:
+        with pytest.raises(InvalidValue, match="for page"):
+            records.saved_views.save(page, "best", "", "ana")
 
 
 class TestWatch:

@@ -70,3 +70,16 @@ class TestCounted:
     def test_nothing_is_found(self, logged: RecordStore) -> None:
         page = logged.runs.search(None, filter=RUNS.parse("metrics.loss < 0"), counts=True)
         assert (list(page.items), page.found) == ([], 0)
+
+
+def test_the_names_of_all_runs_are_given_in_order(logged: RecordStore) -> None:
+    other = logged.experiments.create("other")
+    for place, user in enumerate(("zoe", 'it\'s "both"', "")):
+        run = logged.runs.create(other, user_id=user)
+        logged.runs.log(run.info.run_id, params=[(f"p{place}", "1")])
+    names = logged.runs.names(None)
+    assert names.people == ['it\'s "both"', "zoe"]
+    assert names.metrics == ["loss"]
+    assert names.params == ["p0", "p1", "p2", "rate"]
+    assert logged.runs.names([other]).metrics == []
+    assert logged.runs.names(None, max_results=1).params == ["p0"]
