@@ -1,8 +1,8 @@
 """Who did what by hand, in SQL.
 
-The topics keep their own acts, in the transaction of what is done: whoever deletes, restores, renames or registers, and
-by whatever way, nobody can forget it. Tags are part of what scripts log and so aren't acts, but for the one that
-renames a run; what is tagged by hand is kept by whoever shows the form, with `SqlActs.add`.
+The topics keep their own acts, in the transaction of what is done, so that no caller can forget them. Tags are part of
+what scripts log and so aren't acts, but for the one that renames a run. What is tagged by hand is kept by whoever shows
+the form, with `SqlActs.add`.
 """
 
 from sqlalchemy import Connection, insert, select

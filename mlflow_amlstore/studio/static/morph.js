@@ -63,6 +63,17 @@ async function fetchAndMorph() {
   }
   const text = await connected(response.text());
   if (!response.headers.get("content-type")?.startsWith("text/html")) return;
+  showCounts(JSON.parse(response.headers.get("x-studio-counts") ?? "{}"));
+  if (text !== shown) show(text);
+  shown = text;
+  const waits = []; // what charts ask for now
+  document.dispatchEvent(new CustomEvent("studio:changed", { detail: { waits } }));
+  await Promise.allSettled(waits);
+}
+
+let shown = ""; // what the server said last, where the page shows it
+
+function show(text) {
   const template = document.createElement("template");
   template.innerHTML = text;
   // A page of its own, such as one that tells of an error, has its frame with it.
@@ -71,14 +82,10 @@ async function fetchAndMorph() {
   const main = document.querySelector("main");
   nameRows(main);
   nameRows(template.content);
-  showCounts(JSON.parse(response.headers.get("x-studio-counts") ?? "{}"));
   const focused = document.activeElement;
   morph(main, template.content, true);
   htmx.process(main);
   if (focused && focused !== document.body && !focused.isConnected) main.focus({ preventScroll: true });
-  const waits = []; // what charts ask for now
-  document.dispatchEvent(new CustomEvent("studio:changed", { detail: { waits } }));
-  await Promise.allSettled(waits);
 }
 
 /** What the navigation counts; nothing leads to running runs while there are none. */
@@ -96,6 +103,7 @@ async function sayTrouble(response) {
   const page = new DOMParser().parseFromString(await response.clone().text(), "text/html");
   const message = page.querySelector("[role=alert]")?.textContent || (await refusal(response));
   document.getElementById("trouble")?.remove();
+  shown = "";
   document.querySelector("main").prepend(make("p", { id: "trouble", className: "error-banner", role: "alert", textContent: message }));
 }
 
