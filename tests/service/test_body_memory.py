@@ -100,7 +100,9 @@ def test_all_bodies_together_stay_below_their_bound_and_are_all_answered(
     before = size_mib(service)
     with ExitStack() as stack:
         senders = [stack.enter_context(Sender(service, CREATE, token)) for _ in range(12)]
-        send_all(senders)
+        for _ in range(5):  # on a busy machine the service reads on after a while
+            send_all(senders)
+            time.sleep(0.2)
         full = size_mib(service)
         assert MEMORY_BYTES / 2**20 / 2 < full - before < MEMORY_BYTES / 2**20 + SLACK_MIB
         assert service.call("GET", "/health/ready", token) == {"status": "ready"}

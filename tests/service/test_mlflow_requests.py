@@ -514,6 +514,7 @@ class TestAjaxApi:
 
         monkeypatch.setattr(requests.Session, "request", spelt_otherwise)
         monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", api.token)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", api.url)  # MLflow 2.16 asks for files by this one alone
         return MlflowClient(api.url)
 
     def test_mlflows_client_finds_all_under_it(self, api: Api, ajax_client: MlflowClient, tmp_path: Path) -> None:

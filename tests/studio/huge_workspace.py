@@ -87,7 +87,11 @@ def _log_names(records: RecordStore, run_id: str, count: int) -> None:
         numbers = range(begin, min(begin + 100, count))
         records.runs.log(
             run_id,
-            points=[(f"layer {number:04}/loss", float(number), 0, STARTED_MS) for number in numbers],
+            points=[
+                (f"layer {number:04}/loss", float(number + step), step, STARTED_MS)
+                for number in numbers
+                for step in (0, 1)
+            ],
             params=[(f"param {number:04}", str(number)) for number in numbers],
             tags=[(f"tag {number:04}", str(number)) for number in numbers],
         )
