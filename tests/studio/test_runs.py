@@ -171,6 +171,19 @@ class TestChartsOverRuns:
         page.wait_for_url(lambda url: "over=" not in url)
 
     @browser_only
+    def test_one_that_leaves_runs_out_says_so(self, visit: Callable[..., Any], filled: Filled) -> None:
+        visiting = visit()
+
+        def as_if_there_were_more(route: Any) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, json={**answer.json(), "is_cut": True})
+
+        visiting.page.route("**/scatter.json*", as_if_there_were_more)
+        visiting.open(f"/experiments/{filled.experiment}/runs?over={quote('metrics.mse|params.alpha')}")
+        note = visiting.page.locator("metric-chart[kind=scatter] .chart-note").first.text_content()
+        assert note.startswith("The 12 latest started; others aren't drawn")
+
+    @browser_only
     def test_a_chosen_run_has_its_colour_there(self, visit: Callable[..., Any], filled: Filled) -> None:
         over = quote("metrics.mse%3Amin|params.alpha")
         visiting = visit().open(f"/experiments/{filled.experiment}/runs?over={over}&chosen={filled.best}")

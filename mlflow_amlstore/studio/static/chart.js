@@ -341,6 +341,7 @@ class MetricChart extends HTMLElement {
     const unit = (size) => `${count(size)} ${size === 1 ? "point" : "points"}`;
     const notes = [];
     if (this.#window) notes.push(`${count(pointsInWindow)} of ${unit(pointsInAll)}`);
+    else if (this.#answer.is_cut) notes.push(`The ${count(drawn)} latest started; others aren't drawn`);
     else if (pointsInAll > 0) notes.push(drawn < pointsInWindow ? unit(pointsInAll) : pointsInAll === 1 ? "1 point" : `All ${unit(pointsInAll)}`);
     const outliers = beyond - belowZero;
     if (outliers > 0) notes.push(`${count(outliers)} ${outliers === 1 ? "outlier" : "outliers"} beyond the edge`);
