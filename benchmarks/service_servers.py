@@ -129,8 +129,12 @@ def command_of(name: str, folder: Path, port: int) -> list[str]:
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
-    """This process's environment without what points MLflow or amlstore at some other place."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AMLSTORE_"))}
+    """This process's environment without what points MLflow or amlstore at some other place.
+
+    Python keeps the bytecode of what it imports, as it does for users: without, it compiles all of it at each start.
+    """
+    elsewhere = ("MLFLOW_", "AMLSTORE_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
     return {**kept, **quiet, "XDG_STATE_HOME": f"{folder}/state"}
 

@@ -49,8 +49,8 @@ class Workload:
 
     sizes: Sizes
     repeats: int = 100
-    seconds: float = 2
-    pairs: int = 5
+    seconds: float = 4
+    pairs: int = 3
     idle_s: float = 20
 
 

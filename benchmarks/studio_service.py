@@ -49,11 +49,15 @@ SERVER_ROWS = [rows[what] for what in OUR_QUERIES for rows in (P95S, P50S, CPUS)
 RATE_ALONE = row("log-metric, one client, no page open", "requests/s", more_is_better=True)
 RATE_WATCHED = row(f"the same with {OPEN_PAGES} pages open", "requests/s", more_is_better=True)
 RATIO = row("the second of the first, paired", "%", Bar(95), more_is_better=True)
+RATIO_APART = row("  the same, the browser drawing only when a core is free", "%", more_is_better=True)
 P99_ALONE = row("p99, no page open", "ms")
 P99_WATCHED = row(f"p99, {OPEN_PAGES} pages open", "ms")
+CPU_ALONE = row("CPU of the server, no page open", "cores")
 CPU_WATCHED = row(f"CPU of the server, {OPEN_PAGES} pages open", "cores")
 BROWSER_WATCHED = row("CPU of the browser meanwhile", "cores")
-LOG_ROWS: list[Row] = [RATE_ALONE, RATE_WATCHED, RATIO, P99_ALONE, P99_WATCHED, CPU_WATCHED, BROWSER_WATCHED]
+LOG_ROWS: list[Row] = [
+    RATE_ALONE, RATE_WATCHED, RATIO, RATIO_APART, P99_ALONE, P99_WATCHED, CPU_ALONE, CPU_WATCHED, BROWSER_WATCHED,
+]  # fmt: skip
 
 
 class Trickle:
@@ -127,32 +131,46 @@ def measure_server(server: Running, written: Written, repeats: int) -> None:
 def measure_logging(server: Running, browser: Browser, written: Written, seconds: float, pairs: int) -> None:
     """Short turns without and with ten pages open in the browser: five of runs, five of the run that is logged into.
 
-    The browser has the same cores as the server, which it needs for drawing what changes.
+    The pages have been open for some seconds and hear of changes. The browser needs the server's cores to draw what
+    changes; in the last turns it draws only when one is free, as a browser elsewhere would take none from the server.
     """
     api = Api(server)
     run_id = api.new_run(written.experiment)
-    wait_until_quiet(server, windows=1)
     first = 0
-    rates: dict[str, list[float]] = {"alone": [], "watched": []}
-    for _ in range(pairs):
+
+    def turn() -> tuple[float, float, float, float]:
+        """Requests per second, p99 in ms, and the cores that server and browser used."""
+        nonlocal first
+        before = server_cpu_s(server), browser.cpu_s()
         rate, p99_ms, first = logged(api, run_id, seconds, first)
-        rates["alone"].append(rate)
-        P99_ALONE.rounds[OURS].append(p99_ms)
-        with ExitStack() as stack:
-            for number in range(OPEN_PAGES):
-                visit = stack.enter_context(browser.visit(server))
-                path = f"/experiments/{written.experiment}/runs" if number % 2 else f"/runs/{run_id}"
-                visit.open(path, "() => document.querySelector('main') !== null")
-            time.sleep(1)
-            before = server_cpu_s(server), browser.cpu_s()
-            rate, p99_ms, first = logged(api, run_id, seconds, first)
-            CPU_WATCHED.rounds[OURS].append((server_cpu_s(server) - before[0]) / seconds)
-            BROWSER_WATCHED.rounds[OURS].append((browser.cpu_s() - before[1]) / seconds)
-            rates["watched"].append(rate)
-            P99_WATCHED.rounds[OURS].append(p99_ms)
-    RATE_ALONE.rounds[OURS].extend(rates["alone"])
-    RATE_WATCHED.rounds[OURS].extend(rates["watched"])
-    RATIO.rounds[OURS].extend(100 * with_ / without for without, with_ in zip(*rates.values(), strict=True))
+        used = (server_cpu_s(server) - before[0], browser.cpu_s() - before[1])
+        return rate, p99_ms, used[0] / seconds, used[1] / seconds
+
+    for gives_way in (False, True):
+        if gives_way:
+            browser.give_way()
+        for _ in range(pairs):
+            browser.wait_until_quiet()
+            wait_until_quiet(server, windows=1)
+            alone = turn()
+            with ExitStack() as stack:
+                for number in range(OPEN_PAGES):
+                    visit = stack.enter_context(browser.visit(server))
+                    path = f"/experiments/{written.experiment}/runs" if number % 2 else f"/runs/{run_id}"
+                    visit.open(path, "() => document.querySelector('main') !== null")
+                logged(api, run_id, seconds, first)  # in which each page loads what it needs for its first change
+                first += 1_000_000
+                watched = turn()
+            if gives_way:
+                RATIO_APART.rounds[OURS].append(100 * watched[0] / alone[0])
+                continue
+            RATIO.rounds[OURS].append(100 * watched[0] / alone[0])
+            for one, (row_alone, row_watched) in enumerate(
+                ((RATE_ALONE, RATE_WATCHED), (P99_ALONE, P99_WATCHED), (CPU_ALONE, CPU_WATCHED))
+            ):
+                row_alone.rounds[OURS].append(alone[one])
+                row_watched.rounds[OURS].append(watched[one])
+            BROWSER_WATCHED.rounds[OURS].append(watched[3])
 
 
 def logged(api: Api, run_id: str, seconds: float, first: int) -> tuple[float, float, int]:

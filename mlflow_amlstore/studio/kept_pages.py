@@ -1,4 +1,7 @@
-"""Pages that are kept while nothing is written: ten people who look at one table ask the records once."""
+"""Pages that are kept while nothing is written: ten people who look at one table ask the records once.
+
+So they do while it is written, where their pages ask at the same time (`static/live.js`).
+"""
 
 import threading
 from collections import OrderedDict
@@ -20,9 +23,9 @@ class _Kept:
         self._version = -1
         self._made: object = None
 
-    def at(self, version: int, make: Callable[[], object]) -> object:
+    def at(self, version: int, make: Callable[[], object], at_least: int) -> object:
         with self._lock:
-            if self._version < version:
+            if self._version < at_least:
                 self._made, self._version = make(), version
             return self._made
 
@@ -31,8 +34,10 @@ _kept: "WeakKeyDictionary[RecordStore, OrderedDict[Hashable, _Kept]]" = WeakKeyD
 _finding = threading.Lock()
 
 
-def kept(records: RecordStore, key: Hashable, version: int, make: Callable[[], T]) -> T:
+def kept(records: RecordStore, key: Hashable, version: int, make: Callable[[], T], *, at_least: int | None = None) -> T:
     """What `make` gave for this key at this version of the workspace, or a later one; else it is called.
+
+    With `at_least` what it gave at that earlier version will do, too.
 
     Versions only grow. The caller reads the version (`live.version_of`) before anything else: what is made then may be
     newer than its version says, and is made again, but never older.
@@ -43,4 +48,4 @@ def kept(records: RecordStore, key: Hashable, version: int, make: Callable[[], T
         of_workspace.move_to_end(key)
         while len(of_workspace) > _MOST_KEPT:
             of_workspace.popitem(last=False)
-    return cast(T, found.at(version, make))
+    return cast(T, found.at(version, make, version if at_least is None else at_least))

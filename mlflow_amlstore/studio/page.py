@@ -24,6 +24,7 @@ from mlflow_amlstore.studio.kept_pages import kept
 from mlflow_amlstore.studio.links import Links
 
 PART_HEADER = b"x-studio-part"  # `main`: what stands in the frame, which a page that is open takes in
+SINCE_HEADER = b"x-studio-since"  # the version of the workspace that such a page heard of: one as new as that will do
 COUNTS_HEADER = "x-studio-counts"  # what the navigation counts, as JSON
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -87,7 +88,7 @@ class Pages:
                 if not (keeps and _is_part(call)):  # a whole page has the form token of its session
                     return rendered()
                 key = (_raw_path(call), body, template, _may_change(call), _takes_gzip(call))
-                return kept(call.records, key, version, rendered)
+                return kept(call.records, key, version, rendered, at_least=_heard_of(call, version))
 
             for function, answer, suffix in ((data, hints["return"], ".json"), (html, Content, "")):
                 function.__doc__ = make.__doc__
@@ -131,6 +132,12 @@ def _raw_path(call: Call) -> str:
 
 def _is_part(call: Call) -> bool:
     return call.headers.get(PART_HEADER) == b"main"
+
+
+def _heard_of(call: Call, version: int) -> int:
+    """The version that the page heard of, at most the workspace's: versions begin anew with each server."""
+    since = call.headers.get(SINCE_HEADER, b"").decode("latin-1")
+    return min(version, int(since)) if since.isdecimal() else version
 
 
 def _takes_gzip(call: Call) -> bool:

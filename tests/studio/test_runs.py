@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -245,6 +246,29 @@ class TestKept:
             assert owner.data(path)["rows"][0]["name"] == name
             records.runs.update(run.info.run_id, status=RunStatus.CANCELED, end_ms=STARTED_MS)
             records.runs.delete(run.info.run_id)
+
+    def test_pages_that_heard_of_a_change_share_an_answer_that_is_as_new(
+        self, owner: Person, filled: Filled, records: RecordStore
+    ) -> None:
+        def asked(since: str | None = None) -> str:
+            headers = {"X-Studio-Part": "main"} | ({} if since is None else {"X-Studio-Since": since})
+            return owner.session.get(f"{owner.url}/experiments/{filled.experiment}/runs", headers=headers).text
+
+        run = records.runs.create(filled.experiment, name="first name", start_ms=STARTED_MS + 2_000_000).info.run_id
+        with owner.session.get(f"{owner.url}/live?since=0", stream=True) as events:
+            heard = next(line for line in events.iter_lines() if line.startswith(b"data: "))
+        version = str(json.loads(heard.removeprefix(b"data: "))["version"])
+        first = asked(version)
+        assert "first name" in first
+        records.runs.update(run, name="second name")
+        assert asked(version) == first  # as new as the change that this page heard of
+        assert "second name" in asked(str(int(version) + 1))
+        records.runs.update(run, name="third name")
+        assert "third name" in asked()
+        records.runs.update(run, name="fourth name")
+        assert "fourth name" in asked("999999999")  # of a server that ran before
+        assert "fourth name" in asked("x")
+        records.runs.delete(run)
 
     def test_a_reader_isnt_given_an_owners_page(self, owner: Person, reader: Person) -> None:
         part = {"X-Studio-Part": "main"}

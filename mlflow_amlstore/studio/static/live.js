@@ -6,11 +6,13 @@ import { make, sayThatSessionEnded } from "./dom.js";
 
 const [SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS] = [200, 5000];
 const SHARE = 15; // a page waits so many times as long as it took to be brought up to date: a busy service stays free to log
+const TOGETHER_MS = 1000; // pages that wait longer ask at whole seconds: the server makes one answer for all that ask then
 const LONGEST_WAIT_MS = 10_000;
 const SAID_AFTER_MS = 2000; // a session's next token, and a proxy, break the connection for a moment
 
 let source = null;
 let since = null; // the version that the page shows, if the server says it
+let heardOf = null; // the version that the server told of last, on the connection that is open
 let lastAt = 0; // when the page was last up to date, and how long that took
 let tookMs = 0;
 let isAtIt = false;
@@ -50,12 +52,14 @@ function open() {
     wasBroken = false;
   });
   source.addEventListener("changed", (event) => {
-    since = event.lastEventId || version(event.data) || since;
+    heardOf = event.lastEventId || version(event.data) || null;
+    since = heardOf ?? since;
     changed();
   });
   source.addEventListener("ended", sayThatSessionEnded);
   source.addEventListener("error", () => {
     wasBroken = true;
+    heardOf = null;
     sayThatNotConnected();
     if (source?.readyState !== EventSource.CLOSED) return; // else the browser tries again by itself
     source = null;
@@ -68,6 +72,7 @@ function open() {
 function close() {
   source?.close();
   source = null;
+  heardOf = null;
   clearTimeout(timer);
   clearTimeout(retryTimer);
   timer = 0;
@@ -96,7 +101,9 @@ function changed() {
     return;
   }
   const pause = Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, SHARE * tookMs));
-  timer = setTimeout(bringUpToDate, Math.max(0, lastAt + pause - performance.now()));
+  let waits = Math.max(0, lastAt + pause - performance.now());
+  if (pause > TOGETHER_MS) waits += TOGETHER_MS - ((Date.now() + waits) % TOGETHER_MS);
+  timer = setTimeout(bringUpToDate, waits);
 }
 
 async function bringUpToDate() {
@@ -105,7 +112,7 @@ async function bringUpToDate() {
   isAtIt = true;
   try {
     const { refresh } = await import("./morph.js"); // not before there is a change
-    await refresh();
+    await refresh(heardOf);
     if (source?.readyState === EventSource.OPEN) sayNothing();
   } catch (error) {
     if (error instanceof NotConnected) askAgain();

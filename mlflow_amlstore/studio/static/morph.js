@@ -36,13 +36,16 @@ function takeData(element, newElement) {
 let running = null;
 let again = false;
 
-/** Brings the page and its charts up to date, and tells `studio:changed`. Calls while one is under way become one more. */
-export async function refresh() {
+/**
+ * Brings the page and its charts up to date, and tells `studio:changed`. Calls while one is under way become one more.
+ * With `since`, a version of the workspace, an answer that was made for another page at that version or later will do.
+ */
+export async function refresh(since = null) {
   if (running) {
     again = true;
     return running;
   }
-  running = fetchAndMorph().finally(() => {
+  running = fetchAndMorph(since).finally(() => {
     running = null;
   });
   await running;
@@ -51,8 +54,10 @@ export async function refresh() {
   return refresh();
 }
 
-async function fetchAndMorph() {
-  const response = await connected(fetch(location.href, { headers: { Accept: "text/html", "X-Studio-Part": "main" } }));
+async function fetchAndMorph(since) {
+  const headers = { Accept: "text/html", "X-Studio-Part": "main" };
+  if (since !== null) headers["X-Studio-Since"] = since;
+  const response = await connected(fetch(location.href, { headers }));
   if (response.status === 401) {
     sayThatSessionEnded();
     return;
