@@ -173,7 +173,8 @@ class ExtraMissing(AmlStoreError):
     def __init__(self, what: str, package: str, extra: str) -> None:
         self.what, self.package, self.extra = what, package, extra
         super().__init__(
-            f"{what} needs the package {package}, which is not installed. Run `pip install 'mlflow-amlstore[{extra}]'`"
+            f"{what} needs the package {package}, which is not installed. "
+            f"Run `pip install 'mlflow-amlstore[{extra}]'`, or in a clone `pip install '.[{extra}]'`"
         )
 
 
@@ -369,7 +370,7 @@ class StorageFailed(AmlStoreError):
     mlflow_code = "INTERNAL_ERROR"
 
     def __init__(self, folder: str, problem: str, way_out: str = "Check the disk it is on") -> None:
-        self.folder, self.problem = folder, problem
+        self.folder, self.problem, self.way_out = folder, problem, way_out
         super().__init__(f"The workspace {folder} could not be read or written: {problem}. {way_out}")
 
 
@@ -421,8 +422,10 @@ class ServiceBusy(AmlStoreError):
     mlflow_code = "TEMPORARILY_UNAVAILABLE"
     http_status = 503
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"The service can't take this request now: {problem}; send it again")
+    def __init__(self, problem: str, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        after = f" after {retry_after_s} s" if retry_after_s > 1 else ""
+        super().__init__(f"The service can't take this request now: {problem}; send it again{after}")
 
 
 class RequestTimedOut(BadRequest):

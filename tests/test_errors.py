@@ -49,7 +49,13 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
     "ExtraMissing": (
         errors.ExtraMissing("`amlstore serve`", "uvicorn", "service"),
-        ["`amlstore serve`", "uvicorn", "not installed", "pip install 'mlflow-amlstore[service]'"],
+        [
+            "`amlstore serve`",
+            "uvicorn",
+            "not installed",
+            "'mlflow-amlstore[service]'",
+            "clone `pip install '.[service]'`",
+        ],
     ),
     "FilterInvalid": (
         errors.FilterInvalid("metrics.a ~ 1", 10, "~", "expected a comparison"),

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import click
 
-from mlflow_amlstore.cli.workspace_option import url_option, workspace_option
+from mlflow_amlstore.cli.run_fields import find_run
+from mlflow_amlstore.cli.workspace_option import open_records, url_option, workspace_option
 from mlflow_amlstore.client.http.service_call import BearerRefused, ServiceCall
 from mlflow_amlstore.client.tokens.credentials import find_credential, token_of
 from mlflow_amlstore.client.tokens.stored_keys import service_of_folder, state_folder, write_for_this_user
@@ -28,15 +29,16 @@ _PORTAL = "https://ml.azure.com"
 def command(run: str | None, url: str | None, workspace: Path | None, no_open: bool) -> None:
     """Open a page of the workspace's Studio: its first, or that of RUN.
 
-    RUN is a run's id, or an address as `run.get_portal_url()` gives it. The link that is printed signs in once, within
-    a minute.
+    RUN is a run's id or its beginning, or an address as `run.get_portal_url()` gives it. The link that is printed signs
+    in once, within a minute.
     """
     path = "/"
     if run is not None:
         address = _EMBEDDED_ADDRESS.fullmatch(run)
         if address is not None:
             workspace, run = workspace or Path(address["folder"]), address["path"].rpartition("/runs/")[2]
-        path = f"/runs/{quote(run.rpartition('/')[2], safe='')}"
+        found = find_run(open_records(workspace, url), run.rpartition("/")[2])
+        path = f"/runs/{quote(found.info.run_id, safe='')}"
     link = sign_in_link(url, path) if url is not None else _link(workspace, path)
     click.echo(link)
     if not no_open:

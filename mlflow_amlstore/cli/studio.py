@@ -28,7 +28,8 @@ def command(folder: Path | None, port: int | None, no_open: bool) -> None:
 
     Without DIR it's the one that config.json names. An empty folder becomes a workspace; one that doesn't exist is
     refused. Where config.json names a service, that service's Studio is opened, and of Azure ML its portal. The link
-    that is printed signs in once, within a minute; `amlstore open` gives another.
+    that is printed signs in once, within a minute; `amlstore open` gives another. A workspace that this user may only
+    read is shown, and nothing in it can be changed.
     """
     config = _config(folder)
     if config is not None and config.folder is None:
@@ -53,7 +54,7 @@ def command(folder: Path | None, port: int | None, no_open: bool) -> None:
 
         with closing(_listening(port)) as listening, logging_at("warning"):
             service_url = f"http://{_LOOPBACK}:{server.port_of(listening)}"
-            secret = service_secret(opened.folder)
+            secret = service_secret(opened.folder, must_last=False)
             settings = Settings(service_url, workspace_name, frozenset({"localhost", _LOOPBACK, "::1"}), secret)
 
             def tell() -> None:

@@ -37,7 +37,7 @@ def with_records(command: Callable[..., None]) -> Callable[..., None]:
     @workspace_option
     @functools.wraps(command)
     def with_opened(workspace: Path | None, url: str | None, **given: Any) -> None:
-        command(records=_open_records(workspace, url), **given)
+        command(records=open_records(workspace, url), **given)
 
     return with_opened
 
@@ -57,7 +57,8 @@ def check_one_place(workspace: Path | None, url: str | None) -> None:
         raise click.UsageError("--url and --workspace are two places; give one")
 
 
-def _open_records(chosen: Path | None, url: str | None) -> CommonStore:
+def open_records(chosen: Path | None, url: str | None) -> CommonStore:
+    """Open the records of the workspace that `--workspace`, `--url` or config.json names, of whichever kind."""
     check_one_place(chosen, url)
     if url is None:
         config = find_config() if chosen is None else config_of(chosen)

@@ -160,13 +160,21 @@ class ContentFolder:
 
 class CheckedContent(io.RawIOBase):
     """Content that is open for reading. Whoever reads all of it, from its beginning, is never given the last of its
-    bytes where it is not what was stored: `damaged()` is raised instead.
+    bytes where it is not what was stored: `damaged()` is raised instead, and `failed(error)` where the operating system
+    can't read it.
     """
 
-    def __init__(self, content: BinaryIO, sha256: str, damaged: Callable[[], Exception]) -> None:
+    def __init__(
+        self,
+        content: BinaryIO,
+        sha256: str,
+        damaged: Callable[[], Exception],
+        failed: Callable[[OSError], Exception],
+    ) -> None:
         self._content = content
         self._sha256 = sha256
         self._damaged = damaged
+        self._failed = failed
         self._size_bytes = os.fstat(content.fileno()).st_size
         self._position = 0
         self._hashed: hashlib._Hash | None = hashlib.sha256()  # None where a part was left out
@@ -174,9 +182,12 @@ class CheckedContent(io.RawIOBase):
             self._check()
 
     def readinto(self, buffer: Any) -> int:
-        """Read the next bytes. Raises `damaged()`."""
+        """Read the next bytes. Raises `damaged()`, `failed(error)`."""
         given = memoryview(buffer)
-        count = self._content.readinto(given)  # type: ignore[attr-defined]
+        try:
+            count = self._content.readinto(given)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise self._failed(error) from error
         self._position += count
         if self._hashed is not None:
             self._hashed.update(given[:count])

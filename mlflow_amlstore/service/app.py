@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import Any, cast, get_origin
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mlflow_amlstore.errors import (
     AmlStoreError,
     BadRequest,
+    InvalidState,
     NotAllowed,
     TokenRefused,
     WorkspaceGone,
@@ -67,7 +69,8 @@ from mlflow_amlstore.service.writer import GroupWriter
 _SHORT_READS, _LONG_READS = 8, 4  # at once; a short read doesn't wait for long ones
 _LONG_WRITE_BYTES = 256 * 1024  # bodies of which are written on a thread: it would hold up the loop
 _FORGET_EVERY_S = 3600.0
-_HOST = re.compile(r"([\w.\-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
+_HOST = re.compile(r"([\w.\-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", re.ASCII)
+_LAST_PORT = 65_535
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
 _REPEATED = (
     Area.MLFLOW,
@@ -193,6 +196,8 @@ class _Service:
             logs.log_error(request_id, error)
             await answered.instead(request.error_answer(WorkspaceGone(), request_id), scope, receive)
         except AmlStoreError as error:
+            if request.area is Area.STUDIO and isinstance(error, InvalidState):
+                error.http_status = HTTPStatus.CONFLICT  # MLflow's 500 is for its own clients
             if error.http_status >= 500:
                 logs.log_error(request_id, error)
             await answered.instead(request.error_answer(error, request_id), scope, receive)
@@ -260,7 +265,10 @@ class _Request:
         )
         if route.streams:
             response = await route.handler(call, Request(scope, timed(self._receive)))
-            await response(scope, self._receive, answered.send)
+            if scope["method"] == "HEAD":  # of a stream, which may have no end, nothing is made
+                await answered.headers_of(response)
+            else:
+                await response(scope, self._receive, answered.send)
             return
         if not route.reads_body:
             await self._handle(route, call, b"", answered)
@@ -391,6 +399,12 @@ class _Answered:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
+    async def headers_of(self, response: Response) -> None:
+        """Send an answer's status and headers, and no body."""
+        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+        await self.send(start)
+        await self.send({"type": "http.response.body", "body": b""})
+
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:
         """Send an error's answer; where another answer has begun there is no way left but to break it off."""
         if self.status:
@@ -444,7 +458,7 @@ def _check_given_once(headers: Iterable[tuple[bytes, bytes]]) -> None:
 def _host_name(host: str) -> str:
     """The name in a Host header, without brackets and port; "" for what is no `NAME[:PORT]`."""
     match = _HOST.fullmatch(host)
-    return "" if match is None else match[1].strip("[]").lower()
+    return "" if match is None or int(match[2] or 0) > _LAST_PORT else match[1].strip("[]").lower()
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

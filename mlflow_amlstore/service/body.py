@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Message, Receive
 
-from mlflow_amlstore.errors import BadRequest, BodyInvalid, PayloadTooLarge, RequestTimedOut, ServiceBusy
+from mlflow_amlstore.errors import BadRequest, BodyInvalid, InvalidValue, PayloadTooLarge, RequestTimedOut, ServiceBusy
 
 IDLE_S = 30.0
 SMALL_BYTES = 64 * 1024  # as much as uvicorn reads of a request unasked
@@ -20,6 +20,7 @@ _SLOWEST_BYTES_PER_S = 64 * 1024  # whoever sends less holds what others wait fo
 _ROOM_WAIT_S = 30.0
 _JSON_TYPES = ("application/json", "application/json-patch+json")  # the second is what azureml-core says
 _MAX_QUERY_FIELDS = 10_000
+_END_OF_INT64 = 2**63
 Body = bytes | memoryview
 """A request's body as it came: large ones lie in pages of their own."""
 
@@ -160,21 +161,34 @@ def decode_json(kind: Any, body: Body, content_type: str | None, *, allow_nan: b
 
 
 def decode_query(kind: type[msgspec.Struct], query: bytes) -> msgspec.Struct:
-    """Return a query string as a struct: the last value of a name, or all of them for a list. Raises BodyInvalid."""
+    """Return a query string as a struct: the last value of a name, or all of them for a list.
+
+    Raises BodyInvalid, and InvalidValue for an integer that has more than 64 bits.
+    """
     try:
         given = parse_qs(query.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS)
         lists = _list_fields(kind)
         values: dict[str, Any] = {name: all_ if name in lists else all_[-1] for name, all_ in given.items()}
-        return msgspec.convert(values, kind, strict=False)
+        found = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise BodyInvalid(str(error)) from error
     except ValueError as error:
         raise BadRequest(f"The query string can't be read: {error}") from error
+    for attribute, name in _fields(kind):
+        value = getattr(found, attribute)
+        if isinstance(value, int) and not -_END_OF_INT64 <= value < _END_OF_INT64:
+            raise InvalidValue(name, value, "must be a 64-bit integer")
+    return found
 
 
 @cache
 def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(kind, strict=False)
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    return [(field.name, field.encode_name) for field in msgspec.structs.fields(kind)]
 
 
 @cache

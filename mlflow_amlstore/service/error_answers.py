@@ -74,7 +74,9 @@ def error_answer(area: Area, error: AmlStoreError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, TokenRefused):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, ServiceBusy | WorkspaceBusy):
+    if isinstance(error, ServiceBusy):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, WorkspaceBusy):
         headers["Retry-After"] = "1"
     if isinstance(error, RequestTimedOut):
         headers["Connection"] = "close"

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from mlflow_amlstore.errors import InvalidValue, storage_error
+from mlflow_amlstore.errors import InvalidValue, ReadOnly, storage_error
 
 FOLDER = "service"
 FILE_NAME = "secret"
@@ -15,9 +15,10 @@ LOCAL_KEY_ID = "local"
 _LENGTH = 32
 
 
-def service_secret(folder: Path) -> bytes:
+def service_secret(folder: Path, *, must_last: bool = True) -> bytes:
     """Return the secret of the workspace in `folder`, making it at first. Safe to call from many processes.
 
+    Where this user may not read or make it, and it needn't last, it is one for this process, which is kept nowhere.
     Raises InvalidValue where others may read it or it was cut short; ReadOnly, DiskFull.
     """
     file = folder / FOLDER / FILE_NAME
@@ -28,7 +29,10 @@ def service_secret(folder: Path) -> bytes:
         _check_private(file)
         secret = file.read_bytes()
     except OSError as error:
-        raise storage_error(folder, error) from error
+        refused = storage_error(folder, error)
+        if isinstance(refused, ReadOnly) and not must_last:
+            return secrets.token_bytes(_LENGTH)
+        raise refused from error
     if len(secret) != _LENGTH:
         rule = f"must be {_LENGTH}; delete it and start again, and every token that was issued ends"
         raise InvalidValue(f"the length of {file}", len(secret), rule)

@@ -26,6 +26,7 @@ from mlflow_amlstore.service.sessions import session_in
 ROUTES = Routes(Area.STUDIO)
 _LOOKED_EVERY_S = 0.1
 _SHORTEST_PAUSE_S = 0.25  # between two events: what is logged without a pause is seen four times a second
+_MOST_DIGITS = 19  # of a 64-bit number
 _ALIVE_EVERY_S = 15.0  # a comment, by which a proxy and the browser know that the connection is whole
 
 
@@ -68,6 +69,11 @@ def version_of(records: RecordStore) -> int:
     return _watcher_of(records).watch.version()
 
 
+def version_in(text: str) -> int | None:
+    """The version that a page says it heard of, or None for what is none: a number longer than any version, too."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
+
 def _watcher_of(records: RecordStore) -> _Watcher:
     with _making:
         found = _watchers.get(records)
@@ -80,7 +86,7 @@ def _watcher_of(records: RecordStore) -> _Watcher:
 async def live(call: Call, request: Request) -> Response:
     """Tell of changes, as server-sent events: `changed`, and `ended` where the session has."""
     watcher = await on_thread(_watcher_of, call.records)
-    since = request.query_params.get("since", "")
+    since = version_in(request.query_params.get("since", ""))
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     events = _events(call, watcher, since, _credential(call, request))
     return StreamingResponse(events, 200, headers, "text/event-stream")
@@ -94,10 +100,10 @@ def _credential(call: Call, request: Request) -> str:
     return session_in(request.headers.get("cookie"), call.base_url)
 
 
-async def _events(call: Call, watcher: _Watcher, since: str, credential: str) -> AsyncIterator[bytes]:
+async def _events(call: Call, watcher: _Watcher, since: int | None, credential: str) -> AsyncIterator[bytes]:
     assert call.caller is not None  # as the route needs a role
     async with watcher:
-        told, told_at = int(since) if since.isdecimal() else watcher.version, 0.0
+        told, told_at = watcher.version if since is None else since, 0.0
         yield b"retry: 1000\n: open\n\n"
         alive_at = time.monotonic()
         while not server.is_stopping():

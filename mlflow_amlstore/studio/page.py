@@ -136,8 +136,8 @@ def _is_part(call: Call) -> bool:
 
 def _heard_of(call: Call, version: int) -> int:
     """The version that the page heard of, at most the workspace's: versions begin anew with each server."""
-    since = call.headers.get(SINCE_HEADER, b"").decode("latin-1")
-    return min(version, int(since)) if since.isdecimal() else version
+    since = live.version_in(call.headers.get(SINCE_HEADER, b"").decode("latin-1"))
+    return version if since is None else min(version, since)
 
 
 def _takes_gzip(call: Call) -> bool:

@@ -85,8 +85,8 @@ def preview(records: RecordStore, container: str, path: str, *, begin: int = 0, 
 
 
 def damage(error: StorageFailed) -> str:
-    """What is wrong with a file whose content isn't what was stored, as text to show."""
-    return f"This file is damaged: {error.problem}. Restore it from a backup."
+    """What is wrong with a file whose content can't be read or isn't what was stored, as text to show."""
+    return f"This file can't be shown: {error.problem}. {error.way_out}."
 
 
 def _preview(records: RecordStore, container: str, path: str, *, begin: int, row: int) -> Preview:
@@ -96,7 +96,7 @@ def _preview(records: RecordStore, container: str, path: str, *, begin: int, row
         head = source.read(_NOTEBOOK_BYTES if suffix == ".ipynb" else _MOST_BYTES)
         of_image = image_type(head)
         if suffix in _TABLES and of_image is None and b"\0" not in head[:8192]:
-            source.seek(max(begin, 0))
+            source.seek(min(max(begin, 0), record.size_bytes))
             return _table(head, source.read(_MOST_BYTES), _TABLES[suffix], begin=begin, row=row, size=record.size_bytes)
     is_cut = record.size_bytes > len(head)
     if of_image is not None:

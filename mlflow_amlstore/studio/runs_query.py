@@ -1,7 +1,7 @@
 """What a list of runs is asked for, by its address, and the search of the records that this means."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
@@ -96,7 +96,15 @@ def search_of(query: RunsQuery, experiment_id: str | None) -> RunSearch:
     text = repr((query.filter, query.status, query.who, query.type))
     view = _one_of("view", query.view, VIEWS)
     scope = None if experiment_id is None else [experiment_id]
-    return RunSearch(scope, Filter(text, (*filter.comparisons, *clicked)), view)
+    return RunSearch(scope, Filter(text, (*map(_in_words_of_mlflow, filter.comparisons), *clicked)), view)
+
+
+def _in_words_of_mlflow(comparison: Comparison) -> Comparison:
+    """A comparison with a status by the word that Studio shows, such as Completed: MLflow's filters have FINISHED."""
+    if comparison.entity is not Entity.ATTRIBUTE or comparison.name != "status":
+        return comparison
+    word = str(comparison.value).lower()
+    return replace(comparison, value=STATUSES.get(word, comparison.value))
 
 
 def problem_of(query: RunsQuery) -> FilterProblem | None:

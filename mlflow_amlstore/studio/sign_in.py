@@ -1,5 +1,6 @@
 """Beginning and ending a session: by a workspace key, or by a link that works once."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -140,5 +141,6 @@ def _has_session(call: Call) -> bool:
 
 def _check_attempts() -> None:
     with _lock:
-        if len(_failed) == _ATTEMPTS and time.monotonic() - _failed[0] < _WITHIN_S:
-            raise ServiceBusy(f"{_ATTEMPTS} attempts to sign in failed within a minute; wait one")
+        left_s = _failed[0] + _WITHIN_S - time.monotonic() if len(_failed) == _ATTEMPTS else 0
+        if left_s > 0:
+            raise ServiceBusy(f"{_ATTEMPTS} attempts to sign in failed within a minute", math.ceil(left_s))

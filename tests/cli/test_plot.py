@@ -380,7 +380,7 @@ class TestCommand:
         assert done.returncode == 1
         assert done.stderr == (
             "amlstore: `amlstore plot` needs the package matplotlib, which is not installed. "
-            "Run `pip install 'mlflow-amlstore[plot]'`\n"
+            "Run `pip install 'mlflow-amlstore[plot]'`, or in a clone `pip install '.[plot]'`\n"
         )
 
 

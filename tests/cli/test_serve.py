@@ -239,7 +239,7 @@ class TestRefusals:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
             "amlstore: `amlstore serve` needs the package uvicorn, which is not installed. "
-            "Run `pip install 'mlflow-amlstore[service]'`\n"
+            "Run `pip install 'mlflow-amlstore[service]'`, or in a clone `pip install '.[service]'`\n"
         )
         assert subprocess.run([*command, "--help"], env=ENVIRONMENT, capture_output=True).returncode == 0
 

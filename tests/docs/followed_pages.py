@@ -79,6 +79,7 @@ class User:
     def __post_init__(self) -> None:
         self.environment = {**os.environ, "TERM": "dumb", "COLUMNS": "80", "LOGNAME": "you"}
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment["HOME"] = str(self.folder.parent)  # so that ~/demo is the folder
         for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME"):
             self.environment[variable] = str(self.folder.parent / variable)
         self._service: subprocess.Popen[str] | None = None

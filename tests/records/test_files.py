@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from ordinary_rights import without_roots_rights
 
 from mlflow_amlstore.errors import InvalidValue, NotFound, PathUnsafe, StorageFailed, TransferBroken, WorkspaceCorrupt
 from mlflow_amlstore.records.database import Database
@@ -281,9 +282,10 @@ def test_a_folder_that_was_made_a_link_is_neither_written_nor_read(
         _write(files, "new", content)
     assert files.find(RUN, "new") is None
     if where != "files/incoming":
-        for call in (lambda: _read(files, "old"), lambda: files.delete(RUN, "old")):
-            with pytest.raises(PathUnsafe, match="is a symbolic link"):
-                call()
+        with pytest.raises(StorageFailed, match=r"can't be opened: its files folder is a symbolic link"):
+            _read(files, "old")
+        with pytest.raises(PathUnsafe, match="is a symbolic link"):
+            files.delete(RUN, "old")
     assert files.find(RUN, "old") is not None
     assert {path: path.is_file() and path.read_bytes() for path in outside.rglob("*")} == before
 
@@ -298,11 +300,41 @@ def test_a_content_that_was_made_a_link_is_not_read_and_writing_it_replaces_the_
     content.symlink_to(outside / "secret")
 
     for call in (lambda: _read(files, "old"), lambda: files.download(RUN, "old", outside / "downloaded")):
-        with pytest.raises(PathUnsafe, match="is a symbolic link"):
+        with pytest.raises(StorageFailed, match=r"the content of 'old' .* its file content is a symbolic link"):
             call()
     _write(files, "new", b"content")
     assert _read(files, "old") == b"content"
     assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"secret": b"secret"}
+
+
+def test_what_is_no_plain_file_is_not_read_as_a_content(files: SqlFiles, database: Database) -> None:
+    _write(files, "old", b"content")
+    (content,) = _contents(database.folder)
+    content.unlink()
+    content.mkdir()
+    with pytest.raises(StorageFailed, match=r"the content of 'old' \([0-9a-f]{64}\) can't be"):
+        files.open(RUN, "old")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are tested as POSIX has them")
+@pytest.mark.parametrize("place", ["files", "files/XX", "files/XX/content"])
+def test_a_content_that_this_user_may_not_read_is_told_with_the_way_out(
+    files: SqlFiles, database: Database, place: str
+) -> None:
+    _write(files, "a/b.txt", b"content")
+    (content,) = _contents(database.folder)
+    barred = {"files": content.parent.parent, "files/XX": content.parent, "files/XX/content": content}[place]
+    mode = barred.stat().st_mode
+    barred.chmod(0)
+    told = r"the content of 'a/b.txt' \([0-9a-f]{64}\) may not be read by this user\. Give this user permission to read"
+    try:
+        with without_roots_rights():
+            for call in (files.open, files.open_record):
+                with pytest.raises(StorageFailed, match=told):
+                    call(RUN, "a/b.txt")
+    finally:
+        barred.chmod(mode)
+    assert _read(files, "a/b.txt") == b"content"
 
 
 @needs_links

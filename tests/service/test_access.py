@@ -233,6 +233,9 @@ def test_another_workspaces_path_is_refused(service: "Service", route: Route) ->
         ({"Host": "evil@127.0.0.1"}, 403),
         ({"Host": "127.0.0.1/evil"}, 403),
         ({"Host": "127.0.0.1:1:2"}, 403),
+        ({"Host": "127.0.0.1:65536"}, 403),  # no port is so high
+        ({"Host": "127.0.0.1:99999"}, 403),
+        ({"Host": "localhost:65535"}, 200),
         ({"Host": ""}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),

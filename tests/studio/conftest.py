@@ -12,6 +12,9 @@ import requests
 from filled_workspace import Filled, fill
 from forked_service import ForkedService
 
+from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.workspace.opening import open_folder
+
 
 class Person:
     """Somebody with a key, signed in by it; `session` has their cookie."""
@@ -126,6 +129,14 @@ def visit(browser: Any, studio: Studio, owner: Person) -> Iterator[Callable[...,
     for begun, _ in open_visits:
         begun.__exit__(None, None, None)
     assert complaints == []
+
+
+@pytest.fixture
+def records(filled: Filled) -> Iterator[RecordStore]:
+    """The workspace's records, written by another process than the service."""
+    opened = open_folder(filled.folder).records
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -226,7 +226,14 @@ class TestSigningIn:
         with ForkedService(folder) as service:
             statuses = [requests.post(f"{service.url}/sign-in", json={"key": "amlk_x"}).status_code for _ in range(12)]
             assert statuses == [401] * 10 + [503] * 2
-            assert requests.post(f"{service.url}/sign-in", json={"key": service.key}).status_code == 503
+            locked = requests.post(f"{service.url}/sign-in", json={"key": service.key})
+            assert locked.status_code == 503
+            wait_s = int(locked.headers["Retry-After"])
+            assert 1 <= wait_s <= 60
+            told = "10 attempts to sign in failed within a minute; send it again"
+            assert f"{told} after {wait_s} s" in locked.json()["message"] or wait_s == 1
+            link = service.call("POST", "/sign-in/links", service.exchange(service.key), {"to": "/"})["path"]
+            assert requests.get(service.url + link).status_code == 200  # it needs no key
 
 
 def test_pages_have_a_strict_policy_and_take_nothing_from_another_host(owner: Person, studio: Studio) -> None:

@@ -1,6 +1,7 @@
 """`amlstore studio` and `amlstore open`: a link that signs in once, whatever state the folder and the ports are in."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from fork_server import AMLSTORE, ForkedProcess, run_forked
+from ordinary_rights import AMLSTORE_AS_ORDINARY_USER, without_roots_rights
 
 from mlflow_amlstore.core import Workspace
 
@@ -25,9 +27,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def studio(folder: Path, *options: str) -> Iterator[str]:
+def studio(folder: Path, *options: str, command: tuple[str, ...] = AMLSTORE) -> Iterator[str]:
     """A running Studio's first line."""
-    arguments = [*AMLSTORE, "studio", str(folder), "--no-open", *options]
+    arguments = [*command, "studio", str(folder), "--no-open", *options]
     with ForkedProcess(arguments, cwd=folder.parent, stdout=subprocess.PIPE, env=dict(os.environ)) as process:
         assert process.stdout is not None
         try:
@@ -37,8 +39,22 @@ def studio(folder: Path, *options: str) -> Iterator[str]:
             assert process.wait(60) == 0
 
 
-def opened(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return run_forked([*AMLSTORE, *map(str, arguments)], timeout=60)
+def opened(*arguments: str | Path, command: tuple[str, ...] = AMLSTORE) -> subprocess.CompletedProcess[str]:
+    return run_forked([*command, *map(str, arguments)], timeout=60)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder in which nobody may write, and which has the same files afterwards."""
+    with without_roots_rights():
+        pass  # or it skips
+    places = [folder, *folder.rglob("*")]
+    for place in places:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    yield
+    for place in places:
+        place.chmod(0o755 if place.is_dir() else 0o600)
+    assert sorted(folder.rglob("*")) == sorted(places[1:])
 
 
 def signs_in(link: str) -> bool:
@@ -94,7 +110,7 @@ def test_open_gives_another_link_to_a_runs_page(home: Path) -> None:
         address = run.get_portal_url()
         assert address.startswith("http://127.0.0.1:")  # of the Studio that runs
         assert urlsplit(address).path == f"/runs/{run.id}"
-        for named in (run.id, address):
+        for named in (run.id, run.id[:8], address):
             done = opened("open", named, "-w", folder, "--no-open")
             assert done.returncode == 0, done.stderr
             answer = requests.get(done.stdout.strip())
@@ -105,6 +121,63 @@ def test_open_gives_another_link_to_a_runs_page(home: Path) -> None:
     done = opened("open", embedded, "--no-open")
     assert done.returncode == 1
     assert f"`amlstore studio {folder}` starts one" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are tested as POSIX has them")
+@pytest.mark.parametrize("was_served", [False, True], ids=["never served", "served by another user"])
+def test_a_folder_that_may_only_be_read_is_opened(home: Path, was_served: bool) -> None:
+    folder = home / "workspace"
+    workspace = Workspace.create(folder)
+    run = workspace.experiments["Default"].start_logging(snapshot_directory=None)
+    run.complete()
+    workspace.close()
+    if was_served:
+        (folder / "service").mkdir()
+        (folder / "service" / "secret").write_bytes(b"x" * 32)
+    with read_only(folder):
+        if was_served:
+            (folder / "service").chmod(0)  # as another user's
+        with studio(folder, command=AMLSTORE_AS_ORDINARY_USER) as link:
+            with requests.Session() as session:
+                assert session.get(link).status_code == 200
+                base = link.partition("/sign-in")[0]
+                page = session.get(f"{base}/runs/{run.id}")
+                assert (page.status_code, run.id in page.text) == (200, True)
+                [form_token] = re.findall(r'name="form-token" content="([^"]*)"', page.text)
+                headers = {"X-Form-Token": form_token}
+                refused = session.post(f"{base}/runs/{run.id}/note", json={"note": "n"}, headers=headers)
+                assert (refused.status_code, "is read-only for this user" in refused.text) == (403, True)
+            done = opened("open", run.id[:8], "-w", folder, "--no-open", command=AMLSTORE_AS_ORDINARY_USER)
+            assert done.returncode == 0, done.stderr
+            assert signs_in(done.stdout.strip())
+        if was_served:
+            (folder / "service").chmod(0o755)
+
+
+@pytest.mark.parametrize("place", ["folder", "service"])
+def test_a_run_that_is_opened_is_found_as_other_commands_find_it(home: Path, place: str) -> None:
+    folder = home / "workspace"
+    folder.mkdir()
+    with studio(folder) as link:
+        workspace = Workspace.from_config(folder)
+        runs = [
+            workspace.experiments["Default"].start_logging(snapshot_directory=None) for _ in range(17)
+        ]  # of which two begin alike
+        for run in runs:
+            run.complete()
+        where = ("-w", folder) if place == "folder" else ("--url", link.partition("/sign-in")[0])
+        found = opened("open", runs[0].id[:12], *where, "--no-open")
+        assert found.returncode == 0, found.stderr
+        assert f"./runs/{runs[0].id}" in requests.get(found.stdout.strip()).text
+
+        firsts = [run.id[0] for run in runs]
+        [several, *_] = [first for first in firsts if firsts.count(first) > 1]
+        for wrong in ("nothing-begins-so", several, "a b"):
+            refused, shown = opened("open", wrong, *where, "--no-open"), opened("show", wrong, *where)
+            assert refused.stdout == ""
+            assert (refused.returncode, refused.stderr) == (shown.returncode, shown.stderr)
+            assert refused.returncode != 0
+            assert wrong in refused.stderr
 
 
 def test_a_second_studio_on_a_folder_gives_a_link_to_the_first(home: Path) -> None:

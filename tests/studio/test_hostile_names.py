@@ -89,6 +89,7 @@ def run_id(filled: Filled) -> Iterator[str]:
         )
     records.runs.add_properties(run, {SNAPSHOT_PROPERTY: snapshot_id})
     yield run
+    records.runs.delete(run)  # others count the experiment's runs
     records.close()
 
 

@@ -201,10 +201,11 @@ def test_a_damaged_log_is_said_to_be_damaged(logs: Logs, person: Person, how: Ca
     run = f"/runs/{logs.run_id}"
     assert person.data(f"{run}/outputs.json?path={path}")["preview"]["kind"] == "damaged"
     shown = person.get(f"{run}/outputs?path={path}")
-    assert (shown.status_code, "This file is damaged" in shown.text) == (200, True)
+    assert (shown.status_code, "This file can&#39;t be shown" in shown.text) == (200, True)
     for where in ("log.json?", "log/matches.json?text=log&"):
         answer = person.data(f"{run}/{where}path={path}")
-        assert answer["damage"].startswith("This file is damaged: the content of")
+        assert answer["damage"].startswith("This file can't be shown: the content of")
+        assert answer["damage"].endswith("lists what else is wrong.")
         assert str(logs.folder) not in answer["damage"]
     assert person.get(f"{run}/tail?path={path}").text == tail_of(logs.records, logs.container, path) != ""
     beside = person.get(f"/runs?open={logs.run_id}&beside={logs.run_id}")

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from filled_workspace import EVIL, Filled
 
+from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.studio import words
 
 from .conftest import Person, Studio
@@ -313,6 +314,55 @@ class TestChanges:
         page.get_by_text("stage: candidate").first.wait_for()
         page.get_by_text("Changed by hand").wait_for()
         assert page.get_by_text("renamed").first.is_visible()
+
+    @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+    def test_an_experiment_is_renamed_deleted_and_restored_by_mouse(
+        self, visit: Callable[..., Any], records: RecordStore, size: tuple[int, int]
+    ) -> None:
+        name = f"short-lived {size[0]}"
+        experiment = records.experiments.create(name)
+        page = visit(size=size).open("/experiments").page
+        page.get_by_label(f"Change {name}").click()
+        page.locator(f"form[data-change$='/{experiment}/name']").get_by_label("New name").fill(f"{name} b")
+        page.locator(f"form[data-change$='/{experiment}/name']").get_by_role("button").click()
+        page.get_by_label(f"Change {name} b").click()
+        page.locator(f"form[data-change$='/{experiment}/delete']").get_by_role("button").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        page.get_by_role("link", name=f"{name} b").wait_for(state="detached")
+        page.goto(page.url + "?view=deleted")
+        page.get_by_label(f"Change {name} b").click()
+        page.locator(f"form[data-change$='/{experiment}/restore']").get_by_role("button").click()
+        page.get_by_role("link", name=f"{name} b").wait_for(state="detached")
+        assert records.experiments.get(experiment).deleted_ms is None
+        records.experiments.delete(experiment)
+
+    def test_a_note_is_written_and_cleared(
+        self, visit: Callable[..., Any], filled: Filled, records: RecordStore
+    ) -> None:
+        run_id = records.runs.create(filled.experiment).info.run_id
+        page = visit().open(f"/runs/{run_id}").page
+        for text in ("first thought", ""):
+            page.get_by_text("Write the note" if text else "Edit the note").click()
+            page.get_by_label("Note, in Markdown").fill(text)
+            page.locator("form[data-change$='/note']").get_by_role("button").click()
+            page.get_by_text("Edit the note" if text else "Write the note").wait_for()
+            assert records.runs.get(run_id).tags.get("mlflow.note.content", "") == text
+        records.runs.delete(run_id)
+
+    def test_why_a_change_in_a_menu_failed_is_seen_after_a_question(
+        self, visit: Callable[..., Any], records: RecordStore
+    ) -> None:
+        experiment = records.experiments.create("stays")
+        visiting = visit().open("/experiments")
+        page = visiting.page
+        page.get_by_label("Change stays").click()
+        page.context.set_offline(True)
+        page.locator(f"form[data-change$='/{experiment}/delete']").get_by_role("button").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        page.locator(".error-banner", has_text="Not sent").wait_for()
+        page.context.set_offline(False)
+        visiting.complaints.clear()  # the browser's own word on the network
+        records.experiments.delete(experiment)
 
     def test_a_refused_change_says_why_in_its_form(self, visit: Callable[..., Any], filled: Filled) -> None:
         visiting = visit().open("/experiments")

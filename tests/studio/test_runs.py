@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -12,18 +12,8 @@ from filled_workspace import STARTED_MS, Filled
 
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunStatus
-from mlflow_amlstore.workspace.opening import open_folder
 
 from .conftest import Person
-
-
-@pytest.fixture
-def records(filled: Filled) -> Iterator[RecordStore]:
-    """The workspace's records, written by another process than the service."""
-    opened = open_folder(filled.folder).records
-    yield opened
-    opened.close()
-
 
 browser_only = pytest.mark.needs("playwright")
 
@@ -99,6 +89,13 @@ class TestFilter:
         assert "rows=1" in page.url
         page.locator("summary", has_text="Add a chart").click()
         page.locator("select[name=up] option[value='metrics.mse:min']").wait_for(state="attached")
+
+    @pytest.mark.parametrize("word", ["Completed", "completed", "FINISHED"])
+    def test_a_status_is_named_as_it_is_shown_or_as_mlflow_does(self, owner: Person, filled: Filled, word: str) -> None:
+        path = f"/experiments/{filled.experiment}/runs.json"
+        written = quote(f"status = '{word}'")
+        by_word = owner.data(f"{path}?filter={written}")
+        assert by_word["matching"] == owner.data(f"{path}?status=completed")["matching"] > 0
 
 
 class TestSort:
@@ -232,6 +229,35 @@ def test_chosen_runs_are_tagged_noted_canceled_deleted_and_restored_together(
     page.wait_for_function("() => document.querySelectorAll('table.runs tbody tr').length === 1")
     assert [run.info.deleted_ms is None for run in map(records.runs.get, ids)] == [True, True, False]
     assert "canceled" in [act.act for act in records.acts.of("run", ids[0])]
+
+
+class TestGroups:
+    def test_the_charts_are_of_all_runs_that_the_table_has(
+        self, visit: Callable[..., Any], owner: Person, records: RecordStore
+    ) -> None:
+        """The latest runs alone would have told another story: a metric's mean turns round in the older ones."""
+        experiment = records.experiments.create("in two groups")
+        for number in range(40):
+            group = "even" if number % 2 == 0 else "odd"
+            run_id = records.runs.create(experiment, start_ms=STARTED_MS + number).info.run_id
+            value = float((number < 30) == (group == "even"))
+            points = [("acc", value, step, STARTED_MS) for step in range(3)]
+            records.runs.log(run_id, points=points, params=[("group", group)])
+        path = f"/experiments/{experiment}/runs"
+        shown = owner.data(f"{path}.json?group=group&columns=metrics.acc")
+        means = {row["value"]: row["cells"][0]["number"] for row in shown["groups"]}
+        curves = owner.data(f"/curves.json?metric=acc&group=group&points=9&runs={','.join(shown['first'])}")["curves"]
+        assert {curve["run_name"].split(",")[0]: curve["y"][0] for curve in curves} == {
+            f"group = {value}": pytest.approx(mean) for value, mean in means.items()
+        }
+        assert means == {"even": 0.75, "odd": 0.25}
+        assert shown["left_out"] == 0
+        page = visit().open(f"{path}?group=group&columns=metrics.acc").page
+        chart = page.locator("metric-chart").first
+        chart.get_by_text("Mean ± deviation of 40 runs").wait_for()
+        assert chart.locator(".chart-value").text_content() == "2 groups"
+        assert "group = even" in chart.locator(".chart-legend").text_content()
+        records.experiments.delete(experiment)
 
 
 class TestKept:

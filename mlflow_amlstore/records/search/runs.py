@@ -1,7 +1,8 @@
 """Searching runs (MLflow's `SearchUtils`)."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from math import sqrt
+from math import fsum, hypot, isfinite, nan, sqrt
 from typing import Any
 
 from sqlalchemy import (
@@ -53,10 +54,12 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
     "artifact_uri": cast(_RUN.experiment_id, Text).concat("/").concat(_RUN.run_id).concat("/artifacts"),
 }
 _NULLABLE = {"start_time", "end_time", "duration"}
+_ENOUGH_FOR_A_MIDDLE = 100
+_DIGITS_LOST = 1e-6  # what is left of squares then has ten digits yet
+_LARGEST_SQUARED = 1e150  # and thousands of such squares can be added up
 # True of every run. It has SQLite read all runs as they and their values lie, which takes a quarter of the time that an
 # index takes which has them in another order.
 _AS_THEY_LIE = _RUN.run_pk > 0
-_ENOUGH_FOR_A_MIDDLE = 100
 
 
 def page_of_runs(
@@ -205,10 +208,9 @@ def groups_of_runs(
     value = named.join(Entity.PARAM, param).c.value
     numbers = [named.finite_number(metric).label(f"number_{place}") for place, metric in enumerate(metrics)]
     source = named.add_to(tables.runs)
-    # Deviations are taken from a number near all of them: of large numbers that differ little, the squares would have
-    # no differing digit left.
+    # Squares are taken of the distances from a number near all of them, so that they keep their digits.
     some = select(*numbers).select_from(source).where(*conditions).limit(_ENOUGH_FOR_A_MIDDLE).subquery("some")
-    columns_of_some = [some.c[number.name] for number in numbers]
+    columns_of_some = [_summable(some.c[number.name]) for number in numbers]
     middles = [
         mean or 0.0 for mean in connection.execute(select(func.count(), *map(func.avg, columns_of_some))).one()[1:]
     ]
@@ -216,8 +218,11 @@ def groups_of_runs(
     found = found.prefix_with("MATERIALIZED")  # each number is worked out once
     columns: list[ColumnElement[Any]] = []
     for number, middle in zip(numbers, middles, strict=True):
-        off = found.c[number.name] - literal(middle)
-        columns += [func.count(found.c[number.name]), func.avg(off), func.avg(off * off)]
+        one = found.c[number.name]
+        summable = _summable(one)
+        off = summable - literal(middle)
+        averages = [func.avg(each) for each in (summable, off, off * off)]
+        columns += [func.count(one), func.min(one), func.max(one), *averages]
     statement = (
         select(found.c.value, func.count().label("runs"), *columns)
         .group_by(found.c.value)
@@ -226,19 +231,57 @@ def groups_of_runs(
     )
     groups = []
     for group, size, *figures in connection.execute(statement):
-        of_metrics = zip(middles, figures[::3], figures[1::3], figures[2::3], strict=True)
+        of_metrics = zip(*[figures[place::6] for place in range(6)], strict=True)
         groups.append(RunGroup(group, size, [_of_metric(*each) for each in of_metrics]))
+    unsure = [group for group in groups if any(deviation != deviation for _, _, deviation in group.metrics)]
+    if unsure:
+        is_of_them: ColumnElement[bool] = value.in_([group.value for group in unsure])
+        if any(group.value is None for group in unsure):
+            is_of_them = is_of_them | value.is_(None)
+        again = select(value, *numbers).select_from(source).where(*conditions, is_of_them)
+        rows: dict[str | None, list[Any]] = defaultdict(list)
+        for each, *figures in connection.execute(again):
+            rows[each].append(figures)
+        for group in unsure:
+            group.metrics[:] = [_of_numbers(column) for column in zip(*rows[group.value], strict=True)]
     return groups
 
 
+def _summable(number: ColumnElement[float]) -> ColumnElement[float]:
+    """The number, or NULL where its square is beyond what a number can be: PostgreSQL refuses to work that out."""
+    return case((number.between(-_LARGEST_SQUARED, _LARGEST_SQUARED), number))
+
+
 def _of_metric(
-    middle: float, count: int, off: float | None, squares: float | None
+    count: int,
+    lowest: float | None,
+    highest: float | None,
+    mean: float | None,
+    off: float | None,
+    squares: float | None,
 ) -> tuple[int, float | None, float | None]:
-    """Count, mean and standard deviation of a sample, of the means of its distances from `middle` and their squares."""
-    if off is None or squares is None:
+    """Count, mean and standard deviation of a sample, of its distances from some number: their mean, and that of their
+    squares. The deviation is NaN where these are too large beside it to tell it."""
+    if lowest is None or highest is None:
         return count, None, None
-    deviation = 0.0 if count < 2 else sqrt(max(squares - off * off, 0.0) * count / (count - 1))
-    return count, middle + off, deviation
+    if lowest == highest:
+        return count, lowest, 0.0
+    if mean is None or off is None or squares is None or max(-lowest, highest) > _LARGEST_SQUARED:
+        return count, mean, nan
+    variance = squares - off * off
+    return count, mean, sqrt(variance * count / (count - 1)) if variance > _DIGITS_LOST * squares else nan
+
+
+def _of_numbers(values: Sequence[float | None]) -> tuple[int, float | None, float | None]:
+    """The same of the numbers themselves; no deviation where it is beyond what a number can be."""
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return 0, None, None
+    if len(numbers) == 1:
+        return 1, numbers[0], 0.0
+    mean = fsum(number / len(numbers) for number in numbers)
+    deviation = hypot(*[number - mean for number in numbers]) / sqrt(len(numbers) - 1)
+    return len(numbers), mean, deviation if isfinite(deviation) else None
 
 
 def _conditions(

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, union_all
 
-from mlflow_amlstore.errors import AlreadyExists, NotFound, PathUnsafe, StorageFailed, TransferBroken, storage_error
+from mlflow_amlstore.errors import AlreadyExists, NotFound, PathUnsafe, StorageFailed, TransferBroken
 from mlflow_amlstore.records.contents import CheckedContent, ContentFolder, write_whole
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
@@ -98,6 +98,7 @@ class IncomingFile:
 
 
 _RESTORE_FILES = "Restore files/ from a copy; `amlstore doctor --deep` lists what else is wrong"
+_LET_READ = "Give this user permission to read files/ and what is in it"
 
 
 class SqlFiles:
@@ -212,34 +213,31 @@ class SqlFiles:
     def open_record(self, container: str, path: str) -> tuple[FileRecord, BinaryIO]:
         """Open a file for reading, with the record of just this content.
 
-        Raises NotFound; StorageFailed, which reading it to its end raises, too, where it is not what was stored.
+        Raises NotFound; StorageFailed where it can't be read or has another size than what was stored, and where it
+        turns out, when all of it is read, to be something else.
         """
         record, content = self._open_content(container, path)
 
         def damaged() -> Exception:
-            problem = f"the content of {path!r} ({record.sha256}) is not what was stored (SHA-256 differs)"
-            return StorageFailed(str(self._database.folder), problem, _RESTORE_FILES)
+            return self._content_failed(record, "is not what was stored (SHA-256 differs)")
+
+        def failed(error: OSError) -> Exception:
+            return self._cant_be_read(record, error)
 
         try:
             if os.fstat(content.fileno()).st_size != record.size_bytes:
                 raise damaged()
-            return record, io.BufferedReader(CheckedContent(content, record.sha256, damaged))
+            return record, io.BufferedReader(CheckedContent(content, record.sha256, damaged, failed))
         except BaseException:
             content.close()
             raise
 
     def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
         with self.open(container, path) as source, arriving(target) as temporary, temporary.open("wb") as sink:
-            while chunk := self._read(source):
+            while chunk := source.read(CHUNK_BYTES):
                 sink.write(chunk)
                 if progress is not None:
                     progress(len(chunk))
-
-    def _read(self, source: BinaryIO) -> bytes:
-        try:
-            return source.read(CHUNK_BYTES)
-        except OSError as error:  # of the workspace's disk, not of the caller's
-            raise storage_error(self._database.folder, error) from error
 
     def find(self, container: str, path: str) -> FileRecord | None:
         _check_container(container)
@@ -395,9 +393,22 @@ class SqlFiles:
             except FileNotFoundError as error:
                 found, record = record, self._get(container, path)
                 if record == found and not self.contents.has(found.sha256):
-                    problem = f"the content of {path!r} ({record.sha256}) is missing from files/"
-                    raise StorageFailed(str(self._database.folder), problem, _RESTORE_FILES) from error
+                    raise self._content_failed(record, "is missing from files/") from error
                 # else the file was overwritten since its record was read, and its old content removed
+            except OSError as error:
+                raise self._cant_be_read(record, error) from error
+            except PathUnsafe as error:  # somebody put a link, or what is no plain file, in its place
+                problem = f"can't be opened: its {error.field} {error.rule}"
+                raise self._content_failed(record, problem) from error
+
+    def _cant_be_read(self, record: FileRecord, error: OSError) -> StorageFailed:
+        if isinstance(error, PermissionError):
+            return self._content_failed(record, "may not be read by this user", _LET_READ)
+        return self._content_failed(record, f"can't be read ({error.strerror})", "Check the disk it is on")
+
+    def _content_failed(self, record: FileRecord, problem: str, way_out: str = _RESTORE_FILES) -> StorageFailed:
+        content = f"the content of {record.path!r} ({record.sha256})"
+        return StorageFailed(str(self._database.folder), f"{content} {problem}", way_out)
 
 
 def _check_container(container: str) -> None:

@@ -52,7 +52,7 @@ class CurveData(msgspec.Struct, frozen=True):
     """One run's curve. `y` is null where NaN was logged, `infinite` has `[x, 1]` or `[x, -1]` for ±Inf.
 
     `points_in_window` counts the points that the curve stands for. `minimum` and `maximum` are `[x, y]`. Where runs are
-    grouped, `y` is the mean of the runs, `low` and `high` a standard deviation below and above it.
+    grouped, `y` is the mean of `runs` runs, `low` and `high` a standard deviation below and above it.
     """
 
     run_id: str
@@ -67,6 +67,7 @@ class CurveData(msgspec.Struct, frozen=True):
     maximum: tuple[int, float] | None = None
     low: list[float] | None = None
     high: list[float] | None = None
+    runs: int | None = None
 
 
 class Curves(msgspec.Struct, frozen=True):
@@ -199,6 +200,7 @@ def _means(records: RecordStore, run_ids: list[str], asked: ManyCurves) -> Curve
                 y=list(band.means),
                 low=[mean - off for mean, off in zip(band.means, band.deviations, strict=True)],
                 high=[mean + off for mean, off in zip(band.means, band.deviations, strict=True)],
+                runs=band.runs,
             )
         )
     return Curves(asked.metric, "step", "", [curve for curve in curves if curve.x])

@@ -7,16 +7,17 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.errors import NotFound, StorageFailed
 from mlflow_amlstore.records.locations import split_location
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import ModelFilter, ModelVersionRecord
+from mlflow_amlstore.records.validation import model_version_key
 from mlflow_amlstore.service.files.transfer import on_thread
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.studio.by_hand import Act, acts_on
 from mlflow_amlstore.studio.page import Pages
 from mlflow_amlstore.studio.pages.outputs import zip_answer
-from mlflow_amlstore.studio.previews import markdown
+from mlflow_amlstore.studio.previews import damage, markdown
 
 PAGES = Pages()
 ROUTES = Routes(Area.STUDIO)
@@ -131,7 +132,7 @@ async def download(call: Call, request: Request) -> Response:
         number = call.path["version"]
         if not number.isdecimal():
             raise NotFound("version", number)
-        version = call.records.models.get_version(call.path["name"], int(number))
+        version = call.records.models.get_version(call.path["name"], model_version_key(number))
         location = call.records.models.location_of(version)
         if location is None:
             raise NotFound("files of version", number, "They aren't in this workspace")
@@ -179,8 +180,13 @@ def _signature(records: RecordStore, container: str, path: str) -> list[tuple[st
     import yaml  # slow to import
 
     found: list[tuple[str, str]] = []
-    with records.files.open(container, path) as source, suppress(yaml.YAMLError, AttributeError, TypeError, ValueError):
-        signature = (yaml.safe_load(source.read(1_000_000)) or {}).get("signature") or {}
+    try:
+        with records.files.open(container, path) as source:
+            described = source.read(1_000_000)
+    except StorageFailed as error:
+        return [("MLmodel", damage(error))]
+    with suppress(yaml.YAMLError, AttributeError, TypeError, ValueError):
+        signature = (yaml.safe_load(described) or {}).get("signature") or {}
         for direction in ("inputs", "outputs"):
             for column in json.loads(signature.get(direction) or "[]"):
                 kind = column.get("type")

@@ -11,14 +11,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.errors import NotFound, StorageFailed, WorkspaceCorrupt
 from mlflow_amlstore.records.locations import run_container, snapshot_container
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, FileRecord, RunRecord
 from mlflow_amlstore.service.files.transfer import PIECE_BYTES, on_thread, pieces_of
 from mlflow_amlstore.service.routing import Area, Call, Content, Right, Role, Routes
 from mlflow_amlstore.studio.page import Pages
-from mlflow_amlstore.studio.previews import Preview, image_type, plain_text, preview
+from mlflow_amlstore.studio.previews import Preview, damage, image_type, plain_text, preview
 from mlflow_amlstore.studio.run_head import RunHead, run_head
 from mlflow_amlstore.studio.run_tail import LOG_SUFFIXES, LogPart, Matches, part_of, search, tail_of
 
@@ -27,6 +27,7 @@ ROUTES = Routes(Area.STUDIO)
 _MOST_ENTRIES = 500
 _FILES_AT_ONCE = 1000
 _ZIP_PIECE_BYTES = 256 * 1024
+_LEFT_OUT_NAME = "NOT-IN-THIS-ZIP.txt"
 _SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -264,7 +265,11 @@ async def _file(records: RecordStore, container: str, path: str, *, as_download:
 
 
 async def zip_answer(records: RecordStore, container: str, folder: str, name: str) -> Response:
-    """The files of a folder as a zip file that is made while it is sent. Raises NotFound where there are none."""
+    """The files of a folder as a zip file that is made while it is sent. Raises NotFound where there are none.
+
+    Files that can't be opened are left out, and `NOT-IN-THIS-ZIP.txt` in it says which and why. One whose content turns
+    out at its end not to be what was stored breaks the answer off.
+    """
     if not await on_thread(lambda: records.files.list_all(container, folder, max_results=1)):
         raise NotFound("files in", folder or "this run")
     headers = {
@@ -309,16 +314,30 @@ async def _zipped(records: RecordStore, container: str, folder: str) -> AsyncIte
 def _zip_pieces(records: RecordStore, container: str, folder: str) -> Generator[bytes, None, None]:
     sink = _Sink()
     archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    left_out: list[str] = []
     for file in _listed(records, container, folder):
+        try:
+            opened = records.files.open(container, file.path)
+        except StorageFailed as error:
+            left_out.append(f"{file.path!r}: {error.problem}. {error.way_out}.\n")
+            continue
+        except (NotFound, WorkspaceCorrupt) as error:  # deleted meanwhile; a checksum that is none
+            left_out.append(f"{file.path!r}: {error}.\n")
+            continue
         entry = zipfile.ZipInfo(file.path)
         entry.compress_type = zipfile.ZIP_DEFLATED
-        with records.files.open(container, file.path) as source, archive.open(entry, "w", force_zip64=True) as target:
+        with opened as source, archive.open(entry, "w", force_zip64=True) as target:
             while content := source.read(PIECE_BYTES):
                 target.write(content)
                 if sink.size_bytes >= _ZIP_PIECE_BYTES:
                     yield sink.taken()
         if sink.size_bytes >= _ZIP_PIECE_BYTES:
             yield sink.taken()
+    if left_out:
+        name = _LEFT_OUT_NAME
+        while records.files.list_all(container, name, max_results=1):  # a file of the run's own
+            name = f"_{name}"
+        archive.writestr(zipfile.ZipInfo(name), "".join(left_out))
     archive.close()
     yield sink.taken()
 
@@ -341,7 +360,10 @@ def _change(
     if old is not None and new is not None and old.sha256 == new.sha256:
         return None
     kind = "added" if old is None else "removed" if new is None else "changed"
-    texts = [_text(records, run, file) for run, file in ((run_before, old), (run_after, new))]
+    try:
+        texts = [_text(records, run, file) for run, file in ((run_before, old), (run_after, new))]
+    except StorageFailed as error:
+        return Change(path, kind, [damage(error)])
     if any(text is None for text in texts):
         return Change(path, kind, ["This file isn't text, or is too long to compare here"])
     from difflib import unified_diff  # rarely needed

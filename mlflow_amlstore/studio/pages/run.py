@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.errors import NotFound, StorageFailed
 from mlflow_amlstore.protocol.metric_charts import Chart, chart_of
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
@@ -30,7 +30,7 @@ from mlflow_amlstore.studio.by_hand import Act, acts_on
 from mlflow_amlstore.studio.columns import default_columns
 from mlflow_amlstore.studio.page import NoQuery, Pages
 from mlflow_amlstore.studio.pages.curves import parse_metrics
-from mlflow_amlstore.studio.previews import markdown
+from mlflow_amlstore.studio.previews import damage, markdown
 from mlflow_amlstore.studio.run_head import RunHead, run_head
 from mlflow_amlstore.studio.run_rows import Heading, RunRow, experiment_names, plain_headings, run_rows
 from mlflow_amlstore.studio.run_tail import log_paths, tail_of
@@ -335,10 +335,14 @@ def _of_file(records: RecordStore, run: RunRecord, chart: Chart, description: st
     if chart.metric_kind is MetricKind.IMAGE:
         return MetricChart(chart.name, "image", description, path=path)
     data: dict[str, Any] = {}
-    with suppress(NotFound, ValueError, TypeError, KeyError, AttributeError):
-        container = run_container(run.info.experiment_id, run.info.run_id)
+    container = run_container(run.info.experiment_id, run.info.run_id)
+    try:
         with records.files.open(container, path) as source:
             data = dict(json.loads(source.read())["data"])
+    except StorageFailed as error:
+        description = damage(error)
+    except (NotFound, ValueError, TypeError, KeyError, AttributeError):
+        pass  # what the run logged is no such document
     if chart.metric_kind is MetricKind.CONFUSION_MATRIX:
         matrix = [[words.number(cell) for cell in row] for row in data.get("matrix", ())]
         labels = [str(label) for label in data.get("class_labels", ())]

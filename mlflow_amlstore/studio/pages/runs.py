@@ -26,6 +26,7 @@ _MOST_CHARTS_BESIDE = 12
 _MOST_EXPERIMENTS = 30  # to choose from; all of them are on their page
 _TAIL_BYTES = 16 * 1024
 _FIRST = 10  # runs whose curves are drawn while none is chosen
+_MOST_GROUPED = 200  # runs whose mean curves are
 _MOST_CHILDREN = 200  # shown under a parent; all of them are on its page
 
 
@@ -55,7 +56,8 @@ class RunsPage(msgspec.Struct, frozen=True):
     """A page of runs. `matching` counts the runs on all pages, `folded` the children under them.
 
     A filter finds children as it finds other runs; they stand beside their parents then, not under them. `drawn` are
-    the charts, `charts` the metrics that they are of, `first` the runs that are drawn while none is chosen.
+    the charts, `charts` the metrics that they are of, `first` the runs that are drawn while none is chosen; of runs in
+    groups the charts leave out `left_out`.
     """
 
     experiment: ExperimentHead | None
@@ -77,6 +79,7 @@ class RunsPage(msgspec.Struct, frozen=True):
     views: list[tuple[str, str]]
     columns: str
     groups: list[GroupRow]
+    left_out: int
     beside: Beside | None
 
 
@@ -115,7 +118,8 @@ def runs_page(records: RecordStore, query: RunsQuery, experiment: ExperimentReco
     opened = frozenset(filter(None, query.open.split(",")))
     shown, depths = _with_children(records, found.runs, opened)
     listed = run_rows(records, shown, columns, experiment_names(records, shown), opened=opened, depths=depths)
-    first = [run for run in shown if run.metrics][:_FIRST]
+    groups = group_rows(records, search, query.group, columns) if search and query.group else []
+    first = _latest_of_groups(records, search) if search and groups else [run for run in shown if run.metrics][:_FIRST]
     drawn = charts_of(first, query.over)
     return RunsPage(
         experiment=None if experiment is None else _head(records, experiment),
@@ -138,7 +142,8 @@ def runs_page(records: RecordStore, query: RunsQuery, experiment: ExperimentReco
         ],
         views=[(view.name, view.query) for view in records.saved_views.list(view_page(experiment))],
         columns=written(columns),
-        groups=group_rows(records, search, query.group, columns) if search and query.group else [],
+        groups=groups,
+        left_out=max(0, found.matching + found.folded - _MOST_GROUPED) if groups else 0,
         beside=_beside(records, query.beside) if query.beside else None,
     )
 
@@ -175,6 +180,14 @@ def _page(
         max_results=query.rows,
         page_token=token,
     )
+
+
+def _latest_of_groups(records: RecordStore, search: RunSearch) -> list[RunRecord]:
+    """The runs of groups that are drawn: children too, as the groups have them."""
+    latest = records.runs.search(
+        search.experiment_ids, filter=search.filter, view=search.view, max_results=_MOST_GROUPED
+    )
+    return [run for run in latest.items if run.metrics]
 
 
 def _with_children(

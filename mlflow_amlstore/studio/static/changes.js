@@ -68,5 +68,7 @@ function show(form, message) {
   const banner = make("p", { className: "error-banner", role: "alert" });
   form.prepend(banner);
   banner.textContent = message;
+  const menu = form.closest("details.menu"); // which a click on a question's answer has closed
+  if (menu) menu.open = true;
   form.querySelector("input:not([type=hidden]), textarea, select")?.focus();
 }

@@ -20,6 +20,7 @@ export function prepare(answer, settings) {
       ys: curve.y,
       low: curve.low ?? null,
       high: curve.high ?? null,
+      runs: curve.runs ?? null, // whose mean it is
       smoothed: settings.smooth && xKind !== "number" ? smooth(xs, curve.y, settings.smooth) : null,
       infinite: (curve.infinite ?? []).map(moved),
       minimum: moved(curve.minimum),
@@ -47,7 +48,7 @@ const AXES = { number: "number", time: "clock", duration: "elapsed", words: "wor
 function prepareSeries(answer) {
   const curves = answer.series.map((series) => ({
     runId: series.run_id,
-    name: series.run_name,
+    name: series.run_name ?? series.name,
     begin: 0,
     xs: series.x,
     ys: series.y,

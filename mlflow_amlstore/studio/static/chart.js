@@ -340,13 +340,15 @@ class MetricChart extends HTMLElement {
     this.#parts.value.textContent = this.#valueText();
     const unit = (size) => `${count(size)} ${size === 1 ? "point" : "points"}`;
     const notes = [];
-    if (this.#window) notes.push(`${count(pointsInWindow)} of ${unit(pointsInAll)}`);
+    const runs = curves.reduce((sum, curve) => sum + (curve.runs ?? 0), 0);
+    if (runs > 0) notes.push(`Mean ± deviation of ${count(runs)} ${runs === 1 ? "run" : "runs"}`);
+    else if (this.#window) notes.push(`${count(pointsInWindow)} of ${unit(pointsInAll)}`);
     else if (this.#answer.is_cut) notes.push(`The ${count(drawn)} latest started; others aren't drawn`);
     else if (pointsInAll > 0) notes.push(drawn < pointsInWindow ? unit(pointsInAll) : pointsInAll === 1 ? "1 point" : `All ${unit(pointsInAll)}`);
     const outliers = beyond - belowZero;
     if (outliers > 0) notes.push(`${count(outliers)} ${outliers === 1 ? "outlier" : "outliers"} beyond the edge`);
     if (belowZero > 0) notes.push(`${count(belowZero)} of 0 or less not drawn`);
-    if (drawn < pointsInWindow) notes.push("minimum and maximum of each column drawn");
+    if (drawn < pointsInWindow && runs === 0) notes.push("minimum and maximum of each column drawn");
     const over = `${this.#data.yName} over ${this.#data.xName}`;
     if (this.#kind !== "line" && this.getAttribute("heading") !== over) notes.push(over);
     this.#parts.note.textContent = this.#parts.note.title = notes.join(", ");

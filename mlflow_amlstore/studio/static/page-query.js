@@ -36,13 +36,13 @@ export function carry() {
   }
 }
 
-/** Starts: the links at once, and GET forms of this page when they are sent. */
+/** Starts: the links at once, and GET forms of this page when they are sent. Forms that change something are not. */
 export function start() {
   carry();
   document.addEventListener("studio:changed", carry);
   document.addEventListener("formdata", (event) => {
     const form = event.target;
-    if (form.method !== "get" || new URL(form.action).pathname !== location.pathname) return;
+    if (form.matches("[data-change]") || form.method !== "get" || new URL(form.action).pathname !== location.pathname) return;
     for (const name of new Set(event.formData.keys())) if (event.formData.getAll(name).every((value) => value === "")) event.formData.delete(name);
     const kept = new URLSearchParams(location.search);
     for (const name of KEPT) if (kept.has(name) && !event.formData.has(name)) event.formData.append(name, kept.get(name));

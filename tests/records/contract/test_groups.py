@@ -54,6 +54,29 @@ def test_large_numbers_that_differ_little_have_their_deviation(records: RecordSt
     assert group.metrics == [(3, 1e9 + 1, 1.0)]
 
 
+def test_groups_that_lie_around_different_numbers_have_all_their_digits(records: RecordStore) -> None:
+    logged = {
+        "tiny": [1e-9, 3e-9],
+        "large": [1e9, 1e9 + 2],
+        "one": [4.62068e-16],
+        "same": [0.1, 0.1, 0.1],
+        "wide": [-1e308, 1e308, 1e308],
+        "beyond": [-1.7e308, 1.7e308],
+    }
+    for name, values in logged.items():
+        for number, value in enumerate(values):
+            records.runs.create("0", run_id=f"{name}{number}")
+            records.runs.log(f"{name}{number}", points=[("m", value, 0, 1)], params=[("p", name)])
+    found = records.runs.groups(None, param="p", metrics=[Ordering(Entity.METRIC, "m")])
+    groups = {group.value: group.metrics[0] for group in found}
+    assert groups["tiny"] == (2, pytest.approx(2e-9, rel=1e-12), pytest.approx(statistics.stdev([1e-9, 3e-9])))
+    assert groups["large"] == (2, 1e9 + 1, pytest.approx(2**0.5, rel=1e-12))
+    assert groups["one"] == (1, 4.62068e-16, 0.0)
+    assert groups["same"] == (3, 0.1, 0.0)
+    assert groups["wide"] == (3, pytest.approx(1e308 / 3), pytest.approx(2 / 3**0.5 * 1e308))
+    assert groups["beyond"] == (2, 0.0, None)
+
+
 def test_what_is_no_finite_number_counts_for_nothing(records: RecordStore, run_id: str) -> None:
     records.runs.create("0", run_id="infinite")
     records.runs.log(run_id, points=[("m", math.nan, 0, 1)], params=[("p", "x")])
