@@ -6,10 +6,12 @@ answers, `exit_code` what the command line exits with.
 """
 
 import errno
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 __all__ = [
+    "ActivityFailed",
     "AlreadyExists",
     "AmlStoreError",
     "AttributeNotSupported",
@@ -21,6 +23,7 @@ __all__ = [
     "ConfigOfOthers",
     "Deleted",
     "DiskFull",
+    "EnvironmentFailed",
     "ExtraMissing",
     "FilterInvalid",
     "ImportNotSupported",
@@ -40,13 +43,17 @@ __all__ = [
     "RequestTimedOut",
     "RouteNotFound",
     "SchemaTooNew",
+    "ScriptNotFound",
     "ServiceBusy",
     "ServiceError",
     "ServiceUnreachable",
+    "SourceFolderNotFound",
     "StorageFailed",
+    "SubmissionFailed",
     "TokenRefused",
     "TrackingUriInvalid",
     "TransferBroken",
+    "UnknownAttribute",
     "WorkspaceBusy",
     "WorkspaceCorrupt",
     "WorkspaceGone",
@@ -164,6 +171,50 @@ class InvalidState(AmlStoreError):
         super().__init__(problem)
 
 
+class UnknownAttribute(InvalidValue, AttributeError):
+    """An attribute that a configuration doesn't have was set: a slip, which would change nothing."""
+
+    def __init__(self, owner: str, name: str, known: Collection[str]) -> None:
+        self.owner = owner
+        self.field, self.value, self.rule = f"attribute of {owner}", name, f"it has {', '.join(sorted(known))}"
+        AmlStoreError.__init__(self, f"{owner} has no attribute {_shown(name)}; {self.rule}")
+
+
+class ScriptNotFound(InvalidValue):
+    """The script to submit isn't a file of its source folder. Nothing was started."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.field, self.value, self.rule = "script", path, "should be inside the project folder"
+        AmlStoreError.__init__(
+            self, f"{path} script path doesn't exist. The script should be inside the project folder"
+        )
+
+
+class SourceFolderNotFound(InvalidValue, FileNotFoundError):
+    """The folder to submit isn't there, or is no folder. Nothing was started."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__("source_directory", folder, "must be a folder that is there")
+
+
+class SubmissionFailed(AmlStoreError):
+    """A run was recorded, but none of its processes could be started."""
+
+    def __init__(self, run_id: str, problem: str, way_out: str = "Mend that and submit again") -> None:
+        self.run_id, self.problem = run_id, problem
+        super().__init__(f"Run {run_id} could not be started: {problem}. {way_out}")
+
+
+class ActivityFailed(InvalidState):
+    """A run that somebody waited for has failed; `error` is what is known of it, in Azure ML's form."""
+
+    def __init__(self, run_id: str, error: Mapping[str, object] | None = None) -> None:
+        self.run_id, self.error = run_id, error
+        known = "Detailed error not set on the Run. Please check the logs for details."
+        super().__init__(f"Activity Failed:\n{known if error is None else json.dumps(error, indent=4)}")
+
+
 class ExtraMissing(AmlStoreError):
     """A package that one of this package's extras brings isn't installed."""
 
@@ -176,6 +227,17 @@ class ExtraMissing(AmlStoreError):
             f"{what} needs the package {package}, which is not installed. "
             f"Run `pip install 'mlflow-amlstore[{extra}]'`, or in a clone `pip install '.[{extra}]'`"
         )
+
+
+class EnvironmentFailed(AmlStoreError):
+    """What a submitted script was to run in can't be had; `lines` are the last ones of its build, if one was tried."""
+
+    mlflow_code = "INVALID_STATE"
+    http_status = 500  # as MLflow maps it
+
+    def __init__(self, name: str, problem: str, lines: Sequence[str] = ()) -> None:
+        self.name, self.problem, self.lines = name, problem, tuple(lines)
+        super().__init__("\n  ".join([f"The environment {_shown(name)} can't be used: {problem}", *self.lines]))
 
 
 class Changed(AmlStoreError):

@@ -19,6 +19,10 @@ from mlflow_amlstore.plugin.as_errors import as_mlflow_errors
 # One error of each class, and what its sentence must have: the field or thing, the value, the rule, the way out.
 EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "AmlStoreError": (AmlStoreError("it failed"), ["it failed"]),
+    "ActivityFailed": (
+        errors.ActivityFailed("run7"),
+        ["Activity Failed:\n", "Detailed error not set on the Run", "check the logs"],
+    ),
     "AlreadyExists": (
         errors.AlreadyExists("experiment", "iris", "Choose another name"),
         ["Experiment", "'iris'", "already exists", "Choose another name"],
@@ -47,6 +51,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     ),
     "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
     "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
+    "EnvironmentFailed": (
+        errors.EnvironmentFailed("old", "`uv pip install …` ended with 1", ["no such package: nope"]),
+        ["environment 'old'", "ended with 1", "\n  no such package: nope"],
+    ),
     "ExtraMissing": (
         errors.ExtraMissing("`amlstore serve`", "uvicorn", "service"),
         [
@@ -109,6 +117,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "RequestTimedOut": (errors.RequestTimedOut(30.0), ["request's body", "30 s", "send it again"]),
     "RouteNotFound": (errors.RouteNotFound("GET", "/x"), ["GET '/x'", "no route", "/openapi.json"]),
     "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "Install a newer"]),
+    "ScriptNotFound": (
+        errors.ScriptNotFound("/src/train.py"),
+        ["/src/train.py script path doesn't exist. The script should be inside the project folder"],
+    ),
     "ServiceError": (
         errors.ServiceError("RESOURCE_DOES_NOT_EXIST", "Run 'x' not found", 404),
         ["Run 'x' not found"],
@@ -117,7 +129,15 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.ServiceUnreachable("https://h", "connection refused"),
         ["https://h", "connection refused", "Check the address"],
     ),
+    "SourceFolderNotFound": (
+        errors.SourceFolderNotFound("/src"),
+        ["source_directory", "'/src'", "must be a folder that is there"],
+    ),
     "StorageFailed": (errors.StorageFailed("/w", "I/O error"), ["/w", "I/O error", "Check the disk"]),
+    "SubmissionFailed": (
+        errors.SubmissionFailed("run7", "/no/python: No such file or directory"),
+        ["run7", "could not be started", "/no/python", "Mend that and submit again"],
+    ),
     "TokenRefused": (
         errors.TokenRefused("The tracking URI expired at noon"),
         ["expired at noon", "get_mlflow_tracking_uri()", "`amlstore uri`", "`amlstore login URL`"],
@@ -129,6 +149,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "TransferBroken": (
         errors.TransferBroken("a.bin", "it got shorter"),
         ["'a.bin'", "it got shorter", "Nothing was kept", "send it again"],
+    ),
+    "UnknownAttribute": (
+        errors.UnknownAttribute("MpiConfiguration", "nodecount", ["process_count_per_node", "node_count"]),
+        ["MpiConfiguration has no attribute 'nodecount'; it has node_count, process_count_per_node"],
     ),
     "WorkspaceBusy": (errors.WorkspaceBusy("/w", 60.0), ["/w", "60 s", "not recorded", "amlstore doctor"]),
     "WorkspaceCorrupt": (

@@ -4,7 +4,7 @@ Where that is one of several, it is their base: `except UserErrorException` catc
 """
 
 from mlflow_amlstore.azureml.finder import names_the_missing_of
-from mlflow_amlstore.errors import AmlStoreError, InvalidState, NotFound, ServiceError
+from mlflow_amlstore.errors import AmlStoreError, InvalidState, InvalidValue, NotFound, ServiceError
 
 AzureMLException = AmlStoreError
 UserErrorException = AmlStoreError
@@ -14,6 +14,8 @@ ProjectSystemException = AmlStoreError
 SnapshotException = AmlStoreError
 ExperimentExecutionException = AmlStoreError
 ServiceException = ServiceError
+RunConfigurationException = InvalidValue
+ComputeTargetException = NotFound  # for a target that isn't there, which scripts then make
 RunEnvironmentException = InvalidState
 ActivityFailedException = InvalidState
 WebserviceException = NotFound  # the SDK's for a model that isn't there, too

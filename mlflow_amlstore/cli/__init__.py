@@ -16,6 +16,11 @@ from mlflow_amlstore.workspace.tracking_uri import of_failure
 _COMMANDS = {
     "init": "Make an embedded workspace.",
     "doctor": "Check this installation and the workspace, and say what to do.",
+    "submit": "Run a script of a folder as a run, which goes on by itself.",
+    "queue": "List the submitted runs that wait or run.",
+    "watch": "Watch a run until it ends: status, metrics, log.",
+    "logs": "Print a run's logs, as they grow if asked to.",
+    "cancel": "Cancel runs.",
     "experiments": "List experiments.",
     "runs": "List runs: filter, order, choose columns.",
     "show": "Show one run whole.",

@@ -155,6 +155,18 @@ def time_text(time_ms: int | None) -> str:
         return f"{time_ms} ms"
 
 
+def duration_text(start_ms: int | None, end_ms: int | None) -> str:
+    """How long something took; nothing where that isn't known."""
+    if start_ms is None or end_ms is None:
+        return ""
+    seconds = (end_ms - start_ms) / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
 def size_text(size_bytes: int) -> str:
     """A size in bytes, KiB, MiB or GiB."""
     size = float(size_bytes)

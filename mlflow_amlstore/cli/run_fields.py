@@ -93,6 +93,13 @@ def named_run(run: RunRecord) -> str:
     return f"run {run.info.run_id} ({one_line(run.info.name)})" if run.info.name else f"run {run.info.run_id}"
 
 
+def outcome(run: RunRecord) -> str:
+    """How a run stands, in a sentence, with the first line of its error."""
+    error = run.info.error
+    first_line = "" if error is None else error.message.partition("\n")[0].removesuffix(" Its last lines:")
+    return f"{named_run(run)} is {run.info.status.value}{f': {one_line(first_line)}' if first_line else ''}"
+
+
 def all_experiments(records: CommonStore) -> dict[str, str]:
     """`{experiment id: name}` of all experiments, deleted ones too."""
     found: dict[str, str] = {}

@@ -6,7 +6,7 @@ from functools import partial
 
 import click
 
-from mlflow_amlstore.cli.output import print_json, print_rows, time_text
+from mlflow_amlstore.cli.output import duration_text, print_json, print_rows, time_text
 from mlflow_amlstore.cli.run_fields import all_experiments, run_json
 from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.errors import InvalidValue, NotFound
@@ -126,17 +126,6 @@ def _cell(run: RunRecord, experiment: str, column: str) -> object:
         "experiment": experiment,
         "status": info.status.value,
         "start": time_text(info.start_ms),
-        "duration": _duration(info.start_ms, info.end_ms),
+        "duration": duration_text(info.start_ms, info.end_ms),
     }
     return cells[column]
-
-
-def _duration(start_ms: int | None, end_ms: int | None) -> str:
-    if start_ms is None or end_ms is None:
-        return ""
-    seconds = (end_ms - start_ms) / 1000
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

@@ -76,7 +76,8 @@ def command(records: CommonStore, run: str, as_json: bool) -> None:
     ]
     if as_json:
         listed = [
-            {"path": path, "size_bytes": file.size_bytes, "sha256": file.sha256 or None} for path, file in files.items()
+            {"path": path, "size_bytes": file.size_bytes, "sha256": (not file.is_growing and file.sha256) or None}
+            for path, file in files.items()
         ]
         descriptions = records.metrics.descriptions(found.info.run_id)
         shown = {"metric_descriptions": descriptions, "files": listed, "children": children}

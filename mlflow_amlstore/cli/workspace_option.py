@@ -3,14 +3,17 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_amlstore.errors import ConfigInvalid
+from mlflow_amlstore.errors import ConfigInvalid, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
-from mlflow_amlstore.workspace.config_json import config_of, find_config
+from mlflow_amlstore.workspace.config_json import WorkspaceConfig, config_of, find_config
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.core import Workspace
 
 
 def workspace_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,6 +45,24 @@ def with_records(command: Callable[..., None]) -> Callable[..., None]:
     return with_opened
 
 
+def with_workspace(command: Callable[..., None]) -> Callable[..., None]:
+    """Add both options; the command gets the workspace, of whichever kind, as `workspace`."""
+
+    @url_option
+    @workspace_option
+    @functools.wraps(command)
+    def with_opened(workspace: Path | None, url: str | None, **given: Any) -> None:
+        command(workspace=_open_workspace(_config_of_chosen(workspace, url), url), **given)
+
+    return with_opened
+
+
+def check_in_folder(workspace: "Workspace", what: str) -> None:
+    """Raise NotSupported where a workspace is no folder: what submitted runs do isn't seen over a service yet."""
+    if workspace.path is None:
+        raise NotSupported(f"{what} over a service", "Do it on the workspace's own folder, with --workspace DIR")
+
+
 def open_chosen(chosen: Path | None) -> EmbeddedWorkspace:
     """Open the workspace's folder that `--workspace`, or config.json, names. Raises ConfigInvalid where it is another
     kind of workspace."""
@@ -57,13 +78,28 @@ def check_one_place(workspace: Path | None, url: str | None) -> None:
         raise click.UsageError("--url and --workspace are two places; give one")
 
 
+def _config_of_chosen(chosen: Path | None, url: str | None) -> WorkspaceConfig | None:
+    """The config.json that is meant; None where it is a service's address instead."""
+    check_one_place(chosen, url)
+    if url is not None:
+        return None
+    return find_config() if chosen is None else config_of(chosen)
+
+
 def open_records(chosen: Path | None, url: str | None) -> CommonStore:
     """Open the records of the workspace that `--workspace`, `--url` or config.json names, of whichever kind."""
-    check_one_place(chosen, url)
-    if url is None:
-        config = find_config() if chosen is None else config_of(chosen)
-        if config.folder is not None:
-            return open_folder(config.folder, config.file).records
-    from mlflow_amlstore.core import Workspace  # the command of a folder does without
+    config = _config_of_chosen(chosen, url)
+    if config is not None and config.folder is not None:  # which needs nothing of `core`
+        return open_folder(config.folder, config.file).records
+    return _open_workspace(config, url).records
 
-    return (Workspace.from_config(config.file) if url is None else Workspace.from_url(url)).records
+
+def _open_workspace(config: WorkspaceConfig | None, url: str | None) -> "Workspace":
+    from mlflow_amlstore.core import Workspace
+
+    if config is None:
+        assert url is not None
+        return Workspace.from_url(url)
+    if config.folder is not None:  # also where its config.json is gone
+        return Workspace.from_tracking_uri(open_folder(config.folder, config.file).root_uri)
+    return Workspace.from_config(config.file)

@@ -2,22 +2,32 @@
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow_amlstore.core.conda_dependencies import CondaDependencies
 from mlflow_amlstore.core.local_files import PathText
-from mlflow_amlstore.core.not_yet import names_the_missing
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue
+from mlflow_amlstore.core.named_texts import texts_of
+from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
+from mlflow_amlstore.core.strict_attributes import StrictAttributes
+from mlflow_amlstore.errors import AlreadyExists, ExtraMissing, InvalidValue
 
+if TYPE_CHECKING:
+    from mlflow_amlstore.core.workspace import Workspace
+
+DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20251130.v1"
+DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubuntu22.04"
+"""The SDK's names for Docker images, which old scripts set as `docker.base_image`."""
 # The files of a saved environment, as the SDK names them.
 _DEFINITION_FILE, _CONDA_FILE, _DOCKER_FILE = "azureml_environment.json", "conda_dependencies.yml", "BaseDockerfile"
 
 
+@names_the_missing
 @dataclass
-class PythonSection:
+class PythonSection(StrictAttributes):
     """The Python of an environment: the one at `interpreter_path` if `user_managed_dependencies`, else one that is made
     from `conda_dependencies`."""
 
@@ -27,7 +37,7 @@ class PythonSection:
 
 
 @dataclass
-class ContainerRegistry:
+class ContainerRegistry(StrictAttributes):
     """Where a Docker image comes from. The password stays in this object: it is never written."""
 
     address: str | None = None
@@ -35,8 +45,9 @@ class ContainerRegistry:
     password: str | None = field(default=None, repr=False)
 
 
+@names_the_missing
 @dataclass
-class DockerSection:
+class DockerSection(StrictAttributes):
     """The Docker image of an environment. It is kept as it was set; no script runs in it."""
 
     enabled: bool = False
@@ -46,6 +57,7 @@ class DockerSection:
     arguments: list[str] = field(default_factory=list)
     shared_volumes: bool = True
     shm_size: str = "2g"
+    gpu_support: bool = False  # the SDK ignores it, too
 
 
 @names_the_missing
@@ -77,15 +89,25 @@ class Environment:
 
     @staticmethod
     def from_pip_requirements(name: str, file_path: PathText, pip_version: str | None = None) -> "Environment":
-        """Describe an environment by a requirements file of pip.
+        """Describe an environment by a requirements file of pip, or by a `pyproject.toml`.
 
-        Raises InvalidValue if the file can't be read, or refers to other files with `-r` or `-c`.
+        Of the latter it takes the project's dependencies, without the project itself, and its `requires-python`.
+
+        Raises InvalidValue if the file can't be read, or refers to other files with `-r` or `-c`, or lists no
+        dependencies of a project.
         """
-        environment = Environment(name)
+        environment, file = Environment(name), Path(file_path)
         dependencies = environment.python.conda_dependencies
         if pip_version is not None:
             dependencies.add_conda_package(f"pip={pip_version}")
-        dependencies.set_pip_requirements(_requirements(Path(file_path)))
+        if file.suffix == ".toml":
+            project = _read_project(file)
+            python = str(project.get("requires-python", "")).replace(" ", "")
+            if python:
+                dependencies.add_conda_package(f"python{python}")
+            dependencies.set_pip_requirements(project["dependencies"])
+        else:
+            dependencies.set_pip_requirements(_requirements(file))
         return environment
 
     def clone(self, new_name: str) -> "Environment":
@@ -106,22 +128,66 @@ class Environment:
             (folder / _DOCKER_FILE).unlink(missing_ok=True)
         else:
             (folder / _DOCKER_FILE).write_text(self.docker.base_dockerfile, encoding="utf-8")
-        definition = json.dumps(_definition_of(self), indent=4)
-        (folder / _DEFINITION_FILE).write_text(definition, encoding="utf-8")
+        definition = environment_definition(self)
+        del definition["python"]["condaDependencies"], definition["docker"]["baseDockerfile"]  # files of their own
+        (folder / _DEFINITION_FILE).write_text(json.dumps(definition, indent=4), encoding="utf-8")
 
     @staticmethod
     def load_from_directory(path: PathText) -> "Environment":
         """Read what `save_to_directory` wrote, here or in the SDK. Raises InvalidValue for a folder without it."""
         folder = Path(path)
-        environment = _environment_of(_read_definition(folder / _DEFINITION_FILE))
+        environment = environment_of(_read_definition(folder / _DEFINITION_FILE))
         if (folder / _CONDA_FILE).is_file():
             environment.python.conda_dependencies = CondaDependencies(folder / _CONDA_FILE)
         if (folder / _DOCKER_FILE).is_file():
             environment.docker.base_dockerfile = (folder / _DOCKER_FILE).read_text(encoding="utf-8")
         return environment
 
+    def build_local(self, workspace: "Workspace", platform: str | None = None, **kwargs: object) -> None:
+        """Build it on this machine, printing the build's output as it comes. One that was built before is kept.
+
+        `useDocker=False` and `pushImageToWorkspaceAcr=False` are accepted for old scripts; there are no images here.
+        Raises what `runner.environments.interpreter_of` raises, and NotSupported for another argument that is given.
+        """
+        refuse_given("Environment.build_local", platform=platform, **kwargs)
+        self._build(_print)
+
+    def build(self, workspace: "Workspace", image_build_compute: str | None = None) -> "ImageBuildDetails":
+        """Build it on this machine, and return what `build_local` would print.
+
+        It returns when the build has ended. Raises what `runner.environments.interpreter_of` raises, and NotSupported
+        if `image_build_compute` is given.
+        """
+        refuse_given("Environment.build", image_build_compute=image_build_compute)
+        log: list[str] = []
+        self._build(log.append)
+        return ImageBuildDetails("".join(log))
+
+    def _build(self, write: Callable[[str], object]) -> None:
+        from mlflow_amlstore.runner.environments import interpreter_of  # describing one needs none of it
+
+        interpreter_of(environment_definition(self), output=lambda line: write(line.decode("utf-8", "replace")))
+
     def __repr__(self) -> str:
         return f"Environment(Name: {self.name}, Version: {self.version})"
+
+
+@dataclass(frozen=True)
+class ImageBuildDetails:
+    """A build that has ended well: no Docker image, but an environment of this machine. `log` is its output."""
+
+    log: str
+    status: str = "Succeeded"
+
+    def wait_for_completion(self, show_output: bool = True) -> None:
+        """Print the build's output, if asked to."""
+        if show_output:
+            _print(self.log)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _checked_name(name: object) -> str:
@@ -143,24 +209,59 @@ def _requirements(file: Path) -> Iterator[str]:
             yield requirement
 
 
-def _definition_of(environment: Environment) -> dict[str, Any]:
-    """What the SDK writes into the definition file; the rest goes into the other files."""
+def _read_project(file: Path) -> dict[str, Any]:
+    """The table `project` of a pyproject.toml."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ImportError:
+            raise ExtraMissing("Reading a pyproject.toml on Python 3.10", "tomli", "submit") from None
+    try:
+        project = tomllib.loads(file.read_text(encoding="utf-8")).get("project")
+    except OSError as error:
+        raise InvalidValue("project file", str(file), f"can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidValue("project file", str(file), f"is not TOML: {error}") from None
+    dependencies = project.get("dependencies") if isinstance(project, dict) else None
+    if not isinstance(dependencies, list) or not all(isinstance(line, str) for line in dependencies):
+        raise InvalidValue("project file", str(file), "must list `dependencies` under [project]")
+    assert isinstance(project, dict)
+    return project
+
+
+def checked_variables(given: object) -> dict[str, str]:
+    """Environment variables as texts. Raises InvalidValue for what no process can be given."""
+    variables: dict[Any, str] = dict(texts_of("environment variables", given))
+    for name, value in variables.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name + value:
+            raise InvalidValue(
+                "environment variables", {name: value}, "a name must be a text without '='; no value has NUL"
+            )
+    return variables
+
+
+def environment_definition(environment: Environment) -> dict[str, Any]:
+    """An environment in the JSON form in which the SDK sends it. The registry's password isn't in it."""
     python, docker = environment.python, environment.docker
     registry = docker.base_image_registry
     return {
         "name": environment.name,
         "version": environment.version,
-        "environmentVariables": environment.environment_variables,
+        "environmentVariables": checked_variables(environment.environment_variables),
         "inferencingStackVersion": environment.inferencing_stack_version,
         "python": {
             "userManagedDependencies": python.user_managed_dependencies,
             "interpreterPath": python.interpreter_path,
+            "condaDependencies": python.conda_dependencies.as_dict(),
         },
         "docker": {
             "enabled": docker.enabled,
             "baseImage": docker.base_image,
+            "baseDockerfile": docker.base_dockerfile,
             "baseImageRegistry": {"address": registry.address, "username": registry.username},
-            "arguments": docker.arguments,
+            "arguments": list(docker.arguments),
             "sharedVolumes": docker.shared_volumes,
             "shmSize": docker.shm_size,
         },
@@ -179,8 +280,9 @@ def _read_definition(file: Path) -> Mapping[str, Any]:
     return definition
 
 
-def _environment_of(definition: Mapping[str, Any]) -> Environment:
-    environment = Environment(definition["name"])
+def environment_of(definition: Mapping[str, Any]) -> Environment:
+    """The environment of such a JSON form, ours or the SDK's. Raises InvalidValue if its name or packages are wrong."""
+    environment = Environment(definition.get("name") or "")
     python, docker = definition.get("python") or {}, definition.get("docker") or {}
     registry = docker.get("baseImageRegistry") or {}
     environment.version = definition.get("version")
@@ -189,6 +291,10 @@ def _environment_of(definition: Mapping[str, Any]) -> Environment:
     environment.python = PythonSection(
         bool(python.get("userManagedDependencies")), python.get("interpreterPath") or "python"
     )
+    if python.get("condaDependencies") is not None:
+        environment.python.conda_dependencies = CondaDependencies._of(
+            copy.deepcopy(python["condaDependencies"]), f"environment {environment.name}"
+        )
     environment.docker = DockerSection(
         bool(docker.get("enabled")),
         docker.get("baseImage"),

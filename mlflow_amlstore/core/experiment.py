@@ -17,7 +17,8 @@ from mlflow_amlstore.core.open_run import Offline
 from mlflow_amlstore.core.paging import all_items
 from mlflow_amlstore.core.run import Run, Runs
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, store_snapshot
-from mlflow_amlstore.errors import AlreadyExists, AmlStoreError, InvalidValue, NotSupported
+from mlflow_amlstore.core.submission import submit_script
+from mlflow_amlstore.errors import AlreadyExists, AmlStoreError, InvalidValue
 from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.protocol.views import view_from_azure
 from mlflow_amlstore.records.acting import this_user
@@ -176,9 +177,32 @@ class Experiment:
         )
         return [Run._of(self, record, synchronous=synchronous, offline=offline) for record in records]
 
-    def submit(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> Run:
-        """Submit a script as a run: not yet."""
-        raise NotSupported("Submitting runs", "Run the script with MLFLOW_TRACKING_URI set, or start_logging in it")
+    def submit(
+        self,
+        config: object,
+        tags: Mapping[str, str] | None = None,
+        *,
+        show_output: bool = False,
+        run_id: str | None = None,
+        _parent_run_id: str | None = None,
+        **arguments: object,
+    ) -> Run:
+        """Submit a script as a run, and return at once: it runs in a copy of its folder, on its own.
+
+        With `show_output`, print its logs as they grow and return when it has ended. Of the SDK's other arguments
+        `credential_passthrough` is accepted, and has no effect here.
+
+        >>> run = experiment.submit(ScriptRunConfig("src", script="train.py", arguments=["--alpha", 0.1]))
+        >>> run.wait_for_completion()["status"]
+        'Completed'
+        """
+        for name in arguments:
+            if name != "credential_passthrough":
+                raise TypeError(f"submit() got an unexpected keyword argument {name!r}")
+        run = submit_script(self, config, tags=tags, run_id=run_id, parent_run_id=_parent_run_id)
+        if show_output:
+            run.wait_for_completion(show_output=True)
+        return run
 
     def get_runs(
         self,

@@ -10,7 +10,7 @@ Class = TypeVar("Class", bound=type)
 # By words in a name; the first that matches.
 _WAYS_OUT = (
     (
-        ("submit", "scriptrun", "script_run", "runconfig"),
+        ("submit",),
         "Start the run in the script itself, with experiment.start_logging() or run.child_run()",
     ),
     (("comput", "databricks", "cluster"), "Start the script on the machine that it should run on"),

@@ -111,7 +111,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
         offline: Offline | None = None,
     ) -> "Run":
         """Open a run by its record. `status_setter` writes its status."""
-        of = cls if offline is None else OfflineRun
+        of = cls._kinds.get(record.properties.get(RUN_TYPE_PROPERTY, ""), cls) if offline is None else OfflineRun
         self = of.__new__(of)
         self._open(experiment, record, outputs, synchronous, status_setter, offline)
         return self
@@ -128,6 +128,9 @@ class Run(RunFacts, RunMetrics, RunFiles):
         record = workspace.records.runs.get(run_id)
         experiment = workspace._experiment(record.info.experiment_id)
         return cls._of(experiment, record, synchronous=synchronous, status_setter=status_setter, offline=offline)
+
+    _kinds: ClassVar[dict[str, type["Run"]]] = {}
+    """The classes of runs that are more than a run, by what made them: the property `azureml.runsource`."""
 
     _find_context: ClassVar[Callable[[bool], "Run"]]
     """`run_context.run_context`, which opens workspaces and so can't be imported here; `core/__init__.py` sets it."""
@@ -391,9 +394,9 @@ class Run(RunFacts, RunMetrics, RunFiles):
         tags = [{key: str(value)} for value in values]
         return self._experiment._start_children(self._info, tags, self._synchronous, self._offline)
 
-    def submit_child(self, config: object, tags: Mapping[str, str] | None = None, **arguments: object) -> "Run":
-        """Submit a script as a child run: not yet."""
-        raise NotSupported("Submitting runs", "Start a child run with child_run()")
+    def submit_child(self, config: object, tags: Mapping[str, str] | None = None, **arguments: Any) -> "Run":
+        """Submit a script as a child run; see `Experiment.submit`."""
+        return self._experiment.submit(config, tags, _parent_run_id=self.id, **arguments)
 
     def get_children(
         self,

@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mlflow_amlstore.core.local_files import OutputsFolder, PathText, files_under
+from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.model import Model, register_run_model
 from mlflow_amlstore.core.not_yet import refuse_given
 from mlflow_amlstore.core.open_run import OpenRun
@@ -15,6 +15,7 @@ from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_
 from mlflow_amlstore.records.local_place import make_folder
 from mlflow_amlstore.records.locations import check_path
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
+from mlflow_amlstore.runner.outputs import OutputsFolder, files_under
 
 _LOG_FOLDERS = ("user_logs", "logs", "azureml-logs", "system_logs")
 

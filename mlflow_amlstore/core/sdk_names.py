@@ -80,6 +80,29 @@ _NAMES = {
         ActivityFailedException Datastore Environment ExperimentExecutionException Keyvault RunEnvironmentException
         SnapshotException UserErrorException
     """,
+    "azureml.core.runconfig": """
+        AmlComputeConfiguration ApplicationEndpointConfiguration Data DataLocation DataReferenceConfiguration
+        DatacacheConfiguration DatasetRegistrationOptions DockerConfiguration GlobsOptions HdiConfiguration
+        HistoryConfiguration KubernetesComputeConfiguration MPI_CPU_IMAGE MPI_GPU_IMAGE MountOptions MpiConfiguration
+        OutputData OutputOptions ParallelTaskConfiguration PyTorchConfiguration RegistrationOptions RunConfiguration
+        SUPPORTED_DATAREF_MODES SUPPORTED_DELIVERY_MECHANISM SUPPORTED_PYTORCH_BACKENDS SparkConfiguration
+        TensorflowConfiguration UploadOptions
+        AbstractComputeTarget AzureContainerRegistry ComputeTarget CondaDependencies ContainerRegistry
+        DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE DataPath DatabricksCluster DatabricksEnvironment DatabricksSection
+        DatacacheConsumptionConfig Dataset DatasetConsumptionConfig DockerEnvironment DockerSection EggLibrary
+        Environment EnvironmentDefinition JarLibrary MavenLibrary PyPiLibrary PythonEnvironment PythonSection
+        RCranLibrary Run RunConfigurationException SparkEnvironment SparkSection Uri UserErrorException
+    """,
+    "azureml.core.script_run": """
+        ScriptRun
+        AzureMLException Run RunConfiguration UserErrorException
+    """,
+    "azureml.core.script_run_config": """
+        ScriptRunConfig get_run_config_from_script_run submit
+        Data DataPath DatacacheConfiguration DatacacheConsumptionConfig DockerConfiguration EnvironmentDefinition
+        MpiConfiguration PyTorchConfiguration RunConfiguration RunConfigurationException TensorflowConfiguration
+        UserErrorException
+    """,
     "azureml.core.workspace": """
         Workspace
         AmlCompute ComputeTarget Dataset Image InteractiveLoginAuthentication Keyvault LinkedService Model
@@ -135,6 +158,25 @@ _ATTRIBUTES = {
         from_conda_specification from_docker_build_context from_docker_image from_dockerfile
         from_existing_conda_environment from_pip_requirements get get_image_details inferencing_stack_version label
         list load_from_directory name python r register save_to_directory spark version
+    """,
+    "PythonSection": """
+        base_conda_environment conda_dependencies conda_dependencies_file interpreter_path user_managed_dependencies
+    """,
+    "DockerSection": """
+        arguments base_dockerfile base_image base_image_registry build_context enabled gpu_support platform
+        shared_volumes shm_size
+    """,
+    "RunConfiguration": """
+        amlcompute arguments auto_cluster_compute_specification auto_prepare_environment command communicator
+        credential_passthrough data data_references datacaches delete docker environment environment_variables
+        framework hdi history kubernetescompute load max_run_duration_seconds mpi node_count output_data paralleltask
+        priority pytorch save script services source_directory_data_store spark target tensorflow
+    """,
+    "ScriptRunConfig": """
+        MAX_DURATION_SECONDS_DEFAULT arguments command run_config script source_directory
+    """,
+    "AmlComputeConfiguration": """
+        vm_priority vm_size
     """,
     "CondaDependencies": """
         DEFAULT_NUMBER_OF_CONDA_PACKAGES DEFAULT_NUMBER_OF_PIP_PACKAGES add_channel add_cntk_package

@@ -2,15 +2,19 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlflow_amlstore.errors import InvalidValue, PathUnsafe
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import DATABASE_NAME, check_new_path
 
-MAX_BYTES = 300_000_000  # as Azure ML has it
-MAX_FILES = 10_000  # Azure ML has 2 000
+MAX_BYTES = 300_000_000  # this and the next as Azure ML has them
+MAX_FILES = 2_000
+_NO_FILE_LIMIT = "AML_SNAPSHOT_NO_FILE_LIMIT"  # lifts the second, as in the SDK
+_LARGEST_SHOWN = 5
+_MOST_LOOKED_AT = 50_000  # files of a folder that is too large, such as a home
 _IGNORE_FILES = (".amlignore", ".gitignore")
 _NEVER = {".git", ".venv", ".ipynb_checkpoints", "__pycache__"}  # .git is a file in a worktree
 _OF_ENVIRONMENT = "pyvenv.cfg"  # is in every virtual environment, whatever its folder is called
@@ -28,19 +32,20 @@ def store_snapshot(records: CommonStore, path: Path) -> str:
     `.git`, caches, virtual environments, the folder of an embedded workspace and links to folders are left out. So are,
     with a warning, links to files outside the folder, files that can't be read and files with names that a workspace
     can't have. A link to a file of the folder is stored as that file. Raises InvalidValue for a path that isn't there,
-    and for over 300 MB or 10 000 files; SnapshotEmpty if there is nothing to store.
+    and for over 300 MB or 2 000 files; SnapshotEmpty if there is nothing to store.
     """
     if path.is_file():
         items = [(path.name, path)]
     elif path.is_dir():
-        items = _items_of(path.resolve())
+        items = files_of_snapshot(path.resolve())
     else:
         raise InvalidValue("snapshot", str(path), "is neither a file nor a folder")
     return records.snapshots.store(items)
 
 
-def _items_of(folder: Path) -> list[tuple[str, Path]]:
-    items, left_out, size = [], [], 0
+def files_of_snapshot(folder: Path) -> list[tuple[str, Path]]:
+    """The files of a folder that its snapshot has, by their paths in it. Raises what `store_snapshot` raises."""
+    items, left_out, sizes = [], [], []
     for path, file in _files_of(folder):
         try:
             check_new_path(path)
@@ -53,19 +58,39 @@ def _items_of(folder: Path) -> list[tuple[str, Path]]:
             left_out.append(path)
             continue
         items.append((path, file))
-        size += file_size
-        if size > MAX_BYTES or len(items) > MAX_FILES:
-            raise InvalidValue(
-                "snapshot",
-                str(folder),
-                f"has over {MAX_BYTES / 1e6:.0f} MB or {MAX_FILES} files; list what isn't source code in a file "
-                ".amlignore, or give another folder, or None for no snapshot",
-            )
+        sizes.append(file_size)
+        if len(items) == _MOST_LOOKED_AT:
+            break
+    is_cut = len(items) == _MOST_LOOKED_AT
+    has_too_many = is_cut or (len(items) > MAX_FILES and not os.environ.get(_NO_FILE_LIMIT))
+    if has_too_many or sum(sizes) > MAX_BYTES:
+        raise InvalidValue("snapshot", str(folder), _too_large([path for path, _ in items], sizes))
     if left_out:
         _logger.warning("The snapshot of %s leaves out what can't be kept: %s", folder, ", ".join(map(repr, left_out)))
     if not items:
         raise SnapshotEmpty("snapshot", str(folder), "has no files to keep")
     return items
+
+
+def _too_large(paths: Sequence[str], sizes: Sequence[int]) -> str:
+    """What is too much in a folder, which of its folders have most of it, and what leaves the largest out."""
+    of_folders: dict[str, list[int]] = defaultdict(list)
+    for path, size in zip(paths, sizes, strict=True):
+        of_folders[f"{path.partition('/')[0]}/" if "/" in path else "."].append(size)
+    is_size = sum(sizes) > MAX_BYTES
+    largest = sorted(of_folders, key=lambda name: (sum if is_size else len)(of_folders[name]), reverse=True)
+    shown = [
+        f"{name} ({sum(of_folders[name]) / 1e6:.0f} MB, {len(of_folders[name])} files)"
+        for name in largest[:_LARGEST_SHOWN]
+    ]
+    line = next((name for name in largest if name != "."), "*.csv")
+    has = f"{sum(sizes) / 1e6:.0f} MB" if is_size else f"{len(paths)} files"
+    has = f"at least {has}" if len(paths) == _MOST_LOOKED_AT else has
+    limit = f"{MAX_BYTES / 1e6:.0f} MB" if is_size else f"{MAX_FILES} files"
+    return (
+        f"has {has}, and {limit} is the limit. Most are in {', '.join(shown)}. List what isn't source code in a file "
+        f".amlignore, such as the line `{line}`, or give another folder, or None for no snapshot"
+    )
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:

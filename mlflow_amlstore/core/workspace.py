@@ -236,6 +236,11 @@ class Workspace:
         """Whether a browser finds something at `portal_url`: today on Azure ML alone."""
         return self._backend.has_pages
 
+    @property
+    def _root_uri(self) -> str:
+        """The tracking URI without its end, for a process of this machine that may go on longer."""
+        return str(self._backend.facts["mlFlowTrackingUri"])
+
     def portal_url(self, path: str) -> str:
         """The address of a page of the workspace, by its path in MLflow's UI, such as `experiments/ID/runs/ID`."""
         return self._backend.page_address(path)

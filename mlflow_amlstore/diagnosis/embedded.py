@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_amlstore.diagnosis.finding import Finding
 from mlflow_amlstore.errors import AmlStoreError, WorkspaceCorrupt
-from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING, ContentFolder
+from mlflow_amlstore.records.contents import FILES_FOLDER, INCOMING, ContentFolder, is_growing
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.schema import CURRENT_REVISION, revision_of
 from mlflow_amlstore.records.tables import files, metadata, workspace
@@ -130,6 +130,8 @@ def _problem(contents: ContentFolder, sha256: str, sizes: Sequence[int], deep: b
     try:
         with contents.open(sha256) as content:
             size_bytes = os.fstat(content.fileno()).st_size
+            if is_growing(sha256):
+                return "" if max(sizes) <= size_bytes else _OTHER
             is_whole = all(size == size_bytes for size in sizes) and (not deep or _sha256_of(content) == sha256)
             return "" if is_whole else _OTHER
     except PermissionError:

@@ -1,11 +1,12 @@
-"""MLflow's three plugin classes, over an embedded workspace and over a service's. MLflow finds them by entry point and
-loads this module at `import mlflow`, so nothing here imports more before it is called."""
+"""MLflow's plugin classes, over an embedded workspace and over a service's. MLflow finds them by entry point and loads
+this module at `import mlflow`, so nothing here imports more before it is called."""
 
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_amlstore.plugin.artifacts import WorkspaceArtifactRepository
+    from mlflow_amlstore.plugin.project_backend import ProjectBackend
     from mlflow_amlstore.plugin.registry import RegistryStore
     from mlflow_amlstore.plugin.remote_artifacts import RemoteArtifactRepository
     from mlflow_amlstore.plugin.remote_registry import RemoteRegistryStore
@@ -74,6 +75,21 @@ def remote_artifact_repository(
     return RemoteArtifactRepository(artifact_uri, tracking_uri, registry_uri)
 
 
+def amlstore_project_backend() -> "ProjectBackend":
+    """What `mlflow run --backend amlstore` submits projects by (entry point `mlflow.project_backend`)."""
+    from mlflow_amlstore.plugin.project_backend import ProjectBackend
+
+    return ProjectBackend()
+
+
+def azureml_project_backend() -> "ProjectBackend | Any":
+    """What `mlflow run --backend azureml` submits projects by: it is whose the tracking URI is."""
+    from mlflow.tracking import get_tracking_uri
+
+    other = _theirs("mlflow.project_backend", get_tracking_uri())
+    return amlstore_project_backend() if other is None else other()
+
+
 def _theirs(group: str, uri: str) -> Any:
     """Microsoft's builder for a URI, where it is installed too and chosen; else None."""
     if not _HAS_OTHER_PLUGIN:
@@ -100,5 +116,6 @@ if _HAS_OTHER_PLUGIN:
             "azureml_store_builder": remote_tracking_store,
             "azureml_model_registry_builder": remote_model_registry_store,
             "azureml_artifacts_builder": remote_artifact_repository,
+            "azureml_project_run_builder": azureml_project_backend,
         }
     )

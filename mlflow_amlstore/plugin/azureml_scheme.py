@@ -43,9 +43,13 @@ def settle(builders: Mapping[str, Builder]) -> None:
 
 
 def theirs(group: str, uri: str) -> Builder | None:
-    """Microsoft's builder for a URI, where the environment chooses their plugin and it is installed."""
+    """Microsoft's builder for a URI, where it is theirs: their plugin is installed and chosen, or has it unasked.
+
+    The latter is so of a project backend, of which MLflow takes the first of two: what it submits belongs where it
+    tracks.
+    """
     with suppress(InvalidValue):  # which was told when MLflow was imported
-        if uri.startswith(f"{SCHEME}://") and chosen() == THEIRS:
+        if uri.startswith(f"{SCHEME}://") and owner(_GROUP) == THEIRS:
             return _their_builder(group)
     return None
 

@@ -81,8 +81,12 @@ class CommonRuns(Protocol):
         parent_run_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
+        definition: Mapping[str, Any] | None = None,
     ) -> RunRecord:
-        """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists."""
+        """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists.
+
+        `definition` is how it was submitted: JSON, as the SDK sends it of a run configuration.
+        """
 
     def create_children(
         self,
@@ -99,6 +103,9 @@ class CommonRuns(Protocol):
 
     def get(self, run_id: str) -> RunRecord:
         """Return a run with its params, tags and properties; deleted ones too."""
+
+    def definition(self, run_id: str) -> dict[str, Any]:
+        """Return how a run was submitted; empty for one that wasn't."""
 
     def whole(self, run_id: str) -> RunRecord:
         """As `get`, and with its latest metrics, inputs and outputs, for which a service is asked twice."""

@@ -1,5 +1,6 @@
 """What files contain: by its SHA-256 once it is whole, till then as *incoming* content under a name of its own.
 
+*Growing* content is read while it is written, as a log is. It has a name of its own, too, in the place of a hash.
 `ContentFolder` is all that the records know of the place where contents lie. A file's own name never gets here.
 """
 
@@ -21,14 +22,23 @@ from mlflow_amlstore.errors import PathUnsafe, WorkspaceCorrupt, storage_error
 
 FILES_FOLDER = "files"
 INCOMING = "incoming"
+_GROWING_FOLDER = "growing"
+_COPIED_BYTES = 1024 * 1024
 _ABANDONED_AFTER_S = 24 * 3600
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_GROWING = re.compile(r"growing-([0-9a-f]{32})")  # no hash has a g
 _BINARY = getattr(os, "O_BINARY", 0)
 _PLAIN = _BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
+def is_growing(name: str) -> bool:
+    """Whether content of this name is still written to; else the name is its hash."""
+    return _GROWING.fullmatch(name) is not None
+
+
 class ContentFolder:
-    """Contents as `files/ab/ab12…` in a workspace's folder, incoming ones in `files/incoming`."""
+    """Contents as `files/ab/ab12…` in a workspace's folder, incoming ones in `files/incoming`, growing ones in
+    `files/growing`."""
 
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
@@ -37,6 +47,40 @@ class ContentFolder:
     def new_name(self) -> str:
         """A name for incoming content. Those of several that belong together are `FOLDER/NAME`."""
         return uuid.uuid4().hex
+
+    def new_growing_name(self) -> str:
+        """A name for growing content."""
+        return f"growing-{uuid.uuid4().hex}"
+
+    def grow(self, name: str) -> BinaryIO:
+        """Open growing content, new content where there is none. Several processes may write to its end."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY
+        return os.fdopen(os.open(self._content(name, is_new=True), flags, 0o666), "ab", buffering=0)
+
+    def copy_growing(self, name: str, new_name: str) -> None:
+        """Copy growing content into incoming content: whoever may write to the one doesn't change the other."""
+        with self.open(name) as source, self.write_at(new_name) as sink:
+            shutil.copyfileobj(source, sink, _COPIED_BYTES)
+
+    def measure(self, name: str) -> tuple[int, str]:
+        """The size in bytes and the SHA-256 of growing or incoming content."""
+        digest, size_bytes = hashlib.sha256(), 0
+        with self.open(name) if is_growing(name) else self.open_incoming(name) as source:
+            while chunk := source.read(_COPIED_BYTES):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+        return size_bytes, digest.hexdigest()
+
+    def has_writers(self, name: str) -> bool:
+        """Whether a process may have growing content open for writing; True where that can't be told."""
+        try:
+            import fcntl
+
+            with self.open(name) as source:
+                fcntl.fcntl(source, fcntl.F_SETLEASE, fcntl.F_RDLCK)  # refused while somebody may write
+        except (ImportError, AttributeError, OSError):
+            return True
+        return False
 
     def write_at(self, name: str, offset: int = 0) -> BinaryIO:
         """Open incoming content for writing from `offset` on, new content where there is none; see `write_whole`."""
@@ -82,7 +126,7 @@ class ContentFolder:
             path.unlink(missing_ok=True)
 
     def put(self, name: str, sha256: str) -> BinaryIO | None:
-        """Make incoming content the content of this hash, in the place of one that is there.
+        """Make incoming or growing content the content of this hash, in the place of one that is there.
 
         To free the old one takes time; it is returned, if it was opened, to be closed when nobody has to wait for it.
         """
@@ -91,7 +135,8 @@ class ContentFolder:
         if os.name == "posix":  # elsewhere an open file can't be replaced
             with suppress(OSError, PathUnsafe):
                 replaced = _open_plain(content)
-        self._incoming(name).replace(content)
+        growing = is_growing(name)
+        (self._content(name) if growing else self._incoming(name)).replace(content)
         return replaced
 
     def open(self, sha256: str) -> BinaryIO:
@@ -113,10 +158,15 @@ class ContentFolder:
         return freed
 
     def list_contents(self) -> Iterator[list[str]]:
-        """The hashes of all contents, in portions."""
+        """The names of all contents, in portions: hashes, and those of growing ones."""
         for folder in self._root.glob("[0-9a-f][0-9a-f]"):
             names = [content.name for content in self._inside(folder).iterdir()]
             yield [name for name in names if _SHA256.fullmatch(name)]  # the rest isn't ours
+        growing = self._root / _GROWING_FOLDER
+        if growing.exists():
+            old = time.time() - _ABANDONED_AFTER_S  # a younger one may be about to get its name
+            found = [content for content in self._inside(growing).iterdir() if content.lstat().st_mtime < old]
+            yield [name for name in (f"growing-{content.name}" for content in found) if is_growing(name)]
 
     def sweep_incoming(self) -> int:
         """Remove what nobody has written to for a day; return the bytes given back."""
@@ -138,6 +188,8 @@ class ContentFolder:
             raise storage_error(self.workspace, error) from error
 
     def _content(self, sha256: str, *, is_new: bool = False) -> Path:
+        if growing := _GROWING.fullmatch(sha256):
+            return self._inside(self._root / _GROWING_FOLDER, is_new=is_new) / growing[1]
         if not _SHA256.fullmatch(sha256):  # the database may come from anywhere
             raise WorkspaceCorrupt(str(self.workspace), f"a file's checksum is {sha256!r}, which is none")
         return self._inside(self._root / sha256[:2], is_new=is_new) / sha256
@@ -161,13 +213,14 @@ class ContentFolder:
 class CheckedContent(io.RawIOBase):
     """Content that is open for reading. Whoever reads all of it, from its beginning, is never given the last of its
     bytes where it is not what was stored: `damaged()` is raised instead, and `failed(error)` where the operating system
-    can't read it.
+    can't read it. Growing content ends at `size_bytes`.
     """
 
     def __init__(
         self,
         content: BinaryIO,
         sha256: str,
+        size_bytes: int,
         damaged: Callable[[], Exception],
         failed: Callable[[OSError], Exception],
     ) -> None:
@@ -175,15 +228,17 @@ class CheckedContent(io.RawIOBase):
         self._sha256 = sha256
         self._damaged = damaged
         self._failed = failed
-        self._size_bytes = os.fstat(content.fileno()).st_size
+        self._size_bytes = size_bytes
         self._position = 0
-        self._hashed: hashlib._Hash | None = hashlib.sha256()  # None where a part was left out
+        self._is_hashed = not is_growing(sha256)
+        # None where a part was left out
+        self._hashed: hashlib._Hash | None = hashlib.sha256() if self._is_hashed else None
         if not self._size_bytes:
             self._check()
 
     def readinto(self, buffer: Any) -> int:
         """Read the next bytes. Raises `damaged()`, `failed(error)`."""
-        given = memoryview(buffer)
+        given = memoryview(buffer)[: max(0, self._size_bytes - self._position)]
         try:
             count = self._content.readinto(given)  # type: ignore[attr-defined]
         except OSError as error:
@@ -197,8 +252,10 @@ class CheckedContent(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to another place; what is read is checked again from the beginning alone."""
+        if whence == os.SEEK_END:
+            offset, whence = self._size_bytes + offset, os.SEEK_SET
         position = self._content.seek(offset, whence)
-        if position == 0:
+        if position == 0 and self._is_hashed:
             self._hashed = hashlib.sha256()
         elif position != self._position:
             self._hashed = None

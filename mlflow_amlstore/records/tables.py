@@ -99,6 +99,14 @@ run_params = _named_values("run_params", _owner("run_pk", "runs.run_pk"))
 run_tags = _named_values("run_tags", _owner("run_pk", "runs.run_pk"))
 run_properties = _named_values("run_properties", _owner("run_pk", "runs.run_pk"))
 
+# JSON: what the SDK sends of the configuration that a run was submitted with.
+run_definitions = Table(
+    "run_definitions",
+    metadata,
+    Column("run_pk", ID, ForeignKey("runs.run_pk", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("definition", BYTE_TEXT, nullable=False),
+)
+
 # One metric name of one run as MLflow sees it. A column of a row or table has `metric` and `column_name`, and the name
 # `metric.column_name`; a scalar or a list has its own name in `metric` and "" in `column_name`. `last_…` is the latest
 # point in MLflow's sense: highest step, then time, then value; `last_seq` is the highest `seq` of its points.

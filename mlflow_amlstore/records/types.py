@@ -445,7 +445,7 @@ class RunRecord:
 @dataclass(frozen=True, slots=True)
 class FileRecord:
     """One file of a container. `path` is relative, with forward slashes; `sha256` is lower-case hex, and so is `md5`,
-    which is known where the file's sender gave it."""
+    which is known where the file's sender gave it. A file that is written to yet has a name in the place of a hash."""
 
     path: str
     size_bytes: int
@@ -453,6 +453,11 @@ class FileRecord:
     content_type: str
     modified_ms: int
     md5: str | None = None
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether it is written to yet: more of it may come."""
+        return self.sha256.startswith("growing-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,3 +177,20 @@ def test_a_run_that_is_not_there_is_named(service: ForkedService, amlstore: Amls
     environment = {"AMLSTORE_KEY": service.key}
     result = amlstore("show", "--url", service.url, "never", environment=environment, folder=tmp_path)
     assert (result.exit_code, result.err) == (1, "amlstore: Run 'never' not found. `amlstore runs` lists them\n")
+
+
+def test_files_of_a_run_are_printed_and_what_submitted_runs_do_is_refused_by_name(
+    command: Command, amlstore: Amlstore, service: ForkedService, tmp_path: Path
+) -> None:
+    run_id = ids_by_name(command)["run 1"]
+    assert command("logs", run_id, "--file", "outputs/note.txt").out == "text"
+    for arguments, what in (
+        (["submit", str(tmp_path), "train.py"], "Submitting"),
+        (["logs", "-f", run_id], "Following a log"),
+        (["watch", run_id], "Watching a run"),
+        (["cancel", run_id], "Canceling a run"),
+        (["queue"], "The queue"),
+    ):
+        refused = amlstore(*arguments, "--url", service.url, environment=service.environment)
+        assert (refused.exit_code, refused.out) == (1, "")
+        assert refused.err.startswith(f"amlstore: {what} over a service is not supported by mlflow-amlstore yet. ")

@@ -164,3 +164,29 @@ class TestEnvironment:
             Environment.get(Workspace.create(tmp_path / "ws"), "AzureML-Minimal")  # type: ignore[attr-defined]
         with pytest.raises(InvalidValue, match="'' for environment name"):
             Environment("")
+
+
+class TestFromAProject:
+    def test_its_dependencies_and_its_python_are_taken(self) -> None:
+        Path("pyproject.toml").write_text(
+            '[project]\nname = "mine"\nversion = "1"\nrequires-python = ">=3.10, <3.13"\n'
+            "dependencies = ['numpy>=2', 'pandas[excel]; python_version > \"3\"']\n"
+        )
+        dependencies = Environment.from_pip_requirements("mine", "pyproject.toml").python.conda_dependencies
+        assert dependencies.get_python_version() == ">=3.10,<3.13"
+        assert dependencies.pip_packages == ["numpy>=2", 'pandas[excel]; python_version > "3"']
+
+    @pytest.mark.parametrize(
+        ("text", "rule"),
+        [
+            ("[project", "is not TOML"),
+            ("[tool.x]", "must list `dependencies`"),
+            ('[project]\ndynamic = ["dependencies"]', "must list `dependencies`"),
+            (None, "can't be read"),
+        ],
+    )
+    def test_a_file_without_them_is_refused(self, text: str | None, rule: str) -> None:
+        if text is not None:
+            Path("pyproject.toml").write_text(text)
+        with pytest.raises(InvalidValue, match=rule):
+            Environment.from_pip_requirements("mine", "pyproject.toml")

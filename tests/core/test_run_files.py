@@ -201,8 +201,8 @@ class TestSnapshots:
             sparse.truncate(301_000_000)
         run = experiment.start_logging()
         assert run.get_snapshot_id() is None
-        assert "has over 300 MB or 10000 files; list what isn't source code" in caplog.text
-        with pytest.raises(InvalidValue, match="has over 300 MB"):
+        assert "300 MB is the limit" in caplog.text
+        with pytest.raises(InvalidValue, match="300 MB is the limit"):
             run.take_snapshot(".")
 
     def test_what_cannot_be_kept_is_left_out_with_a_warning(

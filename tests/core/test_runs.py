@@ -25,7 +25,6 @@ from mlflow_amlstore.errors import (
     InvalidState,
     InvalidValue,
     NotFound,
-    NotSupported,
 )
 
 EACH_KIND = pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
@@ -277,9 +276,9 @@ class TestCourse:
     def test_numbers_count_the_workspaces_runs(self, experiment: Experiment) -> None:
         assert [experiment.start_logging().number for _ in range(3)] == [1, 2, 3]
 
-    def test_what_comes_later_says_so(self, experiment: Experiment, run: Run) -> None:
+    def test_what_cant_be_submitted_says_so(self, experiment: Experiment, run: Run) -> None:
         for call in (experiment.submit, run.submit_child):
-            with pytest.raises(NotSupported, match="Submitting runs is not supported"):
+            with pytest.raises(InvalidValue, match="must be a ScriptRunConfig"):
                 call(object())
 
 

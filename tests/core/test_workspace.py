@@ -24,7 +24,8 @@ def write_config(folder: Path, **values: object) -> Path:
 
 
 def test_core_promises_what_it_names() -> None:
-    assert core.__all__ == ["Environment", "Experiment", "Model", "Run", "Workspace"]
+    promised = ["Environment", "Experiment", "Model", "Run", "RunConfiguration", "ScriptRunConfig", "Workspace"]
+    assert core.__all__ == promised
 
 
 class TestFromConfig:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlflow_amlstore import core
-from mlflow_amlstore.core import Experiment, Workspace
+from mlflow_amlstore.core import Experiment, ScriptRunConfig, Workspace
 
 MODULES = sorted(path.stem for path in Path(core.__file__).parent.glob("*.py") if path.stem != "__init__")
 
@@ -30,9 +30,12 @@ def test_an_example_does_what_it_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("model.txt").write_text("weights", encoding="utf-8")
+    Path("src").mkdir()
+    Path("src/train.py").write_text("print('trained')", encoding="utf-8")
     ws = Workspace.create(tmp_path / "workspace")
     experiment = Experiment(ws, "diabetes")
     names: dict[str, Any] = {"ws": ws, "experiment": experiment, "run": experiment.start_logging()}
+    names["ScriptRunConfig"] = ScriptRunConfig
     example.globs.update(names)
     failures = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example).failed
     ws.close()

@@ -173,7 +173,7 @@ def test_a_workspace_made_by_a_newer_release_is_left_alone(closed: Path) -> None
         refused = _refusal(open_it)
         assert isinstance(refused, SchemaTooNew)
         assert str(refused) == (
-            f"The workspace {closed} has schema 9999, which is newer than the 0005 that this release knows. "
+            f"The workspace {closed} has schema 9999, which is newer than the 0006 that this release knows. "
             "Nothing was changed. Install a newer mlflow-amlstore"
         )
     for open_it in _each_way_to_open(closed)[2:]:

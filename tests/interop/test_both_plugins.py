@@ -17,6 +17,13 @@ registry = mlflow.MlflowClient()._get_registry_client().store
 run = mlflow.MlflowClient().create_run("0")
 files = mlflow.artifacts.get_artifact_repository(run.info.artifact_uri) if hasattr(
     mlflow.artifacts, "get_artifact_repository") else None
+try:
+    backend = mlflow.projects.backend.loader.load_backend("azureml")
+except Exception as error:  # theirs wants more of Microsoft's packages
+    assert "install azureml.core" in str(error)
+    print("azureml")
+else:
+    print(type(backend).__module__.split(".")[0])
 print("\\n".join(type(part).__module__.split(".")[0] for part in (store, registry)))
 """
 
@@ -45,7 +52,7 @@ def test_the_environment_decides(
     process = real_client.start(str(beside / "which.py"), **environment)
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert printed.split() == [whose, whose]
+    assert printed.split() == [whose, whose, whose]
     assert ("AMLSTORE_AZUREML_PLUGIN=mlflow-amlstore" in errors) == is_told
 
 

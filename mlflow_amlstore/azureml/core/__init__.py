@@ -3,9 +3,21 @@
 from mlflow_amlstore import __version__ as _version
 from mlflow_amlstore.azureml.core.run import get_run
 from mlflow_amlstore.azureml.finder import names_the_missing_of
-from mlflow_amlstore.core import Environment, Experiment, Model, Run, Workspace
+from mlflow_amlstore.core import Environment, Experiment, Model, Run, RunConfiguration, ScriptRunConfig, Workspace
+from mlflow_amlstore.core.script_run import ScriptRun
 
-__all__ = ["VERSION", "Environment", "Experiment", "Model", "Run", "Workspace", "get_run"]
+__all__ = [
+    "VERSION",
+    "Environment",
+    "Experiment",
+    "Model",
+    "Run",
+    "RunConfiguration",
+    "ScriptRun",
+    "ScriptRunConfig",
+    "Workspace",
+    "get_run",
+]
 
 # The release of the SDK whose names these are, which scripts compare; after the plus, what they really have.
 VERSION = __version__ = f"1.61.0+amlstore.{_version}"

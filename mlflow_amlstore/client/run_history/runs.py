@@ -16,7 +16,7 @@ from mlflow_amlstore.client.journal.values import Values, with_kept
 from mlflow_amlstore.client.run_calls import call, get_run
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.client.run_messages import RunMessages, run_record
-from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, ServiceError
+from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, NotSupported, ServiceError
 from mlflow_amlstore.protocol.event_names import ERROR, EVENTS, PREFIX
 from mlflow_amlstore.protocol.times import iso_time, time_ms_or_none
 from mlflow_amlstore.protocol.views import MLFLOW_VIEWS
@@ -62,7 +62,10 @@ class RemoteRuns:
         parent_run_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
+        definition: Mapping[str, Any] | None = None,
     ) -> RunRecord:
+        if definition is not None:
+            raise NotSupported("Submitting runs over a service", "Submit on an embedded workspace, a folder")
         if run_id is None:
             run_id = str(uuid.uuid4())
         else:
@@ -75,6 +78,9 @@ class RemoteRuns:
         moment = _now_ms() if start_ms is None else start_ms
         self._tell(record.info, EVENTS[status], moment)
         return replace(record, info=replace(record.info, status=status, start_ms=moment))
+
+    def definition(self, run_id: str) -> dict[str, Any]:
+        return {}
 
     def create_children(
         self,

@@ -3,7 +3,8 @@
 A name never becomes a path on disk. Content is hashed as it comes in, under a name of its own; then one transaction
 makes it the content of its hash and says which names have it. So a reader sees the old file or the new one, a folder
 appears at once, and what a killed process leaves behind has no name and is swept by `sweep`.
-Content may come from a stream, in chunks that somebody hands over, or in blocks (`records.sql.blocks`).
+Content may come from a stream, in chunks that somebody hands over, or in blocks (`records.sql.blocks`). A file that
+grows (`GrowingFile`) is there from its beginning: its row names content that is written to yet.
 """
 
 import hashlib
@@ -17,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, union_all, update
 
-from mlflow_amlstore.errors import AlreadyExists, NotFound, PathUnsafe, StorageFailed, TransferBroken
+from mlflow_amlstore.errors import AlreadyExists, InvalidState, NotFound, PathUnsafe, StorageFailed, TransferBroken
 from mlflow_amlstore.records.contents import CheckedContent, ContentFolder, write_whole
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
@@ -97,6 +98,40 @@ class IncomingFile:
         self.close()
 
 
+class GrowingFile:
+    """A file that is read while it is written, such as a log, in one thread at a time.
+
+    Whoever is given `fileno()` writes to its end, too. Readers see as much as was there when it was last `shown`. If
+    its process is killed it stays as it is, and grows no more; `SqlFiles.end_growing` makes it a file like others.
+    """
+
+    def __init__(self, owner: "SqlFiles", container: str, path: str, name: str, sink: BinaryIO) -> None:
+        self._owner, self._container, self._path, self._name, self._sink = owner, container, path, name, sink
+        self._shown_bytes = 0
+
+    def fileno(self) -> int:
+        """The open file, for a process to write to."""
+        return self._sink.fileno()
+
+    def write(self, chunk: bytes) -> None:
+        """Add bytes to its end."""
+        with self._owner.contents.our_errors():
+            write_whole(self._sink, chunk)
+
+    def show(self) -> int:
+        """Let readers see what has been written, by whomever; return how many bytes that are."""
+        size_bytes = os.fstat(self._sink.fileno()).st_size
+        if size_bytes != self._shown_bytes:
+            self._owner.show_growing(self._container, self._path, self._name, size_bytes)
+            self._shown_bytes = size_bytes
+        return size_bytes
+
+    def end(self) -> FileRecord | None:
+        """Write no more: it becomes a file like others. None where it was deleted or replaced meanwhile."""
+        self._sink.close()
+        return self._owner.end_growing(self._container, self._path, self._name)
+
+
 _RESTORE_FILES = "Restore files/ from a copy; `amlstore doctor --deep` lists what else is wrong"
 _LET_READ = "Give this user permission to read files/ and what is in it"
 
@@ -138,6 +173,55 @@ class SqlFiles:
         """Begin to receive a file in chunks; close it in any case."""
         _check_container(container)
         return IncomingFile(self, container, check_new_path(path), content_type)
+
+    def grow(self, container: str, path: str, *, name: str | None = None) -> GrowingFile:
+        """Begin a file that is read while it is written, replacing what was there.
+
+        `name` is that of growing content which a process writes to already (`ContentFolder.new_growing_name`).
+        """
+        _check_container(container)
+        name = name or self.contents.new_growing_name()
+        record = FileRecord(check_new_path(path), 0, name, _guess_type(path), self.now_ms())
+        with self.contents.our_errors():
+            sink = self.contents.grow(name)
+            with self._database.write_alone() as connection:
+                replaced = _name_content(connection, container, record)
+            self.remove_unnamed(replaced)
+        return GrowingFile(self, container, path, name, sink)
+
+    def show_growing(self, container: str, path: str, name: str, size_bytes: int) -> None:
+        """Set how much of a growing file readers see. One that was deleted or replaced stays so."""
+        with self._database.write() as connection:
+            _SHOW.run(driver_connection(connection), size_bytes, self.now_ms(), container, path, name)
+
+    def end_growing(self, container: str, path: str, name: str | None = None) -> FileRecord | None:
+        """Make a growing file one like others; None where there is none, or `name` says that it was another one.
+
+        Its process has ended, or writes no more. What others may yet write to is copied.
+        """
+        record = self.find(container, path)
+        if record is None or not record.is_growing or name not in (None, record.sha256):
+            return None
+        with self.contents.our_errors():
+            name, is_ours = record.sha256, not self.contents.has_writers(record.sha256)
+            arriving = name if is_ours else self.contents.new_name()
+            try:
+                if not is_ours:
+                    self.contents.copy_growing(name, arriving)
+                size_bytes, sha256 = self.contents.measure(arriving)
+                ended = replace(record, size_bytes=size_bytes, sha256=sha256, modified_ms=self.now_ms())
+                with ExitStack() as afterwards, self._database.write_alone() as connection:
+                    driver = driver_connection(connection)
+                    lock_workspace(driver)
+                    if not _END.run(driver, size_bytes, sha256, ended.modified_ms, container, path, name).rowcount:
+                        return None  # deleted meanwhile
+                    if freed := self.contents.put(arriving, sha256):
+                        afterwards.enter_context(freed)
+            finally:
+                if not is_ours:
+                    self.contents.drop(arriving)
+            self.remove_unnamed([name])
+        return ended
 
     def begin_block(
         self, container: str, path: str, block_id: str, size_bytes: int, *, offset: int | None = None
@@ -225,9 +309,11 @@ class SqlFiles:
             return self._cant_be_read(record, error)
 
         try:
-            if os.fstat(content.fileno()).st_size != record.size_bytes:
+            size_bytes = os.fstat(content.fileno()).st_size
+            if size_bytes < record.size_bytes or not (record.is_growing or size_bytes == record.size_bytes):
                 raise damaged()
-            return record, io.BufferedReader(CheckedContent(content, record.sha256, damaged, failed))
+            checked = CheckedContent(content, record.sha256, record.size_bytes, damaged, failed)
+            return record, io.BufferedReader(checked)
         except BaseException:
             content.close()
             raise
@@ -317,6 +403,8 @@ class SqlFiles:
         with self._database.write() as connection:
             for path, source, source_path in items:
                 record = self._get(source, source_path)
+                if record.is_growing:
+                    raise InvalidState(f"{source_path} is still written to. Wait until the run has ended")
                 replaced = _name_content(connection, container, replace(record, path=path, modified_ms=now))
                 if replaced:
                     raise AlreadyExists("file", path)
@@ -490,3 +578,18 @@ _SELECT_HASH = DriverStatement(
     "path",
 )
 _UPSERT = _upsert()
+_IS_GROWING = (
+    files.c.container == bindparam("in_container"),
+    files.c.path == bindparam("at_path"),
+    files.c.sha256 == bindparam("name"),
+)
+_SHOW = DriverStatement(
+    update(files).where(*_IS_GROWING).values(size_bytes=bindparam("size"), modified_ms=bindparam("now")),
+    "size", "now", "in_container", "at_path", "name",
+)  # fmt: skip
+_END = DriverStatement(
+    update(files)
+    .where(*_IS_GROWING)
+    .values(size_bytes=bindparam("size"), sha256=bindparam("hash"), modified_ms=bindparam("now")),
+    "size", "hash", "now", "in_container", "at_path", "name",
+)  # fmt: skip

@@ -12,6 +12,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    insert,
     literal,
     literal_column,
     select,
@@ -38,7 +39,8 @@ from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
 from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
-from mlflow_amlstore.records.tables import experiments, run_properties, run_tags, runs
+from mlflow_amlstore.records.status import ENDED
+from mlflow_amlstore.records.tables import experiments, run_definitions, run_properties, run_tags, runs
 from mlflow_amlstore.records.types import (
     DatasetInput,
     DatasetSummary,
@@ -118,6 +120,24 @@ _UPDATE_RUN = DriverStatement(
 )  # fmt: skip
 
 
+_ADVANCE_RUN = DriverStatement(
+    update(runs)
+    .where(
+        runs.c.run_id == bindparam("run"),
+        runs.c.deleted_ms.is_(None),
+        runs.c.status.not_in(
+            [literal_column(f"'{status.value}'") for status in (RunStatus.CANCEL_REQUESTED, *sorted(ENDED))]
+        ),
+    )
+    .values(
+        status=bindparam("new_status"),
+        start_ms=func.coalesce(bindparam("new_start_ms", type_=runs.c.start_ms.type), runs.c.start_ms),
+    ),
+    "new_status", "new_start_ms", "run",
+)  # fmt: skip
+_SELECT_STATUS = DriverStatement(select(runs.c.status).where(runs.c.run_id == bindparam("run")), "run")
+
+
 class SqlRuns:
     """Runs of one workspace."""
 
@@ -136,6 +156,7 @@ class SqlRuns:
         parent_run_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
+        definition: Mapping[str, Any] | None = None,
     ) -> RunRecord:
         tags, properties = dict(tags or {}), dict(properties or {})
         check_text_values("property", properties)
@@ -162,6 +183,9 @@ class SqlRuns:
             key = run_log.active_run(driver, run_id)
             run_log.SET_TAG.run_many(driver, [(key, tag, value) for tag, value in tags.items()])
             _add_properties(connection, key, properties)
+            if definition is not None:
+                text = encodable(json.dumps(definition))
+                connection.execute(insert(run_definitions).values(run_pk=key, definition=text))
         info = RunInfo(
             run_id=run_id,
             experiment_id=str(experiment),
@@ -201,6 +225,12 @@ class SqlRuns:
             return run_record(connection, run_id)
 
     whole = get
+
+    def definition(self, run_id: str) -> dict[str, Any]:
+        of_run = select(run_definitions.c.definition).join(runs, run_definitions.c.run_pk == runs.c.run_pk)
+        with self._database.read() as connection:
+            text = connection.execute(of_run.where(runs.c.run_id == run_id)).scalar()
+        return {} if text is None else dict(json.loads(text))
 
     def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
         return [{"name": used.dataset.name, "digest": used.dataset.digest} for used in self.get(run_id).datasets]
@@ -365,6 +395,19 @@ class SqlRuns:
         """Return the topmost run above each run, which is itself where it has no parent or the parent isn't there."""
         with self._database.read() as connection:
             return roots(connection, run_ids)
+
+    def advance(self, run_id: str, status: RunStatus, *, start_ms: int | None = None) -> RunStatus:
+        """Set the status of a run that goes on, unless it was canceled or has ended; return the status that it has.
+
+        Raises NotFound.
+        """
+        with self._database.write() as connection:
+            driver = driver_connection(connection)
+            _ADVANCE_RUN.run(driver, status.value, start_ms, run_id)
+            row = _SELECT_STATUS.run(driver, run_id).fetchone()
+        if row is None:
+            raise NotFound("run", run_id)
+        return RunStatus(row[0])
 
     def update(
         self,

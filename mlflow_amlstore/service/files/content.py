@@ -33,8 +33,8 @@ class _Opened(NamedTuple):
 
 
 def etag_of(record: FileRecord) -> str:
-    """A file's ETag: the SHA-256 of its content, in quotes."""
-    return f'"{record.sha256}"'
+    """A file's ETag: the SHA-256 of its content, in quotes; of one that grows, its name and how far it has grown."""
+    return f'"{record.sha256}-{record.size_bytes}"' if record.is_growing else f'"{record.sha256}"'
 
 
 def validators(record: FileRecord) -> dict[str, str]:

@@ -1,0 +1,80 @@
+"""A run's logs as bytes, while it goes on and afterwards."""
+
+import time
+from collections.abc import Iterator
+
+from mlflow_amlstore.core.run import Run
+from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.records.status import ENDED
+from mlflow_amlstore.records.types import RunStatus
+
+_OF_PREPARATION = ("azureml-logs/20_image_build_log.txt", "azureml-logs/65_job_prep")
+_OF_SCRIPT = ("user_logs/std_log", "azureml-logs/70_driver_log")  # its name today, and its older one
+_OF_FIRST_RANK = ("user_logs/std_log_process_0.txt", "azureml-logs/70_driver_log_0.txt")
+_LOOKED_EVERY_S = 0.05
+_CHUNK_BYTES = 64 * 1024
+
+
+class GrowingLogs:
+    """The logs that are shown of a run: those of its preparation, then its script's output.
+
+    Of several processes it is the first one's output. A run that has none of these shows all its logs; with `path`,
+    that file of the run alone.
+    """
+
+    def __init__(self, run: Run, path: str | None = None) -> None:
+        self._run, self._path = run, path
+        self._read_bytes: dict[str, int] = {}
+
+    def paths(self) -> list[str]:
+        """The logs that there are by now, in their order."""
+        if self._path is not None:
+            return [self._path] if self._run._records.files.find(self._run._container, self._path) else []
+        return _shown(self._run._log_files())
+
+    def new(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what has come since the last call, each with its log's path. A new log's first bytes may be none."""
+        for path in self.paths():
+            if path not in self._read_bytes:
+                self._read_bytes[path] = 0
+                yield path, b""
+            for chunk in self._rest_of(path):
+                self._read_bytes[path] += len(chunk)
+                yield path, chunk
+
+    def until_its_end(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what comes until the run has ended, as `new` does."""
+        while True:
+            has_ended = RunStatus(self._run.get_status()) in ENDED  # asked first: nothing is written afterwards
+            yield from self.new()
+            if has_ended:
+                return
+            time.sleep(_LOOKED_EVERY_S)
+
+    def end_of(self, path: str, size_bytes: int) -> bytes:
+        """The last bytes of a log; none where it isn't there."""
+        try:
+            log = self._run._records.files.open(self._run._container, path)
+        except NotFound:
+            return b""
+        with log:
+            log.seek(max(0, log.seek(0, 2) - size_bytes))
+            return log.read()
+
+    def _rest_of(self, path: str) -> Iterator[bytes]:
+        try:
+            log = self._run._records.files.open(self._run._container, path)
+        except NotFound:
+            return
+        with log:
+            log.seek(self._read_bytes[path])
+            while chunk := log.read(_CHUNK_BYTES):
+                yield chunk
+
+
+def _shown(logs: list[str]) -> list[str]:
+    of_preparation = [path for path in logs if path.startswith(_OF_PREPARATION)]
+    named_as_today, named_as_before = ([path for path in logs if path.startswith(name)] for name in _OF_SCRIPT)
+    of_script = named_as_today or named_as_before
+    of_script = [path for path in of_script if path in _OF_FIRST_RANK] or of_script
+    return sorted(of_preparation) + sorted(of_script) or logs

@@ -1,0 +1,153 @@
+"""What a runner is told: which run, where its script is, and what becomes of it.
+
+The submitter writes it into the run's folder on this machine and starts the runner, which outlives it. Whoever holds
+the lock in that folder looks after the run: first the submitter, then the runner, to which the open lock is handed.
+"""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_amlstore.errors import InvalidState
+
+if sys.platform != "win32":
+    import fcntl
+
+COOKIE = "AMLSTORE_RUN_FOLDER"
+"""The variable by which a process is known to be of a run: its script has it, and all that this starts."""
+_LAUNCH, _LOCK, _SOURCE = "launch.json", "lock", "source"
+_PACKAGES = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One run on this machine. `definition` is what the SDK sends of a run configuration.
+
+    `workspace` is the folder of an embedded workspace. `variables` are for the script, besides its rank's own.
+    `slots` is how many runs of the target run at a time.
+    """
+
+    run_id: str
+    experiment_id: str
+    workspace: str
+    definition: dict[str, Any]
+    variables: dict[str, str] = field(default_factory=dict)
+    target: str = "local"
+    slots: int = 1
+
+
+class RunFolder:
+    """A run's folder on this machine: `source/` is the copy that its script runs in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.source = path / _SOURCE
+
+    @classmethod
+    def of(cls, run_id: str) -> "RunFolder":
+        """The folder of a run, whether it is there or not."""
+        return cls(_runs_folder() / run_id)
+
+    def make(self) -> int:
+        """Make the folder, and take its lock; return the open lock."""
+        self.source.mkdir(parents=True)
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def is_looked_after(self) -> bool:
+        """Whether a process looks after the run: its submitter, its runner, or who ends it for them."""
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def take(self) -> int | None:
+        """Take the lock of a folder that nobody looks after; None where somebody does, or there is no folder."""
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        return lock
+
+    def write(self, launch: Launch) -> None:
+        """Write what the runner is told. It is this user's alone, as the script's variables may be secrets."""
+        number = os.open(self.path / _LAUNCH, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            json.dump(asdict(launch), file)
+
+    def read(self) -> Launch:
+        """Read it again."""
+        return Launch(**json.loads((self.path / _LAUNCH).read_text(encoding="utf-8")))
+
+    @property
+    def started_ns(self) -> int:
+        """When the run was handed to its runner, as the time of files has it."""
+        return (self.path / _LAUNCH).stat().st_mtime_ns
+
+    def remove(self) -> None:
+        """Remove the folder and what is in it, if it is there."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def start_runner(folder: RunFolder, lock: int, environment: Mapping[str, str] = os.environ) -> int:
+    """Start the runner of a folder that has its launch, in a session of its own; return its process id.
+
+    It goes on when this process ends. The lock is its from now on; close it here.
+    """
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(_PACKAGES), str(folder.path), str(lock)],
+        cwd=folder.path,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        pass_fds=[lock],
+    )
+    process.returncode = 0  # it isn't waited for: Python would warn of that
+    return process.pid
+
+
+def new_run_id(experiment_name: str, now_s: int) -> str:
+    """A run id as the SDK makes it: `{experiment}_{epoch seconds}_{8 hex}`; what an id can't have becomes `_`."""
+    name = "".join(each if each.isascii() and (each.isalnum() or each in "_-") else "_" for each in experiment_name)
+    name = name[:200]
+    return f"{name if name[:1].isalnum() else f'run{name}'}_{now_s}_{uuid.uuid4().hex[:8]}"
+
+
+def slots_folder() -> Path:
+    """Where the runners of this user agree on slots (`runner.slots`)."""
+    return _runs_folder() / ".slots"
+
+
+def _runs_folder() -> Path:
+    """The folder of this user's runs on this machine. Raises InvalidState where it is somebody else's."""
+    folder = Path(tempfile.gettempdir()) / f"azureml_runs-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise InvalidState(f"{folder} is not this user's alone. Remove it, or set TMPDIR to a folder that is")
+    return folder

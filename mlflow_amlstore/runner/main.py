@@ -1,0 +1,242 @@
+"""The process that runs one submitted script, from its turn to its end. It outlives whoever submitted the script.
+
+The script starts first and the records are opened beside it, since loading what they need takes longer than all else.
+A second process, the watch, does nothing but wait for this one to end: if it was killed, the watch ends the script and
+has the run's record say so.
+"""
+
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from mlflow_amlstore.records.contents import ContentFolder
+from mlflow_amlstore.runner import processes
+from mlflow_amlstore.runner.environments import interpreter_of
+from mlflow_amlstore.runner.launch import COOKIE, Launch, RunFolder, slots_folder
+from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
+from mlflow_amlstore.runner.ranks import Rank, ranks_of
+from mlflow_amlstore.runner.slots import Slot, Slots
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.runner.recording import Preparing, Recording, Waiting
+
+GRACE_S = 5.0
+"""How long a script has from SIGTERM to its end."""
+_LOOKED_EVERY_S = 0.05
+_CANCELED_EVERY_S = 0.2  # an environment is built for so long before it is asked whether the run was canceled
+_SHIM = Path(__file__).parent / "shim"  # has `azureml`
+_DONE = b"."
+
+
+def main() -> None:
+    """Run what the folder says: `main PACKAGES FOLDER LOCK`, or `main PACKAGES FOLDER LOCK after` for a killed one."""
+    folder = RunFolder(Path(sys.argv[2]))
+    launch = folder.read()
+    if sys.argv[4:] == ["after"]:
+        _record_that_it_died(folder, launch, "The run's runner was killed, and the script was ended with it")
+    else:
+        with _watched(folder) as watch:
+            runner = _Runner(folder, launch, watch)
+            try:
+                runner.run()
+            except Exception as error:  # which nobody would see: this process has no terminal
+                runner.end_script()
+                _record_that_it_died(folder, launch, f"The run's runner failed: {type(error).__name__}: {error}")
+    folder.remove()
+
+
+@contextmanager
+def _watched(folder: RunFolder) -> Iterator[int]:
+    """Have a process wait for this one's end; it gives that process's id."""
+    reader, writer = os.pipe()
+    watch = os.fork()  # before there is any thread
+    if watch == 0:
+        os.close(writer)
+        os.setsid()
+        if os.read(reader, 1) == _DONE:
+            os._exit(0)
+        processes.end(lambda: processes.of_folder(folder.path), grace_s=GRACE_S)
+        os.set_inheritable(int(sys.argv[3]), True)
+        os.execv(sys.executable, [sys.executable, "-c", _CODE, *sys.argv[1:4], "after"])
+    os.close(reader)
+    yield watch
+    os.write(writer, _DONE)
+    os.close(writer)
+    os.waitpid(watch, 0)
+
+
+_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
+
+
+class _Canceled(BaseException):
+    """Somebody canceled the run while its environment was built."""
+
+
+class _Runner:
+    """One run. `watch` is the process that isn't the script's."""
+
+    def __init__(self, folder: RunFolder, launch: Launch, watch: int) -> None:
+        self._folder, self._launch = folder, launch
+        self._children = processes.Children(except_for=[watch])
+        self._must_end = False  # before its own end: somebody canceled the run, or told this process to end
+        signal.signal(signal.SIGTERM, self._end_soon)
+
+    def _end_soon(self, *_: object) -> None:
+        self._must_end = True
+
+    def end_script(self) -> None:
+        """End what is left of the script."""
+        processes.end(self._children.running, grace_s=GRACE_S, meanwhile=self._children.reap)
+
+    def run(self) -> None:
+        """Run the script, and keep its record."""
+        processes.adopt_orphans()
+        slot = self._take_slot()
+        if slot is None:
+            return
+        interpreter = self._interpreter()
+        if interpreter is None:
+            return
+        outputs = [OutputsFolder(self._folder.source / name) for name in WATCHED_FOLDERS]
+        ranks = ranks_of(self._launch.definition, [*interpreter, "-u"], port=_free_port())
+        contents = ContentFolder(Path(self._launch.workspace))
+        logs = {rank.log: contents.new_growing_name() for rank in ranks}
+        started_ms = time.time_ns() // 1_000_000
+        running, problem = self._start(ranks, {path: contents.grow(name) for path, name in logs.items()}, interpreter)
+        from mlflow_amlstore.runner.recording import Recording  # slow to import: the script has started
+
+        recording = Recording(self._launch, outputs, logs, started_ms)
+        problem = problem or self._follow(running, len(ranks), recording)
+        self.end_script()
+        recording.end(canceled=bool(self._must_end), problem=problem)
+
+    def _start(
+        self, ranks: Sequence[Rank], sinks: Mapping[str, BinaryIO], interpreter: Sequence[str]
+    ) -> tuple[dict[int, Rank], str]:
+        """Start the ranks; return them by their process ids, and why one can't be started."""
+        running: dict[int, Rank] = {}
+        problem = ""
+        for rank in ranks:
+            environment = self._environment(rank, interpreter)
+            try:
+                pid = self._children.start(
+                    rank.argv, cwd=self._folder.source, environment=environment, output=sinks[rank.log].fileno()
+                )
+            except OSError as error:
+                problem = f"{rank.argv[0]} can't be started: {error.strerror}"
+                break
+            running[pid] = rank
+        for sink in sinks.values():
+            sink.close()
+        return running, problem
+
+    def _follow(self, running: dict[int, Rank], count: int, recording: "Recording") -> str:
+        """Keep the record up to date until the ranks have ended or must end; return why the run failed, if it did."""
+        longest_s = float(self._launch.definition.get("maxRunDurationSeconds") or math.inf)
+        deadline = time.monotonic() + longest_s
+        while running and not self._must_end:
+            time.sleep(_LOOKED_EVERY_S)
+            if recording.keep_up():
+                self._end_soon()
+            if time.monotonic() > deadline:
+                return f"the run took longer than max_run_duration_seconds={longest_s:g}"
+            for pid, code in self._children.reap().items():
+                rank = running.pop(pid) if pid in running else None
+                if rank is not None and code:
+                    return _how_it_ended(rank, code, count)
+        return ""
+
+    def _take_slot(self) -> Slot | None:
+        """Wait for this run's turn; None where it was canceled meanwhile."""
+        waiting: Waiting | None = None
+
+        def waits(before: int) -> bool:
+            nonlocal waiting
+            if waiting is None:
+                from mlflow_amlstore.runner.recording import Waiting as Opened
+
+                waiting = Opened(self._launch)
+            return not self._must_end and waiting.goes_on()
+
+        slot = Slots(slots_folder(), self._launch.target, self._launch.slots).take(waits=waits)
+        if slot is None and waiting is not None:
+            waiting.cancel()
+        return slot
+
+    def _interpreter(self) -> list[str] | None:
+        """The command that starts the run's Python, built first if need be; None where that failed or was canceled."""
+        from mlflow_amlstore.errors import AmlStoreError
+
+        preparing: Preparing | None = None
+
+        def opened() -> "Preparing":
+            nonlocal preparing
+            if preparing is None:
+                from mlflow_amlstore.runner.recording import Preparing as Opened
+
+                preparing = Opened(self._launch)
+            return preparing
+
+        def look(*_: object) -> None:
+            if self._must_end or (preparing is not None and preparing.is_canceled()):
+                raise _Canceled
+
+        signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, _CANCELED_EVERY_S, _CANCELED_EVERY_S)
+        try:
+            environment = self._launch.definition.get("environment")
+            interpreter = interpreter_of(
+                environment, output=lambda chunk: opened().write(chunk), folder=self._folder.source
+            )
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except _Canceled:
+            opened().end(canceled=True)
+            return None
+        except AmlStoreError as error:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            opened().end(problem=str(error))
+            return None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if preparing is not None:
+            preparing.end()
+        return interpreter
+
+    def _environment(self, rank: Rank, interpreter: Sequence[str]) -> dict[str, str]:
+        source = str(self._folder.source)
+        path = os.pathsep.join(filter(None, [str(Path(interpreter[0]).parent), os.environ.get("PATH", "")]))
+        own = {"PATH": path, "PYTHONUNBUFFERED": "1"}  # for a command: its `python` is the interpreter, with `-u`
+        given = {**os.environ, **own, **self._launch.variables}
+        python_path = os.pathsep.join(filter(None, [source, str(_SHIM), given.get("PYTHONPATH", "")]))
+        return {**given, **rank.variables, "PYTHONPATH": python_path, COOKIE: str(self._folder.path)}
+
+
+def _how_it_ended(rank: Rank, code: int, of: int) -> str:
+    which = f"rank {rank.number} of the script" if of > 1 else "the script"
+    if code >= 0:
+        return f"{which} ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"{which} was ended by {name}"
+
+
+def _record_that_it_died(folder: RunFolder, launch: Launch, why: str) -> None:
+    from mlflow_amlstore.runner.recording import record_death
+
+    record_death(launch, folder, why)
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port

@@ -1,0 +1,64 @@
+"""Files of local folders that become files of a run: what is written into the outputs folder."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from mlflow_amlstore.errors import InvalidValue
+
+WATCHED_FOLDERS = ("outputs", "logs")
+"""What a submitted script writes into these is kept with its run."""
+_Stamp = tuple[int, int, int]  # time of writing, size and inode: a file that was copied here may have an older time
+
+
+def files_under(folder: Path, name: str) -> list[tuple[str, Path]]:
+    """The files under a folder as `(NAME/PATH, file)`. Raises InvalidValue if it isn't a folder."""
+    if not folder.is_dir():
+        raise InvalidValue(f"folder {name!r}", str(folder), "is not a folder")
+    prefix = f"{name.strip('/')}/" if name.strip("/") else ""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [(prefix + file.relative_to(folder).as_posix(), file) for file in files]
+
+
+class OutputsFolder:
+    """A folder, and what is written into it from now on."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Make the folder where it isn't there, if that can be done."""
+        self._folder = Path(path).absolute()  # the current folder may be another one by the end
+        self._is_ours = not self._folder.exists()
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._known: dict[Path, _Stamp] = {}
+        self.upload_changed(lambda _: None)
+
+    def upload_changed(self, upload: Callable[[list[tuple[str, Path]]], object]) -> None:
+        """Upload the files that are new or have changed since the last upload, as `(FOLDER/PATH, file)`.
+
+        Raises what `upload` raises; the next call then uploads the same files again.
+        """
+        if not self._folder.is_dir():
+            return
+        changed, stamps = [], {}
+        for name, file in files_under(self._folder, self._folder.name or "outputs"):
+            try:
+                stamp = _stamp(file.stat())
+            except FileNotFoundError:  # written and removed meanwhile
+                continue
+            if self._known.get(file) != stamp:
+                stamps[file] = stamp
+                changed.append((name, file))
+        if changed:
+            upload(changed)
+        self._known |= stamps
+
+    def leave(self) -> None:
+        """Remove the folder if it was made here and nothing is in it."""
+        if self._is_ours:
+            with suppress(OSError):
+                self._folder.rmdir()
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,145 @@
+"""The processes of a run on one machine, by its definition: their command lines and what tells each its rank.
+
+A definition is the JSON form of a run configuration, as Azure ML's SDK sends it. The variables are those that Azure ML
+sets for PyTorch (its page on distributed GPU training), and Open MPI's, which scripts for MPI read.
+"""
+
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mlflow_amlstore.errors import InvalidValue, NotSupported
+
+# The other spellings that old scripts have are the same in lower case.
+_PYTHON, _PYTORCH, _TENSORFLOW = "python", "pytorch", "tensorflow"
+_MPI = frozenset({"mpi", "intelmpi", "openmpi"})
+_HOST = "127.0.0.1"
+
+
+class Rank(NamedTuple):
+    """One process of a run: its number from 0, its command line, the environment variables of its own, and the log
+    file that gets its output."""
+
+    number: int
+    argv: list[str]
+    variables: dict[str, str]
+    log: str
+
+
+def ranks_of(definition: Mapping[str, Any], interpreter: Sequence[str], port: int) -> list[Rank]:
+    """The processes of a run in the order of their ranks; a run without a distributed configuration is one process.
+
+    `interpreter` is what stands before the script: a Python and its options. A command is the shell's, so that it can
+    say `$NODE_RANK`; a list of its words is joined by spaces. The ranks meet at `port` of this machine.
+    Raises as `process_count` does.
+    """
+    count = process_count(definition)
+    return [
+        Rank(
+            number,
+            _argv(definition, interpreter),
+            _variables(definition, number, count, port),
+            "user_logs/std_log.txt" if count == 1 else f"user_logs/std_log_process_{number}.txt",
+        )
+        for number in range(count)
+    ]
+
+
+def process_count(definition: Mapping[str, Any]) -> int:
+    """How many processes a run starts on this machine.
+
+    Raises NotSupported, naming it, for what one machine can't do: more nodes, parameter servers, other frameworks than
+    Python, PyTorch and TensorFlow. Raises InvalidValue for a number that is none.
+    """
+    framework = _framework(definition)
+    nodes = _count("node_count", definition.get("nodeCount", 1))
+    if framework == _TENSORFLOW and str(definition.get("communicator")).lower() == "parameterserver":
+        servers = _section(definition, "tensorflow").get("parameterServerCount", 1)
+        if servers:
+            raise NotSupported(
+                f"TensorflowConfiguration with parameter_server_count={servers!r}",
+                "Give parameter_server_count=0, or start the servers in the script",
+            )
+        nodes = max(nodes, _count("worker_count", _section(definition, "tensorflow").get("workerCount", 1)))
+    if nodes > 1:
+        raise NotSupported(
+            f"node_count={nodes} on one machine",
+            "Several nodes belong to Ray or Azure ML; here PyTorchConfiguration(process_count=N) or "
+            "MpiConfiguration(process_count_per_node=N) starts several processes",
+        )
+    if framework == _PYTORCH:
+        processes = _section(definition, "pytorch").get("processCount")
+        return 1 if processes is None else _count("process_count", processes)
+    if _is_mpi(definition):
+        return _count("process_count_per_node", _section(definition, "mpi").get("processCountPerNode", 1))
+    return 1
+
+
+def _framework(definition: Mapping[str, Any]) -> str:
+    name = definition.get("framework") or "Python"
+    if not isinstance(name, str) or name.lower() not in (_PYTHON, _PYTORCH, _TENSORFLOW):
+        raise NotSupported(f"A run of framework {name!r}", "Use Python, PyTorch or TensorFlow")
+    return name.lower()
+
+
+def _is_mpi(definition: Mapping[str, Any]) -> bool:
+    return _framework(definition) == _PYTHON and str(definition.get("communicator")).lower() in _MPI
+
+
+def _section(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = definition.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _count(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidValue(name, value, "must be a whole number from 1 on")
+    return value
+
+
+def _argv(definition: Mapping[str, Any], interpreter: Sequence[str]) -> list[str]:
+    script, command = definition.get("script"), definition.get("command")
+    if bool(script) == bool(command):
+        raise InvalidValue("script", script, f"give either a script or a command; the command is {command!r}")
+    if script:
+        return [*interpreter, str(script), *words_of("arguments", definition.get("arguments") or ())]
+    shell = shutil.which("bash") or "/bin/sh"  # Azure ML's is bash
+    return [shell, "-c", command if isinstance(command, str) else " ".join(words_of("command", command))]
+
+
+def words_of(field: str, given: object) -> list[str]:
+    """The words of a command line, each as a text; one text is split as a shell would. Raises InvalidValue, naming the
+    field, for what is no list, or what no process can be given."""
+    if isinstance(given, str):
+        try:
+            given = shlex.split(given)
+        except ValueError as error:
+            raise InvalidValue(field, given, f"can't be split into words: {error}") from None
+    if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping):
+        raise InvalidValue(field, given, "must be a list")
+    words = [str(word) for word in given]
+    for word in words:
+        if "\0" in word:
+            raise InvalidValue(field, word, "must have no NUL character, which no process can be given")
+    return words
+
+
+def _variables(definition: Mapping[str, Any], number: int, count: int, port: int) -> dict[str, str]:
+    """What a process is told. One that wasn't asked for by a count isn't told a rank: Lightning and torchrun, which
+    start processes of their own, would take it for one of several."""
+    is_pytorch, is_mpi = _framework(definition) == _PYTORCH, _is_mpi(definition)
+    if not is_pytorch and not is_mpi:
+        return {}
+    rank, size = str(number), str(count)
+    variables = {"NODE_RANK": "0", "WORLD_SIZE": size, "MASTER_ADDR": _HOST, "MASTER_PORT": str(port)}
+    if count > 1 or (is_pytorch and _section(definition, "pytorch").get("processCount") is not None):
+        variables |= {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
+    if is_mpi:
+        variables |= {
+            "OMPI_COMM_WORLD_RANK": rank,
+            "OMPI_COMM_WORLD_SIZE": size,
+            "OMPI_COMM_WORLD_LOCAL_RANK": rank,
+            "OMPI_COMM_WORLD_LOCAL_SIZE": size,
+        }
+    return variables

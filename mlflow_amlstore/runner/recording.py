@@ -1,0 +1,194 @@
+"""What becomes of a running script in its record: status, logs, outputs."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.records.locations import run_container
+from mlflow_amlstore.records.sql.files import GrowingFile
+from mlflow_amlstore.records.status import ENDED
+from mlflow_amlstore.records.types import RunError, RunStatus
+from mlflow_amlstore.runner.launch import Launch, RunFolder
+from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder, files_under
+from mlflow_amlstore.workspace.opening import open_folder
+
+BUILD_LOG = "azureml-logs/20_image_build_log.txt"
+# Studio and MLflow's clients write the second.
+_IS_CANCELED = (RunStatus.CANCEL_REQUESTED, RunStatus.CANCELED)
+_UPLOADED_EVERY_S = 1.0
+_LAST_BYTES = 4000  # of a log, in the error of a run that failed
+_OLDER_NAMES = (
+    ("user_logs/std_log_process_", "azureml-logs/70_driver_log_"),
+    ("user_logs/std_log", "azureml-logs/70_driver_log"),
+)
+
+
+class Waiting:
+    """The record of a run that waits for its slot."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._records = open_folder(Path(launch.workspace)).records
+        self._run_id = launch.run_id
+        self._watch = self._records.watch()
+        self._version = -1
+        self._records.runs.advance(self._run_id, RunStatus.QUEUED)
+
+    def goes_on(self) -> bool:
+        """Whether nobody has canceled the run."""
+        version = self._watch.version()
+        if version == self._version:
+            return True
+        self._version = version
+        return self._records.runs.get(self._run_id).info.status not in _IS_CANCELED
+
+    def cancel(self) -> None:
+        """Mark the run Canceled: it never starts."""
+        now = time.time_ns() // 1_000_000
+        self._records.runs.update(self._run_id, status=RunStatus.CANCELED, end_ms=now)
+
+
+class Preparing:
+    """The record of a run whose environment is built: what the build prints is one of its logs."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._records = open_folder(Path(launch.workspace)).records
+        self._run_id = launch.run_id
+        self._container = run_container(launch.experiment_id, launch.run_id)
+        self._watch = self._records.watch()
+        self._version = -1
+        self._log: GrowingFile | None = None
+        self._is_writing = False
+        self._records.runs.advance(self._run_id, RunStatus.PREPARING)
+
+    def write(self, chunk: bytes) -> None:
+        """Add what the build printed."""
+        self._is_writing = True
+        if self._log is None:
+            self._log = self._records.files.grow(self._container, BUILD_LOG)
+        self._log.write(chunk)
+        self._log.show()
+        self._is_writing = False
+
+    def is_canceled(self) -> bool:
+        """Whether somebody canceled the run. A signal's handler may ask."""
+        if self._is_writing or (version := self._watch.version()) == self._version:
+            return False
+        self._version = version
+        return self._records.runs.get(self._run_id).info.status in _IS_CANCELED
+
+    def end(self, *, canceled: bool = False, problem: str = "") -> None:
+        """Keep the log. The run has ended where it was canceled, or can't be prepared."""
+        if self._log is not None:
+            self._log.end()
+        if not canceled and not problem:
+            return
+        now = time.time_ns() // 1_000_000
+        status = RunStatus.CANCELED if canceled else RunStatus.FAILED
+        error = RunError("EnvironmentFailed", problem) if problem else None
+        self._records.runs.update(self._run_id, status=status, end_ms=now, error=error)
+
+
+class Recording:
+    """The record of one run while its script runs."""
+
+    def __init__(
+        self, launch: Launch, outputs: Sequence[OutputsFolder], logs: Mapping[str, str], started_ms: int
+    ) -> None:
+        """`logs` are the run's logs by their paths: the names of the growing contents that its processes write to."""
+        self._records = open_folder(Path(launch.workspace)).records
+        self._run_id = launch.run_id
+        self._container = run_container(launch.experiment_id, launch.run_id)
+        self._outputs = outputs
+        self._logs: dict[str, GrowingFile] = {}
+        for path, name in logs.items():
+            self._logs[path] = self._records.files.grow(self._container, path, name=name)
+        self._watch = self._records.watch()
+        self._version = -1
+        self._uploads_at = time.monotonic()
+        self._is_canceled = False
+        self._records.runs.advance(self._run_id, RunStatus.RUNNING, start_ms=started_ms)
+
+    def _end(self, status: RunStatus, error: RunError | None = None) -> None:
+        now = time.time_ns() // 1_000_000
+        with suppress(AmlStoreError):  # a run that was deleted meanwhile
+            self._records.runs.update(self._run_id, status=status, end_ms=now, error=error)
+
+    def keep_up(self) -> bool:
+        """Show what the logs have got, upload what is new of the outputs; return whether somebody canceled the run."""
+        for log in self._logs.values():
+            log.show()
+        if time.monotonic() >= self._uploads_at:
+            self._upload()
+            self._uploads_at = time.monotonic() + _UPLOADED_EVERY_S
+        version = self._watch.version()
+        if version != self._version:
+            self._version = version
+            self._is_canceled = self._records.runs.get(self._run_id).info.status in _IS_CANCELED
+        return self._is_canceled
+
+    def _upload(self) -> None:
+        for folder in self._outputs:
+            folder.upload_changed(lambda files: self._records.files.write_local(self._container, files))
+
+    def end(self, *, canceled: bool, problem: str) -> None:
+        """Keep the rest of logs and outputs, and set the status. `problem` says why the run failed, if it did."""
+        self._records.runs.advance(self._run_id, RunStatus.FINALIZING)
+        last = ""
+        for path, log in self._logs.items():
+            log.end()
+            last = last or self._last_lines(path)
+            self._name_older(path)
+        try:
+            self._upload()
+        except (AmlStoreError, OSError) as error:
+            problem = problem or f"the outputs can't be kept: {error}"
+        if canceled:
+            self._end(RunStatus.CANCELED)
+        elif problem:
+            text = f"{problem[0].upper()}{problem[1:]}"
+            self._end(
+                RunStatus.FAILED, error=RunError("UserError", f"{text}. Its last lines:\n{last}" if last else text)
+            )
+        else:
+            self._end(RunStatus.COMPLETED)
+
+    def _last_lines(self, path: str) -> str:
+        with self._records.files.open(self._container, path) as log:
+            size_bytes = log.seek(0, 2)
+            log.seek(max(0, size_bytes - _LAST_BYTES))
+            text = log.read().decode(errors="replace")
+        return text if size_bytes <= _LAST_BYTES else text.partition("\n")[2]
+
+    def _name_older(self, path: str) -> None:
+        """Give a log the name that it had in older runs of Azure ML, too."""
+        for newer, older in _OLDER_NAMES:
+            if path.startswith(newer):
+                with suppress(AmlStoreError):
+                    self._records.files.name_again(
+                        self._container, [(path.replace(newer, older, 1), self._container, path)]
+                    )
+                return
+
+
+def _written_since(folder: Path, started_ns: int) -> list[tuple[str, Path]]:
+    if not folder.is_dir():
+        return []
+    return [(name, file) for name, file in files_under(folder, folder.name) if file.stat().st_mtime_ns >= started_ns]
+
+
+def record_death(launch: Launch, folder: RunFolder, why: str) -> None:
+    """Keep what a runner that was killed left, and mark its run Failed, unless it had ended."""
+    records = open_folder(Path(launch.workspace)).records
+    container = run_container(launch.experiment_id, launch.run_id)
+    for file in records.files.list_all(container):
+        if file.is_growing:
+            records.files.end_growing(container, file.path)
+    if records.runs.get(launch.run_id).info.status in ENDED:
+        return
+    written = [item for name in WATCHED_FOLDERS for item in _written_since(folder.source / name, folder.started_ns)]
+    records.files.write_local(container, written)
+    now = time.time_ns() // 1_000_000
+    error = RunError("RunnerKilled", why)
+    records.runs.update(launch.run_id, status=RunStatus.FAILED, end_ms=now, error=error)

@@ -1,0 +1,96 @@
+"""Slots of a compute target on this machine: so many of its runs run at a time, the others wait in their order.
+
+Nobody keeps the list. Each runner that waits holds the lock of a ticket, each that runs the lock of a slot, and the
+kernel releases both when a runner ends, however it does.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+_LOOKED_EVERY_S = 0.05
+
+
+class Slot:
+    """A slot that is taken. It is free when it is released, or when the process has ended."""
+
+    def __init__(self, lock: int) -> None:
+        self._lock = lock
+
+    def release(self) -> None:
+        """Give it to the next that waits."""
+        os.close(self._lock)
+
+
+class Slots:
+    """The slots of one target. `folder` is that of this user's targets on this machine."""
+
+    def __init__(self, folder: Path, target: str, count: int) -> None:
+        self._folder = folder / quote(target, safe="")
+        self._count = count
+
+    def take(self, *, waits: Callable[[int], bool], every_s: float = _LOOKED_EVERY_S) -> Slot | None:
+        """Take a slot when it is this process's turn.
+
+        While it waits, `waits` is told how many wait before it, whenever that changes or at least every `every_s`;
+        where it returns False the place is given up, and None is returned.
+        """
+        queue = self._folder / "queue"
+        queue.mkdir(parents=True, exist_ok=True)
+        ticket = queue / f"{time.time_ns():020d}-{os.getpid()}"
+        lock = _locked(ticket)
+        assert lock is not None  # nobody else has this name
+        try:
+            while True:
+                before = _waiting(queue, ticket.name)
+                if before == 0 and (slot := self._free_slot()) is not None:
+                    return slot
+                if not waits(before):
+                    return None
+                time.sleep(every_s)
+        finally:
+            ticket.unlink(missing_ok=True)
+            os.close(lock)
+
+    def _free_slot(self) -> Slot | None:
+        for number in range(self._count):
+            lock = _locked(self._folder / f"slot-{number}")
+            if lock is not None:
+                return Slot(lock)
+        return None
+
+
+def waiting(folder: Path, target: str) -> int:
+    """How many runs wait for a slot of a target."""
+    queue = folder / quote(target, safe="") / "queue"
+    return _waiting(queue, "~") if queue.is_dir() else 0
+
+
+def _waiting(queue: Path, name: str) -> int:
+    """How many tickets before this one are held; those of processes that have ended are removed."""
+    count = 0
+    for ticket in sorted(found for found in queue.iterdir() if found.name < name):
+        lock = _locked(ticket, is_new=False)
+        if lock is None:
+            count += ticket.exists()
+            continue
+        ticket.unlink(missing_ok=True)
+        os.close(lock)
+    return count
+
+
+def _locked(path: Path, *, is_new: bool = True) -> int | None:
+    """Take the lock of a file; None where another process has it, or the file isn't there and isn't to be made."""
+    with suppress(FileNotFoundError, BlockingIOError):
+        number = os.open(path, os.O_RDWR | (os.O_CREAT if is_new else 0), 0o600)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(number)
+            raise
+        return number
+    return None

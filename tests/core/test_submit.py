@@ -1,0 +1,392 @@
+"""`experiment.submit`: a script's folder becomes a run, which goes on by itself and keeps what the script does."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlflow_amlstore.core import Environment, Experiment, Run, Workspace
+from mlflow_amlstore.core.run_configuration import MpiConfiguration, PyTorchConfiguration
+from mlflow_amlstore.core.script_run import ScriptRun
+from mlflow_amlstore.core.script_run_config import ScriptRunConfig
+from mlflow_amlstore.errors import ActivityFailed, InvalidValue, NotSupported
+from mlflow_amlstore.records.types import RunStatus
+from mlflow_amlstore.runner.launch import RunFolder
+
+LOG = "user_logs/std_log.txt"
+Source = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    ws = Workspace.create(tmp_path_factory.mktemp("workspace"))
+    yield ws
+    ws.close()
+
+
+@pytest.fixture
+def experiment(workspace: Workspace) -> Experiment:
+    return Experiment(workspace, "submitted")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """Writes a folder with a script, and other files by their names."""
+
+    def write(script: str, **files: str) -> Path:
+        folder = tmp_path / "source"
+        for name, text in {"train.py": script, **files}.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return folder
+
+    return write
+
+
+def log_of(run: Run, path: str = LOG) -> str:
+    return run.get_details_with_logs()["logFiles"][path]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class TestAScript:
+    def test_it_runs_in_a_copy_of_its_folder_with_its_arguments(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import sys, os, helper\nprint(sys.argv[1:], os.path.basename(os.getcwd()), helper.WORD)\n",
+            **{"helper.py": "WORD = 'from the helper'\n"},
+        )
+        config = ScriptRunConfig(str(folder), script="train.py", arguments=["--alpha", 0.1, "a b\n'c'"])
+        run = experiment.submit(config, tags={"stage": "try"})
+        details = run.wait_for_completion()
+        assert details["status"] == "Completed"
+        assert log_of(run) == "['--alpha', '0.1', \"a b\\n'c'\"] source from the helper\n"
+        assert run.get_tags() == {"stage": "try"}
+        assert re.fullmatch(r"submitted_\d+_[0-9a-f]{8}", run.id)
+        assert details["runDefinition"]["arguments"] == ["--alpha", "0.1", "a b\n'c'"]
+        assert not RunFolder.of(run.id).path.exists()
+
+    def test_what_it_logs_by_every_vocabulary_is_in_its_run(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import mlflow\n"
+            "from azureml.core.run import Run\n"
+            "run = Run.get_context()\n"
+            "run.log('mse', 0.5)\n"
+            "with mlflow.start_run():\n"
+            "    mlflow.log_metric('by mlflow', 2.0)\n"
+            "    mlflow.log_param('alpha', 0.03)\n"
+            "print(run.id)\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
+        run.wait_for_completion()
+        assert run.get_metrics() == {"mse": 0.5, "by mlflow": 2.0}
+        assert run.get_details()["params"] == {"alpha": "0.03"}
+        assert log_of(run).splitlines()[-1] == run.id
+
+    def test_its_outputs_and_logs_are_kept_and_its_source(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import os\n"
+            "os.makedirs('outputs/deep', exist_ok=True)\n"
+            "open('outputs/deep/model.txt', 'w').write('model')\n"
+            "open('logs/own.txt', 'w').write('own')\n",
+            **{"outputs/old.txt": "was there", "data/x.csv": "1\n", ".amlignore": "data\n"},
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
+        run.wait_for_completion()
+        assert run.get_file_names() == [
+            "azureml-logs/70_driver_log.txt", "logs/own.txt", "outputs/deep/model.txt", LOG,
+        ]  # fmt: skip
+        files = run.restore_snapshot(path=str(folder.parent))
+        assert "train.py" in subprocess.check_output([sys.executable, "-m", "zipfile", "-l", files], text=True)
+
+    def test_what_changes_later_in_the_folder_changes_nothing(self, experiment: Experiment, source: Source) -> None:
+        folder = source("import time\ntime.sleep(0.3)\nprint(open('word.txt').read())\n", **{"word.txt": "before"})
+        run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
+        (folder / "word.txt").write_text("after")
+        run.wait_for_completion()
+        assert log_of(run) == "before\n"
+
+    def test_a_command_runs_in_a_shell(self, experiment: Experiment, source: Source) -> None:
+        config = ScriptRunConfig(str(source("")), command=["echo", "$WORD", "&&", "pwd"])
+        config.run_config.environment_variables = {"WORD": "from a variable"}
+        run = experiment.submit(config)
+        run.wait_for_completion()
+        assert log_of(run).splitlines()[0] == "from a variable"
+
+    def test_it_outlives_who_submitted_it(self, workspace: Workspace, experiment: Experiment, source: Source) -> None:
+        folder = source("import time\ntime.sleep(0.5)\nprint('still here')\n")
+        submitter = (
+            "import sys, os, signal\n"
+            "from mlflow_amlstore.core import Workspace, Experiment\n"
+            "from mlflow_amlstore.core.script_run_config import ScriptRunConfig\n"
+            "experiment = Experiment(Workspace.get(sys.argv[1]), 'submitted')\n"
+            "print(experiment.submit(ScriptRunConfig(sys.argv[2], script='train.py')).id, flush=True)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        ).replace("Workspace.get(sys.argv[1])", "Workspace.create(sys.argv[1])")
+        done = subprocess.run(
+            [sys.executable, "-c", submitter, str(workspace.path), str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert done.returncode == -signal.SIGKILL
+        run = Run.get(workspace, done.stdout.strip())
+        assert isinstance(run, ScriptRun)
+        run.wait_for_completion()
+        assert log_of(run) == "still here\n"
+
+
+class TestFailures:
+    def test_the_last_lines_are_in_the_error(self, experiment: Experiment, source: Source) -> None:
+        run = experiment.submit(
+            ScriptRunConfig(str(source("print('so far')\nraise ValueError('wrong alpha')\n")), "train.py")
+        )
+        with pytest.raises(ActivityFailed) as raised:
+            run.wait_for_completion()
+        assert "exit code 1" in str(raised.value)
+        assert "ValueError: wrong alpha" in str(raised.value)
+        assert run.wait_for_completion(raise_on_error=False)["status"] == "Failed"
+
+    @pytest.mark.parametrize(
+        ("script", "said"),
+        [
+            ("import sys; sys.exit(3)", "exit code 3"),
+            ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL"),
+        ],
+        ids=["exit code", "signal"],
+    )
+    def test_how_it_ended_is_said(self, experiment: Experiment, source: Source, script: str, said: str) -> None:
+        run = experiment.submit(ScriptRunConfig(str(source(script)), "train.py"))
+        with pytest.raises(ActivityFailed, match=said):
+            run.wait_for_completion()
+
+    def test_what_isnt_there_is_refused_before_there_is_a_run(
+        self, workspace: Workspace, experiment: Experiment, source: Source
+    ) -> None:
+        before = len(list(experiment.get_runs()))
+        with pytest.raises(Exception, match="script path doesn't exist"):
+            experiment.submit(ScriptRunConfig(str(source("")), "other.py"))
+        with pytest.raises(FileNotFoundError):
+            experiment.submit(ScriptRunConfig(str(source("") / "nowhere"), "train.py"))
+        with pytest.raises(InvalidValue, match="ScriptRunConfig"):
+            experiment.submit("train.py")
+        with pytest.raises(NotSupported, match="node"):
+            experiment.submit(
+                ScriptRunConfig(str(source("")), "train.py", distributed_job_config=MpiConfiguration(node_count=2))
+            )
+        assert len(list(experiment.get_runs())) == before
+
+    def test_it_takes_no_longer_than_it_may(self, experiment: Experiment, source: Source) -> None:
+        config = ScriptRunConfig(str(source("import time; time.sleep(600)")), "train.py", max_run_duration_seconds=1)
+        with pytest.raises(ActivityFailed, match="max_run_duration_seconds=1"):
+            experiment.submit(config).wait_for_completion()
+
+    def test_bytes_that_are_no_text_are_kept(self, experiment: Experiment, source: Source) -> None:
+        folder = source("import sys\nsys.stdout.buffer.write(b'\\xff\\xfe' + b'x' * 1_000_000)\n")
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        run.wait_for_completion()
+        with run._records.files.open(run._container, LOG) as log:
+            assert log.read() == b"\xff\xfe" + b"x" * 1_000_000
+
+    def test_what_it_leaves_running_is_ended(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import subprocess, sys\n"
+            "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+            "print(child.pid)\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        assert run.wait_for_completion()["status"] == "Completed"
+        assert not is_running(int(log_of(run)))
+
+
+class TestCancel:
+    def test_the_script_and_its_children_end(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import os, subprocess, sys, time\n"
+            "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+            "print(os.getpid(), child.pid)\n"
+            "time.sleep(600)\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        wait_for(lambda: LOG in run.get_file_names() and len(log_of(run).split()) == 2)
+        pids = [int(pid) for pid in log_of(run).split()]
+        run.cancel()
+        assert run.wait_for_completion()["status"] == "Canceled"
+        assert not any(is_running(pid) for pid in pids)
+
+    def test_who_marks_it_canceled_ends_it_too(
+        self, workspace: Workspace, experiment: Experiment, source: Source
+    ) -> None:
+        """As Studio's button and MLflow's `set_terminated(run, "KILLED")` do."""
+        folder = source("import os, time\nprint(os.getpid())\ntime.sleep(600)\n")
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        wait_for(lambda: LOG in run.get_file_names() and log_of(run).strip())
+        script = int(log_of(run))
+        workspace.records.runs.update(run.id, status=RunStatus.CANCELED)
+        wait_for(lambda: not is_running(script))
+        assert run.get_status() == "Canceled"
+
+    def test_a_run_that_waits_never_starts(self, experiment: Experiment, source: Source) -> None:
+        folder = source("import time\nprint('started')\ntime.sleep(600)\n")
+        config = ScriptRunConfig(str(folder), "train.py", compute_target="one at a time")
+        runs = [experiment.submit(config) for _ in range((os.cpu_count() or 1) + 1)]
+        waits = runs[-1]
+        wait_for(lambda: waits.get_status() == "Queued")
+        waits.cancel()
+        assert waits.wait_for_completion()["status"] == "Canceled"
+        assert waits.get_file_names() == []
+        for run in runs[:-1]:
+            run.cancel()
+        assert {run.wait_for_completion()["status"] for run in runs} == {"Canceled"}
+
+
+class TestKilled:
+    def submitted(self, experiment: Experiment, source: Source) -> tuple[ScriptRun, int, int]:
+        """A run that has begun, with the process ids of its runner and of its script."""
+        folder = source("import os, time\nprint(os.getppid(), os.getpid())\ntime.sleep(600)\n")
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        wait_for(lambda: LOG in run.get_file_names() and len(log_of(run).split()) == 2)
+        wait_for(lambda: run.get_status() == "Running")
+        runner, script = (int(pid) for pid in log_of(run).split())
+        return run, runner, script
+
+    def test_a_killed_runner_ends_the_run_and_the_script(self, experiment: Experiment, source: Source) -> None:
+        run, runner, script = self.submitted(experiment, source)
+        os.kill(runner, signal.SIGKILL)
+        wait_for(lambda: run.get_status() == "Failed")
+        assert not is_running(script)
+        assert "killed" in run.get_details()["error"]["error"]["message"]
+        assert log_of(run).split() == [str(runner), str(script)]
+
+    def test_a_killed_script_is_a_failed_run(self, experiment: Experiment, source: Source) -> None:
+        run, _, script = self.submitted(experiment, source)
+        os.kill(script, signal.SIGKILL)
+        with pytest.raises(ActivityFailed, match="SIGKILL"):
+            run.wait_for_completion()
+
+    def test_where_nobody_is_left_whoever_looks_says_so(self, experiment: Experiment, source: Source) -> None:
+        run, runner, script = self.submitted(experiment, source)
+        watch = next(pid for pid in children_of(runner) if pid != script)
+        for pid in (watch, runner, script):
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: run.get_status() == "Failed")
+        assert "killed" in run.get_details()["error"]["error"]["message"]
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+class TestSeveralProcesses:
+    SCRIPT = "import os\nprint(os.environ['RANK'], os.environ['WORLD_SIZE'], os.environ['LOCAL_RANK'])\n"
+
+    @pytest.mark.parametrize(
+        "of", [PyTorchConfiguration(process_count=2), MpiConfiguration(process_count_per_node=2)], ids=["torch", "mpi"]
+    )
+    def test_each_has_its_rank_and_its_log(self, experiment: Experiment, source: Source, of: object) -> None:
+        config = ScriptRunConfig(str(source(self.SCRIPT)), "train.py", distributed_job_config=of)
+        run = experiment.submit(config)
+        run.wait_for_completion()
+        assert [log_of(run, f"user_logs/std_log_process_{rank}.txt") for rank in (0, 1)] == ["0 2 0\n", "1 2 1\n"]
+
+    def test_one_that_fails_ends_the_others(self, experiment: Experiment, source: Source) -> None:
+        script = "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(7)\ntime.sleep(600)\n"
+        config = ScriptRunConfig(
+            str(source(script)), "train.py", distributed_job_config=PyTorchConfiguration(process_count=2)
+        )
+        with pytest.raises(ActivityFailed, match="Rank 1 of the script ended with exit code 7"):
+            experiment.submit(config).wait_for_completion()
+
+
+class TestOutput:
+    def test_it_is_shown_as_it_comes_in_the_sdks_words(
+        self, experiment: Experiment, source: Source, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        folder = source("import sys\nprint('epoch 1: loss=', end='', flush=True)\nprint('0.5')\nprint('\\r50 %')\n")
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"), show_output=True)
+        assert run.get_status() == "Completed"
+        shown = capfdbinary.readouterr().out.decode()
+        where = f"RunId: {run.id}\nWeb View: {run.get_portal_url()}\n"
+        assert shown == (
+            f"{where}\nStreaming {LOG}\n{'=' * (len(LOG) + 10)}\n\nepoch 1: loss=0.5\n\r50 %\n"
+            f"\nExecution Summary\n=================\n{where}"
+        )
+
+    def test_a_line_is_shown_while_the_script_runs(self, experiment: Experiment, source: Source) -> None:
+        folder = source("import time\nprint('first')\nwhile True: time.sleep(1)\n")
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        wait_for(lambda: LOG in run.get_file_names() and log_of(run) == "first\n")
+        assert run.get_status() == "Running"
+        run.cancel()
+        run.wait_for_completion()
+
+
+class TestVocabulary:
+    def test_a_childs_parent_is_the_run_that_submitted_it(self, experiment: Experiment, source: Source) -> None:
+        with experiment.start_logging(snapshot_directory=None) as parent:
+            child = parent.submit_child(ScriptRunConfig(str(source("print('child')")), "train.py"), tags={"fold": "1"})
+            child.wait_for_completion()
+        assert [found.id for found in parent.get_children()] == [child.id]
+        assert child.parent is not None
+        assert child.parent.id == parent.id
+
+    def test_its_environment_is_known_afterwards(self, experiment: Experiment, source: Source) -> None:
+        environment = Environment("diabetes")
+        environment.python.user_managed_dependencies = True
+        environment.environment_variables = {"OMP_NUM_THREADS": "2"}
+        folder = source("import os; print(os.environ['OMP_NUM_THREADS'])")
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py", environment=environment))
+        assert isinstance(run, ScriptRun)
+        run.wait_for_completion()
+        assert log_of(run) == "2\n"
+        assert run.get_environment().name == "diabetes"
+        assert run.get_environment().environment_variables == {"OMP_NUM_THREADS": "2"}
+        assert run.type == "azureml.scriptrun"
+        assert run.clean() == []
+
+    def test_the_commit_is_a_property(self, experiment: Experiment, source: Source) -> None:
+        folder = source("")
+        git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+        for arguments in (["init", "-q", "-b", "trunk"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+            subprocess.run([*git, *arguments], check=True)
+        subprocess.run([*git, "remote", "add", "origin", "https://me:secret@example.com/x.git"], check=True)
+        (folder / "train.py").write_text("print()")
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        properties = run.get_properties()
+        assert properties["azureml.git.branch"] == "trunk"
+        assert properties["azureml.git.dirty"] == "True"
+        assert properties["mlflow.source.git.repoURL"] == "https://example.com/x.git"
+        assert re.fullmatch("[0-9a-f]{40}", properties["mlflow.source.git.commit"])
+        run.wait_for_completion()
+
+
+class TestSnapshotLimits:
+    def test_too_many_files_are_refused_with_the_folders_that_have_most(
+        self, experiment: Experiment, source: Source
+    ) -> None:
+        folder = source("")
+        for name, count in {"data": 1990, "images": 20}.items():
+            (folder / name).mkdir()
+            for number in range(count):
+                (folder / name / f"{number}.txt").touch()
+        config = ScriptRunConfig(str(folder), "train.py")
+        with pytest.raises(InvalidValue) as raised:
+            experiment.submit(config)
+        assert "has 2011 files, and 2000 files is the limit" in str(raised.value)
+        assert "Most are in data/ (0 MB, 1990 files), images/ (0 MB, 20 files)" in str(raised.value)
+        (folder / ".amlignore").write_text("data/\n")  # the line that the error gives
+        assert "the line `data/`" in str(raised.value)
+        assert experiment.submit(config).wait_for_completion()["status"] == "Completed"
