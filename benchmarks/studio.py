@@ -3,7 +3,7 @@
     pip install -e '.[studio]' mlflow trackio tensorboard playwright
     python tests/studio/chromium.py                                    # Debian's Chromium, where there is none
     python benchmarks/studio.py [--quick] [--rounds 3] [--only runs,server,long,fifty,live,start,logging]
-        [--output benchmarks/results/studio.json]
+        [--output benchmarks/results/studio.json] [--pictures DIR]
 
 All have the same data (`studio_data.py`) and take turns in every round, each with a new headless Chromium of 1440 × 900
 whose cache is empty; a figure is the median of its rounds. The page that is timed was visited before in that turn, by
@@ -183,6 +183,7 @@ def main() -> None:
     options.add_argument("--only", default=",".join(names), help="sections to measure, separated by commas")
     options.add_argument("--output", type=Path, default=Path("benchmarks/results/studio.json"))
     options.add_argument("--quick", action="store_true", help="the same table in some minutes: one round, less data")
+    options.add_argument("--pictures", type=Path, metavar="DIR", help="keep a picture of each product's long metric")
     chosen = options.parse_args()
     if chosen.quick:
         options.set_defaults(rounds=1)  # what else is given holds
@@ -192,6 +193,8 @@ def main() -> None:
         options.error(f"no section is called {', '.join(unknown)}; there are {', '.join(names)}")
     work = Workload(QUICK, repeats=40, seconds=1, pairs=2) if chosen.quick else Workload(Sizes())
 
+    if chosen.pictures is not None:
+        pages.keep_pictures(chosen.pictures)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped then, too
     present = installed()
     for product in PRODUCTS:

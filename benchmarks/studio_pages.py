@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from service_servers import Running, server_cpu_s
@@ -164,6 +165,16 @@ def measure_fifty(server: Running, browser: Browser, written: Written, sizes: Si
         HEAP.rounds[server.name].append(visit.heap_mb())
 
 
+_pictures: Path | None = None
+
+
+def keep_pictures(folder: Path) -> None:
+    """Keep a picture of what each product draws of the long metric, to be laid side by side."""
+    global _pictures
+    folder.mkdir(parents=True, exist_ok=True)
+    _pictures = folder
+
+
 def measure_long(server: Running, browser: Browser, written: Written, sizes: Sizes) -> None:
     page = LONG[server.name]
     with browser.visit(server) as visit:
@@ -177,6 +188,8 @@ def measure_long(server: Running, browser: Browser, written: Written, sizes: Siz
         SPIKES.rounds[server.name].append(100 * found / len(expected))
         if server.name == OURS:
             PICTURED.rounds[server.name].append(100 * pictured(visit, expected) / len(expected))
+        if _pictures is not None:
+            visit.page.screenshot(path=_pictures / f"{sizes.points} points, {server.name}.png")
 
 
 def columns_asked(visit: Visit) -> int:

@@ -59,7 +59,7 @@ CORE_LAYERS = (
     "local_files snapshots downloads",
     "sigterm buffered_log",
     "backend",
-    "conda_dependencies environment run_configuration script_run_config",
+    "conda_dependencies environment run_configuration script_run_config compute",
     "model",
     "open_run run_facts run_metrics run_files",
     "run",

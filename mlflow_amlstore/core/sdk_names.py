@@ -56,6 +56,13 @@ _NAMES = {
         TokenAuthentication
         AuthenticationException AzureMLException RunEnvironmentException UserErrorException
     """,
+    "azureml.core.compute": """
+        AdlaCompute AksCompute AmlCompute BatchCompute ComputeInstance ComputeTarget DataFactoryCompute
+        DatabricksCompute DsvmCompute HDInsightCompute KubernetesCompute KustoCompute RemoteCompute SynapseCompute
+    """,
+    "azureml.core.compute_target": """
+        AbstractComputeTarget ComputeTargetException LocalTarget
+    """,
     "azureml.core.conda_dependencies": """
         CondaDependencies
         UserErrorException
@@ -185,6 +192,14 @@ _ATTRIBUTES = {
         pip_options pip_packages remove_channel remove_conda_package remove_pip_option remove_pip_package save
         save_to_file sdk_origin_url serialize_to_string set_pip_index_url set_pip_option set_pip_requirements
         set_python_version
+    """,
+    "ComputeTarget": """
+        attach create delete deserialize detach get get_status list name provisioning_state refresh_state serialize
+        tags type wait_for_completion
+    """,
+    "AmlCompute": """
+        add_identity get_active_runs get_status list_nodes provisioning_configuration remove_identity
+        supported_vmsizes update
     """,
     "AbstractAuthentication": """
         get_authentication_header get_token signed_session

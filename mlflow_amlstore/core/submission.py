@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_amlstore.core.compute import slots_of
 from mlflow_amlstore.core.git import git_properties
 from mlflow_amlstore.core.named_texts import texts_of
 from mlflow_amlstore.core.run_configuration import say_what_has_no_effect
@@ -16,8 +17,9 @@ from mlflow_amlstore.core.snapshots import SnapshotEmpty, files_of_snapshot
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, SNAPSHOT_PROPERTY, RunStatus
-from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, start_runner
+from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, slots_folder, start_runner
 from mlflow_amlstore.runner.ranks import process_count
+from mlflow_amlstore.runner.slots import Slots
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.experiment import Experiment
@@ -37,7 +39,7 @@ def submit_script(
 
     The script runs in a copy of its folder, which is as it is now. `before_start` is called with the run's id when its
     record is there and the script hasn't started. Raises what `ScriptRunConfig` says of its source,
-    InvalidValue for a folder that is too large, NotSupported for a target that isn't this machine.
+    InvalidValue for a folder that is too large, NotFound for a target that isn't there.
     """
     if not isinstance(config, ScriptRunConfig):
         raise InvalidValue("config", type(config).__name__, "must be a ScriptRunConfig")
@@ -50,10 +52,12 @@ def submit_script(
     definition = config.definition()
     process_count(definition)  # refuses what one machine can't do
     say_what_has_no_effect(config.run_config)
+    slots = slots_of(workspace.records.compute_targets, definition["target"])
     given_tags = texts_of("tags", tags or {})
     run_id = run_id or new_run_id(experiment.name, int(time.time()))
     folder = RunFolder.of(run_id)
     lock = folder.make()
+    opened = [lock]
     try:
         properties = {RUN_TYPE_PROPERTY: RUN_TYPE, MACHINE_PROPERTY: this_machine(), **git_properties(source)}
         copied = _copy(source, folder.source)
@@ -81,6 +85,8 @@ def submit_script(
             **definition["environment"]["environmentVariables"],
             **definition["environmentVariables"],
         }
+        ticket = Slots(slots_folder(), definition["target"], slots).line_up()
+        opened.append(ticket.lock)
         folder.write(
             Launch(
                 run_id=run_id,
@@ -89,15 +95,17 @@ def submit_script(
                 definition=definition,
                 variables=variables,
                 target=definition["target"],
-                slots=os.cpu_count() or 1,
+                slots=slots,
+                ticket=ticket.name,
             )
         )
-        start_runner(folder, lock)
+        start_runner(folder, lock, ticket.lock)
     except BaseException:
         folder.remove()
         raise
     finally:
-        os.close(lock)
+        for each in opened:
+            os.close(each)
     run = ScriptRun._of(experiment, record)
     assert isinstance(run, ScriptRun)
     return run

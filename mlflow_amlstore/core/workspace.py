@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_amlstore.core.backend import Backend, Embedded, OnAzure, Served
 from mlflow_amlstore.core.buffered_log import drain_logs
+from mlflow_amlstore.core.compute import ComputeTarget
 from mlflow_amlstore.core.display import facts_table
 from mlflow_amlstore.core.experiment import Experiment
 from mlflow_amlstore.core.model import Model
@@ -217,6 +218,11 @@ class Workspace:
     def models(self) -> dict[str, Model]:
         """The newest version of each registered model by its name; a name without versions is left out."""
         return {model.name: model for model in Model.list(self, latest=True)}
+
+    @property
+    def compute_targets(self) -> dict[str, ComputeTarget]:
+        """The compute targets by name; `local`, this machine, is always there and not among them."""
+        return {target.name: target for target in ComputeTarget.list(self)}
 
     @property
     def webservices(self) -> dict[str, object]:

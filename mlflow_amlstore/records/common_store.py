@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Protocol
 
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import (
+    ComputeTargetRecord,
     ExperimentRecord,
     FileRecord,
     LoggedModelRecord,
@@ -332,6 +333,22 @@ class CommonSnapshots(Protocol):
         """Write a snapshot as a zip file, whole or not at all. Raises NotFound."""
 
 
+class CommonComputeTargets(Protocol):
+    """What runs are submitted to, by name. `local`, the submitter's machine, is not among them: it is always there."""
+
+    def put(self, name: str, kind: str, slots: int, settings: Mapping[str, Any]) -> ComputeTargetRecord:
+        """Make a target, or change the one of this name. Raises InvalidValue."""
+
+    def get(self, name: str) -> ComputeTargetRecord:
+        """Return a target. Raises NotFound."""
+
+    def list(self) -> list[ComputeTargetRecord]:
+        """Return all targets by name."""
+
+    def delete(self, name: str) -> None:
+        """Delete a target; runs that were submitted to it go on. Raises NotFound."""
+
+
 class CommonStore(Protocol):
     """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
 
@@ -352,6 +369,9 @@ class CommonStore(Protocol):
 
     @property
     def snapshots(self) -> CommonSnapshots: ...
+
+    @property
+    def compute_targets(self) -> CommonComputeTargets: ...
 
     def close(self) -> None:
         """Release connections; the store may not be used afterwards. Calling it again does nothing."""

@@ -20,6 +20,7 @@ from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.snapshots import FileSnapshots
 from mlflow_amlstore.records.sql.acts import SqlActs
 from mlflow_amlstore.records.sql.applied_requests import SqlAppliedRequests
+from mlflow_amlstore.records.sql.compute_targets import SqlComputeTargets
 from mlflow_amlstore.records.sql.experiments import SqlExperiments
 from mlflow_amlstore.records.sql.files import SqlFiles
 from mlflow_amlstore.records.sql.keys import SqlKeys
@@ -50,6 +51,7 @@ class RecordStore:
         self.keys = SqlKeys(database)
         self.acts = SqlActs(database)
         self.saved_views = SqlSavedViews(database)
+        self.compute_targets = SqlComputeTargets(database)
         self._applied_requests = SqlAppliedRequests(database)
 
     @cached_property

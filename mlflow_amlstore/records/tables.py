@@ -107,6 +107,18 @@ run_definitions = Table(
     Column("definition", BYTE_TEXT, nullable=False),
 )
 
+# What runs are submitted to, by name; `settings` is JSON.
+compute_targets = Table(
+    "compute_targets",
+    metadata,
+    Column("name", BYTE_TEXT, primary_key=True),
+    Column("kind", BYTE_TEXT, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("settings", BYTE_TEXT, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # One metric name of one run as MLflow sees it. A column of a row or table has `metric` and `column_name`, and the name
 # `metric.column_name`; a scalar or a list has its own name in `metric` and "" in `column_name`. `last_…` is the latest
 # point in MLflow's sense: highest step, then time, then value; `last_seq` is the highest `seq` of its points.

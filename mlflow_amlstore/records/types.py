@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar, Union, overload
+from typing import Any, Generic, NamedTuple, TypeVar, Union, overload
 
 T = TypeVar("T")
 
@@ -458,6 +458,18 @@ class FileRecord:
     def is_growing(self) -> bool:
         """Whether it is written to yet: more of it may come."""
         return self.sha256.startswith("growing-")
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeTargetRecord:
+    """Where runs are submitted to: so many of them run at a time. `kind` is Azure ML's word, such as `AmlCompute`;
+    `settings` is what it was made with, and is JSON."""
+
+    name: str
+    kind: str
+    slots: int
+    settings: dict[str, Any]
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)

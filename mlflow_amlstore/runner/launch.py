@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ class Launch:
     """One run on this machine. `definition` is what the SDK sends of a run configuration.
 
     `workspace` is the folder of an embedded workspace. `variables` are for the script, besides its rank's own.
-    `slots` is how many runs of the target run at a time.
+    `slots` is how many runs of the target run at a time, `ticket` the place in their queue.
     """
 
     run_id: str
@@ -43,6 +42,7 @@ class Launch:
     variables: dict[str, str] = field(default_factory=dict)
     target: str = "local"
     slots: int = 1
+    ticket: str = ""
 
 
 class RunFolder:
@@ -111,21 +111,20 @@ class RunFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def start_runner(folder: RunFolder, lock: int, environment: Mapping[str, str] = os.environ) -> int:
+def start_runner(folder: RunFolder, lock: int, ticket_lock: int) -> int:
     """Start the runner of a folder that has its launch, in a session of its own; return its process id.
 
-    It goes on when this process ends. The lock is its from now on; close it here.
+    It goes on when this process ends. The locks are its from now on; close them here.
     """
     code = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(_PACKAGES), str(folder.path), str(lock)],
+        [sys.executable, "-c", code, str(_PACKAGES), str(folder.path), str(lock), str(ticket_lock)],
         cwd=folder.path,
-        env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        pass_fds=[lock],
+        pass_fds=[lock, ticket_lock],
     )
     process.returncode = 0  # it isn't waited for: Python would warn of that
     return process.pid

@@ -22,7 +22,7 @@ from mlflow_amlstore.runner.environments import interpreter_of
 from mlflow_amlstore.runner.launch import COOKIE, Launch, RunFolder, slots_folder
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
 from mlflow_amlstore.runner.ranks import Rank, ranks_of
-from mlflow_amlstore.runner.slots import Slot, Slots
+from mlflow_amlstore.runner.slots import Slot, Slots, Ticket
 
 if TYPE_CHECKING:
     from mlflow_amlstore.runner.recording import Preparing, Recording, Waiting
@@ -36,14 +36,14 @@ _DONE = b"."
 
 
 def main() -> None:
-    """Run what the folder says: `main PACKAGES FOLDER LOCK`, or `main PACKAGES FOLDER LOCK after` for a killed one."""
+    """Run what a folder says: `PACKAGES FOLDER LOCK TICKET`; with `after` as TICKET, say that its runner was killed."""
     folder = RunFolder(Path(sys.argv[2]))
     launch = folder.read()
     if sys.argv[4:] == ["after"]:
         _record_that_it_died(folder, launch, "The run's runner was killed, and the script was ended with it")
     else:
         with _watched(folder) as watch:
-            runner = _Runner(folder, launch, watch)
+            runner = _Runner(folder, launch, watch, Ticket(launch.ticket, int(sys.argv[4])))
             try:
                 runner.run()
             except Exception as error:  # which nobody would see: this process has no terminal
@@ -59,6 +59,7 @@ def _watched(folder: RunFolder) -> Iterator[int]:
     watch = os.fork()  # before there is any thread
     if watch == 0:
         os.close(writer)
+        os.close(int(sys.argv[4]))  # the place in the queue is the runner's
         os.setsid()
         if os.read(reader, 1) == _DONE:
             os._exit(0)
@@ -80,10 +81,10 @@ class _Canceled(BaseException):
 
 
 class _Runner:
-    """One run. `watch` is the process that isn't the script's."""
+    """One run. `watch` is the process that isn't the script's, `ticket` the run's place in the queue."""
 
-    def __init__(self, folder: RunFolder, launch: Launch, watch: int) -> None:
-        self._folder, self._launch = folder, launch
+    def __init__(self, folder: RunFolder, launch: Launch, watch: int, ticket: Ticket) -> None:
+        self._folder, self._launch, self._ticket = folder, launch, ticket
         self._children = processes.Children(except_for=[watch])
         self._must_end = False  # before its own end: somebody canceled the run, or told this process to end
         signal.signal(signal.SIGTERM, self._end_soon)
@@ -165,7 +166,8 @@ class _Runner:
                 waiting = Opened(self._launch)
             return not self._must_end and waiting.goes_on()
 
-        slot = Slots(slots_folder(), self._launch.target, self._launch.slots).take(waits=waits)
+        slots = Slots(slots_folder(), self._launch.target, self._launch.slots)
+        slot = slots.take(self._ticket, waits=waits)
         if slot is None and waiting is not None:
             waiting.cancel()
         return slot

@@ -1,16 +1,20 @@
 """Slots of a compute target on this machine: so many of its runs run at a time, the others wait in their order.
 
-Nobody keeps the list. Each runner that waits holds the lock of a ticket, each that runs the lock of a slot, and the
-kernel releases both when a runner ends, however it does.
+Nobody keeps the list. Each run that waits holds the lock of a ticket, which its submitter takes and hands to its
+runner; each that runs holds the lock of a slot. The kernel releases both when their process ends, however it does.
 """
 
-import fcntl
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
+
+if sys.platform != "win32":
+    import fcntl
 
 _LOOKED_EVERY_S = 0.05
 
@@ -26,35 +30,46 @@ class Slot:
         os.close(self._lock)
 
 
+class Ticket(NamedTuple):
+    """A place in a queue: the name of its file, and the open lock, which another process may be given."""
+
+    name: str
+    lock: int
+
+
 class Slots:
     """The slots of one target. `folder` is that of this user's targets on this machine."""
 
     def __init__(self, folder: Path, target: str, count: int) -> None:
         self._folder = folder / quote(target, safe="")
+        self._queue = self._folder / "queue"
         self._count = count
 
-    def take(self, *, waits: Callable[[int], bool], every_s: float = _LOOKED_EVERY_S) -> Slot | None:
-        """Take a slot when it is this process's turn.
-
-        While it waits, `waits` is told how many wait before it, whenever that changes or at least every `every_s`;
-        where it returns False the place is given up, and None is returned.
-        """
-        queue = self._folder / "queue"
-        queue.mkdir(parents=True, exist_ok=True)
-        ticket = queue / f"{time.time_ns():020d}-{os.getpid()}"
-        lock = _locked(ticket)
+    def line_up(self) -> Ticket:
+        """Take the last place in the queue. It is given up when no process has the lock open any more."""
+        self._queue.mkdir(parents=True, exist_ok=True)
+        name = f"{time.time_ns():020d}-{os.getpid()}"
+        lock = _locked(self._queue / name)
         assert lock is not None  # nobody else has this name
+        return Ticket(name, lock)
+
+    def take(self, ticket: Ticket, *, waits: Callable[[int], bool], every_s: float = _LOOKED_EVERY_S) -> Slot | None:
+        """Take a slot when it is the ticket's turn; the ticket is used up.
+
+        Before, `waits` is told every `every_s` how many wait before it. Where it returns False the place is given up,
+        and None is returned.
+        """
         try:
             while True:
-                before = _waiting(queue, ticket.name)
+                before = _waiting(self._queue, ticket.name)
                 if before == 0 and (slot := self._free_slot()) is not None:
                     return slot
                 if not waits(before):
                     return None
                 time.sleep(every_s)
         finally:
-            ticket.unlink(missing_ok=True)
-            os.close(lock)
+            (self._queue / ticket.name).unlink(missing_ok=True)
+            os.close(ticket.lock)
 
     def _free_slot(self) -> Slot | None:
         for number in range(self._count):

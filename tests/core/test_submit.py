@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from mlflow_amlstore.core import Environment, Experiment, Run, Workspace
+from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
 from mlflow_amlstore.core.run_configuration import MpiConfiguration, PyTorchConfiguration
 from mlflow_amlstore.core.script_run import ScriptRun
 from mlflow_amlstore.core.script_run_config import ScriptRunConfig
-from mlflow_amlstore.errors import ActivityFailed, InvalidValue, NotSupported
+from mlflow_amlstore.errors import ActivityFailed, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.records.types import RunStatus
 from mlflow_amlstore.runner.launch import RunFolder
 
@@ -183,6 +184,8 @@ class TestFailures:
             experiment.submit(ScriptRunConfig(str(source("") / "nowhere"), "train.py"))
         with pytest.raises(InvalidValue, match="ScriptRunConfig"):
             experiment.submit("train.py")
+        with pytest.raises(NotFound, match="no such target"):
+            experiment.submit(ScriptRunConfig(str(source("")), "train.py", compute_target="gpu-cluster"))
         with pytest.raises(NotSupported, match="node"):
             experiment.submit(
                 ScriptRunConfig(str(source("")), "train.py", distributed_job_config=MpiConfiguration(node_count=2))
@@ -241,8 +244,11 @@ class TestCancel:
 
     def test_a_run_that_waits_never_starts(self, experiment: Experiment, source: Source) -> None:
         folder = source("import time\nprint('started')\ntime.sleep(600)\n")
-        config = ScriptRunConfig(str(folder), "train.py", compute_target="one at a time")
-        runs = [experiment.submit(config) for _ in range((os.cpu_count() or 1) + 1)]
+        target = ComputeTarget.create(
+            experiment.workspace, "one-at-a-time", AmlCompute.provisioning_configuration(max_nodes=1)
+        )
+        config = ScriptRunConfig(str(folder), "train.py", compute_target=target)
+        runs = [experiment.submit(config) for _ in range(2)]
         waits = runs[-1]
         wait_for(lambda: waits.get_status() == "Queued")
         waits.cancel()

@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mlflow_amlstore.runner.slots import Slots, waiting
+from mlflow_amlstore.runner.slots import Slot, Slots, waiting
 
 HOLDER = """
 import sys, time
@@ -17,7 +18,8 @@ from mlflow_amlstore.runner.slots import Slots
 def waits(before):
     print(before, flush=True)
     return True
-slot = Slots(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])).take(waits=waits)
+slots = Slots(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+slot = slots.take(slots.line_up(), waits=waits)
 print("has it", flush=True)
 sys.stdin.readline()
 """
@@ -85,15 +87,27 @@ def test_who_is_killed_holds_nobody_up(tmp_path: Path, which: str) -> None:
         process.communicate()
 
 
+def take(folder: Path, target: str, waits: Callable[[int], bool] = lambda before: False) -> Slot | None:
+    slots = Slots(folder, target, 1)
+    return slots.take(slots.line_up(), waits=waits)
+
+
 def test_who_gives_up_its_place_gets_none(tmp_path: Path) -> None:
-    taken = Slots(tmp_path, "a/b", 1).take(waits=lambda _: False)
+    taken = take(tmp_path, "a/b")
     assert taken is not None
-    assert Slots(tmp_path, "a/b", 1).take(waits=lambda before: before > 0) is None
+    assert take(tmp_path, "a/b") is None
     assert waiting(tmp_path, "a/b") == 0
     taken.release()
-    assert Slots(tmp_path, "a/b", 1).take(waits=lambda _: False) is not None
+    assert take(tmp_path, "a/b") is not None
+
+
+def test_who_lined_up_first_is_first_whoever_asks_first(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, "local", 1)
+    first, second = slots.line_up(), slots.line_up()
+    assert slots.take(second, waits=lambda before: before != 1) is None  # one is before it
+    assert slots.take(first, waits=lambda _: False) is not None
 
 
 def test_targets_have_slots_of_their_own(tmp_path: Path) -> None:
-    assert Slots(tmp_path, "one", 1).take(waits=lambda _: False) is not None
-    assert Slots(tmp_path, "other", 1).take(waits=lambda _: False) is not None
+    assert take(tmp_path, "one") is not None
+    assert take(tmp_path, "other") is not None

@@ -1,4 +1,4 @@
-"""How a run was submitted.
+"""How a run was submitted, and the targets that runs are submitted to.
 
 Revision ID: 0006
 """
@@ -23,4 +23,14 @@ def upgrade() -> None:
             ["run_pk"], ["runs.run_pk"], name=op.f("fk_run_definitions_run_pk"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("run_pk", name=op.f("pk_run_definitions")),
+    )
+    op.create_table(
+        "compute_targets",
+        sa.Column("name", _TEXT, nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
+        sa.Column("slots", sa.Integer(), nullable=False),
+        sa.Column("settings", _TEXT, nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_compute_targets")),
+        sqlite_with_rowid=False,
     )
