@@ -220,6 +220,7 @@ def output(line):
     if does == "dies" and b"Creating virtual environment" in line:
         os.kill(os.getpid(), signal.SIGKILL)
     sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
 print(*interpreter_of(environment, output=output, cache=cache))
 """
 
