@@ -23,6 +23,8 @@ if sys.platform != "win32":
 
 COOKIE = "AMLSTORE_RUN_FOLDER"
 """The variable by which a process is known to be of a run: its script has it, and all that this starts."""
+RUNNER_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
+"""What Python is given to be a runner."""
 _LAUNCH, _LOCK, _SOURCE = "launch.json", "lock", "source"
 _PACKAGES = Path(__file__).parent.parent.parent
 
@@ -116,10 +118,11 @@ def start_runner(folder: RunFolder, lock: int, ticket_lock: int) -> int:
 
     It goes on when this process ends. The locks are its from now on; close them here.
     """
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
+    environment = {name: value for name, value in os.environ.items() if name != COOKIE}  # of a script that submits
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(_PACKAGES), str(folder.path), str(lock), str(ticket_lock)],
+        [sys.executable, "-c", RUNNER_CODE, str(_PACKAGES), str(folder.path), str(lock), str(ticket_lock)],
         cwd=folder.path,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from mlflow_amlstore.records.contents import ContentFolder
 from mlflow_amlstore.runner import processes
 from mlflow_amlstore.runner.environments import interpreter_of
-from mlflow_amlstore.runner.launch import COOKIE, Launch, RunFolder, slots_folder
+from mlflow_amlstore.runner.launch import COOKIE, RUNNER_CODE, Launch, RunFolder, slots_folder
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
 from mlflow_amlstore.runner.ranks import Rank, ranks_of
 from mlflow_amlstore.runner.slots import Slot, Slots, Ticket
@@ -42,8 +42,8 @@ def main() -> None:
     if sys.argv[4:] == ["after"]:
         _record_that_it_died(folder, launch, "The run's runner was killed, and the script was ended with it")
     else:
-        with _watched(folder) as watch:
-            runner = _Runner(folder, launch, watch, Ticket(launch.ticket, int(sys.argv[4])))
+        with _watched(folder):
+            runner = _Runner(folder, launch, Ticket(launch.ticket, int(sys.argv[4])))
             try:
                 runner.run()
             except Exception as error:  # which nobody would see: this process has no terminal
@@ -53,8 +53,8 @@ def main() -> None:
 
 
 @contextmanager
-def _watched(folder: RunFolder) -> Iterator[int]:
-    """Have a process wait for this one's end; it gives that process's id."""
+def _watched(folder: RunFolder) -> Iterator[None]:
+    """Have a process wait for this one's end."""
     reader, writer = os.pipe()
     watch = os.fork()  # before there is any thread
     if watch == 0:
@@ -65,15 +65,12 @@ def _watched(folder: RunFolder) -> Iterator[int]:
             os._exit(0)
         processes.end(lambda: processes.of_folder(folder.path), grace_s=GRACE_S)
         os.set_inheritable(int(sys.argv[3]), True)
-        os.execv(sys.executable, [sys.executable, "-c", _CODE, *sys.argv[1:4], "after"])
+        os.execv(sys.executable, [sys.executable, "-c", RUNNER_CODE, *sys.argv[1:4], "after"])
     os.close(reader)
-    yield watch
+    yield
     os.write(writer, _DONE)
     os.close(writer)
     os.waitpid(watch, 0)
-
-
-_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
 
 
 class _Canceled(BaseException):
@@ -81,11 +78,11 @@ class _Canceled(BaseException):
 
 
 class _Runner:
-    """One run. `watch` is the process that isn't the script's, `ticket` the run's place in the queue."""
+    """One run. `ticket` is its place in the queue."""
 
-    def __init__(self, folder: RunFolder, launch: Launch, watch: int, ticket: Ticket) -> None:
+    def __init__(self, folder: RunFolder, launch: Launch, ticket: Ticket) -> None:
         self._folder, self._launch, self._ticket = folder, launch, ticket
-        self._children = processes.Children(except_for=[watch])
+        self._children = processes.Children()
         self._must_end = False  # before its own end: somebody canceled the run, or told this process to end
         signal.signal(signal.SIGTERM, self._end_soon)
 

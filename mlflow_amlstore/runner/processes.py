@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_amlstore.runner.launch import COOKIE
+from mlflow_amlstore.runner.launch import COOKIE, RUNNER_CODE
 
 _PROC = Path("/proc")
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -31,15 +31,23 @@ def adopt_orphans() -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below one, children before theirs."""
+    """The processes below one, children before theirs, but for the runners of other runs and what is below these."""
     children: dict[int, list[int]] = defaultdict(list)
     for child, parent in _parents():
         children[parent].append(child)
     found, place = [pid], 0
     while place < len(found):
-        found += children.pop(found[place], [])
+        found += [child for child in children.pop(found[place], []) if not _is_runner(child)]
         place += 1
     return found[1:]
+
+
+def _is_runner(pid: int) -> bool:
+    """Whether a process is a run's runner or its watch: a script may submit others, which outlive it."""
+    try:
+        return RUNNER_CODE.encode() in (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def of_folder(folder: Path) -> list[int]:
@@ -78,9 +86,7 @@ def end(find: Callable[[], list[int]], *, grace_s: float, meanwhile: Callable[[]
 class Children:
     """The processes that this one has started, and those that it has adopted."""
 
-    def __init__(self, except_for: Collection[int] = ()) -> None:
-        """`except_for` are not of the script: they are neither waited for nor ended."""
-        self._except_for = frozenset(except_for)
+    def __init__(self) -> None:
         self._started: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: int) -> int:
@@ -114,7 +120,7 @@ class Children:
 
     def running(self) -> list[int]:
         """All of the script's processes that run."""
-        return [pid for pid in descendants(os.getpid()) if pid not in self._except_for]
+        return descendants(os.getpid())
 
 
 def _parents() -> Iterator[tuple[int, int]]:

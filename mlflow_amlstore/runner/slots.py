@@ -17,6 +17,7 @@ if sys.platform != "win32":
     import fcntl
 
 _LOOKED_EVERY_S = 0.05
+_AT_ONCE_S = 0.1  # others that line up at the same time take their slots meanwhile
 
 
 class Slot:
@@ -49,21 +50,27 @@ class Slots:
         """Take the last place in the queue. It is given up when no process has the lock open any more."""
         self._queue.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns():020d}-{os.getpid()}"
-        lock = _locked(self._queue / name)
+        hidden = self._queue / f".{name}"  # till it is locked: whoever counts takes one that isn't for a dead one's
+        lock = _locked(hidden)
         assert lock is not None  # nobody else has this name
+        hidden.rename(self._queue / name)
         return Ticket(name, lock)
 
     def take(self, ticket: Ticket, *, waits: Callable[[int], bool], every_s: float = _LOOKED_EVERY_S) -> Slot | None:
         """Take a slot when it is the ticket's turn; the ticket is used up.
 
-        Before, `waits` is told every `every_s` how many wait before it. Where it returns False the place is given up,
-        and None is returned.
+        Before, unless that is at once, `waits` is told every `every_s` how many wait before it. Where it returns False
+        the place is given up, and None is returned.
         """
+        told_at = time.monotonic() + _AT_ONCE_S
         try:
             while True:
                 before = _waiting(self._queue, ticket.name)
                 if before == 0 and (slot := self._free_slot()) is not None:
                     return slot
+                if time.monotonic() < told_at:
+                    time.sleep(_AT_ONCE_S / 20)
+                    continue
                 if not waits(before):
                     return None
                 time.sleep(every_s)
@@ -88,7 +95,7 @@ def waiting(folder: Path, target: str) -> int:
 def _waiting(queue: Path, name: str) -> int:
     """How many tickets before this one are held; those of processes that have ended are removed."""
     count = 0
-    for ticket in sorted(found for found in queue.iterdir() if found.name < name):
+    for ticket in sorted(found for found in queue.iterdir() if not found.name.startswith(".") and found.name < name):
         lock = _locked(ticket, is_new=False)
         if lock is None:
             count += ticket.exists()

@@ -149,6 +149,22 @@ class TestAScript:
         run.wait_for_completion()
         assert log_of(run) == "still here\n"
 
+    def test_what_a_script_submits_outlives_it(
+        self, workspace: Workspace, experiment: Experiment, source: Source
+    ) -> None:
+        folder = source(
+            "from azureml.core import Run, ScriptRunConfig\n"
+            "run = Run.get_context()\n"
+            "print(run.submit_child(ScriptRunConfig('.', script='child.py')).id)\n",
+            **{"child.py": "import time\ntime.sleep(1)\nprint('still here')\n"},
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
+        assert run.wait_for_completion()["status"] == "Completed"
+        child = Run.get(workspace, log_of(run).strip())
+        assert child.wait_for_completion()["status"] == "Completed"
+        assert log_of(child) == "still here\n"
+        assert [found.id for found in run.get_children()] == [child.id]
+
 
 class TestFailures:
     def test_the_last_lines_are_in_the_error(self, experiment: Experiment, source: Source) -> None:

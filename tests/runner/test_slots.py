@@ -40,6 +40,11 @@ def next_line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
+def wait_for_slot(process: "subprocess.Popen[str]") -> None:
+    while (line := next_line(process)) != "has it":
+        assert line.isdecimal()
+
+
 def wait_until_waiting(folder: Path, count: int) -> None:
     while waiting(folder, "local") != count:
         time.sleep(0.01)
@@ -51,7 +56,8 @@ def end(process: "subprocess.Popen[str]") -> None:
 
 def test_as_many_as_there_are_slots_run_and_the_others_wait_in_their_order(tmp_path: Path) -> None:
     running = [holder(tmp_path, 2) for _ in range(2)]
-    assert [next_line(process) for process in running] == ["has it", "has it"]
+    for process in running:
+        wait_for_slot(process)
     third = holder(tmp_path, 2)
     wait_until_waiting(tmp_path, 1)
     fourth = holder(tmp_path, 2)
@@ -59,8 +65,7 @@ def test_as_many_as_there_are_slots_run_and_the_others_wait_in_their_order(tmp_p
     assert next_line(third) == "0"  # nobody waits before it
     assert next_line(fourth) == "1"
     end(running[1])
-    while (line := next_line(third)) != "has it":
-        assert line == "0"
+    wait_for_slot(third)
     assert waiting(tmp_path, "local") == 1
     for process in (running[0], third, fourth):
         end(process)
@@ -70,7 +75,7 @@ def test_as_many_as_there_are_slots_run_and_the_others_wait_in_their_order(tmp_p
 @pytest.mark.parametrize("which", ["running", "first in the queue"])
 def test_who_is_killed_holds_nobody_up(tmp_path: Path, which: str) -> None:
     running = holder(tmp_path, 1)
-    assert next_line(running) == "has it"
+    wait_for_slot(running)
     first = holder(tmp_path, 1)
     wait_until_waiting(tmp_path, 1)
     second = holder(tmp_path, 1)
@@ -80,8 +85,7 @@ def test_who_is_killed_holds_nobody_up(tmp_path: Path, which: str) -> None:
     killed.wait()
     if which != "running":
         end(running)
-    while next_line(other) != "has it":
-        pass
+    wait_for_slot(other)
     for process in (running, first, second):
         process.kill()
         process.communicate()
