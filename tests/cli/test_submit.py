@@ -1,7 +1,6 @@
 """`amlstore submit`, `logs`, `watch`, `queue` and `cancel`: scripts as runs, from a terminal."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from fork_server import ForkedProcess
 
 from mlflow_amlstore.core import Run, Workspace
+from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
 from mlflow_amlstore.core.script_run import MACHINE_PROPERTY, RUN_TYPE, ScriptRun, this_machine
 from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunStatus
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
@@ -99,7 +99,8 @@ class TestSubmit:
         assert opened.get_run(run_id).wait_for_completion()["status"] == "Completed"
         assert amlstore("logs", run_id).out == f"{given}\n"
 
-    def test_experiment_name_tags_and_compute_are_the_runs(self, submit: Callable[..., Run]) -> None:
+    def test_experiment_name_tags_and_compute_are_the_runs(self, submit: Callable[..., Run], opened: Workspace) -> None:
+        ComputeTarget.create(opened, "cpu", AmlCompute.provisioning_configuration())
         options = ("-e", "iris", "--name", "first try", "--tag", "stage=try", "--tag", "x=a=b", "--compute", "cpu")
         run = submit("", options=options)
         details = run.wait_for_completion()
@@ -292,10 +293,11 @@ class TestCancel:
 
 class TestQueue:
     def test_what_waits_has_a_position_and_what_has_ended_is_gone(
-        self, submit: Callable[..., Run], amlstore: Amlstore, tmp_path: Path
+        self, submit: Callable[..., Run], amlstore: Amlstore, opened: Workspace, tmp_path: Path
     ) -> None:
-        slots = os.cpu_count() or 1
+        slots = 2
         compute = tmp_path.name  # whose slots no other test takes
+        ComputeTarget.create(opened, compute, AmlCompute.provisioning_configuration(max_nodes=slots))
         options = ("--compute", compute, "-e", "iris")
         runs = []
         for _ in range(slots + 2):

@@ -111,7 +111,7 @@ class TestOnAzure:
             workspace.datastores  # type: ignore[attr-defined]  # noqa: B018
         with pytest.raises(NotSupported, match=r"Workspace.list is not supported"):
             Workspace.list("s")  # type: ignore[attr-defined]
-        assert not hasattr(workspace, "compute_targets")
+        assert not hasattr(workspace, "datasets")
         with pytest.raises(AttributeError, match=r"^'Workspace' object has no attribute 'never'$"):
             workspace.never  # type: ignore[attr-defined]  # noqa: B018
         assert pickle.loads(pickle.dumps(workspace)).name == copy.copy(workspace).name == "ws"

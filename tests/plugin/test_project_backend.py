@@ -247,8 +247,9 @@ class TestFromPython:
         assert client.get_run(parent.info.run_id).info.status == "FINISHED"
 
     def test_it_waits_in_the_queue_of_the_target_that_it_names(
-        self, client: MlflowClient, project: Project, submitted: Submitted
+        self, workspace: EmbeddedWorkspace, client: MlflowClient, project: Project, submitted: Submitted
     ) -> None:
+        workspace.records.compute_targets.put("cpu-cluster", "AmlCompute", 1, {})
         run = self.submit(project(), backend_config={"COMPUTE": "cpu-cluster"})
         assert submitted(run.run_id).get_details()["target"] == "cpu-cluster"
 
