@@ -49,7 +49,6 @@ __all__ = [
     "ServiceUnreachable",
     "SourceFolderNotFound",
     "StorageFailed",
-    "SubmissionFailed",
     "TokenRefused",
     "TrackingUriInvalid",
     "TransferBroken",
@@ -196,14 +195,6 @@ class SourceFolderNotFound(InvalidValue, FileNotFoundError):
 
     def __init__(self, folder: str) -> None:
         super().__init__("source_directory", folder, "must be a folder that is there")
-
-
-class SubmissionFailed(AmlStoreError):
-    """A run was recorded, but none of its processes could be started."""
-
-    def __init__(self, run_id: str, problem: str, way_out: str = "Mend that and submit again") -> None:
-        self.run_id, self.problem = run_id, problem
-        super().__init__(f"Run {run_id} could not be started: {problem}. {way_out}")
 
 
 class ActivityFailed(InvalidState):

@@ -134,10 +134,6 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["source_directory", "'/src'", "must be a folder that is there"],
     ),
     "StorageFailed": (errors.StorageFailed("/w", "I/O error"), ["/w", "I/O error", "Check the disk"]),
-    "SubmissionFailed": (
-        errors.SubmissionFailed("run7", "/no/python: No such file or directory"),
-        ["run7", "could not be started", "/no/python", "Mend that and submit again"],
-    ),
     "TokenRefused": (
         errors.TokenRefused("The tracking URI expired at noon"),
         ["expired at noon", "get_mlflow_tracking_uri()", "`amlstore uri`", "`amlstore login URL`"],

@@ -70,10 +70,10 @@ class ScriptRun(Run):
     def cancel(self) -> None:
         """Have the script and all that it started ended, and return at once.
 
-        It is told by SIGTERM first, and killed some seconds later. The status is CancelRequested till then.
+        It is told by SIGTERM first, and killed some seconds later. The status is CancelRequested till then. A run that
+        has ended stays as it is.
         """
-        if self._now().info.status not in ENDED:
-            self._info = self._records.runs.update(self.id, status=RunStatus.CANCEL_REQUESTED)
+        self._records.runs.advance(self.id, RunStatus.CANCEL_REQUESTED)
 
     def clean(self) -> list[str]:
         """Remove the run's copy of the source folder on this machine, where it is left; return what was removed.

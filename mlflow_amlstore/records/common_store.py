@@ -152,6 +152,12 @@ class CommonRuns(Protocol):
     ) -> RunInfo:
         """Change what is given and return the run's facts. Raises Deleted."""
 
+    def advance(self, run_id: str, status: RunStatus, *, start_ms: int | None = None) -> RunStatus:
+        """Set the status of a run that goes on, unless it was canceled or has ended; return the status that it has.
+
+        Raises NotFound.
+        """
+
     def input_datasets(self, run_id: str) -> list[dict[str, Any]]:
         """Return the facts of the datasets that went into a run; of MLflow's, `name` and `digest`."""
 

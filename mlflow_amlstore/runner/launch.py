@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_amlstore.errors import InvalidState
+from mlflow_amlstore.records.validation import check_run_id
 
 if sys.platform != "win32":
     import fcntl
@@ -56,8 +57,8 @@ class RunFolder:
 
     @classmethod
     def of(cls, run_id: str) -> "RunFolder":
-        """The folder of a run, whether it is there or not."""
-        return cls(_runs_folder() / run_id)
+        """The folder of a run, whether it is there or not. Raises InvalidValue for what can't be a run's id."""
+        return cls(_runs_folder() / check_run_id(run_id))
 
     def make(self) -> int:
         """Make the folder, and take its lock; return the open lock."""

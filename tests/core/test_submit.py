@@ -208,6 +208,15 @@ class TestFailures:
             )
         assert len(list(experiment.get_runs())) == before
 
+    def test_an_id_that_leads_elsewhere_touches_nothing_there(
+        self, experiment: Experiment, source: Source, tmp_path: Path
+    ) -> None:
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "kept" / "file.txt").touch()
+        with pytest.raises(InvalidValue, match="run_id"):
+            experiment.submit(ScriptRunConfig(str(source("")), "train.py"), run_id=str(tmp_path / "kept"))
+        assert [path.name for path in (tmp_path / "kept").iterdir()] == ["file.txt"]
+
     def test_it_takes_no_longer_than_it_may(self, experiment: Experiment, source: Source) -> None:
         config = ScriptRunConfig(str(source("import time; time.sleep(600)")), "train.py", max_run_duration_seconds=1)
         with pytest.raises(ActivityFailed, match="max_run_duration_seconds=1"):
@@ -245,6 +254,12 @@ class TestCancel:
         run.cancel()
         assert run.wait_for_completion()["status"] == "Canceled"
         assert not any(is_running(pid) for pid in pids)
+
+    def test_a_run_that_has_ended_stays_as_it_is(self, experiment: Experiment, source: Source) -> None:
+        run = experiment.submit(ScriptRunConfig(str(source("")), "train.py"))
+        run.wait_for_completion()
+        run.cancel()
+        assert run.get_status() == "Completed"
 
     def test_who_marks_it_canceled_ends_it_too(
         self, workspace: Workspace, experiment: Experiment, source: Source

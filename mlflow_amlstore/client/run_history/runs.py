@@ -79,6 +79,9 @@ class RemoteRuns:
         self._tell(record.info, EVENTS[status], moment)
         return replace(record, info=replace(record.info, status=status, start_ms=moment))
 
+    def advance(self, run_id: str, status: RunStatus, *, start_ms: int | None = None) -> RunStatus:
+        raise NotSupported("Canceling a submitted run over a service", "Cancel it on the workspace's own folder")
+
     def definition(self, run_id: str) -> dict[str, Any]:
         return {}
 

@@ -397,10 +397,6 @@ class SqlRuns:
             return roots(connection, run_ids)
 
     def advance(self, run_id: str, status: RunStatus, *, start_ms: int | None = None) -> RunStatus:
-        """Set the status of a run that goes on, unless it was canceled or has ended; return the status that it has.
-
-        Raises NotFound.
-        """
         with self._database.write() as connection:
             driver = driver_connection(connection)
             _ADVANCE_RUN.run(driver, status.value, start_ms, run_id)
