@@ -7,6 +7,7 @@ SQLite, which PostgreSQL ignores). A deleted thing has a `deleted_ms`; the rest 
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -117,6 +118,42 @@ compute_targets = Table(
     Column("settings", BYTE_TEXT, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Registered environments; `definition` is JSON as the SDK sends it. `ordinal` counts the versions of a name from 1.
+environments = Table(
+    "environments",
+    metadata,
+    Column("name", BYTE_TEXT, primary_key=True),
+    Column("version", BYTE_TEXT, primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("definition", BYTE_TEXT, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    UniqueConstraint("name", "ordinal"),
+    sqlite_with_rowid=False,
+)
+
+# Which process set a run going that isn't a submitted one: `lock_name` is the file in the workspace that this process
+# locks as long as it lives. A process that ends as it should deletes its rows.
+run_processes = Table(
+    "run_processes",
+    metadata,
+    Column("run_pk", ID, ForeignKey("runs.run_pk", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("machine", BYTE_TEXT, nullable=False),
+    Column("lock_name", BYTE_TEXT, nullable=False),
+)
+
+# A run that waits for an agent, or that one has taken until `ends_ms`; a run that has started is never handed on. The
+# row goes when the run ends.
+run_leases = Table(
+    "run_leases",
+    metadata,
+    Column("run_pk", ID, ForeignKey("runs.run_pk", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("target", BYTE_TEXT, nullable=False),
+    Column("holder", BYTE_TEXT),
+    Column("ends_ms", BigInteger),
+    Column("has_started", Boolean, nullable=False),
+    Index(None, "target", "run_pk"),
 )
 
 # One metric name of one run as MLflow sees it. A column of a row or table has `metric` and `column_name`, and the name

@@ -37,9 +37,10 @@ class Visit:
         return self
 
     def settle(self) -> None:
-        """Wait until the charts in view are drawn."""
+        """Wait until what the page loads has started, and the charts in view are drawn."""
         self.page.wait_for_function(
-            """() => [...document.querySelectorAll('metric-chart')].every(chart => {
+            """() => document.querySelector('html[data-started], html:not(:has(script[src*="studio.js"]))')
+            && [...document.querySelectorAll('metric-chart')].every(chart => {
                 const box = chart.getBoundingClientRect();
                 return box.top > innerHeight || chart.isDrawn;
             })"""

@@ -364,11 +364,18 @@ class TestChanges:
         visiting.complaints.clear()  # the browser's own word on the network
         records.experiments.delete(experiment)
 
-    def test_a_refused_change_says_why_in_its_form(self, visit: Callable[..., Any], filled: Filled) -> None:
+    def test_a_refused_change_says_why_in_its_form_whatever_is_written_meanwhile(
+        self, visit: Callable[..., Any], filled: Filled, records: RecordStore
+    ) -> None:
         visiting = visit().open("/experiments")
         page = visiting.page
         page.get_by_text("New experiment").click()
         page.get_by_label("Name", exact=True).first.fill("ridge sweep")
         page.get_by_role("button", name="Create").click()
-        page.get_by_text("already exists").first.wait_for()
+        refused = page.get_by_text("already exists").first
+        refused.wait_for()
         visiting.complaints.clear()  # the browser's own word on the 400
+        other = records.experiments.create("written meanwhile")
+        page.get_by_role("link", name="written meanwhile").wait_for()
+        assert refused.is_visible()
+        records.experiments.delete(other)

@@ -19,7 +19,7 @@ async function send(form, submitter) {
   const action = submitter?.textContent.trim() || "Go on";
   const question = submitter?.dataset.confirm ?? form.dataset.confirm;
   if (question && !(await confirmed(question, action))) return;
-  form.querySelector(":scope > .error-banner")?.remove();
+  form.querySelector(":scope > .refusal")?.remove();
   submitter?.setAttribute("aria-busy", "true");
   try {
     const response = await fetch(new URL(form.dataset.change, document.baseURI), {
@@ -65,7 +65,7 @@ async function done(form) {
 }
 
 function show(form, message) {
-  const banner = make("p", { className: "error-banner", role: "alert" });
+  const banner = make("p", { className: "error-banner refusal", role: "alert" });
   form.prepend(banner);
   banner.textContent = message;
   const menu = form.closest("details.menu"); // which a click on a question's answer has closed

@@ -88,7 +88,9 @@ function show(text) {
   nameRows(main);
   nameRows(template.content);
   const focused = document.activeElement;
+  const refusals = [...main.querySelectorAll("form > .refusal")].map((refusal) => [refusal.parentElement, refusal]);
   morph(main, template.content, true);
+  for (const [form, refusal] of refusals) form.prepend(refusal); // which the server doesn't know of
   htmx.process(main);
   if (focused && focused !== document.body && !focused.isConnected) main.focus({ preventScroll: true });
 }

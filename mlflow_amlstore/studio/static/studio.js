@@ -26,12 +26,16 @@ const LAZY = [
 ];
 const loaded = new Set();
 
-function load() {
-  for (const [selector, take] of LAZY) {
-    if (loaded.has(selector) || !has(selector)) continue;
-    loaded.add(selector);
-    take().then((module) => module.start?.());
-  }
+/** Loads what is needed; `<html data-started>` says that all of it has started. */
+async function load() {
+  const needed = LAZY.filter(([selector]) => !loaded.has(selector) && has(selector));
+  await Promise.all(
+    needed.map(async ([selector, take]) => {
+      loaded.add(selector);
+      (await take()).start?.();
+    }),
+  );
+  document.documentElement.dataset.started = "";
 }
 
 for (const part of [changes, pageQuery, choose, times, keys, menus, places]) part.start();
