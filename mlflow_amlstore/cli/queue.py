@@ -9,9 +9,8 @@ import click
 from mlflow_amlstore.cli.output import print_json, print_rows, time_text
 from mlflow_amlstore.cli.workspace_option import check_in_folder, with_workspace
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.core.script_run import RUN_TYPE
 from mlflow_amlstore.records.status import ENDED
-from mlflow_amlstore.records.types import RunFilter, RunInfo, RunStatus
+from mlflow_amlstore.records.types import SCRIPT_RUN, RunFilter, RunInfo, RunStatus
 
 WAITING = (RunStatus.NOT_STARTED, RunStatus.QUEUED)
 """The statuses of a run that waits for a slot."""
@@ -97,7 +96,7 @@ def _not_ended(workspace: Workspace) -> Iterator[RunInfo]:
     for status in RunStatus:
         if status in ENDED:
             continue
-        for record in runs.find(RunFilter(include_children=True, run_type=RUN_TYPE, status=status)).items:
+        for record in runs.find(RunFilter(include_children=True, run_type=SCRIPT_RUN, status=status)).items:
             workspace.get_run(record.info.run_id).get_status()  # which notices one whose runner was killed
             info = runs.get(record.info.run_id).info
             if info.status is status:  # else it is found under the other, or has ended

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from mlflow_amlstore.client.http.service_call import BearerRefused, ServiceCall
 from mlflow_amlstore.client.tokens.clouds import Cloud
-from mlflow_amlstore.client.tokens.credentials import Credential, check_credential
+from mlflow_amlstore.client.tokens.credentials import Credential, check_credential, find_credential, token_of
 from mlflow_amlstore.client.tokens.renewal import RenewedToken
 from mlflow_amlstore.client.tokens.resolution import resolve_source
 from mlflow_amlstore.client.tokens.stored_keys import use_key_variable_for
@@ -91,6 +91,7 @@ class Connection:
         self.has_answered = False
         """Whether `limits` is what the workspace said."""
         self._uri = uri
+        self._found_credential: Credential | None = None
         self._token = RenewedToken(uri, resolve_source(uri, credential, cloud))
 
     def __reduce__(self) -> tuple[Callable[..., "Connection"], tuple[str]]:
@@ -141,6 +142,21 @@ class Connection:
         self.has_answered = True
         self.limits = None if call.has_no_limits else AZURE
         return answer
+
+    def request_by_key(self, method: str, path: str, json: Any = None) -> Any:
+        """As `request`, with the rights of the credential or key itself: a tracking token can't submit.
+
+        Raises LoginNeeded where there is none.
+        """
+        credential = self._token.source.credential
+        if credential is None:
+            credential = self._found_credential = self._found_credential or find_credential(self.service_url)
+        try:
+            bearer = token_of(credential, f"{self.service_url}/.default").token
+            return ServiceCall(method, self.service_url, path, json).send(bearer)
+        except BearerRefused as refused:
+            self._found_credential = None
+            raise TokenRefused(refused.problem) from None
 
     def known_limits(self) -> Limits | None:
         """The workspace's limits. It is asked for them if it hasn't answered anything yet."""

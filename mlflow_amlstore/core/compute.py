@@ -10,7 +10,7 @@ from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import NotSupported
 from mlflow_amlstore.protocol.times import datetime_or_none, iso_time_or_none
 from mlflow_amlstore.records.common_store import CommonComputeTargets
-from mlflow_amlstore.records.types import ComputeTargetRecord
+from mlflow_amlstore.records.types import AGENTS, ComputeTargetRecord
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,9 +28,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def slots_of(targets: CommonComputeTargets, name: str) -> int:
-    """How many runs of a target run at a time. Raises NotFound for a target that isn't there."""
-    return cores() if name == LOCAL else targets.get(name).slots
+def slots_of(targets: CommonComputeTargets, name: str) -> int | None:
+    """How many runs of a target run at a time on the machine that submits; None where agents run them.
+
+    Raises NotFound for a target that isn't there.
+    """
+    if name == LOCAL:
+        return cores()
+    target = targets.get(name)
+    return None if target.kind == AGENTS else target.slots
 
 
 @dataclass

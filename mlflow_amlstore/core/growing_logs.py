@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from mlflow_amlstore.core.run import Run
 from mlflow_amlstore.errors import NotFound
@@ -12,6 +13,7 @@ _OF_PREPARATION = ("azureml-logs/20_image_build_log.txt", "azureml-logs/65_job_p
 _OF_SCRIPT = ("user_logs/std_log", "azureml-logs/70_driver_log")  # its name today, and its older one
 _OF_FIRST_RANK = ("user_logs/std_log_process_0.txt", "azureml-logs/70_driver_log_0.txt")
 _LOOKED_EVERY_S = 0.05
+_ASKED_EVERY_S = 0.2  # a service
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -49,27 +51,21 @@ class GrowingLogs:
             yield from self.new()
             if has_ended:
                 return
-            time.sleep(_LOOKED_EVERY_S)
+            time.sleep(_LOOKED_EVERY_S if self._run.experiment.workspace.path else _ASKED_EVERY_S)
 
     def end_of(self, path: str, size_bytes: int) -> bytes:
         """The last bytes of a log; none where it isn't there."""
-        try:
-            log = self._run._records.files.open(self._run._container, path)
-        except NotFound:
-            return b""
-        with log:
-            log.seek(max(0, log.seek(0, 2) - size_bytes))
-            return log.read()
+        record = self._run._records.files.find(self._run._container, path)
+        return b"" if record is None else self._part(path, max(0, record.size_bytes - size_bytes), size_bytes)
 
     def _rest_of(self, path: str) -> Iterator[bytes]:
-        try:
-            log = self._run._records.files.open(self._run._container, path)
-        except NotFound:
-            return
-        with log:
-            log.seek(self._read_bytes[path])
-            while chunk := log.read(_CHUNK_BYTES):
-                yield chunk
+        while chunk := self._part(path, self._read_bytes[path], _CHUNK_BYTES):
+            yield chunk
+
+    def _part(self, path: str, begin: int, most_bytes: int) -> bytes:
+        with suppress(NotFound):
+            return self._run._records.files.read_part(self._run._container, path, begin, most_bytes)
+        return b""
 
 
 def _shown(logs: list[str]) -> list[str]:

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from mlflow_amlstore.core.environment import Environment
@@ -11,20 +10,14 @@ from mlflow_amlstore.core.growing_logs import GrowingLogs
 from mlflow_amlstore.core.run import Run
 from mlflow_amlstore.core.run_configuration import RunConfiguration
 from mlflow_amlstore.errors import ActivityFailed, InvalidState
+from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.records.status import ENDED
-from mlflow_amlstore.records.types import RunError, RunRecord, RunStatus
+from mlflow_amlstore.records.types import SCRIPT_RUN, RunError, RunRecord, RunStatus
 from mlflow_amlstore.runner.launch import RunFolder
 
-RUN_TYPE = "azureml.scriptrun"
 MACHINE_PROPERTY = "amlstore.machine"
 """The machine whose runner looks after a run (`this_machine`)."""
 _LOOKED_EVERY_S = 0.05
-
-
-def this_machine() -> str:
-    """What tells this machine, since it was started, from others."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{os.uname().nodename} {boot.read_text().strip() if boot.exists() else ''}".strip()
 
 
 class ScriptRun(Run):
@@ -146,4 +139,4 @@ def _write(chunk: bytes) -> None:
     sys.stdout.flush()
 
 
-Run._kinds[RUN_TYPE] = ScriptRun
+Run._kinds[SCRIPT_RUN] = ScriptRun

@@ -4,24 +4,35 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlflow_amlstore.core.compute import slots_of
 from mlflow_amlstore.core.git import git_properties
 from mlflow_amlstore.core.named_texts import texts_of
 from mlflow_amlstore.core.run_configuration import say_what_has_no_effect
-from mlflow_amlstore.core.script_run import MACHINE_PROPERTY, RUN_TYPE, ScriptRun, this_machine
+from mlflow_amlstore.core.script_run import MACHINE_PROPERTY, ScriptRun
 from mlflow_amlstore.core.script_run_config import ScriptRunConfig, checked_source
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, files_of_snapshot
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.records.acting import this_user
-from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, SNAPSHOT_PROPERTY, RunStatus
-from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, slots_folder, start_runner
+from mlflow_amlstore.records.common_store import CommonRuns
+from mlflow_amlstore.records.machine import this_machine
+from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, SCRIPT_RUN, SNAPSHOT_PROPERTY, RunRecord, RunStatus
+from mlflow_amlstore.runner.launch import (
+    Launch,
+    RunFolder,
+    new_run_id,
+    slots_folder,
+    start_runner,
+    variables_of_run,
+)
 from mlflow_amlstore.runner.ranks import process_count
 from mlflow_amlstore.runner.slots import Slots
 
 if TYPE_CHECKING:
+    from mlflow_amlstore.client.run_history.submissions import RemoteSubmissions
     from mlflow_amlstore.core.experiment import Experiment
 
 
@@ -43,60 +54,62 @@ def submit_script(
     """
     if not isinstance(config, ScriptRunConfig):
         raise InvalidValue("config", type(config).__name__, "must be a ScriptRunConfig")
-    workspace = experiment.workspace
     if os.name != "posix":
         raise NotSupported("Submitting on Windows", "Submit on Linux, macOS or in WSL")
-    if workspace.path is None:
-        raise NotSupported("Submitting over a service", "Submit on an embedded workspace, or start the script yourself")
+    workspace = experiment.workspace
     source = checked_source(config)
     definition = config.definition()
     process_count(definition)  # refuses what one machine can't do
     say_what_has_no_effect(config.run_config)
-    slots = slots_of(workspace.records.compute_targets, definition["target"])
     given_tags = texts_of("tags", tags or {})
     run_id = run_id or new_run_id(experiment.name, int(time.time()))
+    slots = slots_of(workspace.records.compute_targets, definition["target"])
     folder = RunFolder.of(run_id)
     lock = folder.make()
     opened = [lock]
     try:
-        properties = {RUN_TYPE_PROPERTY: RUN_TYPE, MACHINE_PROPERTY: this_machine(), **git_properties(source)}
+        properties = git_properties(source)
+        if slots is not None:
+            properties[MACHINE_PROPERTY] = this_machine()
         copied = _copy(source, folder.source)
-        if definition["history"]["snapshotProject"] and copied:
-            properties[SNAPSHOT_PROPERTY] = workspace.records.snapshots.store(copied)
-        record = workspace.records.runs.create(
-            experiment.id,
+        is_kept = definition["history"]["snapshotProject"] or slots is None  # which an agent gets the files from
+        submission = Submission(
             run_id=run_id,
+            definition=definition,
+            snapshot_id=workspace.records.snapshots.store(copied) if copied and is_kept else None,
             name=name,
             user_id=this_user(),
-            status=RunStatus.NOT_STARTED,
             parent_run_id=parent_run_id,
             tags=given_tags,
             properties=properties,
-            definition=definition,
         )
+        if slots is None:
+            _service_of(experiment).submit_to_agents(experiment.name, run_id, submission.as_sent())
+            if before_start is not None:
+                before_start(run_id)
+            folder.remove()
+            return _run(experiment, workspace.records.runs.get(run_id))
+        token = ""
+        if workspace.path is None:
+            token = _service_of(experiment).submit_local(experiment.name, run_id, submission.as_sent())
+            record = workspace.records.runs.get(run_id)
+        else:
+            record = submission.record(workspace.records.runs, experiment.id)
         if before_start is not None:
             before_start(run_id)
-        variables = {
-            "MLFLOW_TRACKING_URI": workspace._root_uri,
-            "MLFLOW_RUN_ID": run_id,
-            "MLFLOW_EXPERIMENT_ID": experiment.id,
-            "MLFLOW_EXPERIMENT_NAME": experiment.name,
-            "AZUREML_RUN_ID": run_id,
-            **definition["environment"]["environmentVariables"],
-            **definition["environmentVariables"],
-        }
         ticket = Slots(slots_folder(), definition["target"], slots).line_up()
         opened.append(ticket.lock)
         folder.write(
             Launch(
                 run_id=run_id,
                 experiment_id=experiment.id,
-                workspace=str(workspace.path),
+                workspace=str(workspace.path or workspace._root_uri),
                 definition=definition,
-                variables=variables,
+                variables=variables_of_run(definition, workspace._root_uri, run_id, experiment.id, experiment.name),
                 target=definition["target"],
                 slots=slots,
                 ticket=ticket.name,
+                token=token,
             )
         )
         start_runner(folder, lock, ticket.lock)
@@ -106,6 +119,58 @@ def submit_script(
     finally:
         for each in opened:
             os.close(each)
+    return _run(experiment, record)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run as it is submitted. `definition` is what the SDK sends of a run configuration."""
+
+    run_id: str
+    definition: dict[str, Any]
+    snapshot_id: str | None
+    name: str | None
+    user_id: str
+    parent_run_id: str | None
+    tags: dict[str, str]
+    properties: dict[str, str]
+
+    def as_sent(self) -> dict[str, Any]:
+        """As a service is sent it."""
+        return {
+            "Configuration": self.definition,
+            "SnapshotId": self.snapshot_id,
+            "ParentRunId": self.parent_run_id,
+            "DisplayName": self.name,
+            "Tags": self.tags,
+            "Properties": self.properties,
+            "UserName": self.user_id,
+        }
+
+    def record(self, runs: CommonRuns, experiment_id: str) -> RunRecord:
+        """Record it in an embedded workspace, and return the record."""
+        snapshot = {SNAPSHOT_PROPERTY: self.snapshot_id} if self.snapshot_id else {}
+        return runs.create(
+            experiment_id,
+            run_id=self.run_id,
+            name=self.name,
+            user_id=self.user_id,
+            status=RunStatus.NOT_STARTED,
+            parent_run_id=self.parent_run_id,
+            tags=self.tags,
+            properties={RUN_TYPE_PROPERTY: SCRIPT_RUN, **self.properties, **snapshot},
+            definition=self.definition,
+        )
+
+
+def _service_of(experiment: "Experiment") -> "RemoteSubmissions":
+    from mlflow_amlstore.client.connection import connection_of
+    from mlflow_amlstore.client.run_history.submissions import RemoteSubmissions
+
+    return RemoteSubmissions(connection_of(experiment.workspace._root_uri))
+
+
+def _run(experiment: "Experiment", record: RunRecord) -> ScriptRun:
     run = ScriptRun._of(experiment, record)
     assert isinstance(run, ScriptRun)
     return run

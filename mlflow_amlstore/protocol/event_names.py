@@ -11,7 +11,10 @@ EVENTS = {
     RunStatus.CANCELED: "Canceled",
     RunStatus.CANCEL_REQUESTED: "CancelRequested",
     RunStatus.QUEUED: "Queued",
+    RunStatus.PREPARING: "Preparing",
+    RunStatus.STARTING: "Starting",
+    RunStatus.FINALIZING: "Finalizing",
 }
-"""The event that gives a run each status; the others are none of a client's."""
+"""The event that gives a run each status. The last three are ours, of a submitted run's runner."""
 ERROR = "Error"
 """The event that says why a run failed."""

@@ -238,6 +238,22 @@ class CommonFiles(Protocol):
     def open(self, container: str, path: str) -> BinaryIO:
         """Open a file for reading. Raises NotFound."""
 
+    def end_growing(self, container: str, path: str, *, local: Path | None = None, also: Sequence[str] = ()) -> object:
+        """End a growing file whose process was killed; as `CommonGrowingFile.end`.
+
+        Of a workspace behind a service, `local` is the file that the process wrote to.
+        """
+
+    def read_part(self, container: str, path: str, begin: int, most_bytes: int) -> bytes:
+        """Return bytes of a file from `begin` on, as many as there are. Raises NotFound."""
+
+    def grow(self, container: str, path: str, *, name: str | None = None) -> "CommonGrowingFile":
+        """Begin a file that is read while it is written, replacing what was there.
+
+        `name` is that of what a process writes to already: growing content of an embedded workspace, and for one
+        behind a service the path of a local file.
+        """
+
     def download(
         self, container: str, path: str, target: Path, *, progress: Callable[[int], None] | None = None
     ) -> None:
@@ -250,6 +266,19 @@ class CommonFiles(Protocol):
         self, container: str, folder: str = "", *, after: str = "", max_results: int | None = None
     ) -> list[FileRecord]:
         """Return the files under the folder (or the file of that name) by path: those after `after`, and no more."""
+
+
+class CommonGrowingFile(Protocol):
+    """A file that is read while it is written, such as a log."""
+
+    def write(self, chunk: bytes) -> None:
+        """Add bytes to its end."""
+
+    def show(self) -> int:
+        """Let readers see what has been written, by whomever; return how many bytes that are."""
+
+    def end(self, *, also: Sequence[str] = ()) -> object:
+        """Write no more: it becomes a file like others, under these other names too."""
 
 
 class CommonLoggedModels(Protocol):

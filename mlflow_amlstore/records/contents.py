@@ -57,6 +57,15 @@ class ContentFolder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY
         return os.fdopen(os.open(self._content(name, is_new=True), flags, 0o666), "ab", buffering=0)
 
+    def write_growing(self, name: str, begin: int, chunk: bytes) -> int | None:
+        """Write bytes into growing content from `begin` on; return its size, or None where it ends before `begin`."""
+        with self._content(name).open("r+b", buffering=0) as sink:
+            if sink.seek(0, os.SEEK_END) < begin:
+                return None
+            sink.seek(begin)
+            write_whole(sink, chunk)
+            return sink.seek(0, os.SEEK_END)
+
     def copy_growing(self, name: str, new_name: str) -> None:
         """Copy growing content into incoming content: whoever may write to the one doesn't change the other."""
         with self.open(name) as source, self.write_at(new_name) as sink:

@@ -27,6 +27,7 @@ from mlflow_amlstore.records.sql.keys import SqlKeys
 from mlflow_amlstore.records.sql.logged_models import SqlLoggedModels
 from mlflow_amlstore.records.sql.metrics import SqlMetrics
 from mlflow_amlstore.records.sql.models import SqlModels
+from mlflow_amlstore.records.sql.run_leases import SqlRunLeases
 from mlflow_amlstore.records.sql.runs import SqlRuns
 from mlflow_amlstore.records.sql.saved_views import SqlSavedViews
 from mlflow_amlstore.records.sql.trash import SqlTrash
@@ -52,6 +53,7 @@ class RecordStore:
         self.acts = SqlActs(database)
         self.saved_views = SqlSavedViews(database)
         self.compute_targets = SqlComputeTargets(database)
+        self.run_leases = SqlRunLeases(database)
         self._applied_requests = SqlAppliedRequests(database)
 
     @cached_property

@@ -143,13 +143,14 @@ run_processes = Table(
     Column("lock_name", BYTE_TEXT, nullable=False),
 )
 
-# A run that waits for an agent, or that one has taken until `ends_ms`; a run that has started is never handed on. The
-# row goes when the run ends.
+# A run that was submitted over a service, with the key behind that: it waits for an agent, or its holder looks after it
+# until `ends_ms`. One that has started is never handed on. The row goes when its runner has done with it.
 run_leases = Table(
     "run_leases",
     metadata,
     Column("run_pk", ID, ForeignKey("runs.run_pk", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("target", BYTE_TEXT, nullable=False),
+    Column("key_id", BYTE_TEXT, nullable=False),
     Column("holder", BYTE_TEXT),
     Column("ends_ms", BigInteger),
     Column("has_started", Boolean, nullable=False),

@@ -15,6 +15,10 @@ T = TypeVar("T")
 
 SNAPSHOT_PROPERTY = "ContentSnapshotId"
 """The property of a run that names its snapshot."""
+SCRIPT_RUN = "azureml.scriptrun"
+"""The type of a run whose script was submitted."""
+AGENTS = "Agents"
+"""The kind of a compute target that is a pool of agents."""
 RUN_TYPE_PROPERTY = "azureml.runsource"
 """The property of a run that says what made it: its type."""
 DESCRIPTION_TAG = "mlflow.note.content"
@@ -470,6 +474,14 @@ class ComputeTargetRecord:
     slots: int
     settings: dict[str, Any]
     created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunLease:
+    """A run that somebody looks after, and the key by which it was submitted."""
+
+    run_id: str
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ COOKIE = "AMLSTORE_RUN_FOLDER"
 """The variable by which a process is known to be of a run: its script has it, and all that this starts."""
 RUNNER_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
 """What Python is given to be a runner."""
-_LAUNCH, _LOCK, _SOURCE = "launch.json", "lock", "source"
+_LAUNCH, _LOCK, _SOURCE, _LOGS = "launch.json", "lock", "source", "logs"
 _PACKAGES = Path(__file__).parent.parent.parent
 
 
@@ -34,8 +35,9 @@ _PACKAGES = Path(__file__).parent.parent.parent
 class Launch:
     """One run on this machine. `definition` is what the SDK sends of a run configuration.
 
-    `workspace` is the folder of an embedded workspace. `variables` are for the script, besides its rank's own.
-    `slots` is how many runs of the target run at a time, `ticket` the place in their queue.
+    `workspace` is the folder of an embedded workspace, or the root of a service's tracking URIs; there `token` is the
+    run's own. `variables` are for the script, besides its rank's own. `slots` is how many runs of the target run at a
+    time, `ticket` the place in their queue. `has_shim` is whether `azureml` means this package in the script.
     """
 
     run_id: str
@@ -46,14 +48,23 @@ class Launch:
     target: str = "local"
     slots: int = 1
     ticket: str = ""
+    token: str = ""
+    has_shim: bool = True
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the workspace is a folder of this machine."""
+        return "://" not in self.workspace
 
 
 class RunFolder:
-    """A run's folder on this machine: `source/` is the copy that its script runs in."""
+    """A run's folder on this machine: `source/` is the copy that its script runs in, and `logs/` has what its processes
+    print where the workspace is behind a service."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.source = path / _SOURCE
+        self.logs = path / _LOGS
 
     @classmethod
     def of(cls, run_id: str) -> "RunFolder":
@@ -132,6 +143,21 @@ def start_runner(folder: RunFolder, lock: int, ticket_lock: int) -> int:
     )
     process.returncode = 0  # it isn't waited for: Python would warn of that
     return process.pid
+
+
+def variables_of_run(
+    definition: Mapping[str, Any], root_uri: str, run_id: str, experiment_id: str, experiment: str
+) -> dict[str, str]:
+    """The variables by which a script finds its run, and those that its definition gives it."""
+    return {
+        "MLFLOW_TRACKING_URI": root_uri,
+        "MLFLOW_RUN_ID": run_id,
+        "MLFLOW_EXPERIMENT_ID": experiment_id,
+        "MLFLOW_EXPERIMENT_NAME": experiment,
+        "AZUREML_RUN_ID": run_id,
+        **definition["environment"]["environmentVariables"],
+        **definition["environmentVariables"],
+    }
 
 
 def new_run_id(experiment_name: str, now_s: int) -> str:

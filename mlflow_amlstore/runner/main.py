@@ -16,19 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mlflow_amlstore.records.contents import ContentFolder
 from mlflow_amlstore.runner import processes
 from mlflow_amlstore.runner.environments import interpreter_of
 from mlflow_amlstore.runner.launch import COOKIE, RUNNER_CODE, Launch, RunFolder, slots_folder
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
 from mlflow_amlstore.runner.ranks import Rank, ranks_of
+from mlflow_amlstore.runner.run_records import TOKEN_VARIABLES, go_by_run_token, new_log_name, open_log
 from mlflow_amlstore.runner.slots import Slot, Slots, Ticket
 
 if TYPE_CHECKING:
+    from mlflow_amlstore.runner.lease import HeldLease
     from mlflow_amlstore.runner.recording import Preparing, Recording, Waiting
 
 GRACE_S = 5.0
 """How long a script has from SIGTERM to its end."""
+_ENDED_WITHIN_S = 2.0  # from SIGKILL on
 _LOOKED_EVERY_S = 0.05
 _CANCELED_EVERY_S = 0.2  # an environment is built for so long before it is asked whether the run was canceled
 _SHIM = Path(__file__).parent / "shim"  # has `azureml`
@@ -39,6 +41,7 @@ def main() -> None:
     """Run what a folder says: `PACKAGES FOLDER LOCK TICKET`; with `after` as TICKET, say that its runner was killed."""
     folder = RunFolder(Path(sys.argv[2]))
     launch = folder.read()
+    go_by_run_token(launch)
     if sys.argv[4:] == ["after"]:
         _record_that_it_died(folder, launch, "The run's runner was killed, and the script was ended with it")
     else:
@@ -48,7 +51,9 @@ def main() -> None:
                 runner.run()
             except Exception as error:  # which nobody would see: this process has no terminal
                 runner.end_script()
-                _record_that_it_died(folder, launch, f"The run's runner failed: {type(error).__name__}: {error}")
+                if not runner.has_lost_lease:
+                    _record_that_it_died(folder, launch, f"The run's runner failed: {type(error).__name__}: {error}")
+            runner.end_lease()
     folder.remove()
 
 
@@ -84,10 +89,31 @@ class _Runner:
         self._folder, self._launch, self._ticket = folder, launch, ticket
         self._children = processes.Children()
         self._must_end = False  # before its own end: somebody canceled the run, or told this process to end
+        self._lease: HeldLease | None = None
+        self.has_lost_lease = False
+        """Whether the run isn't this runner's any more, so that nothing may be recorded."""
         signal.signal(signal.SIGTERM, self._end_soon)
 
     def _end_soon(self, *_: object) -> None:
         self._must_end = True
+
+    def _hold_lease(self) -> None:
+        """Begin to hold the run's lease, where it has one; slow to import."""
+        if self._launch.is_embedded or self._lease is not None:
+            return
+        from mlflow_amlstore.runner.lease import HeldLease
+
+        self._lease = HeldLease(self._launch, ends_before_s=GRACE_S + _ENDED_WITHIN_S, lost=self._lose_lease)
+
+    def _lose_lease(self) -> None:
+        self.has_lost_lease = True
+        self._end_soon()
+        processes.end(self._children.running, grace_s=GRACE_S)  # this process may be waiting for the service
+
+    def end_lease(self) -> None:
+        """End the lease: the run's record says what became of it."""
+        if self._lease is not None and not self.has_lost_lease:
+            self._lease.end()
 
     def end_script(self) -> None:
         """End what is left of the script."""
@@ -104,15 +130,21 @@ class _Runner:
             return
         outputs = [OutputsFolder(self._folder.source / name) for name in WATCHED_FOLDERS]
         ranks = ranks_of(self._launch.definition, [*interpreter, "-u"], port=_free_port())
-        contents = ContentFolder(Path(self._launch.workspace))
-        logs = {rank.log: contents.new_growing_name() for rank in ranks}
+        logs = {rank.log: new_log_name(self._launch, self._folder, rank.log) for rank in ranks}
         started_ms = time.time_ns() // 1_000_000
-        running, problem = self._start(ranks, {path: contents.grow(name) for path, name in logs.items()}, interpreter)
+        running, problem = self._start(
+            ranks, {path: open_log(self._launch, name) for path, name in logs.items()}, interpreter
+        )
         from mlflow_amlstore.runner.recording import Recording  # slow to import: the script has started
 
+        self._hold_lease()
+        if self._lease is not None:
+            self._lease.script_has_started()
         recording = Recording(self._launch, outputs, logs, started_ms)
         problem = problem or self._follow(running, len(ranks), recording)
         self.end_script()
+        if self.has_lost_lease:
+            return
         recording.end(canceled=bool(self._must_end), problem=problem)
 
     def _start(
@@ -158,6 +190,7 @@ class _Runner:
         def waits(before: int) -> bool:
             nonlocal waiting
             if waiting is None:
+                self._hold_lease()
                 from mlflow_amlstore.runner.recording import Waiting as Opened
 
                 waiting = Opened(self._launch)
@@ -165,7 +198,7 @@ class _Runner:
 
         slots = Slots(slots_folder(), self._launch.target, self._launch.slots)
         slot = slots.take(self._ticket, waits=waits)
-        if slot is None and waiting is not None:
+        if slot is None and waiting is not None and not self.has_lost_lease:
             waiting.cancel()
         return slot
 
@@ -178,9 +211,10 @@ class _Runner:
         def opened() -> "Preparing":
             nonlocal preparing
             if preparing is None:
+                self._hold_lease()
                 from mlflow_amlstore.runner.recording import Preparing as Opened
 
-                preparing = Opened(self._launch)
+                preparing = Opened(self._launch, self._folder)
             return preparing
 
         def look(*_: object) -> None:
@@ -196,7 +230,8 @@ class _Runner:
             )
             signal.setitimer(signal.ITIMER_REAL, 0)
         except _Canceled:
-            opened().end(canceled=True)
+            if not self.has_lost_lease:
+                opened().end(canceled=True)
             return None
         except AmlStoreError as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -213,7 +248,10 @@ class _Runner:
         path = os.pathsep.join(filter(None, [str(Path(interpreter[0]).parent), os.environ.get("PATH", "")]))
         own = {"PATH": path, "PYTHONUNBUFFERED": "1"}  # for a command: its `python` is the interpreter, with `-u`
         given = {**os.environ, **own, **self._launch.variables}
-        python_path = os.pathsep.join(filter(None, [source, str(_SHIM), given.get("PYTHONPATH", "")]))
+        shim = str(_SHIM) if self._launch.has_shim else ""
+        python_path = os.pathsep.join(filter(None, [source, shim, given.get("PYTHONPATH", "")]))
+        if self._launch.token:  # as it was renewed, while the run waited
+            given.update(dict.fromkeys(TOKEN_VARIABLES, os.environ[TOKEN_VARIABLES[0]]))
         return {**given, **rank.variables, "PYTHONPATH": python_path, COOKIE: str(self._folder.path)}
 
 

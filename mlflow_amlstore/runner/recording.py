@@ -6,18 +6,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.records.common_store import CommonGrowingFile, CommonStore
 from mlflow_amlstore.records.locations import run_container
-from mlflow_amlstore.records.sql.files import GrowingFile
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunError, RunStatus
 from mlflow_amlstore.runner.launch import Launch, RunFolder
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder, files_under
-from mlflow_amlstore.workspace.opening import open_folder
+from mlflow_amlstore.runner.run_records import new_log_name, open_log, open_records
 
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 # Studio and MLflow's clients write the second.
 _IS_CANCELED = (RunStatus.CANCEL_REQUESTED, RunStatus.CANCELED)
 _UPLOADED_EVERY_S = 1.0
+_ASKED_EVERY_S = 1.0  # a service whether the run was canceled
 _LAST_BYTES = 4000  # of a log, in the error of a run that failed
 _OLDER_NAMES = (
     ("user_logs/std_log_process_", "azureml-logs/70_driver_log_"),
@@ -25,23 +26,36 @@ _OLDER_NAMES = (
 )
 
 
+class _Cancellation:
+    """Whether somebody canceled a run: looked up when anything was written, over a service every second."""
+
+    def __init__(self, records: CommonStore, run_id: str) -> None:
+        self._records, self._run_id = records, run_id
+        watch = getattr(records, "watch", None)
+        self._watch = None if watch is None else watch()
+        self._version: object = None
+        self._is_canceled = False
+
+    def is_asked_for(self) -> bool:
+        version = int(time.monotonic() / _ASKED_EVERY_S) if self._watch is None else self._watch.version()
+        if version != self._version:
+            self._version = version
+            self._is_canceled = self._records.runs.get(self._run_id).info.status in _IS_CANCELED
+        return self._is_canceled
+
+
 class Waiting:
     """The record of a run that waits for its slot."""
 
     def __init__(self, launch: Launch) -> None:
-        self._records = open_folder(Path(launch.workspace)).records
+        self._records = open_records(launch)
         self._run_id = launch.run_id
-        self._watch = self._records.watch()
-        self._version = -1
+        self._cancellation = _Cancellation(self._records, self._run_id)
         self._records.runs.advance(self._run_id, RunStatus.QUEUED)
 
     def goes_on(self) -> bool:
         """Whether nobody has canceled the run."""
-        version = self._watch.version()
-        if version == self._version:
-            return True
-        self._version = version
-        return self._records.runs.get(self._run_id).info.status not in _IS_CANCELED
+        return not self._cancellation.is_asked_for()
 
     def cancel(self) -> None:
         """Mark the run Canceled: it never starts."""
@@ -52,13 +66,12 @@ class Waiting:
 class Preparing:
     """The record of a run whose environment is built: what the build prints is one of its logs."""
 
-    def __init__(self, launch: Launch) -> None:
-        self._records = open_folder(Path(launch.workspace)).records
-        self._run_id = launch.run_id
+    def __init__(self, launch: Launch, folder: RunFolder) -> None:
+        self._records = open_records(launch)
+        self._launch, self._folder, self._run_id = launch, folder, launch.run_id
         self._container = run_container(launch.experiment_id, launch.run_id)
-        self._watch = self._records.watch()
-        self._version = -1
-        self._log: GrowingFile | None = None
+        self._cancellation = _Cancellation(self._records, self._run_id)
+        self._log: CommonGrowingFile | None = None
         self._is_writing = False
         self._records.runs.advance(self._run_id, RunStatus.PREPARING)
 
@@ -66,17 +79,16 @@ class Preparing:
         """Add what the build printed."""
         self._is_writing = True
         if self._log is None:
-            self._log = self._records.files.grow(self._container, BUILD_LOG)
+            name = new_log_name(self._launch, self._folder, BUILD_LOG)
+            open_log(self._launch, name).close()
+            self._log = self._records.files.grow(self._container, BUILD_LOG, name=name)
         self._log.write(chunk)
         self._log.show()
         self._is_writing = False
 
     def is_canceled(self) -> bool:
         """Whether somebody canceled the run. A signal's handler may ask."""
-        if self._is_writing or (version := self._watch.version()) == self._version:
-            return False
-        self._version = version
-        return self._records.runs.get(self._run_id).info.status in _IS_CANCELED
+        return not self._is_writing and self._cancellation.is_asked_for()
 
     def end(self, *, canceled: bool = False, problem: str = "") -> None:
         """Keep the log. The run has ended where it was canceled, or can't be prepared."""
@@ -97,17 +109,15 @@ class Recording:
         self, launch: Launch, outputs: Sequence[OutputsFolder], logs: Mapping[str, str], started_ms: int
     ) -> None:
         """`logs` are the run's logs by their paths: the names of the growing contents that its processes write to."""
-        self._records = open_folder(Path(launch.workspace)).records
+        self._records = open_records(launch)
         self._run_id = launch.run_id
         self._container = run_container(launch.experiment_id, launch.run_id)
         self._outputs = outputs
-        self._logs: dict[str, GrowingFile] = {}
+        self._logs: dict[str, CommonGrowingFile] = {}
         for path, name in logs.items():
             self._logs[path] = self._records.files.grow(self._container, path, name=name)
-        self._watch = self._records.watch()
-        self._version = -1
+        self._cancellation = _Cancellation(self._records, self._run_id)
         self._uploads_at = time.monotonic()
-        self._is_canceled = False
         self._records.runs.advance(self._run_id, RunStatus.RUNNING, start_ms=started_ms)
 
     def _end(self, status: RunStatus, error: RunError | None = None) -> None:
@@ -122,11 +132,7 @@ class Recording:
         if time.monotonic() >= self._uploads_at:
             self._upload()
             self._uploads_at = time.monotonic() + _UPLOADED_EVERY_S
-        version = self._watch.version()
-        if version != self._version:
-            self._version = version
-            self._is_canceled = self._records.runs.get(self._run_id).info.status in _IS_CANCELED
-        return self._is_canceled
+        return self._cancellation.is_asked_for()
 
     def _upload(self) -> None:
         for folder in self._outputs:
@@ -137,9 +143,8 @@ class Recording:
         self._records.runs.advance(self._run_id, RunStatus.FINALIZING)
         last = ""
         for path, log in self._logs.items():
-            log.end()
+            log.end(also=_older_names(path))
             last = last or self._last_lines(path)
-            self._name_older(path)
         try:
             self._upload()
         except (AmlStoreError, OSError) as error:
@@ -155,21 +160,17 @@ class Recording:
             self._end(RunStatus.COMPLETED)
 
     def _last_lines(self, path: str) -> str:
-        with self._records.files.open(self._container, path) as log:
-            size_bytes = log.seek(0, 2)
-            log.seek(max(0, size_bytes - _LAST_BYTES))
-            text = log.read().decode(errors="replace")
-        return text if size_bytes <= _LAST_BYTES else text.partition("\n")[2]
+        record = self._records.files.find(self._container, path)
+        if record is None:
+            return ""
+        begin = max(0, record.size_bytes - _LAST_BYTES)
+        text = self._records.files.read_part(self._container, path, begin, _LAST_BYTES).decode(errors="replace")
+        return text.partition("\n")[2] if begin else text
 
-    def _name_older(self, path: str) -> None:
-        """Give a log the name that it had in older runs of Azure ML, too."""
-        for newer, older in _OLDER_NAMES:
-            if path.startswith(newer):
-                with suppress(AmlStoreError):
-                    self._records.files.name_again(
-                        self._container, [(path.replace(newer, older, 1), self._container, path)]
-                    )
-                return
+
+def _older_names(path: str) -> list[str]:
+    """The names that a log had in older runs of Azure ML."""
+    return next(([path.replace(newer, older, 1)] for newer, older in _OLDER_NAMES if path.startswith(newer)), [])
 
 
 def _written_since(folder: Path, started_ns: int) -> list[tuple[str, Path]]:
@@ -180,15 +181,19 @@ def _written_since(folder: Path, started_ns: int) -> list[tuple[str, Path]]:
 
 def record_death(launch: Launch, folder: RunFolder, why: str) -> None:
     """Keep what a runner that was killed left, and mark its run Failed, unless it had ended."""
-    records = open_folder(Path(launch.workspace)).records
+    records = open_records(launch)
     container = run_container(launch.experiment_id, launch.run_id)
-    for file in records.files.list_all(container):
-        if file.is_growing:
-            records.files.end_growing(container, file.path)
-    if records.runs.get(launch.run_id).info.status in ENDED:
-        return
-    written = [item for name in WATCHED_FOLDERS for item in _written_since(folder.source / name, folder.started_ns)]
-    records.files.write_local(container, written)
-    now = time.time_ns() // 1_000_000
-    error = RunError("RunnerKilled", why)
-    records.runs.update(launch.run_id, status=RunStatus.FAILED, end_ms=now, error=error)
+    if launch.is_embedded:
+        logs: dict[str, Path | None] = {
+            file.path: None for file in records.files.list_all(container) if file.is_growing
+        }
+    else:
+        logs = {**dict(files_under(folder.logs, ""))} if folder.logs.is_dir() else {}
+    for path, local in logs.items():
+        records.files.end_growing(container, path, local=local, also=_older_names(path))
+    if records.runs.get(launch.run_id).info.status not in ENDED:
+        written = [item for name in WATCHED_FOLDERS for item in _written_since(folder.source / name, folder.started_ns)]
+        records.files.write_local(container, written)
+        now = time.time_ns() // 1_000_000
+        error = RunError("RunnerKilled", why)
+        records.runs.update(launch.run_id, status=RunStatus.FAILED, end_ms=now, error=error)

@@ -38,6 +38,7 @@ from mlflow_amlstore.service import (
     arm,
     auth_routes,
     discovery,
+    execution,
     files,
     logs,
     mlflow_api,
@@ -69,6 +70,7 @@ from mlflow_amlstore.service.writer import GroupWriter
 _SHORT_READS, _LONG_READS = 8, 4  # at once; a short read doesn't wait for long ones
 _LONG_WRITE_BYTES = 256 * 1024  # bodies of which are written on a thread: it would hold up the loop
 _FORGET_EVERY_S = 3600.0
+_TAKE_BACK_EVERY_S = 1.0
 _HOST = re.compile(r"([\w.\-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", re.ASCII)
 _LAST_PORT = 65_535
 _REQUEST_ID = re.compile(rb"[\w.\-]{1,64}")
@@ -90,6 +92,7 @@ ROUTES: tuple[Route, ...] = tuple(
         *mlflow_api.ROUTES,
         *files.ROUTES,
         *run_history.ROUTES,
+        *execution.ROUTES,
         auth_routes.ROUTES,
         discovery.ROUTES,
         arm.ROUTES,
@@ -166,22 +169,26 @@ class _Service:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         self._writer.start()
-        forgetting = asyncio.create_task(self._forget_old_requests())
+        regular = [
+            asyncio.create_task(self._regularly(_FORGET_EVERY_S, self._records.forget_old_requests)),
+            asyncio.create_task(self._regularly(_TAKE_BACK_EVERY_S, self._records.run_leases.take_back)),
+        ]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        forgetting.cancel()
+        for each in regular:
+            each.cancel()
         await self._writer.stop()
         self._readers.shutdown()
         self._long_readers.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _forget_old_requests(self) -> None:
+    async def _regularly(self, every_s: float, work: Callable[[], object]) -> None:
         while True:
-            await asyncio.sleep(_FORGET_EVERY_S)
+            await asyncio.sleep(every_s)
             try:
-                await asyncio.get_running_loop().run_in_executor(self._readers, self._records.forget_old_requests)
+                await asyncio.get_running_loop().run_in_executor(self._readers, work)
             except AmlStoreError as error:
-                logs.log_error("", error)  # a full disk, say: the next hour is early enough
+                logs.log_error("", error)  # a full disk, say: the next time is early enough
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()

@@ -29,6 +29,7 @@ _ACTIONS = {
         "Microsoft.MachineLearningServices/workspaces/*/write",
         "Microsoft.MachineLearningServices/workspaces/*/delete",
     ],
+    Role.SUBMITTER: ["*/read", "Microsoft.MachineLearningServices/workspaces/*"],
     Role.OWNER: ["*"],
 }
 

@@ -4,7 +4,8 @@ A key lives until it is revoked. It is exchanged for an *access token*, which op
 access token gets *tracking tokens*, one in each tracking URI, which have the right to track and no other. Whoever holds
 a tracking token can renew it before it ends, until the key is revoked, and for 30 days at most. A *session token* is a
 browser's, for the pages of Studio; it is renewed while pages are opened, for twelve hours at most. Signing out ends all
-tokens of a session, as long as the service runs: which sessions ended is kept in memory alone.
+tokens of a session, as long as the service runs: which sessions ended is kept in memory alone. A *run token* is what a
+submitted script tracks with; it ends when the run's runner has done with it (`records.sql.run_leases`).
 
 Tokens are JWTs (RFC 7519), because Azure ML's clients read `exp` and `tid` from them. They are signed with the
 workspace's own secret, so they outlive a restart.
@@ -38,7 +39,13 @@ _CLAIMS = ("iss", "aud", "sub", "role", "use", "iat", "exp", "auth_time")
 _REVOCATIONS_READ_EVERY_S = 0.5
 _MAX_KNOWN_TOKENS = 10_000
 _LONGEST_S = {TokenUse.SESSION: LONGEST_SESSION_S}
-_KINDS = {TokenUse.TRACKING: "tracking URI", TokenUse.SESSION: "session", TokenUse.SIGN_IN: "sign-in link"}
+_LEASES_READ_EVERY_S = 0.5
+_KINDS = {
+    TokenUse.TRACKING: "tracking URI",
+    TokenUse.SESSION: "session",
+    TokenUse.SIGN_IN: "sign-in link",
+    TokenUse.RUN: "run's token",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class Tokens:
         self._revoked: frozenset[str] = frozenset()
         self._revocations_read_s = -math.inf
         self._redeemed: dict[str, object] = {}
+        self._leased: frozenset[str] = frozenset()
+        self._leases_read_s = -math.inf
         self._ended: dict[str, int] = {}  # sessions, and the second when their last tokens expire anyway
 
     def exchange_key(self, text: str) -> tuple[IssuedToken, Role]:
@@ -92,7 +101,14 @@ class Tokens:
         if now >= caller.started_s + LONGEST_RENEWAL_S:
             raise TokenRefused("The tracking URI has been renewed for 30 days, which is the longest")
         role = min(caller.role, Role.CONTRIBUTOR)
-        return self._issue(Caller(caller.key_id, role, caller.started_s, TokenUse.TRACKING), now)
+        use = TokenUse.RUN if caller.use is TokenUse.RUN else TokenUse.TRACKING
+        return self._issue(Caller(caller.key_id, role, caller.started_s, use, run_id=caller.run_id), now)
+
+    def run_token(self, key_id: str, run_id: str) -> IssuedToken:
+        """Return a token for a run that whoever has this key submitted."""
+        now = self._now_s()
+        self._leases_read_s = -math.inf  # it has its lease since a moment
+        return self._issue(Caller(key_id, Role.CONTRIBUTOR, int(now), TokenUse.RUN, run_id=run_id), now)
 
     def shown_tracking_token(self) -> IssuedToken:
         """Return a tracking token that a service can show to whoever starts it."""
@@ -175,6 +191,8 @@ class Tokens:
             claims["jti"] = jti
         if caller.session_id:
             claims["sid"] = caller.session_id
+        if caller.run_id:
+            claims["run"] = caller.run_id
         return IssuedToken(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), expires_s)
 
     def caller_of(self, token: str) -> Caller:
@@ -189,7 +207,16 @@ class Tokens:
         """Raise TokenRefused where somebody signed out of the caller's session, or its key was revoked."""
         if caller.session_id in self._ended:
             raise TokenRefused("The session was ended by signing out")
+        if caller.use is TokenUse.RUN and caller.run_id not in self._leased_runs():
+            raise TokenRefused("The run's token ended with the run")
         self.check_not_revoked(caller.key_id)
+
+    def _leased_runs(self) -> frozenset[str]:
+        now = time.monotonic()
+        if now - self._leases_read_s > _LEASES_READ_EVERY_S:
+            self._leased = self._records.run_leases.runs()
+            self._leases_read_s = now
+        return self._leased
 
     def check_not_revoked(self, key_id: str) -> None:
         """Raise TokenRefused where a key was revoked, half a second ago or longer: all that it gave ends with it."""
@@ -245,7 +272,7 @@ def _caller_in(claims: dict[str, Any]) -> Caller:
     session_id = claims.get("sid", "")
     if (use is TokenUse.SESSION) != bool(session_id):  # an earlier release's, which nothing could end
         raise TokenRefused("The session is of another release of this service")
-    return Caller(claims["sub"], role, claims["auth_time"], use, session_id)
+    return Caller(claims["sub"], role, claims["auth_time"], use, session_id, claims.get("run", ""))
 
 
 def _as_time(seconds: int) -> str:

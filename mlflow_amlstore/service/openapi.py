@@ -23,6 +23,7 @@ _PREFIXES = {
     Area.METRIC: [f"/metric/v2.0{WORKSPACE}"],
     Area.CONTENT: [f"/content/v1.0{WORKSPACE}", f"/content/v2.0{WORKSPACE}"],
     Area.MODEL_MANAGEMENT: [f"/modelmanagement/v1.0{WORKSPACE}"],
+    Area.EXECUTION: [f"/execution/v1.0{WORKSPACE}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
     Area.STUDIO: [""],
@@ -36,6 +37,7 @@ _ERRORS: dict[Area, type[msgspec.Struct]] = {
     Area.METRIC: AzureError,
     Area.CONTENT: AzureError,
     Area.MODEL_MANAGEMENT: ModelError,
+    Area.EXECUTION: AzureError,
     Area.ARM: ErrorResponse,
     Area.STUDIO: MlflowError,
 }

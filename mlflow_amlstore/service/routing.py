@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from mlflow_amlstore.errors import NotAllowed
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role, TokenUse
+from mlflow_amlstore.service.access import Access, Caller, Right, Role, TokenUse, rights_of
 from mlflow_amlstore.service.auth import Tokens
 from mlflow_amlstore.service.signed_urls import Direction, UrlSigner
 from mlflow_amlstore.service.uris import Uris
@@ -28,6 +28,7 @@ _PURPOSES = {
     TokenUse.TRACKING: "tracking",
     TokenUse.SESSION: "pages of Studio",
     TokenUse.SIGN_IN: "signing in",
+    TokenUse.RUN: "what its run does",
 }
 
 
@@ -43,6 +44,7 @@ class Area(Enum):
     CONTENT = "content"
     MODEL_MANAGEMENT = "modelmanagement"
     ARM = "arm"
+    EXECUTION = "execution"
     STUDIO = "studio"
 
 
@@ -113,11 +115,18 @@ class Route:
 
     @property
     def writes(self) -> bool:
-        return not self.streams and isinstance(self.access, Role) and self.access >= Role.CONTRIBUTOR
+        is_open_to_writers = isinstance(self.access, Role) and self.access >= Role.CONTRIBUTOR
+        return not self.streams and (is_open_to_writers or self.right is Right.WORK)
 
     def check_rights(self, caller: Caller) -> None:
         """Raise NotAllowed where the caller lacks this route's right or role."""
-        if self.right not in RIGHTS[caller.use]:
+        if self.right is Right.WORK and caller.role is not Role.AGENT:
+            raise NotAllowed(
+                f"{self.method} {self.path} needs an agent's key: `amlstore keys create NAME --role agent`"
+            )
+        if self.right not in rights_of(caller.use, caller.role):
+            if caller.role is Role.AGENT:
+                raise NotAllowed(f"{self.method} {self.path} isn't an agent's: its key takes submissions, nothing else")
             raise NotAllowed(
                 f"{self.method} {self.path} needs an access token; this one is for {_PURPOSES[caller.use]} and "
                 "nothing else. POST /auth/token exchanges a key for an access token"

@@ -18,8 +18,9 @@ from urllib.parse import quote, urlsplit
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.connection_cache import ConnectionCache
 from mlflow_amlstore.client.files.azureml_uri import ArtifactRoot, RunRoot
-from mlflow_amlstore.client.files.content_url import Content, ContentUrl, split_url
+from mlflow_amlstore.client.files.content_url import Content, ContentUrl, call, split_url
 from mlflow_amlstore.client.files.download import download_file
+from mlflow_amlstore.client.files.growing import GrowingUpload
 from mlflow_amlstore.client.files.later_versions import (
     KnownVersions,
     Version,
@@ -163,6 +164,18 @@ class RemoteFiles:
             began_s = time.monotonic()
             download_file(self._content(path, content, self._content_to_read), target, progress)
             _logger.debug("Downloaded %s in %.2f s", path, time.monotonic() - began_s)
+
+    def read_part(self, path: str, begin: int, most_bytes: int) -> bytes:
+        """Return bytes of a file from `begin` on, as many as there are. Raises NotFound."""
+        content = self._content(path, self._content_to_read(path), self._content_to_read)
+        answer = call(content, "GET", headers={"Range": f"bytes={begin}-{begin + most_bytes - 1}"}, accepted=(206, 416))
+        return answer.body if answer.status == 206 else b""
+
+    def growing(self, path: str) -> GrowingUpload:
+        """What sends a file of a run while it is written. Raises NotSupported where the workspace takes none."""
+        if self._connection.known_limits() is not None:
+            raise NotSupported("A file of Azure ML that grows")
+        return GrowingUpload(self._content(path, self._content_to_write(path), self._content_to_write))
 
     def _content_to_read(self, path: str) -> Content:
         """A URL to read the latest version of a file from. Raises NotFound."""

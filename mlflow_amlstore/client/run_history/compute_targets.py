@@ -1,27 +1,37 @@
-"""Compute targets of a workspace behind a service: not yet."""
+"""Compute targets of a workspace behind a service: implements `common_store.CommonComputeTargets`."""
 
+import builtins
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from mlflow_amlstore.errors import NotSupported
+from mlflow_amlstore.client.http.service_call import segment
+from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.records.types import ComputeTargetRecord
 
 
 class RemoteComputeTargets:
-    """Implements `common_store.CommonComputeTargets`: each call raises NotSupported."""
+    """The compute targets of one workspace."""
+
+    def __init__(self, history: RunHistory) -> None:
+        self._history = history
 
     def put(self, name: str, kind: str, slots: int, settings: Mapping[str, Any]) -> ComputeTargetRecord:
-        _refuse()
+        given = {"kind": kind, "slots": slots, "settings": dict(settings)}
+        return _record(self._history.call_execution("PUT", f"computes/{segment(name)}", given))
 
     def get(self, name: str) -> ComputeTargetRecord:
-        _refuse()
+        with named("compute target", name):
+            return _record(self._history.call_execution("GET", f"computes/{segment(name)}"))
 
-    def list(self) -> list[ComputeTargetRecord]:
-        _refuse()
+    def list(self) -> builtins.list[ComputeTargetRecord]:
+        return [_record(found) for found in self._history.call_execution("GET", "computes")["value"]]
 
     def delete(self, name: str) -> None:
-        _refuse()
+        with named("compute target", name):
+            self._history.call_execution("DELETE", f"computes/{segment(name)}")
 
 
-def _refuse() -> NoReturn:
-    raise NotSupported("A compute target of a workspace behind a service", "Use a workspace in a folder")
+def _record(found: Mapping[str, Any]) -> ComputeTargetRecord:
+    return ComputeTargetRecord(
+        str(found["name"]), str(found["kind"]), int(found["slots"]), dict(found["settings"]), int(found["createdMs"])
+    )

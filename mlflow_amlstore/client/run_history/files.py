@@ -1,14 +1,15 @@
 """Files of a workspace behind a service, by container: implements `records.common_store.CommonFiles`."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.files.azureml_uri import ArtifactRoot, ContainerRoot, RunRoot
+from mlflow_amlstore.client.files.growing import RemoteGrowingFile
 from mlflow_amlstore.client.files.remote_files import RemoteFiles, files_of
-from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.protocol.artifact_origins import UPLOAD_ORIGIN
 from mlflow_amlstore.records.locations import check_new_path, check_path, logged_model_of, split_location, upload_of
 from mlflow_amlstore.records.types import FileRecord
@@ -49,6 +50,27 @@ class RemoteContainers:
                     content.write(chunk)
             content.seek(0)
             return content
+
+    def read_part(self, container: str, path: str, begin: int, most_bytes: int) -> bytes:
+        return self._of(container).read_part(check_path(path), begin, most_bytes)
+
+    def grow(self, container: str, path: str, *, name: str | None = None) -> RemoteGrowingFile:
+        if name is None:
+            raise InvalidValue("name", name, "must be the path of the local file that is written to")
+        upload = self._of(container).growing(check_new_path(path))
+        upload.begin()
+        return RemoteGrowingFile(upload, Path(name))
+
+    def end_growing(self, container: str, path: str, *, local: Path | None = None, also: Sequence[str] = ()) -> None:
+        if local is None:
+            raise InvalidValue("local", local, "must be the file that was written to")
+        upload = self._of(container).growing(check_new_path(path))
+        record = self.find(container, path)
+        if record is None:
+            upload.begin()
+        else:
+            upload.at = record.size_bytes
+        RemoteGrowingFile(upload, local).end(also=also)
 
     def download(self, container: str, path: str, target: Path, *, progress: _Progress = None) -> None:
         self._of(container).download(check_path(path), target)

@@ -24,7 +24,7 @@ class RemoteRecords:
         self.files = RemoteContainers(connection)
         self.models = RemoteModels(history)
         self.snapshots = RemoteSnapshots(history)
-        self.compute_targets = RemoteComputeTargets()
+        self.compute_targets = RemoteComputeTargets(history)
 
     def close(self) -> None:
         """End the background renewal of the connection's token, until it is used again."""

@@ -22,7 +22,7 @@ from mlflow_amlstore.protocol.times import iso_time, time_ms_or_none
 from mlflow_amlstore.protocol.views import MLFLOW_VIEWS
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
-from mlflow_amlstore.records.status import status_from_azure
+from mlflow_amlstore.records.status import ENDED, status_from_azure
 from mlflow_amlstore.records.types import (
     RUN_TYPE_PROPERTY,
     Page,
@@ -35,7 +35,7 @@ from mlflow_amlstore.records.types import (
 )
 from mlflow_amlstore.records.validation import check_run_id, check_text_values
 
-_WITHOUT_TIMES = (ERROR, EVENTS[RunStatus.CANCEL_REQUESTED], EVENTS[RunStatus.QUEUED])
+_WITHOUT_TIMES = (ERROR, *(event for status, event in EVENTS.items() if status not in (RunStatus.RUNNING, *ENDED)))
 _PAGE = 500
 _READERS = 8
 _ORDER = "StartTimeUtc desc"
@@ -65,7 +65,7 @@ class RemoteRuns:
         definition: Mapping[str, Any] | None = None,
     ) -> RunRecord:
         if definition is not None:
-            raise NotSupported("Submitting runs over a service", "Submit on an embedded workspace, a folder")
+            raise NotSupported("Recording a submission", "`submissions` submits over a service")
         if run_id is None:
             run_id = str(uuid.uuid4())
         else:
@@ -80,10 +80,15 @@ class RemoteRuns:
         return replace(record, info=replace(record.info, status=status, start_ms=moment))
 
     def advance(self, run_id: str, status: RunStatus, *, start_ms: int | None = None) -> RunStatus:
-        raise NotSupported("Canceling a submitted run over a service", "Cancel it on the workspace's own folder")
+        info = self.get(run_id).info
+        if info.status in ENDED:
+            return info.status
+        self._tell(info, EVENTS[status], start_ms or _now_ms())
+        return self.get(run_id).info.status
 
     def definition(self, run_id: str) -> dict[str, Any]:
-        return {}
+        with named("run", run_id):
+            return dict(self._history.call("GET", f"{_route(run_id)}/details").get("runDefinition") or {})
 
     def create_children(
         self,

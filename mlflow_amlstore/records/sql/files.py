@@ -13,14 +13,22 @@ import json
 import mimetypes
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, or_, select, union_all, update
 
-from mlflow_amlstore.errors import AlreadyExists, InvalidState, NotFound, PathUnsafe, StorageFailed, TransferBroken
+from mlflow_amlstore.errors import (
+    AlreadyExists,
+    InvalidState,
+    InvalidValue,
+    NotFound,
+    PathUnsafe,
+    StorageFailed,
+    TransferBroken,
+)
 from mlflow_amlstore.records.contents import CheckedContent, ContentFolder, write_whole
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_or_set, key_list, texts_in
@@ -126,10 +134,14 @@ class GrowingFile:
             self._shown_bytes = size_bytes
         return size_bytes
 
-    def end(self) -> FileRecord | None:
-        """Write no more: it becomes a file like others. None where it was deleted or replaced meanwhile."""
+    def close(self) -> None:
+        """Write no more here; `SqlFiles.append` and `SqlFiles.end_growing` go on."""
         self._sink.close()
-        return self._owner.end_growing(self._container, self._path, self._name)
+
+    def end(self, *, also: Sequence[str] = ()) -> FileRecord | None:
+        """Write no more: it becomes a file like others. None where it was deleted or replaced meanwhile."""
+        self.close()
+        return self._owner.end_growing(self._container, self._path, self._name, also=also)
 
 
 _RESTORE_FILES = "Restore files/ from a copy; `amlstore doctor --deep` lists what else is wrong"
@@ -194,8 +206,41 @@ class SqlFiles:
         with self._database.write() as connection:
             _SHOW.run(driver_connection(connection), size_bytes, self.now_ms(), container, path, name)
 
-    def end_growing(self, container: str, path: str, name: str | None = None) -> FileRecord | None:
-        """Make a growing file one like others; None where there is none, or `name` says that it was another one.
+    def append(self, container: str, path: str, begin: int, chunk: bytes) -> int:
+        """Write bytes into a growing file from `begin` on, and show them; return how many bytes it has now.
+
+        The same bytes at the same place may be written again. Raises NotFound; InvalidState for a file that doesn't
+        grow; InvalidValue where the file ends before `begin`.
+        """
+        record = self.find(container, path)
+        if record is None:
+            raise NotFound("file", path, f"{container} has no such file")
+        if not record.is_growing:
+            raise InvalidState(f"The file {path!r:.200} doesn't grow any more, so nothing can be appended to it")
+        with self.contents.our_errors():
+            size_bytes = self.contents.write_growing(record.sha256, begin, chunk)
+        if size_bytes is None:
+            rule = f"the file {path!r:.200} ends before it, and may have no holes"
+            raise InvalidValue("position to append at", begin, rule)
+        self.show_growing(container, path, record.sha256, size_bytes)
+        return size_bytes
+
+    def read_part(self, container: str, path: str, begin: int, most_bytes: int) -> bytes:
+        with self.open(container, path) as source:
+            source.seek(begin)
+            return source.read(most_bytes)
+
+    def end_growing(
+        self,
+        container: str,
+        path: str,
+        name: str | None = None,
+        *,
+        local: Path | None = None,  # all that its process wrote is here
+        also: Sequence[str] = (),
+    ) -> FileRecord | None:
+        """Make a growing file one like others, under other names too, where these are free; None where there is none,
+        or `name` says that it was another one.
 
         Its process has ended, or writes no more. What others may yet write to is copied.
         """
@@ -221,6 +266,9 @@ class SqlFiles:
                 if not is_ours:
                     self.contents.drop(arriving)
             self.remove_unnamed([name])
+        for each in also:
+            with suppress(AlreadyExists):
+                self.name_again(container, [(each, container, path)])
         return ended
 
     def begin_block(

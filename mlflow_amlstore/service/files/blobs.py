@@ -1,9 +1,11 @@
-"""Azure's storage protocol, as far as files need it: Put Blob, Put Block, Put Block List, Get Blob, Get Block List.
+"""Azure's storage protocol, as far as files need it: Put Blob, Put Block, Put Block List, Get Blob, Get Block List; and
+Append Block and Seal for a log that is read while it is written.
 
 The only credential is a content URL (`signed_urls`), which opens its own file. An ETag is the content's SHA-256 in
 quotes. There are two headers of ours. `x-amlstore-sha256` with Put Blob or Put Block List is the whole file's SHA-256
 in hex, checked before the file appears. `x-amlstore-offset` with Put Block says where in the file the block will be, so
-that blocks that come in another order cost no copying.
+that blocks that come in another order cost no copying. `x-amlstore-also` with Seal has other names that the file gets,
+percent-encoded and with commas between.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ from urllib.parse import unquote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from mlflow_amlstore.errors import DiskFull, InvalidValue, NotFound, PayloadTooLarge, TransferBroken
+from mlflow_amlstore.errors import DiskFull, InvalidState, InvalidValue, NotFound, PayloadTooLarge, TransferBroken
 from mlflow_amlstore.records.sql.files import IncomingFile
 from mlflow_amlstore.records.types import FileRecord
 from mlflow_amlstore.service.files import block_list
@@ -31,6 +33,7 @@ ROUTES = Routes(Area.BLOB)
 
 MAX_PUT_BYTES = 5000 * 1024**2  # Azure's limits
 MAX_BLOCK_BYTES = 4000 * 1024**2
+MAX_APPENDED_BYTES = 4 * 1024**2
 EQUAL_PART = "amlstore-part"  # in the query: which of parts of one size, from 1, a block is
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -49,6 +52,10 @@ async def put(call: Call, request: Request) -> Response:
         return await _put_block(call, request, container, path)
     if part == "blocklist":
         return await _put_block_list(call, request, container, path)
+    if part == "appendblock":
+        return await _append_block(call, request, container, path)
+    if part == "seal":
+        return await _seal(call, request, container, path)
     if part is not None:
         raise _unknown_part(part)
     return await _put_blob(call, request, container, path)
@@ -75,8 +82,11 @@ async def head(call: Call, request: Request) -> Response:
 
 async def _put_blob(call: Call, request: Request, container: str, path: str) -> Response:
     kind = request.headers.get("x-ms-blob-type")
+    if kind == "AppendBlob":
+        return await _begin_appending(call, request, container, path)
     if kind != "BlockBlob":
-        raise BlobRefused(400, "InvalidHeaderValue", f"The header x-ms-blob-type must be BlockBlob, not {kind!r:.50}")
+        rule = "must be BlockBlob or AppendBlob"
+        raise BlobRefused(400, "InvalidHeaderValue", f"The header x-ms-blob-type {rule}, not {kind!r:.50}")
     await _check_conditions(call, request, container, path)
     _check_length(request, MAX_PUT_BYTES)
     files, md5, sha256 = call.records.files, given_md5(request), _given_sha256(request)
@@ -123,7 +133,7 @@ async def _put_block(call: Call, request: Request, container: str, path: str) ->
 
 async def _put_block_list(call: Call, request: Request, container: str, path: str) -> Response:
     await _check_conditions(call, request, container, path)
-    document = await _small_body(request, path)
+    document = await _small_body(request, path, block_list.MAX_BYTES)
     md5, kept_md5 = given_md5(request), given_md5(request, "x-ms-blob-content-md5")
     if md5 is not None and hashlib.md5(document, usedforsecurity=False).digest() != md5:
         raise _md5_refused(Md5Differs(path))
@@ -148,6 +158,38 @@ async def _put_block_list(call: Call, request: Request, container: str, path: st
             raise BlobRefused(400, "BlockListTooLong", str(error)) from error
         raise
     return _created(md5, record)
+
+
+async def _begin_appending(call: Call, request: Request, container: str, path: str) -> Response:
+    if _check_length(request, MAX_PUT_BYTES):
+        raise BlobRefused(400, "InvalidHeaderValue", "An append blob begins empty; its Content-Length must be 0")
+    growing = await on_thread(call.records.files.grow, container, path)
+    await on_thread(growing.close)
+    return Response(None, 201)
+
+
+async def _append_block(call: Call, request: Request, container: str, path: str) -> Response:
+    """Write at the position that the client names, so that a block that is sent twice is there once."""
+    position = request.headers.get("x-ms-blob-condition-appendpos", "")
+    if not re.fullmatch(r"[0-9]{1,18}", position):
+        rule = "The header x-ms-blob-condition-appendpos must say at which byte the block begins"
+        raise BlobRefused(400, "InvalidHeaderValue", rule)
+    _check_length(request, MAX_APPENDED_BYTES)
+    block = await _small_body(request, path, MAX_APPENDED_BYTES)
+    try:
+        size_bytes = await on_thread(call.records.files.append, container, path, int(position), block)
+    except InvalidState as error:
+        raise BlobRefused(409, "InvalidBlobType", str(error)) from error
+    except InvalidValue as error:
+        raise BlobRefused(412, "AppendPositionConditionNotMet", str(error)) from error
+    return Response(None, 201, {"x-ms-blob-append-offset": position, "x-amlstore-size": str(size_bytes)})
+
+
+async def _seal(call: Call, request: Request, container: str, path: str) -> Response:
+    """What was sealed before stays so."""
+    also = [unquote(name) for name in request.headers.get("x-amlstore-also", "").split(",") if name]
+    await on_thread(partial(call.records.files.end_growing, container, path, also=also))
+    return Response(None, 200, {"x-ms-blob-sealed": "true"})
 
 
 async def _get_block_list(call: Call, request: Request, container: str, path: str) -> Response:
@@ -195,17 +237,17 @@ def _check_length(request: Request, limit_bytes: int) -> int:
     return int(text)
 
 
-async def _small_body(request: Request, path: str) -> bytes:
+async def _small_body(request: Request, path: str, most_bytes: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     try:
         async for chunk in request.stream():
             pieces.append(chunk)
             size += len(chunk)
-            if size > block_list.MAX_BYTES:
-                raise PayloadTooLarge(block_list.MAX_BYTES)
+            if size > most_bytes:
+                raise PayloadTooLarge(most_bytes)
     except ClientDisconnect as error:
-        raise TransferBroken(path, "the client went away before its block list was whole") from error
+        raise TransferBroken(path, "the client went away before all of it was here") from error
     return b"".join(pieces)
 
 

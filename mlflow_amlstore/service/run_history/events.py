@@ -72,6 +72,9 @@ def _take(call: Call, run_id: str, event: Event) -> None:
         raise InvalidValue("event", event.name, f"must be one of {names}")
     if known in ENDED and status not in ENDED:
         return  # as one that was sent again, or late, is: it doesn't begin once more
+    if status not in (RunStatus.RUNNING, *ENDED) or (known is RunStatus.CANCEL_REQUESTED and status not in ENDED):
+        call.records.runs.advance(run_id, status)
+        return
     at = _field(event.data, "StartTime" if status is RunStatus.RUNNING else "EndTime") or event.timestamp
     call.records.runs.update(
         run_id,

@@ -174,9 +174,10 @@ def details(call: Call) -> RunDetails:
     """Tell all that is known of a run."""
     record = run_of(call)
     info = record.info
+    definition = call.records.runs.definition(info.run_id)
     return RunDetails(
         run_id=info.run_id,
-        target=TARGET,
+        target=str(definition.get("target") or TARGET),
         status=info.status.value,
         start_time_utc=iso_time_or_none(info.start_ms),
         end_time_utc=iso_time_or_none(info.end_ms),
@@ -185,7 +186,7 @@ def details(call: Call) -> RunDetails:
         params=record.params,
         input_datasets=[{"name": used.dataset.name, "digest": used.dataset.digest} for used in record.datasets],
         output_datasets=[],
-        run_definition={},
+        run_definition=definition,
         log_files={},
         warnings=[],
         error=error_of(info),

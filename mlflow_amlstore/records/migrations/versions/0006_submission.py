@@ -58,6 +58,7 @@ def upgrade() -> None:
         "run_leases",
         sa.Column("run_pk", _ID, nullable=False),
         sa.Column("target", _TEXT, nullable=False),
+        sa.Column("key_id", _TEXT, nullable=False),
         sa.Column("holder", _TEXT),
         sa.Column("ends_ms", sa.BigInteger()),
         sa.Column("has_started", sa.Boolean(), nullable=False),
