@@ -18,6 +18,7 @@ _COMMANDS = {
     "doctor": "Check this installation and the workspace, and say what to do.",
     "submit": "Run a script of a folder as a run, which goes on by itself.",
     "queue": "List the submitted runs that wait or run.",
+    "agent": "Run here what is submitted to a pool of a service.",
     "watch": "Watch a run until it ends: status, metrics, log.",
     "logs": "Print a run's logs, as they grow if asked to.",
     "cancel": "Cancel runs.",

@@ -6,7 +6,7 @@ import click
 
 from mlflow_amlstore.cli.interrupt import ends_on_interrupt
 from mlflow_amlstore.cli.run_fields import complete_run, find_run, named_run, outcome
-from mlflow_amlstore.cli.workspace_option import check_in_folder, with_workspace
+from mlflow_amlstore.cli.workspace_option import with_workspace
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.core.script_run import ScriptRun
 from mlflow_amlstore.records.status import ENDED
@@ -25,7 +25,6 @@ def command(workspace: Workspace, runs: tuple[str, ...], wait: bool) -> None:
     The script of a submitted run is told to end, with all that it started, and is killed some seconds later. Any other
     run is marked Canceled; the process that logs into it isn't ours to end, and goes on.
     """
-    check_in_folder(workspace, "Canceling a run")
     found = [find_run(workspace.records, given) for given in runs]  # a slip in one of them cancels none
     canceled = [run for run in found if _cancel(workspace, run)]
     if wait:

@@ -6,7 +6,7 @@ import click
 
 from mlflow_amlstore.cli.interrupt import ends_on_interrupt
 from mlflow_amlstore.cli.run_fields import complete_run, find_run
-from mlflow_amlstore.cli.workspace_option import check_in_folder, with_workspace
+from mlflow_amlstore.cli.workspace_option import with_workspace
 from mlflow_amlstore.core import Run, Workspace
 from mlflow_amlstore.core.growing_logs import GrowingLogs
 from mlflow_amlstore.errors import NotFound
@@ -24,8 +24,6 @@ def command(workspace: Workspace, run: str, follow: bool, path: str | None) -> N
     run without these has all its logs printed. Their names go to stderr. Ctrl+C leaves the run alone.
     """
     found = workspace.get_run(find_run(workspace.records, run).info.run_id)
-    if follow:
-        check_in_folder(workspace, "Following a log")
     with ends_on_interrupt():
         has_some = print_logs(found, path, follow=follow)
     if not has_some:

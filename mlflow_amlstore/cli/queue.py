@@ -7,7 +7,7 @@ from typing import NamedTuple
 import click
 
 from mlflow_amlstore.cli.output import print_json, print_rows, time_text
-from mlflow_amlstore.cli.workspace_option import check_in_folder, with_workspace
+from mlflow_amlstore.cli.workspace_option import with_workspace
 from mlflow_amlstore.core import Workspace
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import SCRIPT_RUN, RunFilter, RunInfo, RunStatus
@@ -41,7 +41,6 @@ def command(workspace: Workspace, as_json: bool) -> None:
     Position 1 is the one that starts next, of this workspace's. `since` is when a run started; of one that waits, when
     it was submitted.
     """
-    check_in_folder(workspace, "The queue")
     entries = queue_of(workspace)
     experiments = {
         each: workspace.records.experiments.get(each).name for each in {entry.info.experiment_id for entry in entries}
@@ -93,10 +92,12 @@ def queue_of(workspace: Workspace) -> list[QueueEntry]:
 
 def _not_ended(workspace: Workspace) -> Iterator[RunInfo]:
     runs = workspace.records.runs
+    experiments = [None] if workspace.path is not None else [each.id for each in workspace.experiments.values()]
     for status in RunStatus:
         if status in ENDED:
             continue
-        for record in runs.find(RunFilter(include_children=True, run_type=SCRIPT_RUN, status=status)).items:
+        filter = RunFilter(include_children=True, run_type=SCRIPT_RUN, status=status)
+        for record in (found for each in experiments for found in runs.find(filter, experiment_id=each).items):
             workspace.get_run(record.info.run_id).get_status()  # which notices one whose runner was killed
             info = runs.get(record.info.run_id).info
             if info.status is status:  # else it is found under the other, or has ended

@@ -10,7 +10,7 @@ import click
 from mlflow_amlstore.cli.interrupt import ends_on_interrupt
 from mlflow_amlstore.cli.logs import print_logs
 from mlflow_amlstore.cli.run_fields import outcome
-from mlflow_amlstore.cli.workspace_option import check_in_folder, with_workspace
+from mlflow_amlstore.cli.workspace_option import with_workspace
 from mlflow_amlstore.core import Environment, Experiment, ScriptRunConfig, Workspace
 from mlflow_amlstore.core.run_configuration import PyTorchConfiguration
 from mlflow_amlstore.core.script_run_config import checked_source
@@ -68,7 +68,6 @@ def command(
 
     The first line printed is the run's id. The run goes on when this command has ended, on Ctrl+C too.
     """
-    check_in_folder(workspace, "Submitting")
     config = ScriptRunConfig(
         folder,
         script,

@@ -11,7 +11,7 @@ from mlflow_amlstore.cli.interrupt import ends_on_interrupt
 from mlflow_amlstore.cli.output import duration_text, one_line, print_rows, text
 from mlflow_amlstore.cli.queue import WAITING, queue_of
 from mlflow_amlstore.cli.run_fields import complete_run, find_run, named_run, outcome
-from mlflow_amlstore.cli.workspace_option import check_in_folder, with_workspace
+from mlflow_amlstore.cli.workspace_option import with_workspace
 from mlflow_amlstore.core import Run, Workspace
 from mlflow_amlstore.core.growing_logs import GrowingLogs
 from mlflow_amlstore.core.sparkline import levels_for, sparkline_of
@@ -39,7 +39,6 @@ def command(workspace: Workspace, run: str) -> None:
     RUN is its id, or as much of its beginning as is unique. Ctrl+C leaves the run alone. In a pipe, each status and
     each line of the log is a line, and the metrics come at the end.
     """
-    check_in_folder(workspace, "Watching a run")
     found = workspace.get_run(find_run(workspace.records, run).info.run_id)
     with ends_on_interrupt():
         if _redraws():

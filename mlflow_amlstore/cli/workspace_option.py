@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlflow_amlstore.errors import ConfigInvalid, NotSupported
+from mlflow_amlstore.errors import ConfigInvalid
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace.config_json import WorkspaceConfig, config_of, find_config
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
@@ -52,15 +52,9 @@ def with_workspace(command: Callable[..., None]) -> Callable[..., None]:
     @workspace_option
     @functools.wraps(command)
     def with_opened(workspace: Path | None, url: str | None, **given: Any) -> None:
-        command(workspace=_open_workspace(_config_of_chosen(workspace, url), url), **given)
+        command(workspace=open_workspace(workspace, url), **given)
 
     return with_opened
-
-
-def check_in_folder(workspace: "Workspace", what: str) -> None:
-    """Raise NotSupported where a workspace is no folder: what submitted runs do isn't seen over a service yet."""
-    if workspace.path is None:
-        raise NotSupported(f"{what} over a service", "Do it on the workspace's own folder, with --workspace DIR")
 
 
 def open_chosen(chosen: Path | None) -> EmbeddedWorkspace:
@@ -92,6 +86,11 @@ def open_records(chosen: Path | None, url: str | None) -> CommonStore:
     if config is not None and config.folder is not None:  # which needs nothing of `core`
         return open_folder(config.folder, config.file).records
     return _open_workspace(config, url).records
+
+
+def open_workspace(chosen: Path | None, url: str | None) -> "Workspace":
+    """Open the workspace that `--workspace`, `--url` or config.json names, of whichever kind."""
+    return _open_workspace(_config_of_chosen(chosen, url), url)
 
 
 def _open_workspace(config: WorkspaceConfig | None, url: str | None) -> "Workspace":

@@ -20,16 +20,9 @@ from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.common_store import CommonRuns
 from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, SCRIPT_RUN, SNAPSHOT_PROPERTY, RunRecord, RunStatus
-from mlflow_amlstore.runner.launch import (
-    Launch,
-    RunFolder,
-    new_run_id,
-    slots_folder,
-    start_runner,
-    variables_of_run,
-)
+from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, variables_of_run
 from mlflow_amlstore.runner.ranks import process_count
-from mlflow_amlstore.runner.slots import Slots
+from mlflow_amlstore.runner.starting import start_in
 
 if TYPE_CHECKING:
     from mlflow_amlstore.client.run_history.submissions import RemoteSubmissions
@@ -66,7 +59,6 @@ def submit_script(
     slots = slots_of(workspace.records.compute_targets, definition["target"])
     folder = RunFolder.of(run_id)
     lock = folder.make()
-    opened = [lock]
     try:
         properties = git_properties(source)
         if slots is not None:
@@ -97,9 +89,9 @@ def submit_script(
             record = submission.record(workspace.records.runs, experiment.id)
         if before_start is not None:
             before_start(run_id)
-        ticket = Slots(slots_folder(), definition["target"], slots).line_up()
-        opened.append(ticket.lock)
-        folder.write(
+        start_in(
+            folder,
+            lock,
             Launch(
                 run_id=run_id,
                 experiment_id=experiment.id,
@@ -108,17 +100,14 @@ def submit_script(
                 variables=variables_of_run(definition, workspace._root_uri, run_id, experiment.id, experiment.name),
                 target=definition["target"],
                 slots=slots,
-                ticket=ticket.name,
                 token=token,
-            )
+            ),
         )
-        start_runner(folder, lock, ticket.lock)
     except BaseException:
         folder.remove()
         raise
     finally:
-        for each in opened:
-            os.close(each)
+        os.close(lock)
     return _run(experiment, record)
 
 

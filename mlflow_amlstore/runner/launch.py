@@ -27,7 +27,7 @@ COOKIE = "AMLSTORE_RUN_FOLDER"
 """The variable by which a process is known to be of a run: its script has it, and all that this starts."""
 RUNNER_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
 """What Python is given to be a runner."""
-_LAUNCH, _LOCK, _SOURCE, _LOGS = "launch.json", "lock", "source", "logs"
+_LAUNCH, _LOCK, _SOURCE, _LOGS, _OWN_PACKAGES = "launch.json", "lock", "source", "logs", "packages"
 _PACKAGES = Path(__file__).parent.parent.parent
 
 
@@ -36,8 +36,9 @@ class Launch:
     """One run on this machine. `definition` is what the SDK sends of a run configuration.
 
     `workspace` is the folder of an embedded workspace, or the root of a service's tracking URIs; there `token` is the
-    run's own. `variables` are for the script, besides its rank's own. `slots` is how many runs of the target run at a
-    time, `ticket` the place in their queue. `has_shim` is whether `azureml` means this package in the script.
+    run's own. `snapshot_id` names the script's files where they aren't in the run's folder yet. `variables` are for
+    the script, besides its rank's own. `slots` is how many runs of the target run at a time, `ticket` the place in
+    their queue. `has_sdk` is whether `azureml` means Azure ML's own SDK in the script, and not this package.
     """
 
     run_id: str
@@ -49,7 +50,8 @@ class Launch:
     slots: int = 1
     ticket: str = ""
     token: str = ""
-    has_shim: bool = True
+    snapshot_id: str = ""
+    has_sdk: bool = False
 
     @property
     def is_embedded(self) -> bool:
@@ -59,12 +61,14 @@ class Launch:
 
 class RunFolder:
     """A run's folder on this machine: `source/` is the copy that its script runs in, and `logs/` has what its processes
-    print where the workspace is behind a service."""
+    print where the workspace is behind a service. `packages/` has this package where the machine hasn't installed it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.source = path / _SOURCE
         self.logs = path / _LOGS
+        self.packages = path / _OWN_PACKAGES
 
     @classmethod
     def of(cls, run_id: str) -> "RunFolder":
@@ -131,8 +135,9 @@ def start_runner(folder: RunFolder, lock: int, ticket_lock: int) -> int:
     It goes on when this process ends. The locks are its from now on; close them here.
     """
     environment = {name: value for name, value in os.environ.items() if name != COOKIE}  # of a script that submits
+    packages = folder.packages if folder.packages.exists() else _PACKAGES
     process = subprocess.Popen(
-        [sys.executable, "-c", RUNNER_CODE, str(_PACKAGES), str(folder.path), str(lock), str(ticket_lock)],
+        [sys.executable, "-c", RUNNER_CODE, str(packages), str(folder.path), str(lock), str(ticket_lock)],
         cwd=folder.path,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -155,8 +160,8 @@ def variables_of_run(
         "MLFLOW_EXPERIMENT_ID": experiment_id,
         "MLFLOW_EXPERIMENT_NAME": experiment,
         "AZUREML_RUN_ID": run_id,
-        **definition["environment"]["environmentVariables"],
-        **definition["environmentVariables"],
+        **((definition.get("environment") or {}).get("environmentVariables") or {}),
+        **(definition.get("environmentVariables") or {}),
     }
 
 

@@ -34,6 +34,7 @@ _ENDED_WITHIN_S = 2.0  # from SIGKILL on
 _LOOKED_EVERY_S = 0.05
 _CANCELED_EVERY_S = 0.2  # an environment is built for so long before it is asked whether the run was canceled
 _SHIM = Path(__file__).parent / "shim"  # has `azureml`
+_SDK_SCRIPT = Path(__file__).parent / "sdk_script.py"
 _DONE = b"."
 
 
@@ -125,11 +126,14 @@ class _Runner:
         slot = self._take_slot()
         if slot is None:
             return
+        if self._launch.snapshot_id and not self._fetch_files():
+            return
         interpreter = self._interpreter()
         if interpreter is None:
             return
         outputs = [OutputsFolder(self._folder.source / name) for name in WATCHED_FOLDERS]
-        ranks = ranks_of(self._launch.definition, [*interpreter, "-u"], port=_free_port())
+        before_script = [*interpreter, "-u", *([str(_SDK_SCRIPT)] if self._launch.has_sdk else [])]
+        ranks = ranks_of(self._launch.definition, before_script, port=_free_port())
         logs = {rank.log: new_log_name(self._launch, self._folder, rank.log) for rank in ranks}
         started_ms = time.time_ns() // 1_000_000
         running, problem = self._start(
@@ -202,6 +206,24 @@ class _Runner:
             waiting.cancel()
         return slot
 
+    def _fetch_files(self) -> bool:
+        """Fetch the script's files; False where that failed, which the record then says, or the run was canceled."""
+        from mlflow_amlstore.errors import AmlStoreError
+        from mlflow_amlstore.runner.recording import Preparing
+
+        self._hold_lease()
+        preparing = Preparing(self._launch, self._folder)
+        try:
+            preparing.fetch_files()
+        except (AmlStoreError, OSError) as error:
+            if not self.has_lost_lease:
+                preparing.end(problem=f"The files of the script can't be fetched: {error}")
+            return False
+        if preparing.is_canceled():
+            preparing.end(canceled=True)
+            return False
+        return True
+
     def _interpreter(self) -> list[str] | None:
         """The command that starts the run's Python, built first if need be; None where that failed or was canceled."""
         from mlflow_amlstore.errors import AmlStoreError
@@ -248,7 +270,7 @@ class _Runner:
         path = os.pathsep.join(filter(None, [str(Path(interpreter[0]).parent), os.environ.get("PATH", "")]))
         own = {"PATH": path, "PYTHONUNBUFFERED": "1"}  # for a command: its `python` is the interpreter, with `-u`
         given = {**os.environ, **own, **self._launch.variables}
-        shim = str(_SHIM) if self._launch.has_shim else ""
+        shim = "" if self._launch.has_sdk else str(_SHIM)
         python_path = os.pathsep.join(filter(None, [source, shim, given.get("PYTHONPATH", "")]))
         if self._launch.token:  # as it was renewed, while the run waited
             given.update(dict.fromkeys(TOKEN_VARIABLES, os.environ[TOKEN_VARIABLES[0]]))

@@ -1,6 +1,7 @@
 """What becomes of a running script in its record: status, logs, outputs."""
 
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +75,14 @@ class Preparing:
         self._log: CommonGrowingFile | None = None
         self._is_writing = False
         self._records.runs.advance(self._run_id, RunStatus.PREPARING)
+
+    def fetch_files(self) -> None:
+        """Fetch the files that the script was submitted with into the run's folder."""
+        archive = self._folder.path / "snapshot.zip"
+        self._records.snapshots.write_zip(self._launch.snapshot_id, archive)
+        with zipfile.ZipFile(archive) as zipped:
+            zipped.extractall(self._folder.source)
+        archive.unlink()
 
     def write(self, chunk: bytes) -> None:
         """Add what the build printed."""

@@ -16,8 +16,7 @@ from mlflow_amlstore.core import Run, Workspace
 from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
 from mlflow_amlstore.core.script_run import MACHINE_PROPERTY, ScriptRun
 from mlflow_amlstore.records.machine import this_machine
-from mlflow_amlstore.records.types import SCRIPT_RUN
-from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunStatus
+from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, SCRIPT_RUN, RunStatus
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 from .conftest import ENVIRONMENT, Amlstore

@@ -11,6 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_amlstore.service.arm import CLOUD_NAME
+from mlflow_amlstore.workspace.tracking_uri import parse
+
 if TYPE_CHECKING:
     from mlflow_amlstore.service.execution.submissions import Submission
 
@@ -21,9 +24,11 @@ _LEFT_OUT = ("service", "studio", "cli", "plugin", "records/migrations")  # whic
 _INVOCATION = """#!/bin/bash
 setup=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 caller=$(tr '\\0' '\\n' < "/proc/$PPID/cmdline" 2>/dev/null | head -n 1)
+start='import sys; sys.path.insert(0, sys.argv[1] + "/packages"); from mlflow_amlstore.runner import sdk_start
+sdk_start.main(sys.argv[1])'
 for python in "$caller" python python3; do
     if "$python" -c 'import sys, requests; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-        PYTHONPATH="$setup/packages" exec "$python" -m mlflow_amlstore.runner.sdk_start "$setup/run.json"
+        exec "$python" -c "$start" "$setup"
     fi
 done
 echo "No Python from 3.10 on with the package requests was found to run the script" >&2
@@ -35,6 +40,8 @@ def invocation_zip(
     run_id: str, experiment_id: str, experiment: str, root: str, token: str, submission: "Submission"
 ) -> bytes:
     """The zip for a run. `root` is the workspace's tracking URI, `token` the run's own."""
+    uri = parse(root)
+    _, _, subscription, _, group, *_, name = uri.workspace_path.split("/")
     told = {
         "run_id": run_id,
         "experiment_id": experiment_id,
@@ -42,6 +49,17 @@ def invocation_zip(
         "root": root,
         "token": token,
         "definition": submission.configuration,
+        "variables": {  # by which the SDK finds its run's workspace (azureml-wire.md, section 3.2)
+            "ARM_CLOUD_METADATA_URL": f"{uri.service_url}/metadata/endpoints?api-version=2019-05-01",
+            "AZUREML_CURRENT_CLOUD": CLOUD_NAME,
+            "AZUREML_ARM_SUBSCRIPTION": subscription,
+            "AZUREML_ARM_RESOURCEGROUP": group,
+            "AZUREML_ARM_WORKSPACE_NAME": name,
+            "AZUREML_ARM_PROJECT_NAME": experiment,
+            "AZUREML_EXPERIMENT_ID": experiment_id,
+            "AZUREML_SERVICE_ENDPOINT": uri.service_url,
+            "AZUREML_DISCOVERY_SERVICE_ENDPOINT": f"{uri.service_url}/discovery",
+        },
     }
     buffer = io.BytesIO(_packages())
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
