@@ -1,12 +1,13 @@
 """Runs a script that logs with Azure ML's own SDK, and has the SDK send what it still holds when the script ends.
 
-`python sdk_script.py SCRIPT ARGS…` is as `python SCRIPT ARGS…`. In Azure ML, what starts a script does the same; the SDK
-itself doesn't, and the values of a short script would be lost. It stands alone: the script's Python lacks this package.
+`python sdk_script.py SCRIPT ARGS…` is as `python SCRIPT ARGS…`. In Azure ML, what starts a script does the same; the
+SDK itself doesn't, and the values of a short script would be lost. It stands alone, since the script's Python may lack
+this package.
 """
 
-import os
 import runpy
 import sys
+from pathlib import Path
 
 
 def _send() -> None:
@@ -17,7 +18,7 @@ def _send() -> None:
 
 if __name__ == "__main__":
     del sys.argv[0]
-    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+    sys.path[0] = str(Path(sys.argv[0]).absolute().parent)
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     finally:

@@ -1,6 +1,7 @@
 """Azure ML's SDK submits a script to its own machine through our service: `exp.submit`, unchanged."""
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,11 @@ from clients import HERE, Client, SdkPlace
 
 
 @pytest.fixture(scope="module")
-def submitted(sdk_client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def submitted(sdk_client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("submitted")
     with SdkPlace(tmp_path_factory.mktemp("place")) as place:
         environment = {**place.for_sdk(), "PYTHONPATH": str(HERE / "resolving")}
-        told: dict[str, Any] = sdk_client.run("sdk_submit.py", "azureml", str(folder), **environment)
-        return told
+        yield sdk_client.run("sdk_submit.py", "azureml", str(folder), **environment)
 
 
 def test_it_runs_to_its_end_with_its_helper_module_and_arguments(submitted: dict[str, Any]) -> None:
