@@ -120,22 +120,26 @@ class Route:
 
     def check_rights(self, caller: Caller) -> None:
         """Raise NotAllowed where the caller lacks this route's right or role."""
-        if self.right is Right.WORK and caller.role is not Role.AGENT:
-            raise NotAllowed(
-                f"{self.method} {self.path} needs an agent's key: `amlstore keys create NAME --role agent`"
-            )
         if self.right not in rights_of(caller.use, caller.role):
-            if caller.role is Role.AGENT:
-                raise NotAllowed(f"{self.method} {self.path} isn't an agent's: its key takes submissions, nothing else")
-            raise NotAllowed(
-                f"{self.method} {self.path} needs an access token; this one is for {_PURPOSES[caller.use]} and "
-                "nothing else. POST /auth/token exchanges a key for an access token"
-            )
+            raise NotAllowed(f"{self.method} {self.path} {self._lacking(caller)}")
         if isinstance(self.access, Role) and caller.role < self.access:
             raise NotAllowed(
                 f"{self.method} {self.path} needs the role {self.access.name.lower()}; the key behind this call is a "
                 f"{caller.role.name.lower()}'s. One with more rights comes from `amlstore keys create`"
             )
+
+    def _lacking(self, caller: Caller) -> str:
+        """What a caller without this route's right would need."""
+        if caller.role is Role.AGENT:
+            return "isn't an agent's to call: its key takes what was submitted, and does nothing else"
+        if self.right is Right.WORK:
+            return "needs an agent's key, which `amlstore keys create NAME --role agent` makes"
+        if self.right is Right.HOLD:
+            return "needs the run's own token, which its runner has"
+        return (
+            f"needs an access token; this one is for {_PURPOSES[caller.use]} and nothing else. POST /auth/token "
+            "exchanges a key for an access token"
+        )
 
     @property
     def summary(self) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from forked_service import ForkedService
 
+from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Environment, Experiment, Run, Workspace
 from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
 from mlflow_amlstore.core.run_configuration import MpiConfiguration, PyTorchConfiguration
@@ -24,11 +26,19 @@ LOG = "user_logs/std_log.txt"
 Source = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    ws = Workspace.create(tmp_path_factory.mktemp("workspace"))
-    yield ws
-    ws.close()
+@pytest.fixture(scope="module", params=["folder", "service"])
+def workspace(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    """A workspace in a folder, and one behind a service, to which this machine submits."""
+    folder = tmp_path_factory.mktemp("workspace")
+    if request.param == "folder":
+        ws = Workspace.create(folder)
+        yield ws
+        ws.close()
+        return
+    with ForkedService(folder) as service:
+        ws = Workspace.from_url(service.url, KeyCredential(service.url, service.key))
+        yield ws
+        ws.close()
 
 
 @pytest.fixture
@@ -53,6 +63,14 @@ def source(tmp_path: Path) -> Source:
 
 def log_of(run: Run, path: str = LOG) -> str:
     return run.get_details_with_logs()["logFiles"][path]
+
+
+def key_of(workspace: Workspace) -> dict[str, str]:
+    """What lets another process submit: over a service, a key."""
+    if workspace.path is not None:
+        return {}
+    credential = workspace._backend.remote.connection._token.source.credential  # type: ignore[attr-defined]
+    return {"AMLSTORE_KEY": credential._key}
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -81,7 +99,7 @@ class TestAScript:
         assert run.get_tags() == {"stage": "try"}
         assert re.fullmatch(r"submitted_\d+_[0-9a-f]{8}", run.id)
         assert details["runDefinition"]["arguments"] == ["--alpha", "0.1", "a b\n'c'"]
-        assert not RunFolder.of(run.id).path.exists()
+        wait_for(lambda: not RunFolder.of(run.id).path.exists())
 
     def test_what_it_logs_by_every_vocabulary_is_in_its_run(self, experiment: Experiment, source: Source) -> None:
         folder = source(
@@ -136,12 +154,17 @@ class TestAScript:
             "import sys, os, signal\n"
             "from mlflow_amlstore.core import Workspace, Experiment\n"
             "from mlflow_amlstore.core.script_run_config import ScriptRunConfig\n"
-            "experiment = Experiment(Workspace.get(sys.argv[1]), 'submitted')\n"
+            "opened = (Workspace.from_url if '://' in sys.argv[1] else Workspace.create)(sys.argv[1])\n"
+            "experiment = Experiment(opened, 'submitted')\n"
             "print(experiment.submit(ScriptRunConfig(sys.argv[2], script='train.py')).id, flush=True)\n"
             "os.kill(os.getpid(), signal.SIGKILL)\n"
-        ).replace("Workspace.get(sys.argv[1])", "Workspace.create(sys.argv[1])")
+        )
+        place = str(workspace.path or workspace.get_details()["serviceUrl"])
         done = subprocess.run(
-            [sys.executable, "-c", submitter, str(workspace.path), str(folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", submitter, place, str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **key_of(workspace)},
         )
         assert done.returncode == -signal.SIGKILL
         run = Run.get(workspace, done.stdout.strip())
@@ -150,8 +173,10 @@ class TestAScript:
         assert log_of(run) == "still here\n"
 
     def test_what_a_script_submits_outlives_it(
-        self, workspace: Workspace, experiment: Experiment, source: Source
+        self, workspace: Workspace, experiment: Experiment, source: Source, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        for name, value in key_of(workspace).items():
+            monkeypatch.setenv(name, value)
         folder = source(
             "from azureml.core import Run, ScriptRunConfig\n"
             "run = Run.get_context()\n"

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from mlflow_amlstore.errors import NotAllowed
-from mlflow_amlstore.service.access import RIGHTS, Access, Caller, Right, Role, TokenUse
+from mlflow_amlstore.service.access import Access, Caller, Right, Role, TokenUse, rights_of
 from mlflow_amlstore.service.addresses import BLOB_PREFIX, WORKSPACE, workspace_path
 from mlflow_amlstore.service.app import ROUTES
 from mlflow_amlstore.service.routing import Area, Call, Route, Routes
@@ -28,6 +28,7 @@ PREFIX = {
     Area.METRIC: ["/metric/v2.0{workspace}"],
     Area.CONTENT: ["/content/v1.0{workspace}", "/content/v2.0{workspace}"],
     Area.MODEL_MANAGEMENT: ["/modelmanagement/v1.0{workspace}"],
+    Area.EXECUTION: ["/execution/v1.0{workspace}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
 }
@@ -121,6 +122,18 @@ CLOSED_TO_TRACKING = {
     f"GET {WORKSPACE}",
     f"GET /rp/workspaces{WORKSPACE}",
     f"GET {WORKSPACE}/providers/Microsoft.Authorization/permissions",
+    "POST /experiments/{experiment}/runs/{run}/local",
+    "POST /experiments/{experiment}/runs/{run}/agents",
+    "POST /experiments/{experiment}/snapshotrun",
+    "POST /experiments/{experiment}/localrun",
+    "POST /computes/{name}/take",
+    "POST /computes/{name}/agents",
+    "PUT /runs/{run}/lease",
+    "DELETE /runs/{run}/lease",
+    "GET /computes",
+    "GET /computes/{name}",
+    "PUT /computes/{name}",
+    "DELETE /computes/{name}",
 }
 TRACKING_AREAS = {Area.MLFLOW, Area.HISTORY, Area.METRIC, Area.ARTIFACT, Area.CONTENT, Area.MODEL_MANAGEMENT}
 TRACKING_ELSEWHERE = {"POST /auth/tracking-token", "GET /version"}  # its own renewal, and what MLflow's client asks
@@ -146,11 +159,30 @@ def test_a_route_that_names_no_right_is_closed_to_tracking() -> None:
 
 
 def test_a_token_for_tracking_has_one_right() -> None:
-    assert RIGHTS[TokenUse.TRACKING] == {Right.TRACK}
+    assert {rights_of(TokenUse.TRACKING, role) for role in Role if role is not Role.AGENT} == {frozenset({Right.TRACK})}
+
+
+def test_a_submitted_runs_token_tracks_and_holds_its_lease() -> None:
+    assert rights_of(TokenUse.RUN, Role.CONTRIBUTOR) == {Right.TRACK, Right.HOLD}
+
+
+def test_an_agents_key_does_nothing_but_work_and_no_other_key_does_that() -> None:
+    assert rights_of(TokenUse.ACCESS, Role.AGENT) == {Right.WORK}
+    assert not any(Right.WORK in rights_of(use, role) for use in TokenUse for role in Role if role is not Role.AGENT)
 
 
 def test_a_session_has_one_right_and_a_sign_in_link_none() -> None:
-    assert (RIGHTS[TokenUse.SESSION], RIGHTS[TokenUse.SIGN_IN]) == ({Right.LOOK}, frozenset())
+    assert rights_of(TokenUse.SESSION, Role.OWNER) == {Right.LOOK}
+    assert rights_of(TokenUse.SIGN_IN, Role.OWNER) == frozenset()
+
+
+LACKING = (
+    b"needs an access token; this one is for tracking and nothing else",
+    b"needs an access token; this one is for what its run does and nothing else",
+    b"isn't an agent's to call",
+    b"needs an agent's key",
+    b"needs the run's own token",
+)
 
 
 class Held(NamedTuple):
@@ -163,19 +195,25 @@ class Held(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tokens(service: "Service") -> dict[str, Held]:
-    """Access tokens and tracking tokens of keys of different roles, and a run's token."""
+    """Access tokens and tracking tokens of keys of different roles, and tokens of a run."""
     held: dict[str, Held] = {}
     for role in Role:
         access = service.token_of(role)
-        held[f"{role.name} access"] = Held(access, role, RIGHTS[TokenUse.ACCESS])
-        if role is not Role.CONTRIBUTOR:  # an owner's is a contributor's
+        held[f"{role.name} access"] = Held(access, role, rights_of(TokenUse.ACCESS, role))
+        if role in (Role.READER, Role.OWNER):  # an owner's is a contributor's
             tracking = service.call("POST", "/auth/tracking-token", access)["token"]
-            held[f"{role.name} tracking"] = Held(tracking, min(role, Role.CONTRIBUTOR), RIGHTS[TokenUse.TRACKING])
+            held[f"{role.name} tracking"] = Held(tracking, min(role, Role.CONTRIBUTOR), frozenset({Right.TRACK}))
     created = service.call("POST", "/api/2.0/mlflow/runs/create", service.token, {"experiment_id": "0"})
     where = f"/experimentids/0/runs/{created['run']['info']['run_id']}/token"
     path = f"/history/v1.0{workspace_path(service.workspace_name)}{where}"
     of_run = service.call("GET", path, service.token_of(Role.OWNER))["token"]
-    return {**held, "run's": Held(of_run, Role.CONTRIBUTOR, RIGHTS[TokenUse.TRACKING])}
+    path = f"/execution/v1.0{workspace_path(service.workspace_name)}/experiments/Default/runs/submitted/local"
+    of_submitted = service.call("POST", path, service.token_of(Role.OWNER), {"Configuration": {}})["token"]
+    return {
+        **held,
+        "run's": Held(of_run, Role.CONTRIBUTOR, frozenset({Right.TRACK})),
+        "submitted run's": Held(of_submitted, Role.CONTRIBUTOR, rights_of(TokenUse.RUN, Role.CONTRIBUTOR)),
+    }
 
 
 @pytest.mark.parametrize("route", with_role, ids=name_of)
@@ -187,7 +225,8 @@ def test_a_token_opens_what_its_right_and_role_allow_and_nothing_else(
         for name, held in tokens.items():
             status, body = status_of(service, route.method, path, bearer(held.text))
             if route.right not in held.rights:
-                assert (status, b"needs an access token; this one is for tracking" in body) == (403, True), name
+                assert status == 403, (name, path, body)
+                assert any(why in body for why in LACKING), (name, path, body)
             elif held.role < route.access:
                 needed = f"needs the role {route.access.name.lower()}".encode()
                 assert (status, needed in body) == (403, True), (name, path, body)

@@ -6,7 +6,8 @@ from typing import Any
 
 from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
-from mlflow_amlstore.records.types import ComputeTargetRecord
+from mlflow_amlstore.errors import NotFound, ServiceError
+from mlflow_amlstore.records.types import NO_SUCH_TARGET, ComputeTargetRecord
 
 
 class RemoteComputeTargets:
@@ -20,8 +21,12 @@ class RemoteComputeTargets:
         return _record(self._history.call_execution("PUT", f"computes/{segment(name)}", given))
 
     def get(self, name: str) -> ComputeTargetRecord:
-        with named("compute target", name):
+        try:
             return _record(self._history.call_execution("GET", f"computes/{segment(name)}"))
+        except ServiceError as error:
+            if error.http_status == 404:
+                raise NotFound("compute target", name, NO_SUCH_TARGET) from None
+            raise
 
     def list(self) -> builtins.list[ComputeTargetRecord]:
         return [_record(found) for found in self._history.call_execution("GET", "computes")["value"]]

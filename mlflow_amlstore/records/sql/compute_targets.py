@@ -12,7 +12,7 @@ from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.dialects import insert_or_set
 from mlflow_amlstore.records.tables import compute_targets
-from mlflow_amlstore.records.types import ComputeTargetRecord
+from mlflow_amlstore.records.types import NO_SUCH_TARGET, ComputeTargetRecord
 from mlflow_amlstore.records.validation import check_integer, encodable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,63}")
@@ -39,8 +39,7 @@ class SqlComputeTargets:
     def get(self, name: str) -> ComputeTargetRecord:
         for found in self._select(name):
             return found
-        way_out = "`ComputeTarget.create` makes one, and `local` is always there"
-        raise NotFound("compute target", name, f"The workspace has no such target; {way_out}")
+        raise NotFound("compute target", name, NO_SUCH_TARGET)
 
     def list(self) -> builtins.list[ComputeTargetRecord]:
         return self._select(None)

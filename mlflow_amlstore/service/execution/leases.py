@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from mlflow_amlstore.errors import NotAllowed, NotFound
+from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.sql.run_leases import LEASE_S, RENEWED_EVERY_S
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
@@ -77,5 +77,5 @@ def end(call: Call) -> None:
 def _own_run(call: Call) -> str:
     assert call.caller is not None  # as the route needs a role
     if call.caller.run_id != call.path["run"]:
-        raise NotAllowed(f"This token is run {call.caller.run_id}'s, and holds no other's lease")
+        raise NotFound("lease", call.path["run"], f"This token is run {call.caller.run_id}'s, and holds no other's")
     return call.caller.run_id
