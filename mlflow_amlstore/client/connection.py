@@ -8,13 +8,20 @@ living token, and no key.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow_amlstore.client.http.service_call import BearerRefused, ServiceCall
 from mlflow_amlstore.client.tokens.clouds import Cloud
-from mlflow_amlstore.client.tokens.credentials import Credential, check_credential, find_credential, token_of
+from mlflow_amlstore.client.tokens.credentials import (
+    AccessToken,
+    Credential,
+    check_credential,
+    find_credential,
+    token_of,
+)
 from mlflow_amlstore.client.tokens.renewal import RenewedToken
 from mlflow_amlstore.client.tokens.resolution import resolve_source
 from mlflow_amlstore.client.tokens.stored_keys import use_key_variable_for
@@ -23,6 +30,7 @@ from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.protocol.limits import AZURE, Limits
 from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
 
+_RENEWED_BEFORE_S = 60.0  # an access token's end
 _lock = threading.Lock()
 _connections: dict[str, list["Connection"]] = {}  # of each workspace, the one that was asked for last at the end
 
@@ -91,7 +99,7 @@ class Connection:
         self.has_answered = False
         """Whether `limits` is what the workspace said."""
         self._uri = uri
-        self._found_credential: Credential | None = None
+        self._access: AccessToken | None = None
         self._token = RenewedToken(uri, resolve_source(uri, credential, cloud))
 
     def __reduce__(self) -> tuple[Callable[..., "Connection"], tuple[str]]:
@@ -119,6 +127,7 @@ class Connection:
         """Use a newer token of another URI, and a credential, from now on."""
         if credential is not None:
             self._token.source.use(credential)
+            self._access = None
         self._token.take(uri)
 
     def request(
@@ -148,15 +157,22 @@ class Connection:
 
         Raises LoginNeeded where there is none.
         """
-        credential = self._token.source.credential
-        if credential is None:
-            credential = self._found_credential = self._found_credential or find_credential(self.service_url)
+        call = ServiceCall(method, self.service_url, path, json)
         try:
-            bearer = token_of(credential, f"{self.service_url}/.default").token
-            return ServiceCall(method, self.service_url, path, json).send(bearer)
+            return call.send(self._access_token())
+        except BearerRefused:
+            self._access = None
+        try:
+            return call.send(self._access_token())
         except BearerRefused as refused:
-            self._found_credential = None
             raise TokenRefused(refused.problem) from None
+
+    def _access_token(self) -> str:
+        known = self._access
+        if known is None or known.expires_on - time.time() < _RENEWED_BEFORE_S:
+            credential = self._token.source.credential or find_credential(self.service_url)
+            known = self._access = token_of(credential, f"{self.service_url}/.default")
+        return known.token
 
     def known_limits(self) -> Limits | None:
         """The workspace's limits. It is asked for them if it hasn't answered anything yet."""

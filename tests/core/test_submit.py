@@ -69,8 +69,7 @@ def key_of(workspace: Workspace) -> dict[str, str]:
     """What lets another process submit: over a service, a key."""
     if workspace.path is not None:
         return {}
-    credential = workspace._backend.remote.connection._token.source.credential  # type: ignore[attr-defined]
-    return {"AMLSTORE_KEY": credential._key}
+    return {"AMLSTORE_KEY": workspace._backend.remote.connection._token.source.credential.key}  # type: ignore[attr-defined]
 
 
 def wait_for(condition: Callable[[], object]) -> None:
