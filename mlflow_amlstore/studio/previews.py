@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlflow_amlstore.errors import StorageFailed
+from mlflow_amlstore.protocol.log_text import without_codes
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.text_direction import plain
 
@@ -119,7 +120,7 @@ def _preview(records: RecordStore, container: str, path: str, *, begin: int, row
             cells = _first_cells(head.decode("utf-8", errors="replace")) if is_cut else json.loads(head)["cells"]
             return _notebook(cells, is_cut=is_cut)
     is_cut = is_cut or len(text) > _MOST_BYTES
-    return Preview("text", text=_without_ansi(text[:_MOST_BYTES]), is_cut=is_cut)
+    return Preview("text", text=without_codes(text[:_MOST_BYTES]), is_cut=is_cut)
 
 
 def markdown(text: str) -> str:
@@ -142,23 +143,9 @@ def image_type(head: bytes) -> str | None:
     return None
 
 
-def plain_text(content: bytes) -> str:
-    """Bytes of a log as text to show: without colour codes and marks that turn text around."""
-    return _without_ansi(plain(content.decode("utf-8", errors="replace").replace("\0", "␀")))
-
-
 def _pages_of_pdf(head: bytes) -> int | None:
     counts = [int(first or second) for first, second in _PAGES_OF_PDF.findall(head)]
     return max(counts, default=None)
-
-
-def _without_ansi(text: str) -> str:
-    if "\x1b" not in text and "\r" not in text:
-        return text
-    from rich.text import Text  # reads ANSI codes as terminals do
-
-    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    return "\n".join(Text.from_ansi(line).plain if "\x1b" in line else line for line in lines)
 
 
 def _table(head: bytes, content: bytes, delimiter: str, *, begin: int, row: int, size: int) -> Preview:
@@ -255,7 +242,7 @@ def _notebook_cell(cell: dict[str, Any]) -> NotebookCell:
         text = _joined(output.get("text", "")) or _joined(data.get("text/plain", ""))
         text = text or "\n".join(map(str, output.get("traceback", ())))
         if text and not images:
-            outputs.append(_without_ansi(plain(text[:_MOST_BYTES])))
+            outputs.append(without_codes(plain(text[:_MOST_BYTES])))
     return NotebookCell("code", text=source, outputs=outputs, images=images)
 
 

@@ -5,10 +5,11 @@ from typing import BinaryIO
 import msgspec
 
 from mlflow_amlstore.errors import InvalidValue, StorageFailed
+from mlflow_amlstore.protocol.log_text import plain_text
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunRecord
-from mlflow_amlstore.studio.previews import damage, plain_text
+from mlflow_amlstore.studio.previews import damage
 
 LOG_SUFFIXES = (".txt", ".log", ".out", ".err")
 _PART_BYTES = 64 * 1024

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlflow_amlstore.errors import InvalidValue
+from mlflow_amlstore.protocol.log_text import plain_text
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.studio.previews import plain_text
 from mlflow_amlstore.studio.run_tail import LogPart, Match, part_of, search, tail_of
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder
 

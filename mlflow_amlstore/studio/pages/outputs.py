@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from mlflow_amlstore.errors import NotFound, StorageFailed, WorkspaceCorrupt
+from mlflow_amlstore.protocol.log_text import plain_text
 from mlflow_amlstore.records.locations import run_container, snapshot_container
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import SNAPSHOT_PROPERTY, FileRecord, RunRecord
 from mlflow_amlstore.service.files.transfer import PIECE_BYTES, on_thread, pieces_of
 from mlflow_amlstore.service.routing import Area, Call, Content, Right, Role, Routes
 from mlflow_amlstore.studio.page import Pages
-from mlflow_amlstore.studio.previews import Preview, damage, image_type, plain_text, preview
+from mlflow_amlstore.studio.previews import Preview, damage, image_type, preview
 from mlflow_amlstore.studio.run_head import RunHead, run_head
 from mlflow_amlstore.studio.run_tail import LOG_SUFFIXES, LogPart, Matches, part_of, search, tail_of
 

@@ -13,8 +13,8 @@ class AxesChart extends HTMLElement {
 
   connectedCallback() {
     this.#ending = new AbortController();
-    document.addEventListener("studio:changed", () => this.#read(), { signal: this.#ending.signal });
-    this.#read();
+    document.addEventListener("studio:changed", () => this.refresh(), { signal: this.#ending.signal });
+    this.refresh();
   }
 
   connectedMoveCallback() {}
@@ -23,7 +23,8 @@ class AxesChart extends HTMLElement {
     this.#ending.abort();
   }
 
-  #read() {
+  /** Draws what its script has now. */
+  refresh() {
     const text = this.querySelector(":scope > script")?.textContent ?? "";
     if (!text || text === this.#text) return;
     this.#text = text;
@@ -56,4 +57,4 @@ class AxesChart extends HTMLElement {
   }
 }
 
-customElements.define("axes-chart", AxesChart);
+if (!customElements.get("axes-chart")) customElements.define("axes-chart", AxesChart);

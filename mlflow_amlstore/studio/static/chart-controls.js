@@ -103,4 +103,4 @@ function smoothing() {
   return label;
 }
 
-customElements.define("chart-controls", ChartControls);
+if (!customElements.get("chart-controls")) customElements.define("chart-controls", ChartControls);

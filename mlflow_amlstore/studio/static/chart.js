@@ -52,6 +52,9 @@ class MetricChart extends HTMLElement {
   #ends = [];
   #parts = null;
 
+  /** What gives the JSON of an address: the server, or in a notebook its kernel. */
+  source = fromServer;
+
   connectedCallback() {
     this.#parts ??= this.#makeParts();
     this.#nameParts();
@@ -168,9 +171,8 @@ class MetricChart extends HTMLElement {
     const request = new AbortController();
     this.#request = request;
     try {
-      const response = await fetch(this.#address(src), { signal: request.signal, headers: { Accept: "application/json" } });
-      if (!response.ok) throw new Error(await refusal(response));
-      const text = await response.text();
+      const text = await this.source(this.#address(src), request.signal);
+      if (request.signal.aborted) return;
       if (text !== this.#answerText) {
         const answer = JSON.parse(text);
         this.#answerText = text;
@@ -424,7 +426,7 @@ class MetricChart extends HTMLElement {
     const { left, top } = plot.cursor;
     if (this.#movedByKey) return;
     if (left === undefined || left < 0) {
-      if (document.activeElement !== this.#parts.plot || this.#cursorX === null) this.#leave();
+      if (this.getRootNode().activeElement !== this.#parts.plot || this.#cursorX === null) this.#leave();
       return;
     }
     this.#cursorX = null;
@@ -637,4 +639,10 @@ function roomFor([from, to], isFull, kind, xKind) {
   return [from - room, to + room];
 }
 
-customElements.define("metric-chart", MetricChart);
+async function fromServer(url, signal) {
+  const response = await fetch(url, { signal, headers: { Accept: "application/json" } });
+  if (!response.ok) throw new Error(await refusal(response));
+  return response.text();
+}
+
+if (!customElements.get("metric-chart")) customElements.define("metric-chart", MetricChart);

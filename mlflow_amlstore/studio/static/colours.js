@@ -36,11 +36,18 @@ export function coloursOfRuns(element, runIds, { onlyGiven = false } = {}) {
 }
 
 let known = null;
+let themed = document.documentElement;
+
+/** From now on the theme is that of `element`: in a notebook, the page's isn't ours. */
+export function takeThemeOf(element) {
+  themed = element;
+  known = null;
+}
 
 /** The theme's colours, for what draws on a canvas. */
 export function theme() {
   if (known === null) {
-    const style = getComputedStyle(document.documentElement);
+    const style = getComputedStyle(themed);
     const value = (name) => style.getPropertyValue(`--${name}`).trim();
     known = {
       curves: Array.from({ length: SIX }, (_, index) => value(`curve-${index}`)),
