@@ -73,17 +73,14 @@ class LogTail:
             return b""
         if found.size_bytes < self._end:  # it was written anew
             self._end, self._rest = 0, b""
+        begin = max(self._end, found.size_bytes - _MOST_BYTES)
         try:
-            with files.open(container, self._path) as log:
-                size = log.seek(0, 2)
-                begin = max(self._end, size - _MOST_BYTES)
-                if begin > self._end:
-                    self._is_cut, self._rest = True, b""
-                log.seek(begin)
-                content = log.read(size - begin)
+            content = files.read_part(container, self._path, begin, found.size_bytes - begin)
         except NotFound:
             return b""
+        ended = begin + len(content)
         if begin > self._end:  # within a line
+            self._is_cut, self._rest = True, b""
             content = content[content.find(b"\n") + 1 :]
-        self._end = size
+        self._end = ended
         return content

@@ -11,8 +11,8 @@ from mlflow_amlstore.cli import cli
 from .conftest import Amlstore
 
 COMMANDS = (
-    "init doctor submit queue agent watch logs cancel experiments runs show compare plot export delete restore gc studio "
-    "open serve keys login logout uri"
+    "init doctor submit queue agent watch logs cancel experiments runs show compare plot export delete restore gc "
+    "studio open serve keys login logout uri"
 ).split()
 
 
