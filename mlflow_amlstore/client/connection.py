@@ -152,12 +152,14 @@ class Connection:
         self.limits = None if call.has_no_limits else AZURE
         return answer
 
-    def request_by_key(self, method: str, path: str, json: Any = None) -> Any:
+    def request_by_key(self, method: str, path: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
         """As `request`, with the rights of the credential or key itself: a tracking token can't submit.
 
         Raises LoginNeeded where there is none.
         """
-        call = ServiceCall(method, self.service_url, path, json)
+        if not self._token.source.is_for_uris and self._token.source.goes_by_key:  # Azure's, which has all rights
+            return self.request(method, path, json, params)
+        call = ServiceCall(method, self.service_url, path, json, params)
         try:
             return call.send(self._access_token())
         except BearerRefused:

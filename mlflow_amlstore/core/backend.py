@@ -46,6 +46,10 @@ class Backend(Protocol):
         """The folder of an embedded workspace; None for the others."""
 
     @property
+    def is_azure_ml(self) -> bool:
+        """Whether it is a workspace of Azure ML, which has compute targets of its own."""
+
+    @property
     def records(self) -> CommonStore:
         """The workspace's run records."""
 
@@ -101,6 +105,10 @@ class Embedded:
     @property
     def path(self) -> Path:
         return self.opened.folder
+
+    @property
+    def is_azure_ml(self) -> bool:
+        return False
 
     @property
     def records(self) -> CommonStore:
@@ -167,6 +175,10 @@ class Served:
         return None
 
     @property
+    def is_azure_ml(self) -> bool:
+        return False
+
+    @property
     def records(self) -> CommonStore:
         from mlflow_amlstore.client.run_history.remote_records import records_of
 
@@ -197,6 +209,10 @@ class Served:
 @dataclass(frozen=True)
 class OnAzure(Served):
     """A workspace of Azure ML."""
+
+    @property
+    def is_azure_ml(self) -> bool:
+        return True
 
     @property
     def facts(self) -> dict[str, str | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_amlstore.core.compute import slots_of
+from mlflow_amlstore.core.compute import LOCAL, slots_of
 from mlflow_amlstore.core.git import git_properties
 from mlflow_amlstore.core.named_texts import texts_of
 from mlflow_amlstore.core.run_configuration import say_what_has_no_effect
@@ -52,10 +52,26 @@ def submit_script(
     workspace = experiment.workspace
     source = checked_source(config)
     definition = config.definition()
-    process_count(definition)  # refuses what one machine can't do
-    say_what_has_no_effect(config.run_config)
     given_tags = texts_of("tags", tags or {})
     run_id = run_id or new_run_id(experiment.name, int(time.time()))
+    if workspace._backend.is_azure_ml:
+        if definition["target"] == LOCAL:
+            way_out = "Name a compute target of the workspace, or start the script yourself"
+            raise NotSupported("Submitting to this machine on a workspace of Azure ML", way_out)
+        files = files_of_snapshot(source)
+        submission = Submission(
+            run_id=run_id,
+            definition=definition,
+            snapshot_id=workspace.records.snapshots.store(files),
+            name=name,
+            user_id=this_user(),
+            parent_run_id=parent_run_id,
+            tags=given_tags,
+            properties=git_properties(source),
+        )
+        return _submitted_to_azure(experiment, submission)
+    process_count(definition)  # refuses what one machine can't do
+    say_what_has_no_effect(config.run_config)
     slots = slots_of(workspace.records.compute_targets, definition["target"])
     folder = RunFolder.of(run_id)
     lock = folder.make()
@@ -150,6 +166,19 @@ class Submission:
             properties={RUN_TYPE_PROPERTY: SCRIPT_RUN, **self.properties, **snapshot},
             definition=self.definition,
         )
+
+
+def _submitted_to_azure(experiment: "Experiment", submission: Submission) -> ScriptRun:
+    """Have Azure ML run it. The call has no room for a name, tags and properties, so they follow."""
+    runs = experiment.workspace.records.runs
+    run_id = _service_of(experiment).submit_to_azure(experiment.name, submission.run_id, submission.as_sent())
+    if submission.name:
+        runs.update(run_id, name=submission.name)
+    if submission.tags:
+        runs.set_tags(run_id, submission.tags)
+    if submission.properties:
+        runs.add_properties(run_id, submission.properties)
+    return _run(experiment, runs.get(run_id))
 
 
 def _service_of(experiment: "Experiment") -> "RemoteSubmissions":

@@ -199,7 +199,8 @@ def record_death(launch: Launch, folder: RunFolder, why: str) -> None:
     else:
         logs = {**dict(files_under(folder.logs, ""))} if folder.logs.is_dir() else {}
     for path, local in logs.items():
-        records.files.end_growing(container, path, local=local, also=_older_names(path))
+        with suppress(AmlStoreError, OSError):  # the status says more than the rest of a log
+            records.files.end_growing(container, path, local=local, also=_older_names(path))
     if records.runs.get(launch.run_id).info.status not in ENDED:
         written = [item for name in WATCHED_FOLDERS for item in _written_since(folder.source / name, folder.started_ns)]
         records.files.write_local(container, written)

@@ -27,9 +27,9 @@ class RunHistory:
         """Call a route of the snapshots."""
         return self.connection.request(method, self._at("content/v2.0", path), json=given)
 
-    def call_execution(self, method: str, path: str, given: Any = None) -> Any:
+    def call_execution(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
         """Call a route of the submissions and compute targets, for which a tracking token isn't enough."""
-        return self.connection.request_by_key(method, self._at("execution/v1.0", path), json=given)
+        return self.connection.request_by_key(method, self._at("execution/v1.0", path), json=given, params=params)
 
     def call_lease(self, method: str, run_id: str, given: Any = None) -> Any:
         """Call the route of a run's lease, with the run's own token."""

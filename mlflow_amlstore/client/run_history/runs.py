@@ -83,6 +83,8 @@ class RemoteRuns:
         info = self.get(run_id).info
         if info.status in ENDED:
             return info.status
+        if status is RunStatus.CANCEL_REQUESTED and self._history.connection.limits is not None:
+            status = RunStatus.CANCELED  # Azure ML ends the run on this event, which its SDK sends, too
         self._tell(info, EVENTS[status], start_ms or _now_ms())
         return self.get(run_id).info.status
 

@@ -35,6 +35,15 @@ class RemoteSubmissions:
         path = f"experiments/{segment(experiment)}/runs/{segment(run_id)}/agents"
         self._history.call_execution("POST", path, dict(submission))
 
+    def submit_to_azure(self, experiment: str, run_id: str, submission: Mapping[str, Any]) -> str:
+        """Have Azure ML run a script on its compute target, as the SDK does; return the run's id."""
+        sent = {name: submission[name] for name in ("Configuration", "SnapshotId", "ParentRunId")}
+        path = f"experiments/{segment(experiment)}/snapshotrun"
+        answer = self._history.call_execution(
+            "POST", path, {**sent, "TargetDetails": None, "TelemetryValues": {}}, {"runId": run_id}
+        )
+        return str(answer["runId"])
+
     def begin_to_work(self, target: str, slots: int) -> tuple[str, int]:
         """Say that an agent begins to work for a target; return the service's machine and user number."""
         answer = self._history.call_execution("POST", f"computes/{segment(target)}/agents", {"slots": slots})

@@ -74,14 +74,30 @@ def submit_to_agents(call: Call, body: Submission) -> RunId:
 
 
 @ROUTES.post("/experiments/{experiment}/snapshotrun", Role.SUBMITTER, Right.SUBMIT)
-def snapshot_run(call: Call, body: Submission) -> RunId:
+async def snapshot_run(call: Call, request: Request) -> Response:
     """As the SDK calls it: record a run that waits for an agent of its target."""
-    return RunId(_to_agents(call, new_run_id(call.path["experiment"], int(time.time())), body))
+    try:
+        submission = msgspec.json.decode(await _body(request), type=Submission)
+    except msgspec.MsgspecError as error:
+        raise BadRequest(str(error)) from error
+    run_id = await on_thread(_to_agents, call, _run_id(call, request), submission)
+    return Response(msgspec.json.encode(RunId(run_id)), media_type="application/json")
 
 
 @ROUTES.post("/experiments/{experiment}/localrun", Role.CONTRIBUTOR, Right.SUBMIT)
 async def local_run(call: Call, request: Request) -> Response:
     """As the SDK calls it: record a run, and answer with a zip of what starts it on the submitter's machine."""
+    submission = _sent(request.headers.get("content-type", ""), await _body(request))
+    return await on_thread(_answer, call, _run_id(call, request), submission)
+
+
+def _run_id(call: Call, request: Request) -> str:
+    """The id that the client chose for its run, in the query; else a new one."""
+    given = request.query_params.get("runId")
+    return check_run_id(given) if given else new_run_id(call.path["experiment"], int(time.time()))
+
+
+async def _body(request: Request) -> bytes:
     pieces: list[bytes] = []
     size_bytes = 0
     async for piece in request.stream():
@@ -89,9 +105,7 @@ async def local_run(call: Call, request: Request) -> Response:
         size_bytes += len(piece)
         if size_bytes > _MOST_BYTES:
             raise PayloadTooLarge(_MOST_BYTES)
-    submission = _sent(request.headers.get("content-type", ""), b"".join(pieces))
-    given = request.query_params.get("runId") or new_run_id(call.path["experiment"], int(time.time()))
-    return await on_thread(_answer, call, check_run_id(given), submission)
+    return b"".join(pieces)
 
 
 def _answer(call: Call, run_id: str, submission: Submission) -> Response:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from mlflow_amlstore.service.app import ROUTES
+from mlflow_amlstore.service.execution.submissions import Submission
 from mlflow_amlstore.service.files.proxy import AbortMultipart, CompleteMultipart
 from mlflow_amlstore.service.routing import Route
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tests.service.traversal.conftest import Answer, Attacker
 
 READS_NO_BODY = {"give_zip", "local_run"}  # the second reads parts of a form
-STREAMED_JSON = {"complete_multipart": CompleteMultipart, "abort_multipart": AbortMultipart}
+STREAMED_JSON = {"snapshot_run": Submission, "complete_multipart": CompleteMultipart, "abort_multipart": AbortMultipart}
 
 
 def body_of(route: Route) -> type[msgspec.Struct] | None:
