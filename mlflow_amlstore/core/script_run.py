@@ -10,6 +10,7 @@ from mlflow_amlstore.core.growing_logs import GrowingLogs
 from mlflow_amlstore.core.run import Run
 from mlflow_amlstore.core.run_configuration import RunConfiguration
 from mlflow_amlstore.errors import ActivityFailed, InvalidState
+from mlflow_amlstore.records.canceling import cancel
 from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import SCRIPT_RUN, RunError, RunRecord, RunStatus
@@ -66,7 +67,7 @@ class ScriptRun(Run):
         It is told by SIGTERM first, and killed some seconds later. The status is CancelRequested till then. A run that
         has ended stays as it is.
         """
-        self._records.runs.advance(self.id, RunStatus.CANCEL_REQUESTED)
+        cancel(self._records.runs, self.id)
 
     def clean(self) -> list[str]:
         """Remove the run's copy of the source folder on this machine, where it is left; return what was removed.

@@ -6,6 +6,9 @@ from mlflow_amlstore.records.types import RunStatus
 ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED})
 """The statuses of a run that has ended."""
 
+WAITING = frozenset({RunStatus.NOT_STARTED, RunStatus.QUEUED})
+"""The statuses of a run that waits for a slot."""
+
 MLFLOW_STATUS: dict[RunStatus, str] = {
     RunStatus.NOT_STARTED: "SCHEDULED",
     RunStatus.QUEUED: "SCHEDULED",

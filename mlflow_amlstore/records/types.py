@@ -411,6 +411,24 @@ class RunActivity:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A run that hasn't ended. `target` is the compute target that it was submitted to, None where it wasn't.
+
+    `position` counts from 1 those that wait for a slot of the target.
+    """
+
+    info: RunInfo
+    experiment: str
+    target: str | None
+    position: int | None
+
+    @property
+    def since_ms(self) -> int:
+        """When it started; of one that waits, when it was submitted."""
+        return self.info.start_ms or self.info.created_ms
+
+
+@dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs a listing is of: those that meet all that is given.
 

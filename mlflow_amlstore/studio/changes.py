@@ -4,19 +4,18 @@ What the records keep by themselves, for every way to them (`records.sql.acts`),
 a contributor; the service runs it in a transaction, so a change and its act are kept together.
 """
 
-import time
-
 import msgspec
 
 from mlflow_amlstore.errors import InvalidState, InvalidValue
+from mlflow_amlstore.records.canceling import cancel
 from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, run_container
-from mlflow_amlstore.records.types import DESCRIPTION_TAG, RunStatus
+from mlflow_amlstore.records.status import ENDED
+from mlflow_amlstore.records.types import DESCRIPTION_TAG
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.sessions import who
 
 ROUTES = Routes(Area.STUDIO)
 _MOST_RUNS = 1000
-_ENDED = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -135,13 +134,12 @@ def restore_runs(call: Call, body: Chosen) -> None:
 
 @ROUTES.post("/runs/cancel", Role.CONTRIBUTOR, Right.LOOK)
 def cancel_runs(call: Call, body: Chosen) -> None:
-    """Mark those of these runs as canceled that go on."""
-    now_ms = int(time.time() * 1000)
-    going_on = [run_id for run_id in _chosen(body.runs) if call.records.runs.get(run_id).info.status not in _ENDED]
+    """Cancel those of these runs that go on."""
+    going_on = [run_id for run_id in _chosen(body.runs) if call.records.runs.get(run_id).info.status not in ENDED]
     if not going_on:
         raise InvalidState("The chosen runs have ended; only a run that goes on can be canceled")
     for run_id in going_on:
-        call.records.runs.update(run_id, status=RunStatus.CANCELED, end_ms=now_ms)
+        cancel(call.records.runs, run_id)
         _keep(call, "run", run_id, "canceled")
 
 

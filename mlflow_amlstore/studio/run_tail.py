@@ -1,6 +1,6 @@
 """A run's logs: their last lines, any other part of one, and the lines of one that have a text."""
 
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -9,12 +9,15 @@ from mlflow_amlstore.protocol.log_text import plain_text
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunRecord
+from mlflow_amlstore.studio.log_levels import LeveledLines, least_of
 from mlflow_amlstore.studio.previews import damage
 
 LOG_SUFFIXES = (".txt", ".log", ".out", ".err")
 _PART_BYTES = 64 * 1024
 _SEARCHED_BYTES = 16 * 1024 * 1024  # by one request, which takes some hundredths of a second
 _CHUNK_BYTES = 1024 * 1024
+_ENOUGH_BYTES = 16 * 1024  # to show, of lines of a level
+_FILTERED_BYTES = 4 * 1024 * 1024  # by one request, which takes about two tenths of a second
 _MOST_MATCHES = 100  # of one request
 _MOST_LINE_BYTES = 300  # before a match and after it
 _MOST_SOUGHT_BYTES = 1000
@@ -24,8 +27,8 @@ _MOST_CHARACTER_BYTES = 4
 class LogPart(msgspec.Struct, frozen=True):
     """A log's bytes from `begin` to `end`, of `size_bytes`, as text to show: whole lines, or a piece of a long one.
 
-    `rest` follows on them where they reach the end of the log: a line that isn't ended yet. `damage` says what is wrong
-    with a log that can't be read; there is nothing else then.
+    `rest` follows on them where they reach the end of the log: a line that isn't ended yet. Lines below the level that
+    was asked for are left out. `damage` says what is wrong with a log that can't be read; there is nothing else then.
     """
 
     text: str
@@ -72,25 +75,39 @@ def part_of(
     *,
     before: int | None = None,
     after: int | None = None,
+    level: str = "",
     most_bytes: int = _PART_BYTES,
 ) -> LogPart:
     """The lines of a log that end at byte `before`, or begin at byte `after`; without either the last.
 
     Parts adjoin: one asked for `before` the `begin` of another, or `after` its `end`, leaves nothing out. A line
-    that is longer than a part is given in pieces, which cut no character. Raises NotFound.
+    that is longer than a part is given in pieces, which cut no character.
+
+    With `level`, lines of a lower level are left out (`studio.log_levels`). A part goes on until it has something to
+    show, but through some megabytes at most. Raises NotFound, InvalidValue.
     """
+    least = least_of(level)
     try:
         record, source = records.files.open_record(container, path)
         with source:
+            size = record.size_bytes
             if after is not None:
-                return _part_after(source, after, record.size_bytes, most_bytes)
-            return _part_before(source, before, record.size_bytes, most_bytes)
+                part = _part_after(source, after, size, most_bytes)
+            else:
+                part = _part_before(source, before, size, most_bytes)
+            if least:
+                part = _of_level(source, part, size, least, is_forwards=after is not None)
     except StorageFailed as error:
         return LogPart("", "", 0, 0, 0, reaches_end=True, damage=damage(error))
+    lines, rest = plain_text(part.lines), plain_text(part.rest)
+    return LogPart(lines, rest, part.begin, part.end, size, part.reaches_end)
 
 
-def search(records: RecordStore, container: str, path: str, sought: str, *, begin: int = 0, line: int = 1) -> Matches:
-    """The lines of a log that have a text, from byte `begin` on, which is in line `line`.
+def search(
+    records: RecordStore, container: str, path: str, sought: str, *, begin: int = 0, line: int = 1, level: str = ""
+) -> Matches:
+    """The lines of a log that have a text, from byte `begin` on, which is in line `line`; of lines of a level, as
+    `part_of` has them.
 
     Capitals and small letters of ASCII are the same, and of no others: so does static/log-view.js mark them. One call
     reads a part of a long log. Raises NotFound, InvalidValue.
@@ -99,11 +116,11 @@ def search(records: RecordStore, container: str, path: str, sought: str, *, begi
         raise InvalidValue("begin", begin, "must be 0 or more, as next_from of the answer before")
     if line < 1:
         raise InvalidValue("line", line, "must be 1 or more, as next_line of the answer before")
-    wanted = sought.encode()[:_MOST_SOUGHT_BYTES].lower()
+    wanted, least = sought.encode()[:_MOST_SOUGHT_BYTES].lower(), least_of(level)
     try:
         record, source = records.files.open_record(container, path)
         with source:
-            return _search(source, wanted, record.size_bytes, min(begin, record.size_bytes), line)
+            return _search(source, wanted, record.size_bytes, min(begin, record.size_bytes), line, least)
     except StorageFailed as error:
         return Matches([], 0, 0, None, line, damage(error))
 
@@ -117,17 +134,27 @@ def log_paths(records: RecordStore, run: RunRecord) -> list[str]:
     return [path for path in found if path.endswith(LOG_SUFFIXES)]
 
 
-def _part_after(source: BinaryIO, after: int, size: int, most_bytes: int) -> LogPart:
+class _Part(NamedTuple):
+    """A log's lines from byte `begin` to `end`, and the `rest` where it reaches the end of the log."""
+
+    begin: int
+    end: int
+    lines: bytes
+    rest: bytes
+    reaches_end: bool
+
+
+def _part_after(source: BinaryIO, after: int, size: int, most_bytes: int) -> _Part:
     begin = min(max(after, 0), size)
     end = min(begin + most_bytes, size)
     content = _read(source, begin, min(end + 1, size))  # a byte more: whether it begins a character
     if end == size:
-        return _last_part(content, begin, size)
+        return _last_part(content, begin)
     cut = content.rfind(b"\n", 0, most_bytes) + 1 or _character_begin(content, most_bytes)
-    return LogPart(plain_text(content[:cut]), "", begin, begin + cut, size, reaches_end=False)
+    return _Part(begin, begin + cut, content[:cut], b"", reaches_end=False)
 
 
-def _part_before(source: BinaryIO, before: int | None, size: int, most_bytes: int) -> LogPart:
+def _part_before(source: BinaryIO, before: int | None, size: int, most_bytes: int) -> _Part:
     end = size if before is None else min(max(before, 0), size)
     begin = max(end - most_bytes, 0)
     margin = min(begin, _MOST_CHARACTER_BYTES - 1)
@@ -139,29 +166,52 @@ def _part_before(source: BinaryIO, before: int | None, size: int, most_bytes: in
             cut = _character_begin(content, margin)
     begin, content = begin - margin + cut, content[cut:]
     if before is None:
-        return _last_part(content, begin, size)
-    return LogPart(plain_text(content), "", begin, end, size, reaches_end=end == size)
+        return _last_part(content, begin)
+    return _Part(begin, end, content, b"", reaches_end=end == size)
 
 
-def _last_part(content: bytes, begin: int, size: int) -> LogPart:
+def _last_part(content: bytes, begin: int) -> _Part:
     """The part of what is at the end of a log, which begins at byte `begin`."""
     ended = content.rfind(b"\n") + 1
-    text, rest = plain_text(content[:ended]), plain_text(content[ended:])
-    return LogPart(text, rest, begin, begin + ended, size, reaches_end=True)
+    return _Part(begin, begin + ended, content[:ended], content[ended:], reaches_end=True)
 
 
-def _search(source: BinaryIO, wanted: bytes, size: int, begin: int, line: int) -> Matches:
+def _of_level(source: BinaryIO, part: _Part, size: int, least: int, *, is_forwards: bool) -> _Part:
+    """A part without the lines below a level, and with so many parts beside it that there is something to show."""
+    shown = _without_lower(source, part, least)
+    while len(shown.lines) < _ENOUGH_BYTES and shown.end - shown.begin < _FILTERED_BYTES:
+        if is_forwards and not shown.reaches_end:
+            more = _without_lower(source, _part_after(source, shown.end, size, _CHUNK_BYTES), least)
+            shown = more._replace(begin=shown.begin, lines=shown.lines + more.lines)
+        elif not is_forwards and shown.begin:
+            more = _without_lower(source, _part_before(source, shown.begin, size, _CHUNK_BYTES), least)
+            shown = shown._replace(begin=more.begin, lines=more.lines + shown.lines)
+        else:
+            break
+    return shown
+
+
+def _without_lower(source: BinaryIO, part: _Part, least: int) -> _Part:
+    end = part.end + len(part.rest)
+    lines = LeveledLines(source, part.begin, end)
+    return part._replace(lines=lines.kept(part.begin, part.end, least), rest=lines.kept(part.end, end, least))
+
+
+def _search(source: BinaryIO, wanted: bytes, size: int, begin: int, line: int, least: int) -> Matches:
     found: list[Match] = []
-    at, stop = begin, min(begin + _SEARCHED_BYTES, size)
+    at, stop = begin, min(begin + (_FILTERED_BYTES if least else _SEARCHED_BYTES), size)
     while wanted and at < stop and len(found) < _MOST_MATCHES:
         chunk_end = min(at + _CHUNK_BYTES, size)
         # As much more as a text that begins in the chunk may have outside of it.
         chunk = _read(source, at, min(chunk_end + len(wanted) - 1, size))
         places, searched = _places_in(chunk, chunk_end - at, wanted, _MOST_MATCHES - len(found))
+        levels = LeveledLines(source, at, chunk_end) if least and places else None
         counted = 0
         for place in places:
             line += chunk.count(b"\n", counted, place)
             counted = place
+            if levels and (level := levels.level_at(at + place)) is not None and level < least:
+                continue
             if not found or found[-1].line != line:  # its line may have begun in the chunk before
                 found.append(Match(line, at + place, _line_at(source, at + place)))
         line += chunk.count(b"\n", counted, searched)

@@ -89,7 +89,7 @@ def test_a_reader_sees_and_changes_nothing(studio: Studio, reader: Person, route
 
 def test_a_reader_is_shown_no_form_that_changes_anything(reader: Person, studio: Studio) -> None:
     filled = studio.filled
-    for path in ("/", "/runs", "/experiments", f"/runs/{filled.kinds}", "/models/ridge%20model%2Ejson"):
+    for path in ("/", "/runs", "/experiments", f"/runs/{filled.kinds}", "/compute", "/models/ridge%20model%2Ejson"):
         page = reader.get(path)
         assert page.status_code == 200
         assert re.findall(r'data-change="([^"]*)"', page.text) in (["./sign-out"], ["../sign-out"])
@@ -238,7 +238,7 @@ class TestSigningIn:
 
 def test_pages_have_a_strict_policy_and_take_nothing_from_another_host(owner: Person, studio: Studio) -> None:
     filled = studio.filled
-    for path in ("/", "/runs", f"/runs/{filled.kinds}", "/experiments", "/models", "/sign-in", "/nothing"):
+    for path in ("/", "/runs", f"/runs/{filled.kinds}", "/experiments", "/compute", "/models", "/sign-in", "/nothing"):
         answer = owner.get(path)
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy

@@ -211,7 +211,8 @@ class TestSession:
 
 class TestWorkspace:
     @pytest.mark.parametrize(
-        "path", ["/", "/runs", "/experiments", "/models", "/runs/{}", "/runs/{}/outputs", "/compare?runs={}"]
+        "path",
+        ["/", "/runs", "/experiments", "/compute", "/models", "/runs/{}", "/runs/{}/outputs", "/compare?runs={}"],
     )
     def test_one_that_is_gone_is_a_clear_page_and_is_back_when_it_is_back(
         self, start: Callable[..., Studio], folder: Path, path: str

@@ -51,6 +51,7 @@ PAGES: dict[str, Callable[[Filled], str]] = {
     "svg": lambda filled: f"/runs/{filled.kinds}/outputs?path=outputs/picture.svg",
     "compare": lambda filled: f"/compare?runs={','.join(filled.sweep[:4])}",
     "compared by a param": lambda filled: f"/compare?runs={','.join(filled.sweep)}&group=alpha",
+    "compute": lambda filled: "/compute",
     "models": lambda filled: "/models",
     "model": lambda filled: "/models/ridge%20model%2Ejson",
     "sign in": lambda filled: "/sign-in",

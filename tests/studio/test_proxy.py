@@ -64,7 +64,7 @@ def test_every_link_of_every_page_stays_below_the_prefix(signed_in: Any, filled:
     for path in (
         "/", "/runs", "/experiments", f"/experiments/{filled.experiment}/runs", f"/runs/{filled.kinds}",
         f"/runs/{filled.kinds}/outputs?folder=outputs", f"/runs/{filled.kinds}/outputs?path=user_logs/std_log.txt",
-        f"/compare?runs={','.join(filled.sweep[:3])}", "/models", "/models/ridge%20model%2Ejson",
+        f"/compare?runs={','.join(filled.sweep[:3])}", "/compute", "/models", "/models/ridge%20model%2Ejson",
     ):  # fmt: skip
         signed_in.open(path)
         links = signed_in.page.evaluate("[...document.querySelectorAll('a[href]')].map(each => each.href)")

@@ -64,7 +64,7 @@ def run_location(experiment_location: str | None, run_id: str) -> str | None:
 def find_info(driver: Driver, run_id: str) -> tuple[int, RunInfo] | None:
     """Return a run's key and its facts, or None."""
     row = _SELECT_INFO.run(driver, run_id).fetchone()
-    return None if row is None else (row[0], _info(row[:-1], row[-1]))
+    return None if row is None else (row[0], run_info(row[:-1], row[-1]))
 
 
 def run_record(connection: Connection, run_id: str) -> RunRecord:
@@ -84,11 +84,12 @@ def run_records(connection: Connection, rows: Sequence[Row[Any]]) -> list[RunRec
     infos = []
     for row in rows:
         facts: Sequence[Any] = row[: len(RUN_FACTS)]
-        infos.append((facts[0], _info(facts, locations[row.experiment_id])))
+        infos.append((facts[0], run_info(facts, locations[row.experiment_id])))
     return _with_details(driver, infos)
 
 
-def _info(facts: Sequence[Any], experiment_location: str | None) -> RunInfo:
+def run_info(facts: Sequence[Any], experiment_location: str | None) -> RunInfo:
+    """Return the facts of a run, whose row has `tables.RUN_FACTS`."""
     key, run_id, experiment, name, status, user_id, created_ms, start_ms, end_ms, deleted_ms, parent_run_id, error = (
         facts
     )

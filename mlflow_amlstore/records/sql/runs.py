@@ -38,6 +38,7 @@ from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
+from mlflow_amlstore.records.sql.run_queue import queue_of
 from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.tables import experiments, run_definitions, run_properties, run_tags, runs
@@ -47,6 +48,7 @@ from mlflow_amlstore.records.types import (
     LoggedModelPoint,
     Page,
     PointTuple,
+    QueueEntry,
     RunActivity,
     RunError,
     RunFilter,
@@ -384,6 +386,12 @@ class SqlRuns:
             (running,) = _COUNT_RUNNING.run(driver_connection(connection)).fetchone()
             (active,) = _COUNT_ACTIVE.run(driver_connection(connection)).fetchone()
             return RunActivity(active, int(running))
+
+    def queue(self) -> list[QueueEntry]:
+        """Return the active runs that haven't ended: of each compute target what runs, the oldest first, and then what
+        waits; and those that weren't submitted."""
+        with self._database.read() as connection:
+            return queue_of(connection)
 
     def names_of(self, run_ids: Sequence[str]) -> dict[str, str]:
         """Return the names of these runs, deleted ones too, by id; of those that there are."""

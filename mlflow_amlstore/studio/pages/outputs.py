@@ -35,7 +35,8 @@ _SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data
 class FilesQuery(msgspec.Struct, frozen=True):
     """Which folder is listed, from which name on, and which file is shown; of a table from which row on.
 
-    `begin` and `row` are `next_begin` of the preview before, and the number of the row there.
+    `begin` and `row` are `next_begin` of the preview before, and the number of the row there. `level` leaves out lines
+    of a log that have a lower one: DEBUG, INFO, WARNING, ERROR or CRITICAL.
     """
 
     folder: str = ""
@@ -43,6 +44,7 @@ class FilesQuery(msgspec.Struct, frozen=True):
     path: str = ""
     begin: int = 0
     row: int = 1
+    level: str = ""
     against: str = ""  # of a snapshot: the run that it is compared with
 
 
@@ -158,11 +160,15 @@ async def download_snapshot(call: Call, request: Request) -> Response:
 
 
 class LogQuery(msgspec.Struct, frozen=True):
-    """Which log, and the byte that the lines end at or begin at; without one, the last lines."""
+    """Which log, and the byte that the lines end at or begin at; without one, the last lines.
+
+    `level` leaves out lines of a lower one: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+    """
 
     path: str
     before: int | None = None
     after: int | None = None
+    level: str = ""
 
 
 @ROUTES.get("/runs/{run_id}/log.json", Role.READER, Right.LOOK, is_long=True)
@@ -170,16 +176,17 @@ def log(call: Call, body: LogQuery) -> LogPart:
     """Give lines of a log."""
     run = call.records.runs.get(call.path["run_id"])
     container = run_container(run.info.experiment_id, run.info.run_id)
-    return part_of(call.records, container, body.path, before=body.before, after=body.after)
+    return part_of(call.records, container, body.path, before=body.before, after=body.after, level=body.level)
 
 
 class SearchQuery(msgspec.Struct, frozen=True):
-    """Which log, what is sought, and where a search that was begun goes on."""
+    """Which log, what is sought, and where a search that was begun goes on; `level` is as for the log's lines."""
 
     path: str
     text: str
     begin: int = 0
     line: int = 1
+    level: str = ""
 
 
 @ROUTES.get("/runs/{run_id}/log/matches.json", Role.READER, Right.LOOK, is_long=True)
@@ -187,7 +194,7 @@ def search_log(call: Call, body: SearchQuery) -> Matches:
     """Give the lines of a log that have a text, of a long log in several answers."""
     run = call.records.runs.get(call.path["run_id"])
     container = run_container(run.info.experiment_id, run.info.run_id)
-    return search(call.records, container, body.path, body.text, begin=body.begin, line=body.line)
+    return search(call.records, container, body.path, body.text, begin=body.begin, line=body.line, level=body.level)
 
 
 class TailQuery(msgspec.Struct, frozen=True):
@@ -217,7 +224,9 @@ def _files(records: RecordStore, run: RunRecord, what: str, container: str, quer
         shown = preview(records, container, query.path, begin=query.begin, row=query.row)
         size_bytes = record.size_bytes
     is_log = what == "outputs" and query.path.endswith(LOG_SUFFIXES)
-    log = part_of(records, container, query.path) if is_log and shown and shown.kind != "damaged" else None
+    log = None
+    if is_log and shown and shown.kind != "damaged":
+        log = part_of(records, container, query.path, level=query.level)
     return FilesPage(
         run=run_head(records, run),
         what=what,

@@ -15,6 +15,7 @@ const KEYS = [
   [["g", "r"], "Go to runs"],
   [["g", "e"], "Go to experiments"],
   [["g", "m"], "Go to models"],
+  [["g", "c"], "Go to compute"],
   [["?"], "This list"],
   [["←", "→"], "In a chart: the next point; with Shift ten, Page Up and Down fifty"],
   [["↑", "↓"], "In a chart: choose a curve"],
@@ -23,7 +24,7 @@ const KEYS = [
   [["Alt", "←", "→"], "On a column's heading: its width"],
   [["End"], "In a log: follow"],
 ];
-const PAGES = { r: "runs", e: "experiments", m: "models" };
+const PAGES = { r: "runs", e: "experiments", m: "models", c: "compute" };
 const SECOND_KEY_WITHIN_MS = 1200;
 let goPressedAt = -Infinity;
 

@@ -1,5 +1,6 @@
 // Shows what any process wrote: the server tells by server-sent events that something changed, and the page asks again.
-// A page in the background listens to nothing; when it is seen again it asks once.
+// A page in the background listens to nothing; when it is seen again it asks once. `studio:written` tells the document of
+// each event at once, before the page is brought up to date.
 
 import { NotConnected } from "./answers.js";
 import { make, sayThatSessionEnded } from "./dom.js";
@@ -54,6 +55,7 @@ function open() {
   source.addEventListener("changed", (event) => {
     heardOf = event.lastEventId || version(event.data) || null;
     since = heardOf ?? since;
+    document.dispatchEvent(new CustomEvent("studio:written"));
     changed();
   });
   source.addEventListener("ended", sayThatSessionEnded);

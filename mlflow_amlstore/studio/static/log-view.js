@@ -1,15 +1,22 @@
 // All of a log, however long: `.log-view` shows the lines from byte `data-begin` to `data-end` and gets more where they
-// are wanted. It follows a log that grows while its end is shown. A search goes through the whole log on the server.
+// are wanted. It follows a log that grows while its end is shown. A search goes through the whole log on the server, and
+// so does a filter by level: lines of a lower one aren't sent (log_levels.py).
 
 import { refusal } from "./answers.js";
 import { make } from "./dom.js";
 import { isAtEnd, linesOf } from "./log.js";
+import * as pageQuery from "./page-query.js";
 
 const FOLLOWED_BYTES = 64 * 1024; // what may be missing of a log that is followed
-const MOST_BYTES = 1024 * 1024; // in the page at once
+const MOST_CHARACTERS = 1024 * 1024; // in the page at once
 const MOST_MATCHES = 500;
 const MOST_MARKS = 10_000;
 const TYPING_MS = 300;
+const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+// While its run goes on, a log is asked for again and again for a moment after anything was written: what is printed is
+// shown sooner than events come, which are some tenths of a second apart.
+const CLOSELY_MS = 400;
+const [SHORTEST_PAUSE_MS, SHARE] = [100, 5];
 
 /** Starts: the logs of the page. */
 export function start() {
@@ -30,23 +37,33 @@ class LogView {
     this.earlier = this.button("Earlier lines", () => this.showEarlier());
     this.later = this.button("Later lines", () => this.showLater());
     this.toEnd = this.button("To the end", () => this.showEnd());
+    this.state = make("span", { className: "log-state" });
+    this.level = make("select", {}, make("option", { value: "", textContent: "all lines" }), ...LEVELS.map((level) => make("option", { textContent: level })));
+    this.level.value = pageQuery.get("level") ?? "";
     view.prepend(
-      make("div", { className: "bar" }, make("label", {}, "Find in the log ", this.search), this.said),
+      make("div", { className: "bar" }, make("label", {}, "Find in the log ", this.search), make("label", {}, "At least ", this.level), this.said, make("span", { className: "space" }), this.earlier),
       this.found,
-      make("div", { className: "bar" }, this.earlier, this.place),
     );
-    view.append(make("div", { className: "bar" }, this.later, this.toEnd));
+    view.append(make("div", { className: "bar" }, this.later, this.toEnd, this.state, make("span", { className: "space" }), this.place));
     const rest = this.log.lastElementChild.textContent;
     const text = this.log.textContent.slice(0, -rest.length || undefined);
     this.replace({ text, rest, begin: Number(view.dataset.begin), end: Number(view.dataset.end), size_bytes: Number(view.dataset.size), reaches_end: true });
-    this.log.scrollTop = this.log.scrollHeight;
+    this.scrollToEnd();
     this.search.addEventListener("input", () => this.sought());
     this.search.addEventListener("keydown", (event) => {
       if (event.key !== "Enter") return;
       event.preventDefault();
       this.step(event.shiftKey ? -1 : 1);
     });
+    this.level.addEventListener("change", () => {
+      pageQuery.set({ level: this.level.value });
+      this.tell(() => this.showEnd(false));
+      this.tell(() => this.sought());
+    });
+    this.log.addEventListener("scroll", () => this.showState(), { passive: true });
     document.addEventListener("studio:changed", () => this.follow());
+    document.addEventListener("studio:written", () => this.followClosely());
+    if (!text && this.begin > 0) this.tell(() => this.showEarlier()); // of a level that is rare
   }
 
   button(text, act) {
@@ -60,11 +77,12 @@ class LogView {
     this.turn = this.turn.then(act).catch((error) => {
       this.said.textContent = error.message;
     });
+    return this.turn;
   }
 
   async ask(address, query) {
     const url = new URL(address, document.baseURI);
-    url.search = new URLSearchParams({ path: this.view.dataset.path, ...query });
+    url.search = new URLSearchParams({ path: this.view.dataset.path, level: this.level.value, ...query });
     const response = await fetch(url, { headers: { Accept: "application/json" } });
     if (!response.ok) throw new Error(await refusal(response));
     const answer = await response.json();
@@ -76,41 +94,85 @@ class LogView {
     return this.ask(this.view.dataset.part, query);
   }
 
-  async showEnd() {
+  async showEnd(focuses = true) {
     this.replace(await this.part({}));
-    this.log.scrollTop = this.log.scrollHeight;
-    this.log.focus({ preventScroll: true });
+    if (this.isEmpty && this.begin > 0) await this.showEarlier();
+    this.scrollToEnd();
+    if (focuses) this.log.focus({ preventScroll: true });
   }
 
+  /** Shows lines before those that are shown; where none is of the level, those before these. */
   async showEarlier() {
-    const part = await this.part({ before: this.begin });
-    if (this.end - part.begin > MOST_BYTES) return this.replace(part);
-    const height = this.log.scrollHeight;
-    this.log.prepend(linesOf(part.text));
-    this.begin = part.begin;
-    this.log.scrollTop += this.log.scrollHeight - height;
-    return this.refresh();
+    const level = this.level.value;
+    let part;
+    do {
+      part = await this.part({ before: this.begin });
+      if (level !== this.level.value) return;
+      if (this.characters + part.text.length > MOST_CHARACTERS) {
+        this.replace(part);
+        return;
+      }
+      const height = this.log.scrollHeight;
+      this.log.prepend(linesOf(part.text));
+      this.begin = part.begin;
+      this.log.scrollTop += this.log.scrollHeight - height;
+      this.refresh();
+    } while (!part.text && this.begin > 0);
   }
 
   async showLater() {
-    const part = await this.part({ after: this.end });
-    if (part.end - this.begin > MOST_BYTES) this.replace(part);
-    else this.add(part);
+    let part;
+    do {
+      part = await this.part({ after: this.end });
+      if (this.characters + part.text.length > MOST_CHARACTERS) this.replace(part);
+      else this.add(part);
+    } while (!part.text && !part.reaches_end);
   }
 
   /** Brings what follows on the lines that are shown, where those reach the end: once more if the log changes meanwhile. */
   follow() {
-    if (!this.log.isConnected || this.willFollow) return;
+    if (!this.log.isConnected || this.willFollow) return this.turn;
     this.willFollow = true;
-    this.tell(async () => {
+    return this.tell(async () => {
       this.willFollow = false;
       if (this.end + FOLLOWED_BYTES < this.size) return;
-      const follows = isAtEnd(this.log);
       const part = await this.part({ after: this.end });
+      const follows = isAtEnd(this.log); // now: somebody may have scrolled away meanwhile
       if (part.size_bytes < this.end || (follows && !part.reaches_end)) this.replace(await this.part({}));
       else this.add(part);
-      if (follows) this.log.scrollTop = this.log.scrollHeight;
+      if (follows) this.scrollToEnd();
     });
+  }
+
+  scrollToEnd() {
+    this.log.scrollTop = this.log.scrollHeight;
+    this.showState();
+  }
+
+  /** Something was written: follows the log closely for a while, as long as its run goes on. */
+  async followClosely() {
+    this.followedUntil = performance.now() + CLOSELY_MS;
+    if (this.isClose || !this.goesOn) return;
+    this.isClose = true;
+    while (performance.now() < this.followedUntil && !document.hidden && this.log.isConnected) {
+      const begin = performance.now();
+      await this.follow();
+      const pause = Math.max(SHORTEST_PAUSE_MS, SHARE * (performance.now() - begin));
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    this.isClose = false;
+  }
+
+  get goesOn() {
+    return this.view.closest("[data-goes-on]") !== null;
+  }
+
+  get characters() {
+    return this.log.textContent.length;
+  }
+
+  get isEmpty() {
+    return this.log.firstChild === this.rest && !this.rest.firstChild;
   }
 
   replace(part) {
@@ -135,11 +197,20 @@ class LogView {
   /** What is shown changed: says which part of the log it is, and marks what is sought in it. */
   refresh() {
     this.earlier.hidden = this.begin === 0;
-    this.later.hidden = this.toEnd.hidden = this.reachesEnd;
-    this.place.textContent = this.isWhole ? "" : `Bytes ${inGroups(this.begin)} to ${inGroups(this.end)} of ${inGroups(this.size)}`;
+    this.later.hidden = this.reachesEnd;
+    const isNone = this.level.value && this.isEmpty;
+    const where = this.isWhole ? "" : `Bytes ${inGroups(this.begin)} to ${inGroups(this.end)} of ${inGroups(this.size)}`;
+    this.place.textContent = isNone ? `${where || "The log"} ${where ? "have" : "has"} no line of ${this.level.value} or above` : where;
+    this.showState();
     if (!this.search.value) return;
     if (!this.isWhole && !this.isListed) this.sought(); // it was whole before
     else this.mark();
+  }
+
+  /** Says whether what is written next will be seen. */
+  showState() {
+    const follows = this.reachesEnd && isAtEnd(this.log);
+    this.state.textContent = this.goesOn ? (follows ? "Live: follows the end" : "Live: go to the end to follow") : "";
   }
 
   /** The search field changed: marks what is shown, and looks through all of the log if that is more. */

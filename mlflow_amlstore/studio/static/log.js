@@ -1,5 +1,6 @@
 // Logs: `pre.log[data-src]` shows the end of a log, asked for again when the workspace changes; it follows while it is
-// at its end, and `End` takes it there. Lines that warn have a colour, times are faint. log-view.js shows all of a log.
+// at its end, and `End` takes it there. Lines that look like trouble have a colour, times are faint; which level a line
+// has is said by the server alone (log_levels.py). log-view.js shows all of a log.
 
 const MOST_CHARACTERS = 400_000;
 const LOGS = "pre.log:not(.log-view > *)";

@@ -95,13 +95,13 @@ function show(text) {
   if (focused && focused !== document.body && !focused.isConnected) main.focus({ preventScroll: true });
 }
 
-/** What the navigation counts; nothing leads to running runs while there are none. */
+/** What the navigation counts; nothing is said of running runs while there are none. */
 function showCounts(counts) {
   for (const [name, value] of Object.entries(counts)) {
     const element = document.querySelector(`[data-count="${name}"]`);
     if (!element) continue;
     element.textContent = count(value);
-    if (name === "running") element.closest("a").hidden = value === 0;
+    if (name === "running") element.closest(".count").hidden = value === 0;
   }
 }
 

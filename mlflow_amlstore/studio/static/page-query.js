@@ -1,7 +1,7 @@
 // What scripts keep in the page's address: how charts are drawn, which runs are chosen, how wide columns are.
 // It is written without a new entry in the history, and links and forms of the same page take it with them.
 
-const KEPT = ["axis", "scale", "smooth", "clip", "marks", "chosen", "widths"];
+const KEPT = ["axis", "scale", "smooth", "clip", "marks", "chosen", "widths", "level"];
 
 /** The value of `name` in the page's query, or null. */
 export function get(name) {

@@ -10,6 +10,15 @@ import * as times from "./times.js";
 
 const has = (selector) => document.querySelector(selector) !== null;
 
+/** Whether the browser keeps that a run is watched, which any page tells of. */
+function isWatching() {
+  try {
+    return Object.keys(localStorage).some((key) => key.startsWith("studio:watched "));
+  } catch {
+    return false; // a browser that keeps nothing
+  }
+}
+
 /** Loads what the elements of the page need; again after a change, which may bring new ones. */
 const LAZY = [
   ["metric-chart", () => import("./chart.js")],
@@ -23,12 +32,13 @@ const LAZY = [
   ["pre.log", () => import("./log.js")],
   [".log-view", () => import("./log-view.js")],
   ["body[data-live]", () => import("./live.js")],
+  ["button[data-watches]", () => import("./watched-runs.js"), isWatching],
 ];
 const loaded = new Set();
 
 /** Loads what is needed; `<html data-started>` says that all of it has started. */
 async function load() {
-  const needed = LAZY.filter(([selector]) => !loaded.has(selector) && has(selector));
+  const needed = LAZY.filter(([selector, , isWanted]) => !loaded.has(selector) && (has(selector) || isWanted?.()));
   await Promise.all(
     needed.map(async ([selector, take]) => {
       loaded.add(selector);
@@ -41,3 +51,4 @@ async function load() {
 for (const part of [changes, pageQuery, choose, times, keys, menus, places]) part.start();
 load();
 document.addEventListener("studio:changed", load);
+addEventListener("storage", load); // another page watches a run

@@ -1,0 +1,19 @@
+"""Canceling a run, by whichever way somebody asks for it."""
+
+import time
+
+from mlflow_amlstore.records.common_store import CommonRuns
+from mlflow_amlstore.records.status import ENDED
+from mlflow_amlstore.records.types import RunStatus
+
+
+def cancel(runs: CommonRuns, run_id: str) -> None:
+    """Cancel a run; one that has ended stays as it is. Raises NotFound.
+
+    A run that was submitted becomes CancelRequested: whoever looks after it, in a queue too, ends it and says so. The
+    process of any other run isn't ours to end: the run is marked Canceled.
+    """
+    if runs.definition(run_id):
+        runs.advance(run_id, RunStatus.CANCEL_REQUESTED)
+    elif runs.get(run_id).info.status not in ENDED:
+        runs.update(run_id, status=RunStatus.CANCELED, end_ms=time.time_ns() // 1_000_000)
