@@ -241,9 +241,10 @@ class TestPage:
         held: list[Any] = []
         page.route(re.compile(r"/outputs\?"), lambda route: held.append(route))
         count = "log.textContent.match(/printed at/g).length"
+        while not held:
+            page.wait_for_timeout(50)
         before = page.evaluate(count)
         page.wait_for_function(f"before => {count} >= before + 20", arg=before)
-        assert held
         assert page.evaluate("log.scrollHeight - log.scrollTop - log.clientHeight < 24")
         assert page.locator(".log-state").text_content() == "Live: follows the end"
         page.unroute_all(behavior="ignoreErrors")
