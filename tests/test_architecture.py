@@ -32,7 +32,7 @@ ARROWS = {
     "azureml": {"widgets", "core", *_CLIENT},
     "plugin": {"core", *_CLIENT},
     "service": {"runner", "protocol", *_WORKSPACE},
-    "studio": {"service", "protocol", "records", *_BASE},
+    "studio": {"service", "runner", "protocol", *_WORKSPACE},
     "cli": {"studio", "service", "core", "runner", "diagnosis", *_CLIENT},
     "pytest_plugin": {"core"},
 }

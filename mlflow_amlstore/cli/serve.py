@@ -169,12 +169,16 @@ def _app_maker(api_level: str, limits: str, requests_per_s: float | None) -> "Ca
     return partial(make_strict_app, strictness=strictness)
 
 
-def with_studio() -> "Callable[..., ASGIApp]":
-    """What makes the application that has Studio's pages, too."""
+def with_studio(own: EmbeddedWorkspace | None = None) -> "Callable[..., ASGIApp]":
+    """What makes the application that has Studio's pages, too. On a workspace of the user's own they start scripts."""
     from mlflow_amlstore import studio
     from mlflow_amlstore.service.app import ROUTES, make_app
 
-    return partial(make_app, routes=(*ROUTES, *studio.ROUTES), error_page=studio.error_page)
+    return partial(
+        make_app,
+        routes=(*ROUTES, *studio.ROUTES, *(studio.routes_of(own) if own else ())),
+        error_page=studio.error_page,
+    )
 
 
 @contextmanager

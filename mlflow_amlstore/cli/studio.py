@@ -64,7 +64,7 @@ def command(folder: Path | None, port: int | None, no_open: bool) -> None:
                 click.echo(f"Workspace: {opened.folder}. Press Ctrl+C to end.", err=True)
 
             with announced({service_url}, local_key(secret), opened.folder):
-                server.run(with_studio()(opened.records, settings), listening, started=tell)
+                server.run(with_studio(opened)(opened.records, settings), listening, started=tell)
 
 
 def _config(folder: Path | None) -> WorkspaceConfig | None:

@@ -1,7 +1,6 @@
 """Compute targets: a name for slots on this machine, under Azure ML's words."""
 
 import logging
-import os
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import NotSupported
 from mlflow_amlstore.protocol.times import datetime_or_none, iso_time_or_none
-from mlflow_amlstore.records.common_store import CommonComputeTargets
-from mlflow_amlstore.records.types import AGENTS, ComputeTargetRecord
+from mlflow_amlstore.records.types import ComputeTargetRecord
+from mlflow_amlstore.runner.slots import cores
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,25 +17,6 @@ if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
 
 _logger = logging.getLogger(__name__)
-
-LOCAL = "local"
-"""The target that is always there: the machine that submits."""
-
-
-def cores() -> int:
-    """How many runs of a target run at a time on this machine, where nobody says otherwise."""
-    return os.cpu_count() or 1
-
-
-def slots_of(targets: CommonComputeTargets, name: str) -> int | None:
-    """How many runs of a target run at a time on the machine that submits; None where agents run them.
-
-    Raises NotFound for a target that isn't there.
-    """
-    if name == LOCAL:
-        return cores()
-    target = targets.get(name)
-    return None if target.kind == AGENTS else target.slots
 
 
 @dataclass

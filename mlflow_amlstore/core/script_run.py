@@ -13,11 +13,9 @@ from mlflow_amlstore.errors import ActivityFailed, InvalidState
 from mlflow_amlstore.records.canceling import cancel
 from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.records.status import ENDED
-from mlflow_amlstore.records.types import SCRIPT_RUN, RunError, RunRecord, RunStatus
+from mlflow_amlstore.records.types import MACHINE_PROPERTY, SCRIPT_RUN, RunError, RunRecord, RunStatus
 from mlflow_amlstore.runner.launch import RunFolder
 
-MACHINE_PROPERTY = "amlstore.machine"
-"""The machine whose runner looks after a run (`this_machine`)."""
 _LOOKED_EVERY_S = 0.05
 
 

@@ -8,20 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_amlstore.core.compute import LOCAL, slots_of
 from mlflow_amlstore.core.git import git_properties
 from mlflow_amlstore.core.named_texts import texts_of
 from mlflow_amlstore.core.run_configuration import say_what_has_no_effect
-from mlflow_amlstore.core.script_run import MACHINE_PROPERTY, ScriptRun
+from mlflow_amlstore.core.script_run import ScriptRun
 from mlflow_amlstore.core.script_run_config import ScriptRunConfig, checked_source
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, files_of_snapshot
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.common_store import CommonRuns
 from mlflow_amlstore.records.machine import this_machine
-from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, SCRIPT_RUN, SNAPSHOT_PROPERTY, RunRecord, RunStatus
+from mlflow_amlstore.records.types import (
+    MACHINE_PROPERTY,
+    RUN_TYPE_PROPERTY,
+    SCRIPT_RUN,
+    SNAPSHOT_PROPERTY,
+    RunRecord,
+    RunStatus,
+)
 from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, variables_of_run
 from mlflow_amlstore.runner.ranks import process_count
+from mlflow_amlstore.runner.slots import LOCAL, slots_of
 from mlflow_amlstore.runner.starting import start_in
 
 if TYPE_CHECKING:

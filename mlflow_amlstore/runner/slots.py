@@ -13,11 +13,34 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from mlflow_amlstore.records.common_store import CommonComputeTargets
+from mlflow_amlstore.records.types import AGENTS
+
 if sys.platform != "win32":
     import fcntl
 
 _LOOKED_EVERY_S = 0.05
 _AT_ONCE_S = 0.1  # others that line up at the same time take their slots meanwhile
+
+
+LOCAL = "local"
+"""The target that is always there: the machine that submits."""
+
+
+def cores() -> int:
+    """How many runs of a target run at a time on this machine, where nobody says otherwise."""
+    return os.cpu_count() or 1
+
+
+def slots_of(targets: CommonComputeTargets, name: str) -> int | None:
+    """How many runs of a target run at a time on the machine that submits; None where agents run them.
+
+    Raises NotFound for a target that isn't there.
+    """
+    if name == LOCAL:
+        return cores()
+    target = targets.get(name)
+    return None if target.kind == AGENTS else target.slots
 
 
 class Slot:

@@ -15,6 +15,7 @@ from mlflow_amlstore.studio.pages import (
     runs_csv,
     workspace,
 )
+from mlflow_amlstore.studio.submitting_again import routes_of as routes_of
 
 ROUTES: tuple[Route, ...] = tuple(
     route

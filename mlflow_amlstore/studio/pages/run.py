@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from mlflow_amlstore.records.types import (
     DESCRIPTION_TAG,
     FILE_KINDS,
     GRID_KINDS,
+    SNAPSHOT_PROPERTY,
     MetricKind,
     MetricSummary,
     ModelDirection,
@@ -35,6 +37,7 @@ from mlflow_amlstore.studio.previews import damage, markdown
 from mlflow_amlstore.studio.run_head import RunHead, run_head
 from mlflow_amlstore.studio.run_rows import Heading, RunRow, experiment_names, plain_headings, run_rows
 from mlflow_amlstore.studio.run_tail import log_paths, tail_of
+from mlflow_amlstore.studio.submitting_again import is_offered
 
 PAGES = Pages()
 _MOST_ROWS = 200  # of a metric's table on the page
@@ -152,6 +155,7 @@ class RunPage(msgspec.Struct, frozen=True):
     siblings: list[Sibling]
     acts: list[Act]
     logs: list[str]
+    submitted_arguments: str | None  # as a shell takes them, of a run that can be submitted again
     previous_run: str | None
     next_run: str | None
     x_metrics: list[str]
@@ -233,11 +237,19 @@ def run(call: Call, query: RunQuery) -> RunPage:
         siblings=_siblings(records, found),
         acts=acts_on(records, "run", info.run_id),
         logs=logs,
+        submitted_arguments=_submitted_arguments(call, found),
         previous_run=previous_run,
         next_run=next_run,
         x_metrics=[chart.name for chart in charts if chart.kind == "line"][:50],
         together=parse_metrics(query.together),
     )
+
+
+def _submitted_arguments(call: Call, found: RunRecord) -> str | None:
+    if not is_offered(call) or SNAPSHOT_PROPERTY not in found.properties:
+        return None
+    definition = call.records.runs.definition(found.info.run_id)
+    return shlex.join(map(str, definition["arguments"])) if definition else None
 
 
 @PAGES.page("/runs/{run_id}/images", "images.html")

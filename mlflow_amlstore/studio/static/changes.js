@@ -1,9 +1,10 @@
 // Forms that change something: `form[data-change=URL]` is sent as JSON with the page's form token; afterwards the page
 // is brought up to date. `data-confirm` asks first, `data-then` is the page to go to, `data-with-query=NAME` sends the
-// page's query as NAME along. What the server refuses stands in the form.
+// page's query as NAME along, `data-then-run` goes to the run that the answer names. What the server
+// refuses stands in the form.
 
 import { refusal } from "./answers.js";
-import { confirmed, make, say, sayThatSessionEnded } from "./dom.js";
+import { atRoot, confirmed, make, say, sayThatSessionEnded } from "./dom.js";
 
 /** Starts: forms of now and of later. */
 export function start() {
@@ -31,6 +32,7 @@ async function send(form, submitter) {
       sayThatSessionEnded();
       show(form, "Not sent, as your session has ended. Sign in again, and send it once more");
     } else if (!response.ok) show(form, await refusal(response));
+    else if ("thenRun" in form.dataset) location.assign(atRoot(`runs/${encodeURIComponent((await response.json()).run_id)}`));
     else await done(form);
   } catch (error) {
     show(form, `Not sent: ${error.message}`);
