@@ -11,6 +11,7 @@ from mlflow_amlstore.cli.output import one_line, size_text
 from mlflow_amlstore.cli.run_fields import named_run
 from mlflow_amlstore.cli.workspace_option import open_chosen, workspace_option
 from mlflow_amlstore.records.types import TrashContents
+from mlflow_amlstore.runner import deaths
 
 if TYPE_CHECKING:
     from mlflow_amlstore.records.store import RecordStore
@@ -47,6 +48,7 @@ def command(workspace: Path | None, older_than: int, dry_run: bool, yes: bool) -
     if contents and not yes:
         click.confirm("Delete these for good? It can't be undone.", abort=True)
     freed = records.trash.empty(contents)
+    deaths.remove_unused_locks(records)
     click.echo(f"Deleted {_counted(contents)}; {size_text(freed)} of files given back")
 
 

@@ -9,6 +9,7 @@ import click
 
 from mlflow_amlstore.errors import ConfigInvalid
 from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.runner import deaths
 from mlflow_amlstore.workspace.config_json import WorkspaceConfig, config_of, find_config
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
 
@@ -84,7 +85,9 @@ def open_records(chosen: Path | None, url: str | None) -> CommonStore:
     """Open the records of the workspace that `--workspace`, `--url` or config.json names, of whichever kind."""
     config = _config_of_chosen(chosen, url)
     if config is not None and config.folder is not None:  # which needs nothing of `core`
-        return open_folder(config.folder, config.file).records
+        records = open_folder(config.folder, config.file).records
+        deaths.look(records)
+        return records
     return _open_workspace(config, url).records
 
 

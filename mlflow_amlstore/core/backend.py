@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
 from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.runner import deaths
 from mlflow_amlstore.workspace import tracking_uri
 from mlflow_amlstore.workspace.artifact_uri import artifact_uri
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_folder
@@ -65,6 +66,9 @@ class Backend(Protocol):
 
     def issue_uri(self) -> str:
         """A tracking URI to hand out."""
+
+    def look_for_dead(self, run_id: str | None) -> bool:
+        """Look for runs whose processes are gone; with `run_id`, for this submitted one, and at once."""
 
     def config_values(self, folder: Path) -> dict[str, str]:
         """What a config.json in a folder says to find the workspace."""
@@ -134,6 +138,10 @@ class Embedded:
     def issue_uri(self) -> str:
         return str(self.opened.issuer.issue())
 
+    def look_for_dead(self, run_id: str | None) -> bool:
+        records = self.opened.records
+        return deaths.look(records) if run_id is None else deaths.look_at_script(records, run_id)
+
     def config_values(self, folder: Path) -> dict[str, str]:
         return {"path": os.path.relpath(self.opened.folder, folder)}
 
@@ -198,6 +206,9 @@ class Served:
 
     def issue_uri(self) -> str:
         return self.remote.connection.issue_uri()
+
+    def look_for_dead(self, run_id: str | None) -> bool:
+        return False  # the service looks
 
     def config_values(self, folder: Path) -> dict[str, str]:
         return {"service_url": self.remote.connection.service_url}

@@ -28,6 +28,7 @@ from mlflow_amlstore.errors import (
     WorkspaceNotFound,
 )
 from mlflow_amlstore.records.common_store import CommonMetrics
+from mlflow_amlstore.records.process_lock import leave_all
 from mlflow_amlstore.records.types import LoggedTuple, MetricKind
 
 GROUP_S = 0.1  # values gather for this long before they are written: half of what `kill -9` may lose
@@ -429,7 +430,13 @@ def _stop_buffering() -> None:
         writer.capacity = 1
 
 
-_sigterm = SigtermDrain(_drain_all, _stop_buffering)
+def _end_by_sigterm() -> None:
+    """A worker that a pool ends: what it has left running isn't a failure."""
+    _drain_all()
+    leave_all()
+
+
+_sigterm = SigtermDrain(_end_by_sigterm, _stop_buffering)
 
 
 def _drain_at_exit() -> None:

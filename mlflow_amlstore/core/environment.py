@@ -13,7 +13,8 @@ from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.named_texts import texts_of
 from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
 from mlflow_amlstore.core.strict_attributes import StrictAttributes
-from mlflow_amlstore.errors import AlreadyExists, ExtraMissing, InvalidValue
+from mlflow_amlstore.errors import AlreadyExists, ExtraMissing, InvalidValue, NotFound
+from mlflow_amlstore.records.types import EnvironmentRecord
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.workspace import Workspace
@@ -23,6 +24,9 @@ DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.8-cudnn8-ubun
 """The SDK's names for Docker images, which old scripts set as `docker.base_image`."""
 # The files of a saved environment, as the SDK names them.
 _DEFINITION_FILE, _CONDA_FILE, _DOCKER_FILE = "azureml_environment.json", "conda_dependencies.yml", "BaseDockerfile"
+_CURATED = "AzureML-"  # begins the names of Azure ML's own environments
+_AZURES_OWN = ("AzureML", "Microsoft")  # no others' begin with these, as in the SDK
+_LATEST = "latest"
 
 
 @names_the_missing
@@ -168,6 +172,47 @@ class Environment:
 
         interpreter_of(environment_definition(self), output=lambda line: write(line.decode("utf-8", "replace")))
 
+    def register(self, workspace: "Workspace", build_on_register: bool = False) -> "Environment":
+        """Keep it in the workspace, and return it with its version.
+
+        The same definition again is the same version; another one is the next: "1", "2", … A `version` that was set is
+        the new one's, where it isn't taken. Raises InvalidValue for a name that Azure ML keeps for its own, and
+        NotSupported if `build_on_register` is set.
+
+        >>> Environment("diabetes").register(ws).version
+        '1'
+        >>> Environment.get(ws, "diabetes")
+        Environment(Name: diabetes, Version: 1)
+        """
+        refuse_given("Environment.register", build_on_register=build_on_register)
+        if self.name.startswith(_AZURES_OWN):
+            raise InvalidValue("environment name", self.name, f"must not begin with {' or '.join(_AZURES_OWN)}")
+        return _registered(workspace.records.environments.put(self.name, environment_definition(self), self.version))
+
+    @staticmethod
+    def get(workspace: "Workspace", name: str, version: str | None = None, label: str | None = None) -> "Environment":
+        """Return a registered environment: a version of it, or the latest, which `label="latest"` means, too.
+
+        Raises NotFound with what there is, and InvalidValue for another label, or for both.
+        """
+        if label not in (None, _LATEST):
+            raise InvalidValue("label", label, f"must be {_LATEST!r}: no other is given here")
+        if label is not None and version is not None:
+            raise InvalidValue("label", label, f"means another version than version={version!r}: give one of them")
+        try:
+            return _registered(workspace.records.environments.get(name, version))
+        except NotFound:
+            if not name.startswith(_CURATED):
+                raise
+        way_out = "Azure ML alone has its curated environments. List what the script imports, and use "
+        way_out += "Environment.from_pip_requirements(name, file_path) or Environment.from_conda_specification"
+        raise NotFound("environment", name, way_out)
+
+    @staticmethod
+    def list(workspace: "Workspace") -> "dict[str, Environment]":
+        """Return the latest version of each registered environment, by name."""
+        return {record.name: _registered(record) for record in workspace.records.environments.list()}
+
     def __repr__(self) -> str:
         return f"Environment(Name: {self.name}, Version: {self.version})"
 
@@ -188,6 +233,10 @@ class ImageBuildDetails:
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _registered(record: EnvironmentRecord) -> Environment:
+    return environment_of(record.definition)
 
 
 def _checked_name(name: object) -> str:

@@ -153,6 +153,7 @@ class Experiment:
             start_ms=time.time_ns() // 1_000_000,
             parent_run_id=parent_run_id,
             properties=properties,
+            in_this_process=True,
         )
         return Run._of(self, record, outputs=outputs, synchronous=synchronous, offline=offline)
 
@@ -173,7 +174,7 @@ class Experiment:
     ) -> Runs:
         """Make children of a run that start now, one for each of the tags."""
         records = self._records.runs.create_children(
-            parent, tags, user_id=this_user(), start_ms=time.time_ns() // 1_000_000
+            parent, tags, user_id=this_user(), start_ms=time.time_ns() // 1_000_000, in_this_process=True
         )
         return [Run._of(self, record, synchronous=synchronous, offline=offline) for record in records]
 
@@ -249,6 +250,7 @@ class Experiment:
 
     def _runs_of(self, filter: RunFilter, experiment_id: str | None) -> Iterator[Run]:
         """Yield what is found, opening each experiment once."""
+        self._workspace._look_for_dead()
         experiments = {self.id: self}
         find = partial(self._records.runs.find, filter, experiment_id=experiment_id, max_results=_RUNS_PAGE)
         for record in all_items(find):

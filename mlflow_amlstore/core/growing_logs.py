@@ -1,19 +1,22 @@
 """A run's logs as bytes, while it goes on and afterwards."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from mlflow_amlstore.core.run import Run
 from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunStatus
 
+if TYPE_CHECKING:
+    from mlflow_amlstore.core.run import Run
+
 _OF_PREPARATION = ("azureml-logs/20_image_build_log.txt", "azureml-logs/65_job_prep")
 _OF_SCRIPT = ("user_logs/std_log", "azureml-logs/70_driver_log")  # its name today, and its older one
 _OF_FIRST_RANK = ("user_logs/std_log_process_0.txt", "azureml-logs/70_driver_log_0.txt")
-_LOOKED_EVERY_S = 0.05
-_ASKED_EVERY_S = 0.2  # a service
+_LOOKED_EVERY_S, _ASKED_EVERY_S = 0.05, 0.2  # in a folder, and of a service
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -24,7 +27,7 @@ class GrowingLogs:
     that file of the run alone.
     """
 
-    def __init__(self, run: Run, path: str | None = None) -> None:
+    def __init__(self, run: "Run", path: str | None = None) -> None:
         self._run, self._path = run, path
         self._read_bytes: dict[str, int] = {}
 
@@ -51,7 +54,7 @@ class GrowingLogs:
             yield from self.new()
             if has_ended:
                 return
-            time.sleep(_LOOKED_EVERY_S if self._run.experiment.workspace.path else _ASKED_EVERY_S)
+            _pause(self._run)
 
     def end_of(self, path: str, size_bytes: int) -> bytes:
         """The last bytes of a log; none where it isn't there."""
@@ -66,6 +69,45 @@ class GrowingLogs:
         with suppress(NotFound):
             return self._run._records.files.read_part(self._run._container, path, begin, most_bytes)
         return b""
+
+
+def wait_for_end(run: "Run") -> None:
+    """Return when the run has ended."""
+    while RunStatus(run.get_status()) not in ENDED:
+        _pause(run)
+
+
+def print_until_its_end(run: "Run") -> None:
+    """Print where the run is seen, its logs as they grow, and when it has ended a summary, in the SDK's words."""
+    where = f"RunId: {run.id}\nWeb View: {run.get_portal_url()}\n"
+    _print(where)
+    headed = set()
+    for path, chunk in GrowingLogs(run).until_its_end():
+        if path not in headed:
+            headed.add(path)
+            _print(f"\nStreaming {path}\n{'=' * (len(path) + 10)}\n\n")
+        _write(chunk)
+    _print(f"\nExecution Summary\n=================\n{where}")
+
+
+def _pause(run: "Run") -> None:
+    time.sleep(_ASKED_EVERY_S if run._experiment.workspace.path is None else _LOOKED_EVERY_S)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _write(chunk: bytes) -> None:
+    """Write a log's bytes as they are, where standard output takes bytes."""
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None:  # a notebook's
+        sys.stdout.write(chunk.decode(errors="replace"))
+    else:
+        sys.stdout.flush()
+        raw.write(chunk)
+    sys.stdout.flush()
 
 
 def _shown(logs: list[str]) -> list[str]:

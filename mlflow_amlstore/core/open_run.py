@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mlflow_amlstore.errors import AttributeNotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import run_container
+from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunInfo, RunRecord
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class OpenRun:
         return run_container(self._info.experiment_id, self._info.run_id)
 
     def _now(self) -> RunRecord:
-        record = self._records.runs.get(self.id)
+        runs = self._records.runs
+        record = runs.get(self.id)
+        if record.info.status not in ENDED and self._experiment.workspace._look_for_dead():
+            record = runs.get(self.id)
         self._info = record.info
         return record

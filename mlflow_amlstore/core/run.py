@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlflow_amlstore.core.display import MAX_ROWS, facts_table, line_charts, rest_of, table
+from mlflow_amlstore.core.growing_logs import print_until_its_end, wait_for_end
 from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.open_run import Offline
@@ -20,7 +21,7 @@ from mlflow_amlstore.core.run_facts import RunFacts
 from mlflow_amlstore.core.run_files import RunFiles
 from mlflow_amlstore.core.run_metrics import RunMetrics
 from mlflow_amlstore.core.sparkline import sparkline_of
-from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.errors import ActivityFailed, InvalidValue, NotFound
 from mlflow_amlstore.protocol.metric_charts import chart_of
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.common_store import CommonRuns
@@ -38,7 +39,6 @@ Runs = list["Run"]  # for classes in which `list` is a method
 _StatusSetter = Callable[[CommonRuns, RunInfo, RunStatus, RunError | None], RunInfo]
 _CHILD_NUMBER_TAG = "azureml.batch_child_number"
 _MAX_CHILDREN_AT_ONCE = 100
-_POLL_S = (0.2, 5.0)
 _DRAWN_WIDTH = 40  # of a line of characters
 _MAX_CHARTS = 6
 _CHART_COLUMNS = 120
@@ -54,6 +54,7 @@ def set_status(runs: CommonRuns, info: RunInfo, status: RunStatus, error: RunErr
         start_ms=now if begins else None,
         end_ms=now if status in ENDED else None,
         error=error,
+        in_this_process=True,
     )
 
 
@@ -339,20 +340,19 @@ class Run(RunFacts, RunMetrics, RunFiles):
     def wait_for_completion(
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
     ) -> dict[str, Any]:
-        """Wait until the run has ended and return its details.
+        """Wait until the run has ended and return its details; with `show_output`, print its logs as they grow.
 
-        Raises InvalidState with its error if it failed or was cancelled, unless `raise_on_error` is False.
+        Raises ActivityFailed with the run's error if it failed, unless `raise_on_error` is False. A canceled run raises
+        nothing, as in the SDK.
         """
         if show_output:
-            raise NotSupported("Streaming a run's logs", "Read them with get_details_with_logs()")
-        pause_s, longest_s = _POLL_S
-        while RunStatus(self.get_status()) not in ENDED:
-            time.sleep(pause_s)
-            pause_s = min(longest_s, pause_s * 1.5)
-        if raise_on_error and self._info.status is not RunStatus.COMPLETED:
-            why = f": {self._info.error.message}" if self._info.error else ""
-            raise InvalidState(f"Run {self.id} is {self._info.status.value}{why}")
-        return self.get_details()
+            print_until_its_end(self)
+        else:
+            wait_for_end(self)
+        details = self.get_details()
+        if raise_on_error and details["status"] == RunStatus.FAILED.value:
+            raise ActivityFailed(self.id, details.get("error"))
+        return details
 
     # Child runs
 

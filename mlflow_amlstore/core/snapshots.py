@@ -111,7 +111,7 @@ def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
             and not (at / name / _OF_ENVIRONMENT).exists()
         )
         if (at / DATABASE_NAME).exists():  # the workspace itself: its config.json and what lies beside it stay
-            folders[:] = [name for name in folders if name not in ("files", "service")]
+            folders[:] = [name for name in folders if name not in ("files", "service", "running")]
             names = [name for name in names if not name.startswith(DATABASE_NAME)]
         for name in sorted(names):
             path = (relative / name).as_posix()

@@ -21,12 +21,13 @@ from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.records.types import (
     MACHINE_PROPERTY,
     RUN_TYPE_PROPERTY,
+    RUNS_FOLDER_PROPERTY,
     SCRIPT_RUN,
     SNAPSHOT_PROPERTY,
     RunRecord,
     RunStatus,
 )
-from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, variables_of_run
+from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, runs_folder_id, variables_of_run
 from mlflow_amlstore.runner.ranks import process_count
 from mlflow_amlstore.runner.slots import LOCAL, slots_of
 from mlflow_amlstore.runner.starting import start_in
@@ -85,7 +86,7 @@ def submit_script(
     try:
         properties = git_properties(source)
         if slots is not None:
-            properties[MACHINE_PROPERTY] = this_machine()
+            properties |= {MACHINE_PROPERTY: this_machine(), RUNS_FOLDER_PROPERTY: runs_folder_id()}
         copied = _copy(source, folder.source)
         is_kept = definition["history"]["snapshotProject"] or slots is None  # which an agent gets the files from
         submission = Submission(

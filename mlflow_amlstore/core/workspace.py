@@ -9,6 +9,7 @@ from mlflow_amlstore.core.backend import Backend, Embedded, OnAzure, Served
 from mlflow_amlstore.core.buffered_log import drain_logs
 from mlflow_amlstore.core.compute import ComputeTarget
 from mlflow_amlstore.core.display import facts_table
+from mlflow_amlstore.core.environment import Environment
 from mlflow_amlstore.core.experiment import Experiment
 from mlflow_amlstore.core.model import Model
 from mlflow_amlstore.core.not_yet import names_the_missing
@@ -225,6 +226,11 @@ class Workspace:
         return {target.name: target for target in ComputeTarget.list(self)}
 
     @property
+    def environments(self) -> dict[str, Environment]:
+        """The latest version of each registered environment, by name."""
+        return Environment.list(self)
+
+    @property
     def webservices(self) -> dict[str, object]:
         """The endpoints by name: there are none yet."""
         return {}
@@ -236,6 +242,13 @@ class Workspace:
     def _experiment(self, experiment_id: str) -> Experiment:
         """The experiment of this id, for a run that is in it. Raises NotFound."""
         return Experiment._of(self, self.records.experiments.get(experiment_id))
+
+    def _look_for_dead(self, run_id: str | None = None) -> bool:
+        """Look for runs whose processes are gone; return whether there were any, and they are marked Failed now.
+
+        Only on this machine, in a workspace's own folder, and once in some seconds, unless it is for a submitted run.
+        """
+        return self._backend.look_for_dead(run_id)
 
     @property
     def _has_pages(self) -> bool:

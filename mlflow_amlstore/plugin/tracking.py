@@ -1,6 +1,7 @@
 """MLflow's tracking store over a workspace's run records. Thin: convert, call, convert back."""
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from mlflow_amlstore.plugin.unsupported_methods import NoTraces, UnsupportedMeth
 from mlflow_amlstore.records.search import grammars
 from mlflow_amlstore.records.types import ModelDirection, Page, RunModel, RunRecord
 from mlflow_amlstore.records.validation import MAX_TAG_VALUE_LENGTH, check_run_id
+from mlflow_amlstore.runner import deaths
 from mlflow_amlstore.workspace.artifact_uri import to_stored_location
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace, open_workspace
 
@@ -138,10 +140,12 @@ class TrackingStore(RacingExperiments, NoTraces, UnsupportedMethods, LoggedModel
             user_id=user_id or "",
             start_ms=start_time,
             tags=dict(convert.to_tags(tags or ())),
+            in_this_process=not _serves_others(),
         )
         return convert.run_entity(record, self._root_uri)
 
     def get_run(self, run_id: str) -> mlflow_entities.Run:
+        deaths.look(self._records)
         return convert.run_entity(self._records.runs.get(run_id), self._root_uri)
 
     def update_run_info(
@@ -150,7 +154,9 @@ class TrackingStore(RacingExperiments, NoTraces, UnsupportedMethods, LoggedModel
         status = convert.to_status(run_status)
         if submitted_run.is_this_process(run_id):
             status = end_time = None
-        info = self._records.runs.update(run_id, status=status, end_ms=end_time, name=run_name)
+        info = self._records.runs.update(
+            run_id, status=status, end_ms=end_time, name=run_name, in_this_process=not _serves_others()
+        )
         return convert.run_info_entity(info, self._root_uri)
 
     def delete_run(self, run_id: str) -> None:
@@ -168,6 +174,7 @@ class TrackingStore(RacingExperiments, NoTraces, UnsupportedMethods, LoggedModel
         order_by: Sequence[str] | None,
         page_token: str | None,
     ) -> tuple[list[mlflow_entities.Run], str | None]:
+        deaths.look(self._records)
         page: Page[RunRecord] = self._records.runs.search(
             experiment_ids,
             filter=grammars.RUNS.parse(filter_string).with_values(
@@ -294,6 +301,12 @@ class TrackingStore(RacingExperiments, NoTraces, UnsupportedMethods, LoggedModel
             )
             for summary in summaries
         ]
+
+
+def _serves_others() -> bool:
+    """Whether this is a process of MLflow's server, whose clients set their runs going elsewhere."""
+    handlers = sys.modules.get("mlflow.server.handlers")
+    return getattr(handlers, "_tracking_store", None) is not None
 
 
 _stores: OneStoreEach[EmbeddedWorkspace, TrackingStore] = OneStoreEach(

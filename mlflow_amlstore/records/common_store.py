@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Protocol
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import (
     ComputeTargetRecord,
+    EnvironmentRecord,
     ExperimentRecord,
     FileRecord,
     LoggedModelRecord,
@@ -83,10 +84,13 @@ class CommonRuns(Protocol):
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
         definition: Mapping[str, Any] | None = None,
+        in_this_process: bool = False,
     ) -> RunRecord:
         """Create a run, with an id of the caller's choice or a new one. Raises Deleted (experiment), AlreadyExists.
 
         `definition` is how it was submitted: JSON, as the SDK sends it of a run configuration.
+        `in_this_process` says that this process sets it going: in a folder, it is found to have failed where the
+        process dies (`runner.deaths`).
         """
 
     def create_children(
@@ -96,6 +100,7 @@ class CommonRuns(Protocol):
         *,
         user_id: str = "",
         start_ms: int,
+        in_this_process: bool = False,
     ) -> list[RunRecord]:
         """Start a child of a run for each of the tags, in the run's experiment, and return them in this order.
 
@@ -149,8 +154,10 @@ class CommonRuns(Protocol):
         end_ms: int | None = None,
         name: str | None = None,
         error: RunError | None = None,
+        in_this_process: bool = False,
     ) -> RunInfo:
-        """Change what is given and return the run's facts. Raises Deleted."""
+        """Change what is given and return the run's facts; `in_this_process` as `create` has it, for a run that is set
+        Running again. Raises Deleted."""
 
     def advance(self, run_id: str, status: RunStatus, *, start_ms: int | None = None) -> RunStatus:
         """Set the status of a run that goes on, unless it was canceled or has ended; return the status that it has.
@@ -384,6 +391,20 @@ class CommonComputeTargets(Protocol):
         """Delete a target; runs that were submitted to it go on. Raises NotFound."""
 
 
+class CommonEnvironments(Protocol):
+    """Registered environments: each name has versions, of which none is ever changed."""
+
+    def put(self, name: str, definition: Mapping[str, Any], version: str | None = None) -> EnvironmentRecord:
+        """Keep a definition under a name, and return its version: the one that has this definition already, or a new
+        one. A new one is called `version`, or where that is None or taken, by the next number. Raises InvalidValue."""
+
+    def get(self, name: str, version: str | None = None) -> EnvironmentRecord:
+        """Return a version, or the latest. Raises NotFound with what there is."""
+
+    def list(self) -> list[EnvironmentRecord]:
+        """Return the latest version of each name, by name."""
+
+
 class CommonStore(Protocol):
     """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
 
@@ -407,6 +428,9 @@ class CommonStore(Protocol):
 
     @property
     def compute_targets(self) -> CommonComputeTargets: ...
+
+    @property
+    def environments(self) -> CommonEnvironments: ...
 
     def close(self) -> None:
         """Release connections; the store may not be used afterwards. Calling it again does nothing."""

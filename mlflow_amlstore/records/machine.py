@@ -34,8 +34,8 @@ def was_restarted_since(machine: str) -> bool:
 
 def _id_in(file: Path) -> str:
     try:
-        text = file.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
+        text = file.read_bytes().decode(errors="replace").strip()
+    except OSError:
         return _UNKNOWN
     return _hashed(text) if text and text != "uninitialized" else _UNKNOWN
 

@@ -12,6 +12,7 @@ A search takes a filter that `records.search.parser` read, and orderings in MLfl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 
 from sqlalchemy import select
 
@@ -21,6 +22,7 @@ from mlflow_amlstore.records.snapshots import FileSnapshots
 from mlflow_amlstore.records.sql.acts import SqlActs
 from mlflow_amlstore.records.sql.applied_requests import SqlAppliedRequests
 from mlflow_amlstore.records.sql.compute_targets import SqlComputeTargets
+from mlflow_amlstore.records.sql.environments import SqlEnvironments
 from mlflow_amlstore.records.sql.experiments import SqlExperiments
 from mlflow_amlstore.records.sql.files import SqlFiles
 from mlflow_amlstore.records.sql.keys import SqlKeys
@@ -28,6 +30,7 @@ from mlflow_amlstore.records.sql.logged_models import SqlLoggedModels
 from mlflow_amlstore.records.sql.metrics import SqlMetrics
 from mlflow_amlstore.records.sql.models import SqlModels
 from mlflow_amlstore.records.sql.run_leases import SqlRunLeases
+from mlflow_amlstore.records.sql.run_processes import SqlRunProcesses
 from mlflow_amlstore.records.sql.runs import SqlRuns
 from mlflow_amlstore.records.sql.saved_views import SqlSavedViews
 from mlflow_amlstore.records.sql.trash import SqlTrash
@@ -43,6 +46,7 @@ class RecordStore:
         self._database = database
         self.experiments = SqlExperiments(database)
         self.runs = SqlRuns(database)
+        self.run_processes = SqlRunProcesses(database)
         self.metrics = SqlMetrics(database)
         self.files = SqlFiles(database)
         self.logged_models = SqlLoggedModels(database)
@@ -54,7 +58,13 @@ class RecordStore:
         self.saved_views = SqlSavedViews(database)
         self.compute_targets = SqlComputeTargets(database)
         self.run_leases = SqlRunLeases(database)
+        self.environments = SqlEnvironments(database)
         self._applied_requests = SqlAppliedRequests(database)
+
+    @property
+    def folder(self) -> Path:
+        """The workspace's folder."""
+        return self._database.folder
 
     @cached_property
     def workspace_id(self) -> str:
@@ -103,5 +113,6 @@ class RecordStore:
         return Watch(self._database)
 
     def close(self) -> None:
-        """Release the database's connections."""
+        """Leave the runs that this process set going for others, and release the database's connections."""
+        self.runs.leave()
         self._database.close()

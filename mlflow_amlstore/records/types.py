@@ -17,13 +17,16 @@ SNAPSHOT_PROPERTY = "ContentSnapshotId"
 """The property of a run that names its snapshot."""
 SCRIPT_RUN = "azureml.scriptrun"
 """The type of a run whose script was submitted."""
-MACHINE_PROPERTY = "amlstore.machine"
-"""The property that names the machine whose runner looks after a run (`records.machine`)."""
 NO_SUCH_TARGET = "The workspace has no such target; `ComputeTarget.create` makes one, and `local` is always there"
 AGENTS = "Agents"
 """The kind of a compute target that is a pool of agents."""
 RUN_TYPE_PROPERTY = "azureml.runsource"
 """The property of a run that says what made it: its type."""
+MACHINE_PROPERTY, RUNS_FOLDER_PROPERTY = "amlstore.machine", "amlstore.runs_folder"
+"""The properties of a submitted run that say which machine its runner is on (`records.machine`), and which folder has
+its launch there (`runner.launch`)."""
+PROCESS_ENDED = "ProcessEnded"
+"""The code of the error of a run whose process ended without completing it."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag of a run or experiment that MLflow's UI shows as its description."""
 _MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")
@@ -503,6 +506,16 @@ class RunLease:
 
     run_id: str
     key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRecord:
+    """A version of a registered environment. `definition` is JSON, as the SDK sends it of an environment."""
+
+    name: str
+    version: str
+    definition: dict[str, Any]
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)

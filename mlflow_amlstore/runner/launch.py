@@ -120,6 +120,11 @@ class RunFolder:
         return Launch(**json.loads((self.path / _LAUNCH).read_text(encoding="utf-8")))
 
     @property
+    def has_launch(self) -> bool:
+        """Whether a runner was told what to do."""
+        return (self.path / _LAUNCH).exists()
+
+    @property
     def started_ns(self) -> int:
         """When the run was handed to its runner, as the time of files has it."""
         return (self.path / _LAUNCH).stat().st_mtime_ns
@@ -175,6 +180,12 @@ def new_run_id(experiment_name: str, now_s: int) -> str:
 def slots_folder() -> Path:
     """Where the runners of this user agree on slots (`runner.slots`)."""
     return _runs_folder() / ".slots"
+
+
+def runs_folder_id() -> str:
+    """What tells the folder of this user's runs from another user's, and from that of another TMPDIR."""
+    status = _runs_folder().stat()
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def _runs_folder() -> Path:

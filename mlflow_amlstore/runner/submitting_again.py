@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from mlflow_amlstore.errors import InvalidState
 from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.machine import this_machine
-from mlflow_amlstore.records.types import MACHINE_PROPERTY, SNAPSHOT_PROPERTY, RunStatus
-from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, variables_of_run
+from mlflow_amlstore.records.types import MACHINE_PROPERTY, RUNS_FOLDER_PROPERTY, SNAPSHOT_PROPERTY, RunStatus
+from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, runs_folder_id, variables_of_run
 from mlflow_amlstore.runner.slots import slots_of
 from mlflow_amlstore.runner.starting import start_in
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
@@ -48,7 +48,11 @@ def submit_again(workspace: EmbeddedWorkspace, run_id: str, arguments: Sequence[
             status=RunStatus.NOT_STARTED,
             parent_run_id=before.info.parent_run_id,
             tags=before.own_tags,
-            properties={**before.properties, MACHINE_PROPERTY: this_machine()},
+            properties={
+                **before.properties,
+                MACHINE_PROPERTY: this_machine(),
+                RUNS_FOLDER_PROPERTY: runs_folder_id(),
+            },
             definition=definition,
         )
         launch = Launch(

@@ -34,6 +34,7 @@ from mlflow_amlstore.errors import (
 from mlflow_amlstore.protocol.limits import LIMITS_HEADER, NO_LIMITS
 from mlflow_amlstore.records.acting import acting_for
 from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.runner import deaths
 from mlflow_amlstore.service import (
     arm,
     auth_routes,
@@ -172,6 +173,7 @@ class _Service:
         regular = [
             asyncio.create_task(self._regularly(_FORGET_EVERY_S, self._records.forget_old_requests)),
             asyncio.create_task(self._regularly(_TAKE_BACK_EVERY_S, self._records.run_leases.take_back)),
+            asyncio.create_task(self._regularly(deaths.LOOKED_EVERY_S, partial(deaths.look, self._records))),
         ]
         await send({"type": "lifespan.startup.complete"})
         await receive()

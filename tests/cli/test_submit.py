@@ -14,9 +14,16 @@ from fork_server import ForkedProcess
 
 from mlflow_amlstore.core import Run, Workspace
 from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
-from mlflow_amlstore.core.script_run import MACHINE_PROPERTY, ScriptRun
+from mlflow_amlstore.core.script_run import ScriptRun
 from mlflow_amlstore.records.machine import this_machine
-from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, SCRIPT_RUN, RunStatus
+from mlflow_amlstore.records.types import (
+    MACHINE_PROPERTY,
+    RUN_TYPE_PROPERTY,
+    RUNS_FOLDER_PROPERTY,
+    SCRIPT_RUN,
+    RunStatus,
+)
+from mlflow_amlstore.runner.launch import runs_folder_id
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 from .conftest import ENVIRONMENT, Amlstore
@@ -321,7 +328,11 @@ class TestQueue:
     def test_a_run_that_nobody_looks_after_any_more_is_not_in_it(
         self, workspace: EmbeddedWorkspace, opened: Workspace, amlstore: Amlstore
     ) -> None:
-        properties = {RUN_TYPE_PROPERTY: SCRIPT_RUN, MACHINE_PROPERTY: this_machine()}
+        properties = {
+            RUN_TYPE_PROPERTY: SCRIPT_RUN,
+            MACHINE_PROPERTY: this_machine(),
+            RUNS_FOLDER_PROPERTY: runs_folder_id(),
+        }
         workspace.records.runs.create("0", run_id="dead", status=RunStatus.RUNNING, properties=properties)
         assert amlstore("queue", "--json").out == "[]\n"
         assert opened.get_run("dead").get_status() == "Failed"

@@ -2,14 +2,17 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
-from mlflow_amlstore.core import Environment, Workspace
+from mlflow_amlstore.core import Environment, Experiment, ScriptRunConfig, Workspace
 from mlflow_amlstore.core.conda_dependencies import CondaDependencies
-from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotSupported
+from mlflow_amlstore.core.script_run import ScriptRun
+from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound, NotSupported
 
 
 @pytest.fixture(autouse=True)
@@ -159,11 +162,103 @@ class TestEnvironment:
         with pytest.raises(InvalidValue, match="can't be read: No such file"):
             Environment.load_from_directory("never")
 
-    def test_a_workspace_keeps_none_yet(self, tmp_path: Path) -> None:
-        with pytest.raises(NotSupported, match=r"Environment.get is not supported.* Make one with Environment\(name\)"):
-            Environment.get(Workspace.create(tmp_path / "ws"), "AzureML-Minimal")  # type: ignore[attr-defined]
-        with pytest.raises(InvalidValue, match="'' for environment name"):
-            Environment("")
+
+class TestRegistered:
+    @pytest.fixture
+    def ws(self, tmp_path: Path) -> Iterator[Workspace]:
+        workspace = Workspace.create(tmp_path / "workspace")
+        yield workspace
+        workspace.close()
+
+    def environment(self, *packages: str) -> Environment:
+        environment = Environment("diabetes")
+        environment.python.conda_dependencies = CondaDependencies.create(
+            pip_packages=list(packages), python_version="3.11"
+        )
+        return environment
+
+    def test_the_same_again_is_the_same_version_and_another_is_the_next(self, ws: Workspace) -> None:
+        first = self.environment("pandas").register(ws)
+        assert (first.name, first.version) == ("diabetes", "1")
+        assert self.environment("pandas").register(ws).version == "1"
+        assert self.environment("pandas", "numpy").register(ws).version == "2"
+        assert self.environment("pandas").register(ws).version == "1"
+
+    def test_one_that_was_read_and_changed_is_the_next(self, ws: Workspace) -> None:
+        self.environment("pandas").register(ws)
+        changed = Environment.get(ws, "diabetes")
+        assert changed.register(ws).version == "1"
+        changed.environment_variables["OMP_NUM_THREADS"] = "2"
+        assert changed.register(ws).version == "2"
+
+    def test_a_version_of_ones_own_is_kept(self, ws: Workspace) -> None:
+        environment = self.environment("pandas")
+        environment.version = "2"
+        assert environment.register(ws).version == "2"
+        assert [self.environment(name).register(ws).version for name in ("numpy", "scipy")] == ["3", "4"]
+
+    def test_it_is_got_by_name_version_and_label(self, ws: Workspace) -> None:
+        for packages in (["pandas"], ["pandas", "numpy"]):
+            self.environment(*packages).register(ws)
+        latest = Environment.get(ws, "diabetes")
+        assert latest.python.conda_dependencies.pip_packages == ["pandas", "numpy"]
+        assert Environment.get(ws, "diabetes", label="latest").version == latest.version == "2"
+        first = Environment.get(ws, name="diabetes", version="1")
+        assert first.python.conda_dependencies.pip_packages == ["pandas"]
+
+    def test_the_workspace_lists_the_latest_of_each_name(self, ws: Workspace) -> None:
+        for packages in (["pandas"], ["numpy"]):
+            self.environment(*packages).register(ws)
+        self.environment("scipy").clone("iris").register(ws)
+        versions = {"diabetes": "2", "iris": "1"}
+        assert {name: each.version for name, each in Environment.list(ws).items()} == versions
+        assert {name: each.version for name, each in ws.environments.items()} == versions
+
+    def test_what_isnt_there_is_said_with_what_there_is(self, ws: Workspace) -> None:
+        with pytest.raises(NotFound, match=r"'diabetes' not found.*no registered environments"):
+            Environment.get(ws, "diabetes")
+        self.environment("pandas").register(ws)
+        with pytest.raises(NotFound, match=r"'iris' not found.*these environments: diabetes"):
+            Environment.get(ws, "iris")
+        with pytest.raises(NotFound, match=r"'diabetes:7' not found.*these versions: 1"):
+            Environment.get(ws, "diabetes", "7")
+
+    def test_a_curated_one_is_azures_alone(self, ws: Workspace) -> None:
+        with pytest.raises(NotFound, match=r"curated environments.*from_pip_requirements"):
+            Environment.get(ws, "AzureML-sklearn-1.0-ubuntu20.04-py38-cpu")
+        with pytest.raises(InvalidValue, match="must not begin with AzureML"):
+            Environment("AzureML-mine").register(ws)
+
+    def test_what_cant_be_asked_for_is_refused(self, ws: Workspace) -> None:
+        with pytest.raises(InvalidValue, match=r"'stable'.*must be 'latest'"):
+            Environment.get(ws, "diabetes", label="stable")
+        with pytest.raises(InvalidValue, match="give one of them"):
+            Environment.get(ws, "diabetes", version="1", label="latest")
+        with pytest.raises(NotSupported, match="build_on_register"):
+            self.environment().register(ws, build_on_register=True)
+        with pytest.raises(InvalidValue, match="environment name"):
+            Environment("x" * 300).register(ws)
+
+    def test_many_who_register_at_once_get_a_version_each(self, ws: Workspace) -> None:
+        def register(number: int) -> str | None:
+            return self.environment(f"package-{number}").register(ws).version
+
+        with ThreadPoolExecutor(8) as pool:
+            versions = list(pool.map(register, range(24)))
+        assert sorted(map(int, filter(None, versions))) == list(range(1, 25))
+
+    def test_a_run_is_submitted_with_one(self, ws: Workspace, tmp_path: Path) -> None:
+        environment = Environment("mine")
+        environment.python.user_managed_dependencies = True
+        environment.python.interpreter_path = sys.executable
+        environment.register(ws)
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source" / "train.py").write_text("print('done')")
+        config = ScriptRunConfig(str(tmp_path / "source"), "train.py", environment=Environment.get(ws, "mine"))
+        run = Experiment(ws, "iris").submit(config)
+        run.wait_for_completion()
+        assert isinstance(run, ScriptRun)
+        assert repr(run.get_environment()) == "Environment(Name: mine, Version: 1)"
 
 
 class TestFromAProject:

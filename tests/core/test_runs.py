@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.core.display import table
 from mlflow_amlstore.errors import (
+    ActivityFailed,
     AlreadyExists,
     AmlStoreError,
     Changed,
-    InvalidState,
     InvalidValue,
     NotFound,
 )
@@ -131,9 +132,27 @@ class TestCourse:
         assert run.wait_for_completion()["status"] == "Completed"
         failed = experiment.start_logging()
         failed.fail("why")
-        with pytest.raises(InvalidState, match=f"Run {failed.id} is Failed: why"):
+        with pytest.raises(ActivityFailed, match="why"):
             failed.wait_for_completion()
         assert failed.wait_for_completion(raise_on_error=False)["status"] == "Failed"
+        canceled = experiment.start_logging()
+        canceled.cancel()
+        assert canceled.wait_for_completion()["status"] == "Canceled"
+
+    def test_waiting_for_a_run_shows_its_logs(
+        self, experiment: Experiment, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        (tmp_path / "log.txt").write_bytes(b"epoch 1\n\rhalf \xff")
+        run = experiment.start_logging(snapshot_directory=None)
+        run.upload_file("logs/log.txt", str(tmp_path / "log.txt"))
+        ending = threading.Timer(0.2, run.complete)
+        ending.start()
+        assert run.wait_for_completion(show_output=True)["status"] == "Completed"
+        ending.join()
+        where = f"RunId: {run.id}\nWeb View: {run.get_portal_url()}\n".encode()
+        shown = capfdbinary.readouterr().out
+        assert shown.startswith(where + b"\nStreaming logs/log.txt\n" + b"=" * 22 + b"\n\nepoch 1\n\rhalf \xff\n")
+        assert shown.endswith(b"\nExecution Summary\n=================\n" + where)
 
     def test_a_run_finds_the_folder_for_its_outputs(self, experiment: Experiment) -> None:
         with experiment.start_logging(snapshot_directory=None) as run:

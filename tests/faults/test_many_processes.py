@@ -120,7 +120,7 @@ start()
         client = MlflowClient(Workspace.from_config(tmp_path / str(folder)).get_mlflow_tracking_uri())
         assert sorted(run.data.metrics["number"] for run in client.search_runs(["0"])) == list(range(8))
         left = {path.name for path in (tmp_path / str(folder)).iterdir()}
-        assert left <= {"config.json", "records.db", "records.db-wal", "records.db-shm", "files"}
+        assert left <= {"config.json", "records.db", "records.db-wal", "records.db-shm", "files", "running"}
 
 
 def test_eight_threads_share_one_client(amlstore_workspace: Workspace) -> None:

@@ -79,6 +79,16 @@ def test_the_ui_lists_experiments_and_runs(server: str, run_id: str) -> None:
     assert [(run["info"]["run_id"], run["info"]["run_name"]) for run in runs] == [(run_id, "first")]
 
 
+def test_a_clients_run_is_not_of_the_servers_process(server: str, workspace: Workspace) -> None:
+    assert workspace.path is not None
+    before = set((workspace.path / "running").iterdir())
+    client = MlflowClient(server)
+    run = client.create_run(client.create_experiment("remote"))
+    client.update_run(run.info.run_id, status="RUNNING")
+    assert set((workspace.path / "running").iterdir()) == before
+    client.delete_experiment(run.info.experiment_id)
+
+
 def test_the_ui_draws_a_chart_from_a_sampled_history(server: str, run_id: str) -> None:
     query = {"run_ids": run_id, "metric_key": "loss", "max_results": 10}
     path = "ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"

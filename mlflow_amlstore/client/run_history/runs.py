@@ -63,6 +63,7 @@ class RemoteRuns:
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
         definition: Mapping[str, Any] | None = None,
+        in_this_process: bool = False,
     ) -> RunRecord:
         if definition is not None:
             raise NotSupported("Recording a submission", "`submissions` submits over a service")
@@ -99,6 +100,7 @@ class RemoteRuns:
         *,
         user_id: str = "",
         start_ms: int,
+        in_this_process: bool = False,
     ) -> list[RunRecord]:
         if not tags_of_each:
             return []
@@ -253,6 +255,7 @@ class RemoteRuns:
         end_ms: int | None = None,
         name: str | None = None,
         error: RunError | None = None,
+        in_this_process: bool = False,
     ) -> RunInfo:
         info = self.get(run_id).info
         if name:

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
 from mlflow_amlstore.errors import AlreadyExists, Changed, Deleted, InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.dialects import insert_new, key_list, texts_in
+from mlflow_amlstore.records.process_lock import ProcessLock
 from mlflow_amlstore.records.random_name import random_name
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.search.ordering import Ordering
@@ -38,11 +39,14 @@ from mlflow_amlstore.records.sql import run_inputs, run_log
 from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.driver_statement import Driver, DriverStatement
 from mlflow_amlstore.records.sql.run_lists import page_of_list, roots
+from mlflow_amlstore.records.sql.run_processes import forget_process, put_process
 from mlflow_amlstore.records.sql.run_queue import queue_of
 from mlflow_amlstore.records.sql.run_records import find_info, run_location, run_record, run_records
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.tables import experiments, run_definitions, run_properties, run_tags, runs
 from mlflow_amlstore.records.types import (
+    MACHINE_PROPERTY,
+    PROCESS_ENDED,
     DatasetInput,
     DatasetSummary,
     LoggedModelPoint,
@@ -137,6 +141,9 @@ _ADVANCE_RUN = DriverStatement(
     ),
     "new_status", "new_start_ms", "run",
 )  # fmt: skip
+_CLEAR_ERROR = DriverStatement(
+    update(runs).where(runs.c.run_pk == bindparam("run")).values(error=literal_column("NULL")), "run"
+)
 _SELECT_STATUS = DriverStatement(select(runs.c.status).where(runs.c.run_id == bindparam("run")), "run")
 
 
@@ -145,6 +152,7 @@ class SqlRuns:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._process = ProcessLock(database.folder)
 
     def create(
         self,
@@ -159,6 +167,7 @@ class SqlRuns:
         tags: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
         definition: Mapping[str, Any] | None = None,
+        in_this_process: bool = False,
     ) -> RunRecord:
         tags, properties = dict(tags or {}), dict(properties or {})
         check_text_values("property", properties)
@@ -174,6 +183,7 @@ class SqlRuns:
         parent_run_id = tags.get(run_log.PARENT_TAG)
         experiment = experiment_key(experiment_id)
         now = self._database.now_ms()
+        lock_name = self._process.take() if in_this_process and status is RunStatus.RUNNING else None
         with self._database.write() as connection:
             driver = driver_connection(connection)
             experiment_location = _active_experiment_location(driver, experiment_id, experiment)
@@ -188,6 +198,9 @@ class SqlRuns:
             if definition is not None:
                 text = encodable(json.dumps(definition))
                 connection.execute(insert(run_definitions).values(run_pk=key, definition=text))
+            if lock_name is not None:
+                put_process(driver, key, lock_name)
+                self._process.going.add(run_id)
         info = RunInfo(
             run_id=run_id,
             experiment_id=str(experiment),
@@ -211,13 +224,19 @@ class SqlRuns:
         *,
         user_id: str = "",
         start_ms: int,
+        in_this_process: bool = False,
     ) -> list[RunRecord]:
         for tags in tags_of_each:
             check_text_values("tag", tags)
         with self._database.write():  # one transaction for all of them
             return [
                 self.create(
-                    parent.experiment_id, user_id=user_id, start_ms=start_ms, parent_run_id=parent.run_id, tags=tags
+                    parent.experiment_id,
+                    user_id=user_id,
+                    start_ms=start_ms,
+                    parent_run_id=parent.run_id,
+                    tags=tags,
+                    in_this_process=in_this_process,
                 )
                 for tags in tags_of_each
             ]
@@ -422,6 +441,7 @@ class SqlRuns:
         end_ms: int | None = None,
         name: str | None = None,
         error: RunError | None = None,
+        in_this_process: bool = False,
     ) -> RunInfo:
         start_ms = None if start_ms is None else check_integer("start time", start_ms)
         end_ms = None if end_ms is None else check_integer("end time", end_ms)
@@ -432,6 +452,7 @@ class SqlRuns:
         with self._database.write() as connection:
             driver = driver_connection(connection)
             new_status = None if status is None else status.value
+            is_submitted = status is RunStatus.RUNNING and _is_script_that_goes_on(connection, run_id)
             new_error = None if error is None else json.dumps(asdict(error))
             before = connection.execute(select(runs.c.name).where(runs.c.run_id == run_id)).scalar() if name else None
             _UPDATE_RUN.run(driver, name or None, new_status, start_ms, end_ms, new_error, run_id)
@@ -441,11 +462,33 @@ class SqlRuns:
             key, info = found
             if info.deleted_ms is not None:
                 raise Deleted("run", run_id)
+            if status in ENDED:
+                forget_process(driver, key)
+                self._process.going.discard(run_id)
+            elif status is RunStatus.RUNNING and not is_submitted:
+                info = self._resume(driver, key, info, in_this_process)
             if name:
                 run_log.SET_TAG.run(driver, key, run_log.NAME_TAG, name)
             if name and before is not None and name != before:
                 keep_act(connection, self._database.now_ms(), "run", run_id, "renamed", f"from {before}")
         return info
+
+    def _resume(self, driver: Driver, key: int, info: RunInfo, in_this_process: bool) -> RunInfo:
+        """Have a run go on in this process, or in one that isn't known: why a process before didn't end it is past."""
+        lock_name = self._process.take() if in_this_process else None
+        if lock_name is None:
+            forget_process(driver, key)
+        else:
+            put_process(driver, key, lock_name)
+            self._process.going.add(info.run_id)
+        if info.error is not None and info.error.code == PROCESS_ENDED:
+            _CLEAR_ERROR.run(driver, key)
+            info = replace(info, error=None)
+        return info
+
+    def leave(self) -> None:
+        """Leave the runs that this process set going for others to go on with."""
+        self._process.leave()
 
     def delete(self, run_id: str) -> None:
         """Delete a run; `restore` undoes it."""
@@ -548,6 +591,16 @@ def _name_and_tag(name: str | None, tags: dict[str, str]) -> str:
     check_length("run name", name, MAX_TAG_VALUE_LENGTH)
     tags[run_log.NAME_TAG] = name
     return name
+
+
+def _is_script_that_goes_on(connection: Connection, run_id: str) -> bool:
+    """Whether a run is a submitted one that hasn't ended: its runner looks after it, whoever resumes it."""
+    row = connection.execute(
+        select(runs.c.status)
+        .join(run_properties)
+        .where(runs.c.run_id == run_id, run_properties.c.name == MACHINE_PROPERTY, runs.c.end_ms.is_(None))
+    ).first()
+    return row is not None and RunStatus(row.status) not in ENDED
 
 
 def _add_properties(connection: Connection, key: int, properties: Mapping[str, str]) -> None:
