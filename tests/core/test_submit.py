@@ -344,7 +344,8 @@ class TestKilled:
         for pid in (watch, runner, script):
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: run.get_status() == "Failed")
-        assert "killed" in run.get_details()["error"]["error"]["message"]
+        code = run.get_details()["error"]["error"]["code"]
+        assert code == ("LeaseLost" if experiment.workspace.path is None else "RunnerKilled")
 
 
 def children_of(pid: int) -> list[int]:
