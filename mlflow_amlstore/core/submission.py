@@ -107,6 +107,9 @@ def submit_script(
             return _run(experiment, workspace.records.runs.get(run_id))
         token = ""
         if workspace.path is None:
+            if _service_of(experiment).has_limits:
+                way_out = "Serve the workspace without --parity"
+                raise NotSupported("Submitting to a service that is as strict as Azure ML", way_out)
             token = _service_of(experiment).submit_local(experiment.name, run_id, submission.as_sent())
             record = workspace.records.runs.get(run_id)
         else:

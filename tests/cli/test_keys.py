@@ -67,7 +67,7 @@ def test_a_name_twice_and_a_role_that_is_none(amlstore: Amlstore) -> None:
     assert "Key 'ci' already exists" in result.err
     result = amlstore("keys", "create", "other", "--role", "admin")
     assert (result.exit_code, result.out) == (2, "")
-    assert "'admin' is not one of 'reader', 'contributor', 'owner'" in result.err
+    assert "'admin' is not one of 'agent', 'reader', 'contributor', 'submitter', 'owner'" in result.err
 
 
 def test_another_workspace_is_meant_by_option(amlstore: Amlstore, workspace: EmbeddedWorkspace, tmp_path: Path) -> None:

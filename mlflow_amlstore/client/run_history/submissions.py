@@ -25,6 +25,11 @@ class RemoteSubmissions:
     def __init__(self, connection: Connection) -> None:
         self._history = RunHistory(connection)
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether the service has Azure ML's limits: then no log can grow there."""
+        return self._history.connection.known_limits() is not None
+
     def submit_local(self, experiment: str, run_id: str, submission: Mapping[str, Any]) -> str:
         """Have a run recorded whose script this machine runs; return the run's own token."""
         path = f"experiments/{segment(experiment)}/runs/{segment(run_id)}/local"
