@@ -8,7 +8,7 @@ from mlflow_amlstore.cli.interrupt import ends_on_interrupt
 from mlflow_amlstore.cli.run_fields import complete_run, find_run
 from mlflow_amlstore.cli.workspace_option import with_workspace
 from mlflow_amlstore.core import Run, Workspace
-from mlflow_amlstore.core.growing_logs import GrowingLogs
+from mlflow_amlstore.core.growing_logs import GrowingLogs, is_of_preparation
 from mlflow_amlstore.errors import NotFound
 
 
@@ -20,8 +20,8 @@ from mlflow_amlstore.errors import NotFound
 def command(workspace: Workspace, run: str, follow: bool, path: str | None) -> None:
     """Print the bytes of a run's logs: RUN is its id, or as much of its beginning as is unique.
 
-    Printed are the logs of the run's preparation and then its script's output, of several processes the first one's. A
-    run without these has all its logs printed. Their names go to stderr. Ctrl+C leaves the run alone.
+    Printed is its script's output, of several processes the first one's, and before it on stderr the logs of the run's
+    preparation. A run without these has all its logs printed. Their names go to stderr. Ctrl+C leaves the run alone.
     """
     found = workspace.get_run(find_run(workspace.records, run).info.run_id)
     with ends_on_interrupt():
@@ -34,15 +34,17 @@ def command(workspace: Workspace, run: str, follow: bool, path: str | None) -> N
 def print_logs(run: Run, path: str | None = None, *, follow: bool) -> bool:
     """Write the bytes of a run's logs to stdout as they are, and to stderr which log they are of.
 
+    Logs of its preparation go to stderr, so that stdout has what the script printed and no more.
     Return whether there was any.
     """
     logs = GrowingLogs(run, path)
-    named: list[str] = []
+    named = ""
     for of, chunk in logs.until_its_end() if follow else logs.new():
-        if of not in named:
-            named.append(of)
+        if of != named:
+            named = of
             if path is None:
                 click.echo(f"==> {of} <==", err=True)
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        sink = sys.stderr if path is None and is_of_preparation(of) else sys.stdout
+        sink.buffer.write(chunk)
+        sink.buffer.flush()
     return bool(named)

@@ -28,6 +28,7 @@ from mlflow_amlstore.client.tokens.stored_keys import use_key_variable_for
 from mlflow_amlstore.client.tokens.tracking_token import subject_of
 from mlflow_amlstore.errors import TokenRefused
 from mlflow_amlstore.protocol.limits import AZURE, Limits
+from mlflow_amlstore.workspace.script_log import keep_script_log
 from mlflow_amlstore.workspace.tracking_uri import TrackingUri, parse
 
 _RENEWED_BEFORE_S = 60.0  # an access token's end
@@ -67,6 +68,7 @@ def _connection_of(parsed: TrackingUri, credential: Credential | None, cloud: Cl
         of_workspace = _connections.setdefault(parsed.root, [])
         known = _find(of_workspace, parsed, credential)
         if known is None:
+            keep_script_log()
             known = Connection(parsed, credential, cloud)
         else:
             known.take(parsed, credential)

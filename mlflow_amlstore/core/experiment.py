@@ -185,12 +185,15 @@ class Experiment:
         *,
         show_output: bool = False,
         run_id: str | None = None,
+        azureml: str = "amlstore",
         _parent_run_id: str | None = None,
         **arguments: object,
     ) -> Run:
         """Submit a script as a run, and return at once: it runs in a copy of its folder, on its own.
 
-        With `show_output`, print its logs as they grow and return when it has ended. Of the SDK's other arguments
+        With `show_output`, print its logs as they grow and return when it has ended. `import azureml` means this
+        package in the script; with `azureml="sdk"` it means Azure ML's own, where the script's Python has it, which
+        tracks in the workspace of a service and no other. Of the SDK's other arguments
         `credential_passthrough` is accepted, and has no effect here.
 
         >>> run = experiment.submit(ScriptRunConfig("src", script="train.py", arguments=["--alpha", 0.1]))
@@ -200,7 +203,7 @@ class Experiment:
         for name in arguments:
             if name != "credential_passthrough":
                 raise TypeError(f"submit() got an unexpected keyword argument {name!r}")
-        run = submit_script(self, config, tags=tags, run_id=run_id, parent_run_id=_parent_run_id)
+        run = submit_script(self, config, tags=tags, run_id=run_id, parent_run_id=_parent_run_id, azureml=azureml)
         if show_output:
             run.wait_for_completion(show_output=True)
         return run

@@ -13,11 +13,16 @@ from mlflow_amlstore.records.types import RunStatus
 if TYPE_CHECKING:
     from mlflow_amlstore.core.run import Run
 
-_OF_PREPARATION = ("azureml-logs/20_image_build_log.txt", "azureml-logs/65_job_prep")
+_OF_PREPARATION = ("azureml-logs/65_job_prep", "azureml-logs/20_image_build_log.txt")  # in the order they begin
 _OF_SCRIPT = ("user_logs/std_log", "azureml-logs/70_driver_log")  # its name today, and its older one
 _OF_FIRST_RANK = ("user_logs/std_log_process_0.txt", "azureml-logs/70_driver_log_0.txt")
 _LOOKED_EVERY_S, _ASKED_EVERY_S = 0.05, 0.2  # in a folder, and of a service
 _CHUNK_BYTES = 64 * 1024
+
+
+def is_of_preparation(path: str) -> bool:
+    """Whether a log tells of what came before a run's script."""
+    return path.startswith(_OF_PREPARATION)
 
 
 class GrowingLogs:
@@ -81,10 +86,10 @@ def print_until_its_end(run: "Run") -> None:
     """Print where the run is seen, its logs as they grow, and when it has ended a summary, in the SDK's words."""
     where = f"RunId: {run.id}\nWeb View: {run.get_portal_url()}\n"
     _print(where)
-    headed = set()
+    headed = ""
     for path, chunk in GrowingLogs(run).until_its_end():
-        if path not in headed:
-            headed.add(path)
+        if path != headed:
+            headed = path
             _print(f"\nStreaming {path}\n{'=' * (len(path) + 10)}\n\n")
         _write(chunk)
     _print(f"\nExecution Summary\n=================\n{where}")
@@ -111,8 +116,8 @@ def _write(chunk: bytes) -> None:
 
 
 def _shown(logs: list[str]) -> list[str]:
-    of_preparation = [path for path in logs if path.startswith(_OF_PREPARATION)]
+    of_preparation = [path for name in _OF_PREPARATION for path in sorted(logs) if path.startswith(name)]
     named_as_today, named_as_before = ([path for path in logs if path.startswith(name)] for name in _OF_SCRIPT)
     of_script = named_as_today or named_as_before
     of_script = [path for path in of_script if path in _OF_FIRST_RANK] or of_script
-    return sorted(of_preparation) + sorted(of_script) or logs
+    return of_preparation + sorted(of_script) or logs

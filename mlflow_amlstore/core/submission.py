@@ -27,8 +27,9 @@ from mlflow_amlstore.records.types import (
     RunRecord,
     RunStatus,
 )
-from mlflow_amlstore.runner.launch import Launch, RunFolder, new_run_id, runs_folder_id, variables_of_run
+from mlflow_amlstore.runner.launch import SDK, Launch, RunFolder, new_run_id, runs_folder_id, variables_of_run
 from mlflow_amlstore.runner.ranks import process_count
+from mlflow_amlstore.runner.sdk_variables import sdk_variables
 from mlflow_amlstore.runner.slots import LOCAL, slots_of
 from mlflow_amlstore.runner.starting import start_in
 
@@ -45,6 +46,7 @@ def submit_script(
     name: str | None = None,
     run_id: str | None = None,
     parent_run_id: str | None = None,
+    azureml: str = "amlstore",
     before_start: Callable[[str], object] | None = None,
 ) -> ScriptRun:
     """Submit a script as a run, and return when its runner has been started.
@@ -59,7 +61,11 @@ def submit_script(
         raise NotSupported("Submitting on Windows", "Submit on Linux, macOS or in WSL")
     workspace = experiment.workspace
     source = checked_source(config)
+    if azureml not in ("amlstore", SDK):
+        raise InvalidValue("azureml", azureml, 'must be "amlstore" or "sdk"')
     definition = config.definition()
+    if azureml == SDK:
+        definition["azureml"] = SDK
     given_tags = texts_of("tags", tags or {})
     run_id = run_id or new_run_id(experiment.name, int(time.time()))
     if workspace._backend.is_azure_ml:
@@ -105,6 +111,9 @@ def submit_script(
                 before_start(run_id)
             folder.remove()
             return _run(experiment, workspace.records.runs.get(run_id))
+        variables = variables_of_run(definition, workspace._root_uri, run_id, experiment.id, experiment.name)
+        if azureml == SDK and workspace.path is None:
+            variables = {**sdk_variables(workspace._root_uri, experiment.id, experiment.name), **variables}
         token = ""
         if workspace.path is None:
             if _service_of(experiment).has_limits:
@@ -124,7 +133,10 @@ def submit_script(
                 experiment_id=experiment.id,
                 workspace=str(workspace.path or workspace._root_uri),
                 definition=definition,
-                variables=variables_of_run(definition, workspace._root_uri, run_id, experiment.id, experiment.name),
+                variables=variables,
+                has_sdk=azureml == SDK,
+                copied_files=len(copied),
+                copied_bytes=sum(file.stat().st_size for _, file in copied),
                 target=definition["target"],
                 slots=slots,
                 token=token,

@@ -12,7 +12,8 @@ from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.run_history.submissions import RemoteSubmissions, TakenRun
 from mlflow_amlstore.errors import AmlStoreError, NotAllowed
 from mlflow_amlstore.records.machine import this_machine
-from mlflow_amlstore.runner.launch import Launch, RunFolder, variables_of_run
+from mlflow_amlstore.runner.launch import SDK, Launch, RunFolder, variables_of_run
+from mlflow_amlstore.runner.sdk_variables import sdk_variables
 from mlflow_amlstore.runner.starting import start_in
 
 _ASKED_EVERY_S = 0.5
@@ -70,6 +71,7 @@ class Agent:
     def _start(self, taken: TakenRun) -> None:
         folder = RunFolder.of(taken.run_id)
         lock = folder.make()
+        has_sdk = taken.definition.get("azureml") == SDK
         try:
             start_in(
                 folder,
@@ -79,13 +81,17 @@ class Agent:
                     experiment_id=taken.experiment_id,
                     workspace=self._root,
                     definition=taken.definition,
-                    variables=variables_of_run(
-                        taken.definition, self._root, taken.run_id, taken.experiment_id, taken.experiment
-                    ),
+                    variables={
+                        **(sdk_variables(self._root, taken.experiment_id, taken.experiment) if has_sdk else {}),
+                        **variables_of_run(
+                            taken.definition, self._root, taken.run_id, taken.experiment_id, taken.experiment
+                        ),
+                    },
                     target=self._target,
                     slots=self._slots,
                     token=taken.token,
                     snapshot_id=taken.snapshot_id,
+                    has_sdk=has_sdk,
                 ),
             )
         finally:

@@ -19,15 +19,17 @@ from typing import Any
 
 from mlflow_amlstore.errors import InvalidState
 from mlflow_amlstore.records.validation import check_run_id
+from mlflow_amlstore.workspace.script_log import RUN_FOLDER_VARIABLE, SOURCE
 
 if sys.platform != "win32":
     import fcntl
 
-COOKIE = "AMLSTORE_RUN_FOLDER"
-"""The variable by which a process is known to be of a run: its script has it, and all that this starts."""
+COOKIE = RUN_FOLDER_VARIABLE
 RUNNER_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
 """What Python is given to be a runner."""
-_LAUNCH, _LOCK, _SOURCE, _LOGS, _OWN_PACKAGES = "launch.json", "lock", "source", "logs", "packages"
+SDK = "sdk"
+"""What `azureml` of a definition is where it means Azure ML's own SDK in the script."""
+_LAUNCH, _LOCK, _LOGS, _OWN_PACKAGES = "launch.json", "lock", "logs", "packages"
 _PACKAGES = Path(__file__).parent.parent.parent
 
 
@@ -39,6 +41,7 @@ class Launch:
     run's own. `snapshot_id` names the script's files where they aren't in the run's folder yet. `variables` are for
     the script, besides its rank's own. `slots` is how many runs of the target run at a time, `ticket` the place in
     their queue. `has_sdk` is whether `azureml` means Azure ML's own SDK in the script, and not this package.
+    `copied_files` are how many files the submitter copied into the run's folder, of `copied_bytes` together.
     """
 
     run_id: str
@@ -52,6 +55,8 @@ class Launch:
     token: str = ""
     snapshot_id: str = ""
     has_sdk: bool = False
+    copied_files: int = 0
+    copied_bytes: int = 0
 
     @property
     def is_embedded(self) -> bool:
@@ -66,7 +71,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.source = path / _SOURCE
+        self.source = path / SOURCE
         self.logs = path / _LOGS
         self.packages = path / _OWN_PACKAGES
 

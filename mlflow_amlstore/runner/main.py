@@ -20,6 +20,7 @@ from mlflow_amlstore.runner import processes
 from mlflow_amlstore.runner.environments import interpreter_of
 from mlflow_amlstore.runner.launch import COOKIE, RUNNER_CODE, Launch, RunFolder, slots_folder
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
+from mlflow_amlstore.runner.preparation_log import PreparationLog
 from mlflow_amlstore.runner.ranks import Rank, ranks_of
 from mlflow_amlstore.runner.run_records import TOKEN_VARIABLES, go_by_run_token, new_log_name, open_log
 from mlflow_amlstore.runner.slots import Slot, Slots, Ticket
@@ -88,7 +89,9 @@ class _Runner:
 
     def __init__(self, folder: RunFolder, launch: Launch, ticket: Ticket) -> None:
         self._folder, self._launch, self._ticket = folder, launch, ticket
+        self._log = PreparationLog(launch, folder)
         self._children = processes.Children()
+        self._told: dict[int, int] = {}  # the exit codes of processes that ended because they were told to
         self._must_end = False  # before its own end: somebody canceled the run, or told this process to end
         self._lease: HeldLease | None = None
         self.has_lost_lease = False
@@ -118,7 +121,11 @@ class _Runner:
 
     def end_script(self) -> None:
         """End what is left of the script."""
-        processes.end(self._children.running, grace_s=GRACE_S, meanwhile=self._children.reap)
+        processes.end(self._children.running, grace_s=GRACE_S, meanwhile=self._reap_told)
+        self._reap_told()
+
+    def _reap_told(self) -> None:
+        self._told |= self._children.reap()
 
     def run(self) -> None:
         """Run the script, and keep its record."""
@@ -139,16 +146,19 @@ class _Runner:
         running, problem = self._start(
             ranks, {path: open_log(self._launch, name) for path, name in logs.items()}, interpreter
         )
+        self._log.say_started(running, interpreter, problem)
         from mlflow_amlstore.runner.recording import Recording  # slow to import: the script has started
 
         self._hold_lease()
         if self._lease is not None:
             self._lease.script_has_started()
-        recording = Recording(self._launch, outputs, logs, started_ms)
+        recording = Recording(self._launch, self._folder, self._log, outputs, logs, running, started_ms)
         problem = problem or self._follow(running, len(ranks), recording)
         self.end_script()
         if self.has_lost_lease:
             return
+        for pid, rank in running.items():
+            recording.ranks.say_ended(rank, self._told.get(pid), was_told=True)
         recording.end(canceled=bool(self._must_end), problem=problem)
 
     def _start(
@@ -181,10 +191,14 @@ class _Runner:
                 self._end_soon()
             if time.monotonic() > deadline:
                 return f"the run took longer than max_run_duration_seconds={longest_s:g}"
+            problems = []
             for pid, code in self._children.reap().items():
-                rank = running.pop(pid) if pid in running else None
-                if rank is not None and code:
-                    return _how_it_ended(rank, code, count)
+                if rank := running.pop(pid, None):
+                    recording.ranks.say_ended(rank, code)
+                    if code:
+                        problems.append(_how_it_ended(rank, code, count))
+            if problems:
+                return problems[0]
         return ""
 
     def _take_slot(self) -> Slot | None:
@@ -197,13 +211,16 @@ class _Runner:
                 self._hold_lease()
                 from mlflow_amlstore.runner.recording import Waiting as Opened
 
-                waiting = Opened(self._launch)
+                waiting = Opened(self._launch, self._log)
+            self._log.say_waits(before)
             return not self._must_end and waiting.goes_on()
 
         slots = Slots(slots_folder(), self._launch.target, self._launch.slots)
         slot = slots.take(self._ticket, waits=waits)
         if slot is None and waiting is not None and not self.has_lost_lease:
             waiting.cancel()
+        if slot is not None:
+            self._log.say_has_slot()
         return slot
 
     def _fetch_files(self) -> bool:
@@ -212,7 +229,7 @@ class _Runner:
         from mlflow_amlstore.runner.recording import Preparing
 
         self._hold_lease()
-        preparing = Preparing(self._launch, self._folder)
+        preparing = Preparing(self._launch, self._folder, self._log)
         try:
             preparing.fetch_files()
         except (AmlStoreError, OSError) as error:
@@ -236,13 +253,14 @@ class _Runner:
                 self._hold_lease()
                 from mlflow_amlstore.runner.recording import Preparing as Opened
 
-                preparing = Opened(self._launch, self._folder)
+                preparing = Opened(self._launch, self._folder, self._log)
             return preparing
 
         def look(*_: object) -> None:
             if self._must_end or (preparing is not None and preparing.is_canceled()):
                 raise _Canceled
 
+        began_s = time.monotonic()
         signal.signal(signal.SIGALRM, look)
         signal.setitimer(signal.ITIMER_REAL, _CANCELED_EVERY_S, _CANCELED_EVERY_S)
         try:
@@ -263,6 +281,7 @@ class _Runner:
             signal.setitimer(signal.ITIMER_REAL, 0)
         if preparing is not None:
             preparing.end()
+        self._log.say_interpreter(interpreter, None if preparing is None else time.monotonic() - began_s)
         return interpreter
 
     def _environment(self, rank: Rank, interpreter: Sequence[str]) -> dict[str, str]:
@@ -279,13 +298,7 @@ class _Runner:
 
 def _how_it_ended(rank: Rank, code: int, of: int) -> str:
     which = f"rank {rank.number} of the script" if of > 1 else "the script"
-    if code >= 0:
-        return f"{which} ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"{which} was ended by {name}"
+    return f"{which} {processes.how_it_ended(code)}"
 
 
 def _record_that_it_died(folder: RunFolder, launch: Launch, why: str) -> None:

@@ -23,6 +23,16 @@ _LOOKED_EVERY_S = 0.02
 _LONGEST_S = 5.0  # after SIGKILL
 
 
+def how_it_ended(code: int) -> str:
+    """What became of a process, by its exit code: `ended with exit code 3`. A signal is its negative number."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
 def adopt_orphans() -> None:
     """Become the parent of all descendants that lose theirs, where the system can do that (prctl(2))."""
     if sys.platform == "linux":

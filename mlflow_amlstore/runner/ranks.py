@@ -14,7 +14,8 @@ from mlflow_amlstore.errors import InvalidValue, NotSupported
 # The other spellings that old scripts have are the same in lower case.
 _PYTHON, _PYTORCH, _TENSORFLOW = "python", "pytorch", "tensorflow"
 _MPI = frozenset({"mpi", "intelmpi", "openmpi"})
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
+"""Where the ranks meet."""
 
 
 class Rank(NamedTuple):
@@ -71,7 +72,7 @@ def process_count(definition: Mapping[str, Any]) -> int:
     if framework == _PYTORCH:
         processes = _section(definition, "pytorch").get("processCount")
         return 1 if processes is None else _count("process_count", processes)
-    if _is_mpi(definition):
+    if is_mpi(definition):
         return _count("process_count_per_node", _section(definition, "mpi").get("processCountPerNode", 1))
     return 1
 
@@ -83,7 +84,8 @@ def _framework(definition: Mapping[str, Any]) -> str:
     return name.lower()
 
 
-def _is_mpi(definition: Mapping[str, Any]) -> bool:
+def is_mpi(definition: Mapping[str, Any]) -> bool:
+    """Whether a run's processes are told their ranks as MPI does. Raises as `process_count` does."""
     return _framework(definition) == _PYTHON and str(definition.get("communicator")).lower() in _MPI
 
 
@@ -128,14 +130,14 @@ def words_of(field: str, given: object) -> list[str]:
 def _variables(definition: Mapping[str, Any], number: int, count: int, port: int) -> dict[str, str]:
     """What a process is told. One that wasn't asked for by a count isn't told a rank: Lightning and torchrun, which
     start processes of their own, would take it for one of several."""
-    is_pytorch, is_mpi = _framework(definition) == _PYTORCH, _is_mpi(definition)
-    if not is_pytorch and not is_mpi:
+    is_pytorch, is_of_mpi = _framework(definition) == _PYTORCH, is_mpi(definition)
+    if not is_pytorch and not is_of_mpi:
         return {}
     rank, size = str(number), str(count)
-    variables = {"NODE_RANK": "0", "WORLD_SIZE": size, "MASTER_ADDR": _HOST, "MASTER_PORT": str(port)}
+    variables = {"NODE_RANK": "0", "WORLD_SIZE": size, "MASTER_ADDR": HOST, "MASTER_PORT": str(port)}
     if count > 1 or (is_pytorch and _section(definition, "pytorch").get("processCount") is not None):
         variables |= {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-    if is_mpi:
+    if is_of_mpi:
         variables |= {
             "OMPI_COMM_WORLD_RANK": rank,
             "OMPI_COMM_WORLD_SIZE": size,

@@ -13,7 +13,10 @@ from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunError, RunStatus
 from mlflow_amlstore.runner.launch import Launch, RunFolder
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder, files_under
-from mlflow_amlstore.runner.run_records import new_log_name, open_log, open_records
+from mlflow_amlstore.runner.preparation_log import PreparationLog
+from mlflow_amlstore.runner.rank_logs import RankLogs
+from mlflow_amlstore.runner.ranks import Rank
+from mlflow_amlstore.runner.run_records import begin_log, open_records
 
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 # Studio and MLflow's clients write the second.
@@ -48,11 +51,12 @@ class _Cancellation:
 class Waiting:
     """The record of a run that waits for its slot."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, log: PreparationLog) -> None:
         self._records = open_records(launch)
-        self._run_id = launch.run_id
+        self._run_id, self._log = launch.run_id, log
         self._cancellation = _Cancellation(self._records, self._run_id)
         self._records.runs.advance(self._run_id, RunStatus.QUEUED)
+        log.open_in(self._records)
 
     def goes_on(self) -> bool:
         """Whether nobody has canceled the run."""
@@ -60,6 +64,8 @@ class Waiting:
 
     def cancel(self) -> None:
         """Mark the run Canceled: it never starts."""
+        self._log.say("Canceled")
+        self._log.end(self._records)
         now = time.time_ns() // 1_000_000
         self._records.runs.update(self._run_id, status=RunStatus.CANCELED, end_ms=now)
 
@@ -67,14 +73,15 @@ class Waiting:
 class Preparing:
     """The record of a run whose environment is built: what the build prints is one of its logs."""
 
-    def __init__(self, launch: Launch, folder: RunFolder) -> None:
+    def __init__(self, launch: Launch, folder: RunFolder, log: PreparationLog) -> None:
         self._records = open_records(launch)
         self._launch, self._folder, self._run_id = launch, folder, launch.run_id
-        self._container = run_container(launch.experiment_id, launch.run_id)
         self._cancellation = _Cancellation(self._records, self._run_id)
-        self._log: CommonGrowingFile | None = None
+        self._log = log
+        self._build_log: CommonGrowingFile | None = None
         self._is_writing = False
         self._records.runs.advance(self._run_id, RunStatus.PREPARING)
+        log.open_in(self._records)
 
     def fetch_files(self) -> None:
         """Fetch the files that the script was submitted with into the run's folder."""
@@ -82,17 +89,17 @@ class Preparing:
         self._records.snapshots.write_zip(self._launch.snapshot_id, archive)
         with zipfile.ZipFile(archive) as zipped:
             zipped.extractall(self._folder.source)
+            sizes = [item.file_size for item in zipped.infolist() if not item.is_dir()]
         archive.unlink()
+        self._log.say_fetched(len(sizes), sum(sizes))
 
     def write(self, chunk: bytes) -> None:
         """Add what the build printed."""
         self._is_writing = True
-        if self._log is None:
-            name = new_log_name(self._launch, self._folder, BUILD_LOG)
-            open_log(self._launch, name).close()
-            self._log = self._records.files.grow(self._container, BUILD_LOG, name=name)
-        self._log.write(chunk)
-        self._log.show()
+        if self._build_log is None:
+            self._build_log = begin_log(self._records, self._launch, self._folder, BUILD_LOG)
+        self._build_log.write(chunk)
+        self._build_log.show()
         self._is_writing = False
 
     def is_canceled(self) -> bool:
@@ -100,11 +107,13 @@ class Preparing:
         return not self._is_writing and self._cancellation.is_asked_for()
 
     def end(self, *, canceled: bool = False, problem: str = "") -> None:
-        """Keep the log. The run has ended where it was canceled, or can't be prepared."""
-        if self._log is not None:
-            self._log.end()
+        """Keep the build's log. The run has ended where it was canceled, or can't be prepared."""
+        if self._build_log is not None:
+            self._build_log.end()
         if not canceled and not problem:
             return
+        self._log.say("Canceled" if canceled else problem)
+        self._log.end(self._records)
         now = time.time_ns() // 1_000_000
         status = RunStatus.CANCELED if canceled else RunStatus.FAILED
         error = RunError("EnvironmentFailed", problem) if problem else None
@@ -115,16 +124,27 @@ class Recording:
     """The record of one run while its script runs."""
 
     def __init__(
-        self, launch: Launch, outputs: Sequence[OutputsFolder], logs: Mapping[str, str], started_ms: int
+        self,
+        launch: Launch,
+        folder: RunFolder,
+        preparation: PreparationLog,
+        outputs: Sequence[OutputsFolder],
+        logs: Mapping[str, str],
+        started: Mapping[int, Rank],
+        started_ms: int,
     ) -> None:
-        """`logs` are the run's logs by their paths: the names of the growing contents that its processes write to."""
+        """`logs` are the run's logs by their paths: the names of the growing contents that its processes write to.
+        `started` are the ranks by their process ids."""
         self._records = open_records(launch)
         self._run_id = launch.run_id
+        preparation.end(self._records)  # before the script's log is there, so that whoever follows both reads it first
         self._container = run_container(launch.experiment_id, launch.run_id)
         self._outputs = outputs
         self._logs: dict[str, CommonGrowingFile] = {}
         for path, name in logs.items():
             self._logs[path] = self._records.files.grow(self._container, path, name=name)
+        self.ranks = RankLogs(self._records, launch, folder, started, started_ms)
+        self._uploaded: dict[str, int] = {}  # the bytes of each file
         self._cancellation = _Cancellation(self._records, self._run_id)
         self._uploads_at = time.monotonic()
         self._records.runs.advance(self._run_id, RunStatus.RUNNING, start_ms=started_ms)
@@ -138,6 +158,7 @@ class Recording:
         """Show what the logs have got, upload what is new of the outputs; return whether somebody canceled the run."""
         for log in self._logs.values():
             log.show()
+        self.ranks.show()
         if time.monotonic() >= self._uploads_at:
             self._upload()
             self._uploads_at = time.monotonic() + _UPLOADED_EVERY_S
@@ -145,7 +166,11 @@ class Recording:
 
     def _upload(self) -> None:
         for folder in self._outputs:
-            folder.upload_changed(lambda files: self._records.files.write_local(self._container, files))
+            folder.upload_changed(self._keep)
+
+    def _keep(self, files: list[tuple[str, Path]]) -> None:
+        records = self._records.files.write_local(self._container, files)
+        self._uploaded |= {record.path: record.size_bytes for record in records}
 
     def end(self, *, canceled: bool, problem: str) -> None:
         """Keep the rest of logs and outputs, and set the status. `problem` says why the run failed, if it did."""
@@ -158,6 +183,8 @@ class Recording:
             self._upload()
         except (AmlStoreError, OSError) as error:
             problem = problem or f"the outputs can't be kept: {error}"
+        what = "Canceled" if canceled else f"{problem[:1].upper()}{problem[1:]}"
+        self.ranks.end(what, self._uploaded)
         if canceled:
             self._end(RunStatus.CANCELED)
         elif problem:

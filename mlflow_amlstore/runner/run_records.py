@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from mlflow_amlstore.records.common_store import CommonStore
+from mlflow_amlstore.records.common_store import CommonGrowingFile, CommonStore
 from mlflow_amlstore.records.contents import ContentFolder
+from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.runner.launch import Launch, RunFolder
 
 TOKEN_VARIABLES = ("MLFLOW_TRACKING_TOKEN", "AZUREML_RUN_TOKEN")
@@ -45,3 +46,10 @@ def open_log(launch: Launch, name: str) -> BinaryIO:
         return ContentFolder(Path(launch.workspace)).grow(name)
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     return Path(name).open("ab", buffering=0)
+
+
+def begin_log(records: CommonStore, launch: Launch, folder: RunFolder, path: str) -> CommonGrowingFile:
+    """Begin a log of the run that this process writes."""
+    name = new_log_name(launch, folder, path)
+    open_log(launch, name).close()
+    return records.files.grow(run_container(launch.experiment_id, launch.run_id), path, name=name)

@@ -7,6 +7,7 @@ this service for the Azure Resource Manager. As there, the fixed parts of a path
 import msgspec
 
 from mlflow_amlstore.errors import NotFound
+from mlflow_amlstore.runner.sdk_variables import CLOUD_NAME
 from mlflow_amlstore.service.addresses import (
     LOCATION,
     RESOURCE_GROUP,
@@ -21,7 +22,6 @@ from mlflow_amlstore.service.routing import Access, Area, Call, Role, Routes
 
 ROUTES = Routes(Area.ARM)
 
-CLOUD_NAME = "AmlStore"
 _ACTIONS = {
     Role.READER: ["*/read"],
     Role.CONTRIBUTOR: [

@@ -21,6 +21,7 @@ from mlflow_amlstore.errors import (
 )
 from mlflow_amlstore.records.locations import DATABASE_NAME
 from mlflow_amlstore.workspace import config_json, tracking_uri
+from mlflow_amlstore.workspace.script_log import keep_script_log
 
 if TYPE_CHECKING:
     from mlflow_amlstore.records.store import RecordStore
@@ -100,6 +101,7 @@ def open_folder(folder: Path, config_file: Path | None = None) -> EmbeddedWorksp
         known = _open.get(key)
         # A file that was made anew may have the number of the one that is gone.
         if known is None or not known.records.is_in_place():
+            keep_script_log()
             with needs_embedded():
                 from mlflow_amlstore.records.folder import open_records
             root_uri = tracking_uri.embedded_root(folder)

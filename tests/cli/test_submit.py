@@ -24,11 +24,13 @@ from mlflow_amlstore.records.types import (
     RunStatus,
 )
 from mlflow_amlstore.runner.launch import runs_folder_id
+from mlflow_amlstore.runner.preparation_log import node_name
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 from .conftest import ENVIRONMENT, Amlstore
 
 LOG = "user_logs/std_log.txt"
+PREPARATION = f"azureml-logs/65_job_prep-{node_name()}.txt"
 WAIT = (
     "import os, sys, time\nprint('begun')\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.02)\nprint('gone on')\n"
 )
@@ -93,6 +95,11 @@ def read_line(process: ForkedProcess) -> str:
     return process.stdout.readline()
 
 
+def read_until(process: ForkedProcess, line: str) -> None:
+    while (read := read_line(process)) != line:
+        assert read != ""
+
+
 class TestSubmit:
     def test_the_first_line_is_the_runs_id_and_arguments_arrive_as_they_are(
         self, amlstore: Amlstore, opened: Workspace, tmp_path: Path
@@ -135,7 +142,10 @@ class TestSubmit:
         (tmp_path / "source" / "train.py").write_text(f"print('epoch 1')\n{script}")
         result = amlstore("submit", "source", "train.py", "--name", "x", "-w", "ws", "-f", folder=tmp_path)
         run_id, *log = result.out.splitlines()
-        assert result.err == f"==> {LOG} <==\nrun {run_id} (x) {said}\n"
+        *preparation, named, ended = result.err.splitlines()
+        assert preparation[0] == f"==> {PREPARATION} <=="
+        assert "Started the script" in preparation[-1]
+        assert (named, ended) == (f"==> {LOG} <==", f"run {run_id} (x) {said}")
         assert (result.exit_code, log) == (exit_code, ["epoch 1"])
 
     def test_on_interrupt_the_run_goes_on(self, follow: Follow, opened: Workspace, tmp_path: Path) -> None:
@@ -143,7 +153,8 @@ class TestSubmit:
         (tmp_path / "source" / "train.py").write_text(WAIT)
         process = follow("submit", str(tmp_path / "source"), "train.py", "--follow", "--", str(tmp_path / "go"))
         run = opened.get_run(read_line(process).strip())
-        assert [read_line(process), read_line(process)] == [f"==> {LOG} <==\n", "begun\n"]
+        read_until(process, f"==> {LOG} <==\n")
+        assert read_line(process) == "begun\n"
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
         assert process.stdout is not None
@@ -214,7 +225,9 @@ class TestLogs:
     ) -> None:
         run = submit(WAIT, str(tmp_path / "go"))
         process = follow("logs", "-f", run.id)
-        assert [read_line(process), read_line(process)] == [f"==> {LOG} <==\n", "begun\n"]
+        assert read_line(process) == f"==> {PREPARATION} <==\n"
+        read_until(process, f"==> {LOG} <==\n")
+        assert read_line(process) == "begun\n"
         assert run.get_status() == "Running"
         (tmp_path / "go").touch()
         assert [read_line(process), read_line(process)] == ["gone on\n", ""]
@@ -261,7 +274,9 @@ class TestLogs:
         ):
             (tmp_path / "file").write_text(f"{path}\n")
             run.upload_file(path, tmp_path / "file")
-        assert amlstore("logs", "older").out == "azureml-logs/65_job_prep-0.txt\nazureml-logs/70_driver_log.txt\n"
+        result = amlstore("logs", "older")
+        assert result.out == "azureml-logs/70_driver_log.txt\n"
+        assert "==> azureml-logs/65_job_prep-0.txt <==\nazureml-logs/65_job_prep-0.txt\n" in result.err
 
     def test_a_run_without_logs_has_none_to_print(self, workspace: EmbeddedWorkspace, amlstore: Amlstore) -> None:
         workspace.records.runs.create("0", run_id="silent")
@@ -356,7 +371,8 @@ class TestWatch:
         result = amlstore("watch", run.id)
         assert (result.exit_code, result.err) == (0, "")
         lines = result.out.splitlines()
-        assert [line for line in lines if not line.startswith("Status: ")] == [
+        shown = [line for line in lines if not line.startswith("Status: ")]
+        assert shown[shown.index(self.SHOWN[0]) :] == [
             *self.SHOWN,
             "metric\tlatest\tstep",
             "[red]\t0.5\t0",

@@ -19,6 +19,7 @@ from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Experiment, Run, ScriptRunConfig, Workspace
 from mlflow_amlstore.errors import ServiceError
 from mlflow_amlstore.runner.launch import RunFolder
+from mlflow_amlstore.runner.preparation_log import node_name
 
 LOG = "user_logs/std_log.txt"
 CLI = [sys.executable, "-c", "from mlflow_amlstore.cli import main; main()"]
@@ -108,6 +109,25 @@ def test_a_script_runs_with_its_files_and_logs_into_its_run(
     assert log_of(run) == "['--alpha', '0.5']\n"
     assert run.get_metrics() == {"loss": 0.25}
     assert "outputs/model.txt" in run.get_file_names()
+
+
+def test_the_agents_machine_tells_what_it_did_and_has_the_sdk_where_the_submission_says_so(
+    experiment: Experiment, start_agent: StartAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk = tmp_path / "installed" / "azureml" / "core" / "__init__.py"
+    sdk.parent.mkdir(parents=True)
+    sdk.touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"), prepend=os.pathsep)
+    start_agent("telling")
+    (tmp_path / "source").mkdir()
+    folder = source(tmp_path / "source", "import azureml.core; print(azureml.core.__file__)")
+    run = experiment.submit(ScriptRunConfig(folder, "train.py", compute_target="telling"), azureml="sdk")
+    run.wait_for_completion()
+    assert log_of(run) == f"{sdk}\n"
+    preparation = run.get_details_with_logs()["logFiles"][f"azureml-logs/65_job_prep-{node_name()}.txt"]
+    fetched, *_, azureml = [line.partition("Z ")[2] for line in preparation.splitlines()]
+    assert fetched == f"Fetched the source folder: 1 file, {(tmp_path / 'source' / 'train.py').stat().st_size} bytes"
+    assert azureml.startswith("`azureml` means Azure ML's own SDK")
 
 
 def test_it_waits_until_an_agent_comes(experiment: Experiment, start_agent: StartAgent, tmp_path: Path) -> None:

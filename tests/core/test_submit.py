@@ -1,5 +1,6 @@
 """`experiment.submit`: a script's folder becomes a run, which goes on by itself and keeps what the script does."""
 
+import json
 import os
 import re
 import signal
@@ -21,8 +22,11 @@ from mlflow_amlstore.core.script_run_config import ScriptRunConfig
 from mlflow_amlstore.errors import ActivityFailed, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.records.types import RunStatus
 from mlflow_amlstore.runner.launch import RunFolder
+from mlflow_amlstore.runner.preparation_log import node_name
 
 LOG = "user_logs/std_log.txt"
+PREPARATION = f"azureml-logs/65_job_prep-{node_name()}.txt"
+END = f"azureml-logs/75_job_post-{node_name()}.txt"
 Source = Callable[..., Path]
 
 
@@ -63,6 +67,14 @@ def source(tmp_path: Path) -> Source:
 
 def log_of(run: Run, path: str = LOG) -> str:
     return run.get_details_with_logs()["logFiles"][path]
+
+
+def said_in(run: Run, path: str) -> list[str]:
+    """The lines of a runner's log, without the time with which each begins."""
+    lines = [
+        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (.+)", line) for line in log_of(run, path).splitlines()
+    ]
+    return [line[1] for line in lines if line]
 
 
 def key_of(workspace: Workspace) -> dict[str, str]:
@@ -128,7 +140,7 @@ class TestAScript:
         run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
         run.wait_for_completion()
         assert run.get_file_names() == [
-            "azureml-logs/70_driver_log.txt", "logs/own.txt", "outputs/deep/model.txt", LOG,
+            PREPARATION, "azureml-logs/70_driver_log.txt", END, "logs/own.txt", "outputs/deep/model.txt", LOG,
         ]  # fmt: skip
         files = run.restore_snapshot(path=str(folder.parent))
         assert "train.py" in subprocess.check_output([sys.executable, "-m", "zipfile", "-l", files], text=True)
@@ -243,8 +255,13 @@ class TestFailures:
 
     def test_it_takes_no_longer_than_it_may(self, experiment: Experiment, source: Source) -> None:
         config = ScriptRunConfig(str(source("import time; time.sleep(600)")), "train.py", max_run_duration_seconds=1)
+        run = experiment.submit(config)
         with pytest.raises(ActivityFailed, match="max_run_duration_seconds=1"):
-            experiment.submit(config).wait_for_completion()
+            run.wait_for_completion()
+        assert said_in(run, END)[:2] == [
+            "The script was ended by SIGTERM, as the run was to end",
+            "The run took longer than max_run_duration_seconds=1",
+        ]
 
     def test_bytes_that_are_no_text_are_kept(self, experiment: Experiment, source: Source) -> None:
         folder = source("import sys\nsys.stdout.buffer.write(b'\\xff\\xfe' + b'x' * 1_000_000)\n")
@@ -308,7 +325,8 @@ class TestCancel:
         wait_for(lambda: waits.get_status() == "Queued")
         waits.cancel()
         assert waits.wait_for_completion()["status"] == "Canceled"
-        assert waits.get_file_names() == []
+        assert waits.get_file_names() == [PREPARATION]
+        assert said_in(waits, PREPARATION)[-1] == "Canceled"
         for run in runs[:-1]:
             run.cancel()
         assert {run.wait_for_completion()["status"] for run in runs} == {"Canceled"}
@@ -383,7 +401,8 @@ class TestOutput:
         shown = capfdbinary.readouterr().out.decode()
         where = f"RunId: {run.id}\nWeb View: {run.get_portal_url()}\n"
         assert shown == (
-            f"{where}\nStreaming {LOG}\n{'=' * (len(LOG) + 10)}\n\nepoch 1: loss=0.5\n\r50 %\n"
+            f"{where}\nStreaming {PREPARATION}\n{'=' * (len(PREPARATION) + 10)}\n\n{log_of(run, PREPARATION)}"
+            f"\nStreaming {LOG}\n{'=' * (len(LOG) + 10)}\n\nepoch 1: loss=0.5\n\r50 %\n"
             f"\nExecution Summary\n=================\n{where}"
         )
 
@@ -394,6 +413,185 @@ class TestOutput:
         assert run.get_status() == "Running"
         run.cancel()
         run.wait_for_completion()
+
+
+class TestLogsOfTheRunner:
+    """Azure ML's names, each where there is something to say."""
+
+    def test_what_it_did_before_and_after_the_script(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import os; open('outputs/model.txt', 'w').write('model'); print(os.getpid())", **{"b.txt": "b"}
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        run.wait_for_completion()
+        size_bytes = sum(file.stat().st_size for file in folder.iterdir())
+        assert said_in(run, PREPARATION) == [
+            f"Copied the source folder: 2 files, {size_bytes} bytes",
+            f"Environment 'default-environment' needs nothing built. Python: {sys.executable}",
+            f"Started the script as process {log_of(run).strip()}",
+        ]
+        assert said_in(run, END) == [
+            "The script ended with exit code 0",
+            "Uploaded 1 file of outputs/ and logs/, 5 bytes",
+            "Removing the run's folder on this machine",
+        ]
+
+    def test_a_script_that_failed(self, experiment: Experiment, source: Source) -> None:
+        run = experiment.submit(ScriptRunConfig(str(source("import sys; sys.exit(3)")), "train.py"))
+        run.wait_for_completion(raise_on_error=False)
+        assert said_in(run, END)[:2] == [
+            "The script ended with exit code 3",
+            "Uploaded 0 files of outputs/ and logs/, 0 bytes",
+        ]
+
+    def test_the_place_in_the_queue_is_shown_while_it_waits(self, experiment: Experiment, source: Source) -> None:
+        folder = source("import os, time\nwhile not os.path.exists(os.environ['GO']): time.sleep(0.02)\n")
+        target = ComputeTarget.create(experiment.workspace, "alone", AmlCompute.provisioning_configuration(max_nodes=1))
+        config = ScriptRunConfig(str(folder), "train.py", compute_target=target)
+        config.run_config.environment_variables = {"GO": str(folder / "go")}
+        first = experiment.submit(config)
+        wait_for(lambda: first.get_status() == "Running")
+        second, third = (experiment.submit(config) for _ in range(2))
+        waiting = "Waiting for the slot of compute target alone: "
+        wait_for(lambda: PREPARATION in third.get_file_names() and waiting in log_of(third, PREPARATION))
+        assert said_in(third, PREPARATION)[1:] == [f"{waiting}1 before this run"]
+        (folder / "go").touch()
+        for run in (first, second, third):
+            assert run.wait_for_completion()["status"] == "Completed"
+        *_, has_slot, environment, started = said_in(third, PREPARATION)
+        assert re.fullmatch(r"Got a slot after \d+\.\d s", has_slot)
+        assert environment.startswith("Environment")
+        assert started.startswith("Started the script")
+
+    def test_an_environment_that_cant_be_had(self, experiment: Experiment, source: Source) -> None:
+        environment = Environment("nowhere")
+        environment.python.user_managed_dependencies = True
+        environment.python.interpreter_path = "/nowhere/python"
+        run = experiment.submit(ScriptRunConfig(str(source("")), "train.py", environment=environment))
+        run.wait_for_completion(raise_on_error=False)
+        assert run.get_file_names() == [PREPARATION]
+        assert "no program is there" in said_in(run, PREPARATION)[-1]
+
+    @pytest.mark.parametrize("of", [PyTorchConfiguration(process_count=2), MpiConfiguration(2)], ids=["torch", "mpi"])
+    def test_several_ranks_are_told_of_one_by_one(self, experiment: Experiment, source: Source, of: object) -> None:
+        script = (
+            "import os, sys, time\nif os.environ['RANK'] == '1': sys.exit(7)\nprint(os.getpid())\ntime.sleep(600)\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(source(script)), "train.py", distributed_job_config=of))
+        run.wait_for_completion(raise_on_error=False)
+        logs = ["user_logs/std_log_process_0.txt", "user_logs/std_log_process_1.txt"]
+        infos = [json.loads(line) for line in log_of(run, "azureml-logs/process_info.json").splitlines()]
+        assert [(each["process_name"], each["log"]) for each in infos] == [
+            ("process_0", logs[0]),
+            ("process_1", logs[1]),
+        ]
+        assert {(each["node_id"], each["private_ip"]) for each in infos} == {(node_name(), "127.0.0.1")}
+        pids = [each["pid_in_container"] for each in infos]
+        assert log_of(run, logs[0]) in (f"{pids[0]}\n", "")  # it may have been ended before
+        statuses = [json.loads(line) for line in log_of(run, "azureml-logs/process_status.json").splitlines()]
+        assert [(each["process_name"], each["status"]) for each in statuses] == [
+            ("process_0", "Started"), ("process_1", "Started"), ("process_1", "Failed"), ("process_0", "Terminated"),
+        ]  # fmt: skip
+        ended = ["Rank 1 ended with exit code 7", "Rank 0 was ended by SIGTERM, as the run was to end"]
+        assert said_in(run, END)[:2] == ended
+        mpi = "azureml-logs/70_mpi_log.txt"
+        if isinstance(of, MpiConfiguration):
+            command = f"{sys.executable} -u train.py"
+            started = [f"Rank {number} is process {pid}: {command}" for number, pid in enumerate(pids)]
+            assert said_in(run, mpi) == [*started, *ended]
+        else:
+            assert mpi not in run.get_file_names()
+
+
+class TestThisPackagesOwnLog:
+    OWN = "logs/azureml/110_azureml.log"
+
+    def test_the_console_gets_what_it_would_have_got(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import logging\n"
+            "logging.basicConfig(level=logging.INFO)\n"
+            "from azureml.core import Run\n"
+            "Run.get_context().log('loss', 0.5)\n"
+            "Run.get_context().flush()\n"
+            "logger = logging.getLogger('mlflow_amlstore.of.a.test')\n"
+            "logger.debug('fine')\n"
+            "logger.info('token=%s', 'secret')\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        run.wait_for_completion()
+        assert log_of(run) == "INFO:mlflow_amlstore.of.a.test:token=secret\n"
+        own = log_of(run, self.OWN)
+        assert re.search(r"Z DEBUG \d+ mlflow_amlstore\.core\.buffered_log: Wrote 1 values of run", own)
+        assert "fine\n" in own
+        assert "token=REDACTED\n" in own
+
+    def test_a_warning_is_on_the_console_of_a_script_that_says_nothing_of_logging(
+        self, experiment: Experiment, source: Source
+    ) -> None:
+        folder = source(
+            "import logging\n"
+            "from azureml.core import Run\n"
+            "Run.get_context()\n"
+            "logging.getLogger('mlflow_amlstore.of.a.test').warning('careful')\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        run.wait_for_completion()
+        assert log_of(run) == "careful\n"
+        assert "WARNING" in log_of(run, self.OWN)
+
+    def test_there_is_none_where_it_logs_nothing(self, experiment: Experiment, source: Source) -> None:
+        run = experiment.submit(ScriptRunConfig(str(source("import mlflow_amlstore.core")), "train.py"))
+        run.wait_for_completion()
+        assert self.OWN not in run.get_file_names()
+
+    def test_it_ends_before_it_is_long_but_for_warnings(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import logging\n"
+            "from azureml.core import Run\n"
+            "Run.get_context()\n"
+            "logger = logging.getLogger('mlflow_amlstore.of.a.test')\n"
+            "for _ in range(1000): logger.debug('x' * 1000)\n"
+            "logger.warning('the end')\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        run.wait_for_completion()
+        own = log_of(run, self.OWN)
+        assert len(own) < 300_000
+        assert own.endswith("the end\n")
+
+
+class TestWhereTheSdkIsInstalledToo:
+    SCRIPT = "import azureml.core; print(azureml.core.__file__)"
+
+    @pytest.fixture(autouse=True)
+    def installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A package `azureml.core` on the path of whatever Python is started."""
+        file = tmp_path / "installed" / "azureml" / "core" / "__init__.py"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"), prepend=os.pathsep)
+        return file
+
+    def test_a_script_gets_this_package_and_its_log_says_so(self, experiment: Experiment, source: Source) -> None:
+        run = experiment.submit(ScriptRunConfig(str(source(self.SCRIPT)), "train.py"))
+        run.wait_for_completion()
+        assert "mlflow_amlstore" in log_of(run)
+        assert said_in(run, PREPARATION)[-1] == (
+            "`azureml` means mlflow_amlstore in the script. Azure ML's own SDK is installed, too: "
+            'submit(…, azureml="sdk") chooses that'
+        )
+
+    def test_the_submission_chooses_the_other_one(
+        self, experiment: Experiment, source: Source, installed: Path
+    ) -> None:
+        run = experiment.submit(ScriptRunConfig(str(source(self.SCRIPT)), "train.py"), azureml="sdk")
+        run.wait_for_completion()
+        assert log_of(run) == f"{installed}\n"
+        assert said_in(run, PREPARATION)[-1].startswith("`azureml` means Azure ML's own SDK in the script")
+
+    def test_there_is_no_third_one(self, experiment: Experiment, source: Source) -> None:
+        with pytest.raises(InvalidValue, match='for azureml: must be "amlstore" or "sdk"'):
+            experiment.submit(ScriptRunConfig(str(source("")), "train.py"), azureml="azure")
 
 
 class TestVocabulary:

@@ -11,8 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_amlstore.service.arm import CLOUD_NAME
-from mlflow_amlstore.workspace.tracking_uri import parse
+from mlflow_amlstore.runner.sdk_variables import sdk_variables
 
 if TYPE_CHECKING:
     from mlflow_amlstore.service.execution.submissions import Submission
@@ -40,8 +39,6 @@ def invocation_zip(
     run_id: str, experiment_id: str, experiment: str, root: str, token: str, submission: "Submission"
 ) -> bytes:
     """The zip for a run. `root` is the workspace's tracking URI, `token` the run's own."""
-    uri = parse(root)
-    _, _, subscription, _, group, *_, name = uri.workspace_path.split("/")
     told = {
         "run_id": run_id,
         "experiment_id": experiment_id,
@@ -49,17 +46,7 @@ def invocation_zip(
         "root": root,
         "token": token,
         "definition": submission.configuration,
-        "variables": {  # by which the SDK finds its run's workspace (azureml-wire.md, section 3.2)
-            "ARM_CLOUD_METADATA_URL": f"{uri.service_url}/metadata/endpoints?api-version=2019-05-01",
-            "AZUREML_CURRENT_CLOUD": CLOUD_NAME,
-            "AZUREML_ARM_SUBSCRIPTION": subscription,
-            "AZUREML_ARM_RESOURCEGROUP": group,
-            "AZUREML_ARM_WORKSPACE_NAME": name,
-            "AZUREML_ARM_PROJECT_NAME": experiment,
-            "AZUREML_EXPERIMENT_ID": experiment_id,
-            "AZUREML_SERVICE_ENDPOINT": uri.service_url,
-            "AZUREML_DISCOVERY_SERVICE_ENDPOINT": f"{uri.service_url}/discovery",
-        },
+        "variables": sdk_variables(root, experiment_id, experiment),
     }
     buffer = io.BytesIO(_packages())
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
