@@ -39,6 +39,7 @@ __all__ = [
     "PartlyRefused",
     "PathUnsafe",
     "PayloadTooLarge",
+    "RayFailed",
     "ReadOnly",
     "RequestTimedOut",
     "RouteNotFound",
@@ -568,6 +569,17 @@ class ServiceUnreachable(AmlStoreError):
         super().__init__(
             f"The workspace service {service_url} can't be reached: {problem}. Check the address and that it runs"
         )
+
+
+class RayFailed(AmlStoreError):
+    """A Ray cluster didn't answer, or not in a way that makes sense."""
+
+    mlflow_code = "TEMPORARILY_UNAVAILABLE"
+    http_status = 503
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url = url
+        super().__init__(f"Ray at {url} can't be used: {problem}. Check the compute target, and that Ray's head runs")
 
 
 class TransferBroken(AmlStoreError):

@@ -82,6 +82,7 @@ LATE_IMPORTS = {
     "runner/deaths.py": "a run's end is recorded here only where its runner was killed",
     "runner/run_records.py": "a workspace in a folder needs none of the client, and the script starts first",
     "runner/main.py": "the script starts first: loading what its record needs takes longer than all else",
+    "runner/on_ray.py": "a cluster's Python may lack what is needed, and the script's modules mustn't be taken for it",
     "workspace/opening.py": "the extra `embedded` may be missing, and a service's client needs none of it",
     "diagnosis/examination.py": "as above",
     "cli/agent.py": "`--help` needs none of it",

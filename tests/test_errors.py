@@ -125,6 +125,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.ServiceError("RESOURCE_DOES_NOT_EXIST", "Run 'x' not found", 404),
         ["Run 'x' not found"],
     ),
+    "RayFailed": (
+        errors.RayFailed("http://head:8265", "no connection"),
+        ["http://head:8265", "no connection", "Check the compute target"],
+    ),
     "ServiceUnreachable": (
         errors.ServiceUnreachable("https://h", "connection refused"),
         ["https://h", "connection refused", "Check the address"],

@@ -27,8 +27,10 @@ from mlflow_amlstore.records.types import (
     RunRecord,
     RunStatus,
 )
+from mlflow_amlstore.runner.environments import packages_on_ray
 from mlflow_amlstore.runner.launch import SDK, Launch, RunFolder, new_run_id, runs_folder_id, variables_of_run
 from mlflow_amlstore.runner.ranks import process_count
+from mlflow_amlstore.runner.ray_address import is_ray_address, is_this_machine
 from mlflow_amlstore.runner.sdk_variables import sdk_variables
 from mlflow_amlstore.runner.slots import LOCAL, slots_of
 from mlflow_amlstore.runner.starting import start_in
@@ -87,6 +89,8 @@ def submit_script(
     process_count(definition)  # refuses what one machine can't do
     say_what_has_no_effect(config.run_config)
     slots = slots_of(workspace.records.compute_targets, definition["target"])
+    if is_ray_address(definition["target"]):
+        _check_ray(definition, workspace.path)
     folder = RunFolder.of(run_id)
     lock = folder.make()
     try:
@@ -202,6 +206,19 @@ def _submitted_to_azure(experiment: "Experiment", submission: Submission) -> Scr
     if submission.properties:
         runs.add_properties(run_id, submission.properties)
     return _run(experiment, runs.get(run_id))
+
+
+def _check_ray(definition: Mapping[str, Any], folder: Path | None) -> None:
+    """Refuse at once what Ray can't run, or a cluster that doesn't answer."""
+    from mlflow_amlstore.runner.ray_job import RayJobs
+
+    target = definition["target"]
+    if folder is not None and not is_this_machine(target):
+        rule = f"is another machine, whose scripts can't reach the workspace in the folder {folder}"
+        way_out = "Serve it (`amlstore serve`), open it by Workspace.from_url(), and submit to that"
+        raise InvalidValue("compute_target", target, f"{rule}. {way_out}")
+    packages_on_ray(definition.get("environment"), is_embedded=folder is not None)
+    RayJobs(target).check()
 
 
 def _service_of(experiment: "Experiment") -> "RemoteSubmissions":

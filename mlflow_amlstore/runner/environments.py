@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from mlflow_amlstore.errors import EnvironmentFailed, ExtraMissing, InvalidValue, LocalFileFailed
+from mlflow_amlstore.errors import EnvironmentFailed, ExtraMissing, InvalidValue, LocalFileFailed, NotSupported
 from mlflow_amlstore.runner import installed_pythons, own_wheel, pip_settings
 from mlflow_amlstore.workspace.redaction import redact
 
@@ -45,6 +45,7 @@ _EXTRA_ALWAYS = "embedded"  # the script's run may be in a folder
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[([^\]]*)\])?")
 _REFERRING = re.compile(r"(?:--requirement|--constraint|-r|-c)[\s=]*")
 _IS_PATH = re.compile(r"\.|.*/|.*\.(?:whl|zip|tar\.gz)$")
+_RAY_SOURCE = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"  # Ray puts the folder there
 _SECONDS_TO_ANSWER = 30
 _LINES_KEPT = 20
 
@@ -86,6 +87,36 @@ def interpreter_of(
     if recipe is None:
         return [sys.executable]
     return [str(_built(recipe, cache, output))]
+
+
+def packages_on_ray(environment: Mapping[str, Any] | None, *, is_embedded: bool) -> list[str] | None:
+    """What Ray is to install for an environment, as lines of pip's list; None for a user-managed one.
+
+    This package's code is there, what it needs is among the lines. Paths are below the script's folder.
+    Raises InvalidValue as `interpreter_of`, NotSupported for conda packages.
+    """
+    python = _table(environment or {}, "python")
+    if python.get("userManagedDependencies"):
+        return None
+    conda, pip = _packages(_table(python, "condaDependencies"))
+    names = {_normal(match[1]) for package in conda if (match := re.match(r"\s*(?:\S+::)?([\w.-]+)", package))}
+    others = names - {"python", "pip"} - _MEAN_THIS_PACKAGE
+    if others:
+        raise NotSupported(
+            f"An environment with conda packages ({', '.join(sorted(others))}) on Ray",
+            "List pip packages, or install them in the cluster and set user_managed_dependencies = True",
+        )
+    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS} if is_embedded else set())
+    return [*map(_below_source, lines), *own_wheel.requirements(extras)]
+
+
+def _below_source(line: str) -> str:
+    """A line whose path Ray finds."""
+    referring = _REFERRING.match(line)
+    begin = line[: referring.end()] if referring else ""
+    path = line[len(begin) :]
+    is_relative = not path.startswith(("/", "$")) and "://" not in path
+    return f"{begin}{_RAY_SOURCE}/{path}" if is_relative and (referring or _IS_PATH.match(path)) else line
 
 
 def _table(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -199,20 +230,7 @@ def _recipe(name: str, listed: Mapping[str, Any], folder: Path) -> _Recipe | Non
         elif package_name != "pip" and package_name not in _MEAN_THIS_PACKAGE:
             conda_packages.append(package)
     options, pip = pip_settings.listed_options(pip)
-    lines, extras = [], {_EXTRA_ALWAYS}
-    for line in pip:
-        match = _REQUIREMENT.match(line)
-        if match and _normal(match[1]) in _MEAN_THIS_PACKAGE:
-            if _normal(match[1]) == own_wheel.NAME:
-                extras.update(filter(None, map(str.strip, (match[2] or "").split(","))))
-            continue
-        if re.match(r"(-e|--editable)\b", line):
-            raise InvalidValue(
-                "pip package",
-                redact(line),
-                "can't be editable: runs share an environment. The source folder is on sys.path anyway",
-            )
-        lines.append(line)
+    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS})
     python = installed_pythons.choose(asked_python)
     has_packages = bool(lines or conda_packages or extras != {_EXTRA_ALWAYS})
     if not has_packages and (not python.is_as_asked or python.minor == sys.version_info[:2]):
@@ -229,6 +247,25 @@ def _recipe(name: str, listed: Mapping[str, Any], folder: Path) -> _Recipe | Non
         tuple(conda_packages),
         folder,
     )
+
+
+def _without_this_package(pip: Sequence[str], extras: set[str]) -> tuple[list[str], set[str]]:
+    """The lines of a list that don't mean this package, and the extras of it that are asked for, or given here."""
+    lines, asked = [], set(extras)
+    for line in pip:
+        match = _REQUIREMENT.match(line)
+        if match and _normal(match[1]) in _MEAN_THIS_PACKAGE:
+            if _normal(match[1]) == own_wheel.NAME:
+                asked.update(filter(None, map(str.strip, (match[2] or "").split(","))))
+            continue
+        if re.match(r"(-e|--editable)\b", line):
+            raise InvalidValue(
+                "pip package",
+                redact(line),
+                "can't be editable: runs share an environment. The source folder is on sys.path anyway",
+            )
+        lines.append(line)
+    return lines, asked
 
 
 def _packages(listed: Mapping[str, Any]) -> tuple[list[str], list[str]]:

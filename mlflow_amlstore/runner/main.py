@@ -22,11 +22,13 @@ from mlflow_amlstore.runner.launch import COOKIE, RUNNER_CODE, Launch, RunFolder
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
 from mlflow_amlstore.runner.preparation_log import PreparationLog
 from mlflow_amlstore.runner.ranks import Rank, ranks_of
+from mlflow_amlstore.runner.ray_address import is_ray_address
 from mlflow_amlstore.runner.run_records import TOKEN_VARIABLES, go_by_run_token, new_log_name, open_log
 from mlflow_amlstore.runner.slots import Slot, Slots, Ticket
 
 if TYPE_CHECKING:
     from mlflow_amlstore.runner.lease import HeldLease
+    from mlflow_amlstore.runner.ray_job import RayRun
     from mlflow_amlstore.runner.recording import Preparing, Recording, Waiting
 
 GRACE_S = 5.0
@@ -94,6 +96,7 @@ class _Runner:
         self._told: dict[int, int] = {}  # the exit codes of processes that ended because they were told to
         self._must_end = False  # before its own end: somebody canceled the run, or told this process to end
         self._lease: HeldLease | None = None
+        self._ray_run: RayRun | None = None
         self.has_lost_lease = False
         """Whether the run isn't this runner's any more, so that nothing may be recorded."""
         signal.signal(signal.SIGTERM, self._end_soon)
@@ -112,6 +115,8 @@ class _Runner:
     def _lose_lease(self) -> None:
         self.has_lost_lease = True
         self._end_soon()
+        if self._ray_run is not None:
+            self._ray_run.stop()
         processes.end(self._children.running, grace_s=GRACE_S)  # this process may be waiting for the service
 
     def end_lease(self) -> None:
@@ -121,6 +126,8 @@ class _Runner:
 
     def end_script(self) -> None:
         """End what is left of the script."""
+        if self._ray_run is not None:
+            self._ray_run.stop()
         processes.end(self._children.running, grace_s=GRACE_S, meanwhile=self._reap_told)
         self._reap_told()
 
@@ -130,6 +137,9 @@ class _Runner:
     def run(self) -> None:
         """Run the script, and keep its record."""
         processes.adopt_orphans()
+        if is_ray_address(self._launch.target):
+            self._run_on_ray()
+            return
         slot = self._take_slot()
         if slot is None:
             return
@@ -160,6 +170,17 @@ class _Runner:
         for pid, rank in running.items():
             recording.ranks.say_ended(rank, self._told.get(pid), was_told=True)
         recording.end(canceled=bool(self._must_end), problem=problem)
+
+    def _run_on_ray(self) -> None:
+        """Have Ray run the script, and keep its record. It takes no slot, as Ray has a queue of its own."""
+        from mlflow_amlstore.runner.ray_job import RayRun
+
+        Slots(slots_folder(), self._launch.target, 0).take(self._ticket, waits=lambda _: False)  # it gives up its place
+        self._hold_lease()
+        self._ray_run = RayRun(
+            self._launch, self._folder, self._log, must_end=lambda: self._must_end, is_lost=lambda: self.has_lost_lease
+        )
+        self._ray_run.run(before_start=lambda: None if self._lease is None else self._lease.script_has_started())
 
     def _start(
         self, ranks: Sequence[Rank], sinks: Mapping[str, BinaryIO], interpreter: Sequence[str]
@@ -304,6 +325,10 @@ def _how_it_ended(rank: Rank, code: int, of: int) -> str:
 def _record_that_it_died(folder: RunFolder, launch: Launch, why: str) -> None:
     from mlflow_amlstore.runner.recording import record_death
 
+    if is_ray_address(launch.target):
+        from mlflow_amlstore.runner.ray_job import stop_job
+
+        stop_job(launch)
     record_death(launch, folder, why)
 
 

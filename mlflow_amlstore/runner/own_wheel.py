@@ -21,6 +21,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # What an installer adds to what the wheel had.
 _INSTALLERS_OWN = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"}
 
+_FOUND_BY = ("METADATA", "entry_points.txt")
+
 
 def origin() -> Origin:
     """The source folder that the running package lies in, else its distribution.
@@ -49,6 +51,48 @@ def identity(of: Origin) -> str:
         if "__pycache__" not in file.parts and file.is_file():
             hashed.update(f"{file.relative_to(_PACKAGE)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return hashed.hexdigest()
+
+
+def as_module() -> list[tuple[str, bytes]]:
+    """The running package as files for a folder of `sys.path`, by their paths: its code, what MLflow finds it by, and
+    what `import azureml` finds in a script.
+
+    Raises InvalidState where it isn't installed.
+    """
+    metadata = _installed()
+    information = f"{NAME.replace('-', '_')}-{metadata.version}.dist-info"
+    files = {f"{information}/{name}": (metadata.read_text(name) or "").encode() for name in _FOUND_BY}
+    for file in sorted(_PACKAGE.rglob("*")):
+        if "__pycache__" not in file.parts and file.is_file():
+            files[file.relative_to(_PACKAGE.parent).as_posix()] = file.read_bytes()
+    shim = f"{_PACKAGE.name}/runner/shim/"
+    files |= {path.removeprefix(shim): content for path, content in files.items() if path.startswith(shim)}
+    return sorted(files.items())
+
+
+def requirements(extras: set[str]) -> list[str]:
+    """What the running package needs, with these extras, as lines of pip's. Raises InvalidState as `as_module`."""
+    lines = [line.partition(";") for line in _installed().requires or ()]
+    found, known = [], set[str]()
+    while missing := {"", *extras} - known:
+        extra = missing.pop()
+        known.add(extra)
+        for requirement, _, marker in lines:
+            of = re.search(r"extra\s*==\s*['\"]([^'\"]+)['\"]", marker)
+            inner = re.match(rf"{NAME}\[([^\]]*)\]", requirement)
+            if (of[1] if of else "") == extra and inner:
+                extras = {*extras, *inner[1].split(",")}
+            elif of is None and extra == "":
+                found.append(f"{requirement.strip()};{marker}" if marker else requirement.strip())
+            elif of is not None and of[1] == extra:
+                found.append(requirement.strip())
+    return found
+
+
+def _installed() -> Distribution:
+    for distribution in distributions(name=NAME):
+        return distribution
+    raise InvalidState(f"{NAME} isn't installed, so nobody knows what it needs elsewhere. Install it with pip")
 
 
 def put_together(distribution: Distribution, folder: Path) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlflow_amlstore.errors import InvalidValue, NotSupported
+from mlflow_amlstore.runner.ray_address import is_ray_address
 
 # The other spellings that old scripts have are the same in lower case.
 _PYTHON, _PYTORCH, _TENSORFLOW = "python", "pytorch", "tensorflow"
@@ -51,7 +52,8 @@ def process_count(definition: Mapping[str, Any]) -> int:
     """How many processes a run starts on this machine.
 
     Raises NotSupported, naming it, for what one machine can't do: more nodes, parameter servers, other frameworks than
-    Python, PyTorch and TensorFlow. Raises InvalidValue for a number that is none.
+    Python, PyTorch and TensorFlow. Raises InvalidValue for a number that is none. On Ray it is one, which asks Ray for
+    nodes and processes itself.
     """
     framework = _framework(definition)
     nodes = _count("node_count", definition.get("nodeCount", 1))
@@ -63,18 +65,27 @@ def process_count(definition: Mapping[str, Any]) -> int:
                 "Give parameter_server_count=0, or start the servers in the script",
             )
         nodes = max(nodes, _count("worker_count", _section(definition, "tensorflow").get("workerCount", 1)))
-    if nodes > 1:
+    is_on_ray = is_ray_address(definition.get("target"))
+    if nodes > 1 and not is_on_ray:
         raise NotSupported(
             f"node_count={nodes} on one machine",
             "Several nodes belong to Ray or Azure ML; here PyTorchConfiguration(process_count=N) or "
             "MpiConfiguration(process_count_per_node=N) starts several processes",
         )
+    field, count = "process_count", 1
     if framework == _PYTORCH:
         processes = _section(definition, "pytorch").get("processCount")
-        return 1 if processes is None else _count("process_count", processes)
-    if is_mpi(definition):
-        return _count("process_count_per_node", _section(definition, "mpi").get("processCountPerNode", 1))
-    return 1
+        count = 1 if processes is None else _count(field, processes)
+    elif is_mpi(definition):
+        field = "process_count_per_node"
+        count = _count(field, _section(definition, "mpi").get("processCountPerNode", 1))
+    if count > 1 and is_on_ray:
+        raise NotSupported(
+            f"{field}={count} on Ray",
+            "There the script starts its processes, such as with ray.train.torch.TorchTrainer and "
+            f"ScalingConfig(num_workers={count})",
+        )
+    return count
 
 
 def _framework(definition: Mapping[str, Any]) -> str:

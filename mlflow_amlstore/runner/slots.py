@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from mlflow_amlstore.records.common_store import CommonComputeTargets
 from mlflow_amlstore.records.types import AGENTS
+from mlflow_amlstore.runner.ray_address import is_ray_address, jobs_url
 
 if sys.platform != "win32":
     import fcntl
@@ -33,12 +34,15 @@ def cores() -> int:
 
 
 def slots_of(targets: CommonComputeTargets, name: str) -> int | None:
-    """How many runs of a target run at a time on the machine that submits; None where agents run them.
+    """How many runs of a target run at a time on the machine that submits; None where agents run them, 0 on Ray.
 
-    Raises NotFound for a target that isn't there.
+    Raises NotFound for a target that isn't there, InvalidValue for an address of Ray's that is none.
     """
     if name == LOCAL:
         return cores()
+    if is_ray_address(name):
+        jobs_url(name)
+        return 0
     target = targets.get(name)
     return None if target.kind == AGENTS else target.slots
 
