@@ -65,7 +65,7 @@ def test_scripts_catch_our_errors_by_the_sdk_s_names(run: Run, monkeypatch: pyte
     with pytest.raises(exceptions.RunEnvironmentException):
         Run.get_context(allow_offline=False)
     run.upload_file("a.txt", io.BytesIO(b"a"))
-    run.cancel()
+    run.fail("why")
     with pytest.raises(exceptions.ActivityFailedException):
         run.wait_for_completion()
     with pytest.raises(exceptions.AzureMLException):

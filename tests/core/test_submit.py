@@ -615,6 +615,7 @@ class TestVocabulary:
         assert run.get_environment().name == "diabetes"
         assert run.get_environment().environment_variables == {"OMP_NUM_THREADS": "2"}
         assert run.type == "azureml.scriptrun"
+        wait_for(lambda: not RunFolder.of(run.id).path.exists())
         assert run.clean() == []
 
     def test_the_commit_is_a_property(self, experiment: Experiment, source: Source) -> None:
