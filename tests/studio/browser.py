@@ -8,7 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 WIDE, NARROW = (1440, 900), (360, 740)
-SETTLED_MS = 10_000  # how long a page may take before a test gives up; none measures speed
+SETTLED_MS = 60_000  # how long a page may take before a test gives up; none measures speed
 
 
 class Visit:

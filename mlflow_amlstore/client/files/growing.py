@@ -21,7 +21,7 @@ class GrowingUpload:
 
     def begin(self) -> None:
         """Begin the file, in the place of one that is there."""
-        call(self._content, "PUT", headers={"x-ms-blob-type": "AppendBlob"}, body=b"")
+        call(self._content, "PUT", headers={"x-ms-blob-type": "AppendBlob", "x-amlstore-grows": "true"}, body=b"")
         self.at = 0
 
     def add(self, chunk: bytes) -> None:

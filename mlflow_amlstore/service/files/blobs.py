@@ -5,7 +5,8 @@ The only credential is a content URL (`signed_urls`), which opens its own file. 
 quotes. There are two headers of ours. `x-amlstore-sha256` with Put Blob or Put Block List is the whole file's SHA-256
 in hex, checked before the file appears. `x-amlstore-offset` with Put Block says where in the file the block will be, so
 that blocks that come in another order cost no copying. `x-amlstore-also` with Seal has other names that the file gets,
-percent-encoded and with commas between.
+percent-encoded and with commas between. `x-amlstore-grows` begins an append blob: Azure ML's SDK appends where it can,
+and never seals, so it is told that it can't.
 """
 
 import hashlib
@@ -34,6 +35,7 @@ ROUTES = Routes(Area.BLOB)
 MAX_PUT_BYTES = 5000 * 1024**2  # Azure's limits
 MAX_BLOCK_BYTES = 4000 * 1024**2
 MAX_APPENDED_BYTES = 4 * 1024**2
+GROWS = "x-amlstore-grows"
 EQUAL_PART = "amlstore-part"  # in the query: which of parts of one size, from 1, a block is
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -82,11 +84,10 @@ async def head(call: Call, request: Request) -> Response:
 
 async def _put_blob(call: Call, request: Request, container: str, path: str) -> Response:
     kind = request.headers.get("x-ms-blob-type")
-    if kind == "AppendBlob":
+    if kind == "AppendBlob" and GROWS in request.headers:
         return await _begin_appending(call, request, container, path)
     if kind != "BlockBlob":
-        rule = "must be BlockBlob or AppendBlob"
-        raise BlobRefused(400, "InvalidHeaderValue", f"The header x-ms-blob-type {rule}, not {kind!r:.50}")
+        raise BlobRefused(400, "InvalidHeaderValue", f"The header x-ms-blob-type must be BlockBlob, not {kind!r:.50}")
     await _check_conditions(call, request, container, path)
     _check_length(request, MAX_PUT_BYTES)
     files, md5, sha256 = call.records.files, given_md5(request), _given_sha256(request)
