@@ -1,6 +1,6 @@
 """The submitted script of the sweep as a job of a Ray cluster, by its address.
 
-    python examples/submit_to_ray.py RAY-ADDRESS [--workspace DIR]
+    python examples/submit_to_ray.py [--workspace DIR] RAY-ADDRESS
 
 RAY-ADDRESS is ray://HOST or http://HOST:8265. With --workspace the workspace is in that folder, and Ray on this
 machine; without, it is that of the nearest config.json, such as a service's. Where the cluster asks for a token, set
