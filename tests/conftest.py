@@ -1,7 +1,9 @@
+import importlib
 import os
 import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -32,3 +34,17 @@ def _no_mlflow_settings() -> Iterator[None]:
             if name.startswith(("MLFLOW_", "_MLFLOW_")) and name != "MLFLOW_DISABLE_TELEMETRY":
                 environment.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, as Debian has it: one for a process, as Playwright starts once in it."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright isn't installed")
+    chromium = importlib.import_module("chromium")
+    path = chromium.find()
+    if path is None:
+        pytest.skip("there is no Chromium: python tests/studio/chromium.py")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=path, args=list(chromium.ARGUMENTS))
+        yield running
+        running.close()

@@ -98,20 +98,6 @@ def reader(studio: Studio) -> Person:
     return studio.person("reader")
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium, as Debian has it."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright isn't installed")
-    chromium = importlib.import_module("chromium")
-    path = chromium.find()
-    if path is None:
-        pytest.skip("there is no Chromium: python tests/studio/chromium.py")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=list(chromium.ARGUMENTS))
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def visit(browser: Any, studio: Studio, owner: Person) -> Iterator[Callable[..., Any]]:
     """Begin a visit of the owner's: `visit(size=NARROW, scheme="dark")`. It must have nothing to complain of."""

@@ -33,20 +33,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, as Debian has it."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright isn't installed")
-    chromium = importlib.import_module("chromium")
-    path = chromium.find()
-    if path is None:
-        pytest.skip("there is no Chromium: python tests/studio/chromium.py")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=list(chromium.ARGUMENTS))
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     """A page of a browser that must have nothing to complain of."""
