@@ -9,13 +9,12 @@ import click
 
 from mlflow_amlstore.cli.interrupt import ends_on_interrupt
 from mlflow_amlstore.cli.output import duration_text, one_line, print_rows, text
-from mlflow_amlstore.cli.queue import WAITING, queue_of
 from mlflow_amlstore.cli.run_fields import complete_run, find_run, named_run, outcome
 from mlflow_amlstore.cli.workspace_option import with_workspace
 from mlflow_amlstore.core import Run, Workspace
 from mlflow_amlstore.core.growing_logs import GrowingLogs
 from mlflow_amlstore.core.sparkline import levels_for, sparkline_of
-from mlflow_amlstore.records.status import ENDED
+from mlflow_amlstore.records.status import ENDED, WAITING
 from mlflow_amlstore.records.types import RunRecord, RunStatus
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _look(workspace: Workspace, run: Run, logs: GrowingLogs, before: _Seen | Non
         levels = levels_for(sys.stdout.encoding)
         curves = workspace.records.metrics.curves_of_run(run.id, names, columns=_DRAWN_WIDTH) if names else []
         drawn = {each.name: sparkline_of(each.curve, _DRAWN_WIDTH, levels) for each in curves}
-    queue = queue_of(workspace) if record.info.status in WAITING else []
+    queue = workspace.records.runs.queue() if record.info.status in WAITING else []
     position = next((entry.position for entry in queue if entry.info.run_id == run.id), None)
     paths = logs.paths()
     lines = shown_lines(logs.end_of(paths[-1], _MOST_LOG_BYTES)) if paths else []

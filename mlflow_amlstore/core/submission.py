@@ -4,8 +4,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mlflow_amlstore.core.git import git_properties
@@ -16,7 +17,7 @@ from mlflow_amlstore.core.script_run_config import ScriptRunConfig, checked_sour
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, files_of_snapshot
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.records.acting import this_user
-from mlflow_amlstore.records.common_store import CommonRuns
+from mlflow_amlstore.records.common_store import CommonRuns, CommonStore
 from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.records.types import (
     MACHINE_PROPERTY,
@@ -35,6 +36,8 @@ from mlflow_amlstore.runner.sdk_variables import sdk_variables
 from mlflow_amlstore.runner.slots import LOCAL, slots_of
 from mlflow_amlstore.runner.starting import start_in
 
+_BeforeStart = Callable[[str], object]
+
 if TYPE_CHECKING:
     from mlflow_amlstore.client.run_history.submissions import RemoteSubmissions
     from mlflow_amlstore.core.experiment import Experiment
@@ -49,7 +52,7 @@ def submit_script(
     run_id: str | None = None,
     parent_run_id: str | None = None,
     azureml: str = "amlstore",
-    before_start: Callable[[str], object] | None = None,
+    before_start: _BeforeStart | None = None,
 ) -> ScriptRun:
     """Submit a script as a run, and return when its runner has been started.
 
@@ -61,97 +64,30 @@ def submit_script(
         raise InvalidValue("config", type(config).__name__, "must be a ScriptRunConfig")
     if os.name != "posix":
         raise NotSupported("Submitting on Windows", "Submit on Linux, macOS or in WSL")
-    workspace = experiment.workspace
-    source = checked_source(config)
     if azureml not in ("amlstore", SDK):
         raise InvalidValue("azureml", azureml, 'must be "amlstore" or "sdk"')
-    definition = config.definition()
-    if azureml == SDK:
-        definition["azureml"] = SDK
-    given_tags = texts_of("tags", tags or {})
-    run_id = run_id or new_run_id(experiment.name, int(time.time()))
-    if workspace._backend.is_azure_ml:
-        if definition["target"] == LOCAL:
-            way_out = "Name a compute target of the workspace, or start the script yourself"
-            raise NotSupported("Submitting to this machine on a workspace of Azure ML", way_out)
-        files = files_of_snapshot(source)
-        submission = Submission(
-            run_id=run_id,
-            definition=definition,
-            snapshot_id=workspace.records.snapshots.store(files),
-            name=name,
-            user_id=this_user(),
-            parent_run_id=parent_run_id,
-            tags=given_tags,
-            properties=git_properties(source),
-        )
-        return _submitted_to_azure(experiment, submission)
+    source = checked_source(config)
+    definition = config.definition() | ({"azureml": SDK} if azureml == SDK else {})
+    submission = Submission(
+        run_id=run_id or new_run_id(experiment.name, int(time.time())),
+        definition=definition,
+        snapshot_id=None,
+        name=name,
+        user_id=this_user(),
+        parent_run_id=parent_run_id,
+        tags=texts_of("tags", tags or {}),
+        properties=git_properties(source),
+    )
+    if experiment.workspace._backend.is_azure_ml:
+        return _submit_to_azure(experiment, submission, source, before_start)
     process_count(definition)  # refuses what one machine can't do
     say_what_has_no_effect(config.run_config)
-    slots = slots_of(workspace.records.compute_targets, definition["target"])
-    if is_ray_address(definition["target"]):
-        _check_ray(definition, workspace.path)
-    folder = RunFolder.of(run_id)
-    lock = folder.make()
-    try:
-        properties = git_properties(source)
-        if slots is not None:
-            properties |= {MACHINE_PROPERTY: this_machine(), RUNS_FOLDER_PROPERTY: runs_folder_id()}
-        copied = _copy(source, folder.source)
-        is_kept = definition["history"]["snapshotProject"] or slots is None  # which an agent gets the files from
-        submission = Submission(
-            run_id=run_id,
-            definition=definition,
-            snapshot_id=workspace.records.snapshots.store(copied) if copied and is_kept else None,
-            name=name,
-            user_id=this_user(),
-            parent_run_id=parent_run_id,
-            tags=given_tags,
-            properties=properties,
-        )
-        if slots is None:
-            _service_of(experiment).submit_to_agents(experiment.name, run_id, submission.as_sent())
-            if before_start is not None:
-                before_start(run_id)
-            folder.remove()
-            return _run(experiment, workspace.records.runs.get(run_id))
-        variables = variables_of_run(definition, workspace._root_uri, run_id, experiment.id, experiment.name)
-        if azureml == SDK and workspace.path is None:
-            variables = {**sdk_variables(workspace._root_uri, experiment.id, experiment.name), **variables}
-        token = ""
-        if workspace.path is None:
-            if _service_of(experiment).has_limits:
-                way_out = "Serve the workspace without --parity"
-                raise NotSupported("Submitting to a service that is as strict as Azure ML", way_out)
-            token = _service_of(experiment).submit_local(experiment.name, run_id, submission.as_sent())
-            record = workspace.records.runs.get(run_id)
-        else:
-            record = submission.record(workspace.records.runs, experiment.id)
-        if before_start is not None:
-            before_start(run_id)
-        start_in(
-            folder,
-            lock,
-            Launch(
-                run_id=run_id,
-                experiment_id=experiment.id,
-                workspace=str(workspace.path or workspace._root_uri),
-                definition=definition,
-                variables=variables,
-                has_sdk=azureml == SDK,
-                copied_files=len(copied),
-                copied_bytes=sum(file.stat().st_size for _, file in copied),
-                target=definition["target"],
-                slots=slots,
-                token=token,
-            ),
-        )
-    except BaseException:
-        folder.remove()
-        raise
-    finally:
-        os.close(lock)
-    return _run(experiment, record)
+    slots = slots_of(experiment.workspace.records.compute_targets, submission.target)
+    if slots is None:
+        return _submit_to_agents(experiment, submission, source, before_start)
+    if is_ray_address(submission.target):
+        _check_ray(definition, experiment.workspace.path)
+    return _submit_here(experiment, submission, source, slots, before_start)
 
 
 @dataclass(frozen=True)
@@ -166,6 +102,16 @@ class Submission:
     parent_run_id: str | None
     tags: dict[str, str]
     properties: dict[str, str]
+
+    @property
+    def target(self) -> str:
+        """The compute target's name or address."""
+        return str(self.definition["target"])
+
+    @property
+    def has_sdk(self) -> bool:
+        """Whether `import azureml` means the SDK in the script."""
+        return self.definition.get("azureml") == SDK
 
     def as_sent(self) -> dict[str, Any]:
         """As a service is sent it."""
@@ -195,17 +141,94 @@ class Submission:
         )
 
 
-def _submitted_to_azure(experiment: "Experiment", submission: Submission) -> ScriptRun:
+def _submit_to_azure(
+    experiment: "Experiment", submission: Submission, source: Path, before_start: _BeforeStart | None
+) -> ScriptRun:
     """Have Azure ML run it. The call has no room for a name, tags and properties, so they follow."""
-    runs = experiment.workspace.records.runs
+    if submission.target == LOCAL:
+        way_out = "Name a compute target of the workspace, or start the script yourself"
+        raise NotSupported("Submitting to this machine on a workspace of Azure ML", way_out)
+    records = experiment.workspace.records
+    submission = replace(submission, snapshot_id=_kept(source, records))
     run_id = _service_of(experiment).submit_to_azure(experiment.name, submission.run_id, submission.as_sent())
     if submission.name:
-        runs.update(run_id, name=submission.name)
+        records.runs.update(run_id, name=submission.name)
     if submission.tags:
-        runs.set_tags(run_id, submission.tags)
+        records.runs.set_tags(run_id, submission.tags)
     if submission.properties:
-        runs.add_properties(run_id, submission.properties)
-    return _run(experiment, runs.get(run_id))
+        records.runs.add_properties(run_id, submission.properties)
+    return _run(experiment, records.runs.get(run_id))
+
+
+def _submit_to_agents(
+    experiment: "Experiment", submission: Submission, source: Path, before_start: _BeforeStart | None
+) -> ScriptRun:
+    """Have it wait on the service for an agent, which fetches the snapshot."""
+    records = experiment.workspace.records
+    submission = replace(submission, snapshot_id=_kept(source, records))
+    _service_of(experiment).submit_to_agents(experiment.name, submission.run_id, submission.as_sent())
+    if before_start is not None:
+        before_start(submission.run_id)
+    return _run(experiment, records.runs.get(submission.run_id))
+
+
+def _submit_here(
+    experiment: "Experiment", submission: Submission, source: Path, slots: int, before_start: _BeforeStart | None
+) -> ScriptRun:
+    """Start a runner on this machine, which runs the script or has Ray run it."""
+    workspace = experiment.workspace
+    run_id, definition = submission.run_id, submission.definition
+    of_machine = {MACHINE_PROPERTY: this_machine(), RUNS_FOLDER_PROPERTY: runs_folder_id()}
+    submission = replace(submission, properties=submission.properties | of_machine)
+    folder = RunFolder.of(run_id)
+    lock = folder.make()
+    try:
+        copied = _copy(source, folder.source)
+        if copied and definition["history"]["snapshotProject"]:
+            submission = replace(submission, snapshot_id=workspace.records.snapshots.store(copied))
+        variables = variables_of_run(definition, workspace._root_uri, run_id, experiment.id, experiment.name)
+        token = ""
+        if workspace.path is not None:
+            record = submission.record(workspace.records.runs, experiment.id)
+        else:
+            token = _submitted_from_here(experiment, submission)
+            record = workspace.records.runs.get(run_id)
+            if submission.has_sdk:
+                variables = {**sdk_variables(workspace._root_uri, experiment.id, experiment.name), **variables}
+        if before_start is not None:
+            before_start(run_id)
+        start_in(
+            folder,
+            lock,
+            Launch(
+                run_id=run_id,
+                experiment_id=experiment.id,
+                workspace=str(workspace.path or workspace._root_uri),
+                definition=definition,
+                variables=variables,
+                has_sdk=submission.has_sdk,
+                copied_files=len(copied),
+                copied_bytes=sum(file.stat().st_size for _, file in copied),
+                target=submission.target,
+                slots=slots,
+                token=token,
+            ),
+        )
+    except BaseException:
+        folder.remove()
+        raise
+    finally:
+        os.close(lock)
+    return _run(experiment, record)
+
+
+def _submitted_from_here(experiment: "Experiment", submission: Submission) -> str:
+    """Have a service record what this machine runs; return the run's own token."""
+    service = _service_of(experiment)
+    if service.has_limits:
+        way_out = "Serve the workspace without --parity"
+        raise NotSupported("Submitting to a service that is as strict as Azure ML", way_out)
+    return service.submit_local(experiment.name, submission.run_id, submission.as_sent())
 
 
 def _check_ray(definition: Mapping[str, Any], folder: Path | None) -> None:
@@ -232,6 +255,16 @@ def _run(experiment: "Experiment", record: RunRecord) -> ScriptRun:
     run = ScriptRun._of(experiment, record)
     assert isinstance(run, ScriptRun)
     return run
+
+
+def _kept(source: Path, records: CommonStore) -> str | None:
+    """Keep a folder as a snapshot and return its id; None for an empty one.
+
+    A copy is kept, which nobody changes while it is hashed and sent.
+    """
+    with TemporaryDirectory(prefix="amlstore-snapshot-") as folder:
+        copied = _copy(source, Path(folder))
+        return records.snapshots.store(copied) if copied else None
 
 
 def _copy(source: Path, target: Path) -> list[tuple[str, Path]]:

@@ -22,6 +22,7 @@ from mlflow_amlstore.records.types import (
     ModelFilter,
     ModelVersionRecord,
     Page,
+    QueueEntry,
     RunError,
     RunFilter,
     RunInfo,
@@ -112,6 +113,10 @@ class CommonRuns(Protocol):
 
     def definition(self, run_id: str) -> dict[str, Any]:
         """Return how a run was submitted; empty for one that wasn't."""
+
+    def queue(self) -> list[QueueEntry]:
+        """Return the active runs that haven't ended: of each compute target what runs, the oldest first, and then what
+        waits; and those that weren't submitted, which a service leaves out."""
 
     def whole(self, run_id: str) -> RunRecord:
         """As `get`, and with its latest metrics, inputs and outputs, for which a service is asked twice."""

@@ -32,7 +32,6 @@ from mlflow_amlstore.errors import (
     WorkspaceNotFound,
 )
 from mlflow_amlstore.protocol.limits import LIMITS_HEADER, NO_LIMITS
-from mlflow_amlstore.records.acting import acting_for
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.runner import deaths
 from mlflow_amlstore.service import (
@@ -49,6 +48,7 @@ from mlflow_amlstore.service import (
     run_tokens,
 )
 from mlflow_amlstore.service.access import Access, Caller, TokenUse
+from mlflow_amlstore.service.acting import acting_for
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import Body, BodyMemory, decode_json, decode_query, read_body, timed
@@ -62,7 +62,6 @@ from mlflow_amlstore.service.sessions import (
     check_form_token,
     session_cookie,
     session_in,
-    who,
 )
 from mlflow_amlstore.service.signed_urls import UrlSigner
 from mlflow_amlstore.service.uris import AzureUris, ProxyUris, Uris
@@ -440,7 +439,7 @@ def _for_caller(call: Call, apply: Callable[[], bytes]) -> Callable[[], bytes]:
     """The same, done in the name of the caller: the records keep who changed what."""
 
     def apply_for_caller() -> bytes:
-        with acting_for(partial(who, call)):
+        with acting_for(call):
             return apply()
 
     return apply_for_caller

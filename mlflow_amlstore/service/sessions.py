@@ -9,10 +9,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from mlflow_amlstore.errors import NotAllowed, TokenRefused
-from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.service.auth import LONGEST_SESSION_S, Tokens
-from mlflow_amlstore.service.routing import Call
-from mlflow_amlstore.service.secret import LOCAL_KEY_ID
 
 FORM_TOKEN_HEADER = b"x-form-token"
 SIGN_IN = "Sign in with a workspace key, or with the link that `amlstore open` prints"
@@ -48,12 +45,3 @@ def check_form_token(tokens: Tokens, session: str, given: str | None) -> None:
     """Raise NotAllowed where a change doesn't come from a page of this session."""
     if not hmac.compare_digest((given or "").encode(), tokens.form_token(session).encode()):
         raise NotAllowed("A change needs the form token of a page of this session (X-Form-Token); load the page again")
-
-
-def who(call: Call) -> str:
-    """Whoever makes a call, as a person knows them: the key's name, or this machine's user for the local key."""
-    assert call.caller is not None  # as a route that asks needs a role
-    if call.caller.key_id == LOCAL_KEY_ID:
-        return this_user()
-    key = call.records.keys.find(call.caller.key_id)
-    return call.caller.key_id if key is None else key.name

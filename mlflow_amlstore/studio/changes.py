@@ -11,8 +11,8 @@ from mlflow_amlstore.records.canceling import cancel
 from mlflow_amlstore.records.locations import WORKSPACE_SCHEME, run_container
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import DESCRIPTION_TAG
+from mlflow_amlstore.service.acting import who
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
-from mlflow_amlstore.service.sessions import who
 
 ROUTES = Routes(Area.STUDIO)
 _MOST_RUNS = 1000

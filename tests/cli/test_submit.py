@@ -348,7 +348,9 @@ class TestQueue:
             MACHINE_PROPERTY: this_machine(),
             RUNS_FOLDER_PROPERTY: runs_folder_id(),
         }
-        workspace.records.runs.create("0", run_id="dead", status=RunStatus.RUNNING, properties=properties)
+        workspace.records.runs.create(
+            "0", run_id="dead", status=RunStatus.RUNNING, properties=properties, definition={"target": "local"}
+        )
         assert amlstore("queue", "--json").out == "[]\n"
         assert opened.get_run("dead").get_status() == "Failed"
 

@@ -20,6 +20,7 @@ from mlflow_amlstore.core import Experiment, Run, ScriptRunConfig, Workspace
 from mlflow_amlstore.errors import ServiceError
 from mlflow_amlstore.runner.launch import RunFolder
 from mlflow_amlstore.runner.preparation_log import node_name
+from mlflow_amlstore.workspace.opening import open_folder
 
 LOG = "user_logs/std_log.txt"
 CLI = [sys.executable, "-c", "from mlflow_amlstore.cli import main; main()"]
@@ -88,6 +89,24 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     while not (found := condition()):
         time.sleep(0.05)
     return found
+
+
+def test_the_queue_is_the_same_over_the_service_as_in_its_folder(
+    service: ForkedService, experiment: Experiment, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    agent = start_agent("queued", "--slots", "1")
+    agent.kill()
+    folder = source(tmp_path, "")
+    waiting = [experiment.submit(ScriptRunConfig(folder, "train.py", compute_target="queued")).id for _ in range(2)]
+    queue = experiment.workspace.records.runs.queue()
+    assert [(entry.info.run_id, entry.position) for entry in queue if entry.target == "queued"] == [
+        (waiting[0], 1),
+        (waiting[1], 2),
+    ]
+    of_folder = [entry for entry in open_folder(service.folder).records.runs.queue() if entry.target is not None]
+    assert [(each.info.run_id, each.experiment, each.target, each.position) for each in queue] == [
+        (each.info.run_id, each.experiment, each.target, each.position) for each in of_folder
+    ]
 
 
 def test_a_script_runs_with_its_files_and_logs_into_its_run(

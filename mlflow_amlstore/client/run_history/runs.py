@@ -14,6 +14,7 @@ from mlflow_amlstore.client.http.service_call import segment
 from mlflow_amlstore.client.journal.journal import journal_of
 from mlflow_amlstore.client.journal.values import Values, with_kept
 from mlflow_amlstore.client.run_calls import call, get_run
+from mlflow_amlstore.client.run_history.experiments import RemoteExperiments
 from mlflow_amlstore.client.run_history.routes import RunHistory, named
 from mlflow_amlstore.client.run_messages import RunMessages, run_record
 from mlflow_amlstore.errors import AlreadyExists, Changed, InvalidValue, NotFound, NotSupported, ServiceError
@@ -21,11 +22,14 @@ from mlflow_amlstore.protocol.event_names import ERROR, EVENTS, PREFIX
 from mlflow_amlstore.protocol.times import iso_time, time_ms_or_none
 from mlflow_amlstore.protocol.views import MLFLOW_VIEWS
 from mlflow_amlstore.records.random_name import random_name
+from mlflow_amlstore.records.run_queue import in_order
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.status import ENDED, status_from_azure
 from mlflow_amlstore.records.types import (
     RUN_TYPE_PROPERTY,
+    SCRIPT_RUN,
     Page,
+    QueueEntry,
     RunError,
     RunFilter,
     RunInfo,
@@ -92,6 +96,34 @@ class RemoteRuns:
     def definition(self, run_id: str) -> dict[str, Any]:
         with named("run", run_id):
             return dict(self._history.call("GET", f"{_route(run_id)}/details").get("runDefinition") or {})
+
+    def queue(self) -> list[QueueEntry]:
+        experiments = self._experiments()
+        going_on = [status for status in RunStatus if status not in ENDED]
+
+        def found(asked: tuple[str, RunStatus]) -> list[RunInfo]:
+            wanted = RunFilter(include_children=True, run_type=SCRIPT_RUN, status=asked[1])
+            return [record.info for record in self.find(wanted, experiment_id=asked[0]).items]
+
+        lists = at_once(found, [(each, status) for each in experiments for status in going_on], threads=_READERS)
+        infos = {info.run_id: info for each in lists for info in each}  # one that went on meanwhile is found twice
+        in_time = sorted(infos.values(), key=lambda info: (info.created_ms, info.number))
+        definitions = at_once(self.definition, [info.run_id for info in in_time], threads=_READERS)
+        return in_order(
+            (info, experiments[info.experiment_id], str(definition.get("target") or "local"))
+            for info, definition in zip(in_time, definitions, strict=True)
+        )
+
+    def _experiments(self) -> dict[str, str]:
+        """The names of the active experiments, by id."""
+        names: dict[str, str] = {}
+        page_token: str | None = None
+        while True:
+            page = RemoteExperiments(self._history).search(page_token=page_token)
+            names |= {each.experiment_id: each.name for each in page.items}
+            page_token = page.next_token
+            if page_token is None:
+                return names
 
     def create_children(
         self,

@@ -1,13 +1,13 @@
 """What goes on in a workspace: the runs that wait and those that run."""
 
 import json
-from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Select, select
 
+from mlflow_amlstore.records.run_queue import in_order
 from mlflow_amlstore.records.sql.run_records import run_info
-from mlflow_amlstore.records.status import ENDED, WAITING
+from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.tables import RUN_FACTS, experiments, run_definitions, runs
 from mlflow_amlstore.records.types import QueueEntry, RunStatus
 
@@ -33,26 +33,11 @@ _SELECT_GOING_ON: Select[Any] = (
 
 
 def queue_of(connection: Connection) -> list[QueueEntry]:
-    """Return the active runs that haven't ended: of each target what runs, the oldest first, and then what waits.
-
-    Those that weren't submitted come last.
-    """
-    of_target: defaultdict[str | None, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(_SELECT_GOING_ON.order_by(runs.c.run_pk)):
-        of_target[_target(row.definition)].append(row)
-    entries = []
-    for target in sorted(of_target, key=lambda name: (name is None, name or "")):
-        position = 0
-        waiting = []
-        for row in of_target[target]:
-            info = run_info(row[: len(RUN_FACTS)], row.artifact_location)
-            if target is not None and info.status in WAITING:
-                position += 1
-                waiting.append(QueueEntry(info, row.experiment, target, position))
-            else:
-                entries.append(QueueEntry(info, row.experiment, target, None))
-        entries += waiting
-    return entries
+    """Return the active runs that haven't ended, in the order of `records.run_queue`."""
+    return in_order(
+        (run_info(row[: len(RUN_FACTS)], row.artifact_location), row.experiment, _target(row.definition))
+        for row in connection.execute(_SELECT_GOING_ON.order_by(runs.c.run_pk))
+    )
 
 
 def _target(definition: str | None) -> str | None:

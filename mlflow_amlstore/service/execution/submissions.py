@@ -22,6 +22,7 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.records.validation import check_run_id
 from mlflow_amlstore.runner.launch import new_run_id
 from mlflow_amlstore.runner.ranks import process_count
+from mlflow_amlstore.service.acting import as_one_write
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.execution.invocation import invocation_zip
 from mlflow_amlstore.service.files.transfer import on_thread
@@ -80,7 +81,7 @@ async def snapshot_run(call: Call, request: Request) -> Response:
         submission = msgspec.json.decode(await _body(request), type=Submission)
     except msgspec.MsgspecError as error:
         raise BadRequest(str(error)) from error
-    run_id = await on_thread(_to_agents, call, _run_id(call, request), submission)
+    run_id = await on_thread(as_one_write, call, lambda: _to_agents(call, _run_id(call, request), submission))
     return Response(msgspec.json.encode(RunId(run_id)), media_type="application/json")
 
 
@@ -88,7 +89,11 @@ async def snapshot_run(call: Call, request: Request) -> Response:
 async def local_run(call: Call, request: Request) -> Response:
     """As the SDK calls it: record a run, and answer with a zip of what starts it on the submitter's machine."""
     submission = _sent(request.headers.get("content-type", ""), await _body(request))
-    return await on_thread(_answer, call, _run_id(call, request), submission)
+    run_id = _run_id(call, request)
+    ticket = await on_thread(as_one_write, call, lambda: _local(call, run_id, submission))
+    root = tracking_root(call.base_url, call.workspace_name)
+    started_by = (run_id, ticket.experiment_id, call.path["experiment"], root, ticket.token, submission)
+    return Response(await on_thread(invocation_zip, *started_by), media_type="application/zip")
 
 
 def _run_id(call: Call, request: Request) -> str:
@@ -106,13 +111,6 @@ async def _body(request: Request) -> bytes:
         if size_bytes > _MOST_BYTES:
             raise PayloadTooLarge(_MOST_BYTES)
     return b"".join(pieces)
-
-
-def _answer(call: Call, run_id: str, submission: Submission) -> Response:
-    ticket = _local(call, run_id, submission)
-    root = tracking_root(call.base_url, call.workspace_name)
-    zipped = invocation_zip(run_id, ticket.experiment_id, call.path["experiment"], root, ticket.token, submission)
-    return Response(zipped, media_type="application/zip")
 
 
 def _sent(content_type: str, body: bytes) -> Submission:

@@ -344,3 +344,28 @@ class TestRunVocabulary:
         )
         assert found.properties == {"p": "1"}
         assert records.runs.search(["0"]).items[0].info == found.info
+
+
+class TestQueue:
+    def test_what_runs_stands_before_what_waits_and_each_target_has_its_own(self, records: RecordStore) -> None:
+        def submitted(run_id: str, target: str, status: RunStatus) -> None:
+            records.runs.create("0", run_id=run_id, status=status, definition={"target": target})
+
+        records.runs.create("0", run_id="by-itself")
+        submitted("waits", "local", RunStatus.QUEUED)
+        submitted("not-yet-there", "local", RunStatus.NOT_STARTED)
+        submitted("runs", "local", RunStatus.RUNNING)
+        submitted("ended", "local", RunStatus.COMPLETED)
+        submitted("elsewhere", "gpu", RunStatus.QUEUED)
+        submitted("deleted", "gpu", RunStatus.RUNNING)
+        records.runs.delete("deleted")
+
+        queue = records.runs.queue()
+        assert [(entry.target, entry.position, entry.info.run_id) for entry in queue] == [
+            ("gpu", 1, "elsewhere"),
+            ("local", None, "runs"),
+            ("local", 1, "waits"),
+            ("local", 2, "not-yet-there"),
+            (None, None, "by-itself"),
+        ]
+        assert {entry.experiment for entry in queue} == {"Default"}
