@@ -96,13 +96,22 @@ _AZURE_AREAS = {  # in the order of a client's calls, with the tests that show t
         "Model management: assets and models",
         "tests/service/test_model_management.py, tests/core/test_models.py (`served`), tests/interop/test_sdk.py",
     ),
+    Area.EXECUTION: (
+        "Submission, and what this package's agents and runners call",
+        "tests/core/test_submit.py, test_agents.py, tests/interop/test_submit.py",
+    ),
+    Area.ENVIRONMENT: (
+        "Registered environments",
+        "tests/service/test_environments.py, tests/core/test_environment.py (`served`), "
+        "tests/interop/test_environments.py",
+    ),
     Area.ARTIFACT: ("Files by container", "tests/service/test_files_uploads.py, tests/interop"),
     Area.BLOB: ("Content URLs: the storage protocol", "tests/service/test_files_blobs.py, tests/interop"),
 }
 _AZURE_ROUTES_INTRODUCTION = (
-    "What comes before each: `/history/v1.0`, `/metric/v2.0`, `/content/v2.0`, `/modelmanagement/v1.0` or "
-    "`/artifact/v2.0` and the workspace's path, a storage account's name for content URLs. Missing, and answered 404: "
-    "execution, as `azureml-core` calls it, and what it asks of datasets, datastores, environments and compute."
+    "What comes before each: `/history/v1.0`, `/metric/v2.0`, `/content/v2.0`, `/modelmanagement/v1.0`, "
+    "`/execution/v1.0`, `/environment/v1.0` or `/artifact/v2.0` and the workspace's path, a storage account's name for "
+    "content URLs. Missing, and answered 404: what `azureml-core` asks of datasets, datastores and compute."
 )
 _CALLS_INTRODUCTION = """## What the two clients send
 

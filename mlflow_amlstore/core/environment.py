@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ _DEFINITION_FILE, _CONDA_FILE, _DOCKER_FILE = "azureml_environment.json", "conda
 _CURATED = "AzureML-"  # begins the names of Azure ML's own environments
 _AZURES_OWN = ("AzureML", "Microsoft")  # no others' begin with these, as in the SDK
 _LATEST = "latest"
+_REFERRING = re.compile(r"(--requirement|--constraint|-r|-c)[\s=]*")  # to another list, as pip's options do
 
 
 @names_the_missing
@@ -96,9 +99,11 @@ class Environment:
         """Describe an environment by a requirements file of pip, or by a `pyproject.toml`.
 
         Of the latter it takes the project's dependencies, without the project itself, and its `requires-python`.
+        Of a file that is referred to by `-r` it takes the lines. One that is referred to by `-c` is read where the
+        script runs: by its path from the list's folder, in the script's source folder.
 
-        Raises InvalidValue if the file can't be read, or refers to other files with `-r` or `-c`, or lists no
-        dependencies of a project.
+        Raises InvalidValue if a file can't be read, or one of constraints lies outside the list's folder, or no
+        dependencies of a project are listed.
         """
         environment, file = Environment(name), Path(file_path)
         dependencies = environment.python.conda_dependencies
@@ -111,7 +116,7 @@ class Environment:
                 dependencies.add_conda_package(f"python{python}")
             dependencies.set_pip_requirements(project["dependencies"])
         else:
-            dependencies.set_pip_requirements(_requirements(file))
+            dependencies.set_pip_requirements(_requirements(file, file.parent, set()))
         return environment
 
     def clone(self, new_name: str) -> "Environment":
@@ -157,12 +162,13 @@ class Environment:
         self._build(_print)
 
     def build(self, workspace: "Workspace", image_build_compute: str | None = None) -> "ImageBuildDetails":
-        """Build it on this machine, and return what `build_local` would print.
+        """Register it and build it on this machine, and return what `build_local` would print.
 
-        It returns when the build has ended. Raises what `runner.environments.interpreter_of` raises, and NotSupported
-        if `image_build_compute` is given.
+        It returns when the build has ended. Raises as `register`, what `runner.environments.interpreter_of` raises, and
+        NotSupported if `image_build_compute` is given.
         """
         refuse_given("Environment.build", image_build_compute=image_build_compute)
+        self.register(workspace)
         log: list[str] = []
         self._build(log.append)
         return ImageBuildDetails("".join(log))
@@ -200,7 +206,7 @@ class Environment:
         if label is not None and version is not None:
             raise InvalidValue("label", label, f"means another version than version={version!r}: give one of them")
         try:
-            return _registered(workspace.records.environments.get(name, version))
+            return _registered(workspace.records.environments.get(name, None if version is None else str(version)))
         except NotFound:
             if not name.startswith(_CURATED):
                 raise
@@ -245,17 +251,36 @@ def _checked_name(name: object) -> str:
     return name
 
 
-def _requirements(file: Path) -> Iterator[str]:
+def _requirements(file: Path, folder: Path, seen: set[Path]) -> Iterator[str]:
+    """The lines of a list and of those that it refers to, each list once. Constraints are named from `folder` on."""
+    seen.add(file.resolve())
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidValue("requirements file", str(file), f"can't be read: {error.strerror}") from None
     for line in text.replace("\\\n", " ").splitlines():
         requirement = f" {line}".partition(" #")[0].strip()
-        if requirement.startswith(("-r", "-c", "--requirement", "--constraint")):
-            raise InvalidValue("requirements file", str(file), f"must list the packages itself, it has {requirement!r}")
-        if requirement:
-            yield requirement
+        referring = _REFERRING.match(requirement)
+        if referring is None or "://" in requirement:
+            if requirement:
+                yield requirement
+            continue
+        other = file.parent / requirement[referring.end() :].strip("\"'")
+        if referring[1] in ("-c", "--constraint"):
+            yield f"-c {_constraints(other, folder)}"
+        elif other.resolve() not in seen:
+            yield from _requirements(other, folder, seen)
+
+
+def _constraints(file: Path, folder: Path) -> str:
+    """The path of a file of constraints from the folder of the list that is read."""
+    if not file.is_file():
+        raise InvalidValue("constraints file", str(file), "there is no such file")
+    path = os.path.relpath(file, folder)
+    if path.startswith(".."):
+        rule = f"must lie in the list's folder, {folder}: it is read from the copy of it that the script runs in"
+        raise InvalidValue("constraints file", str(file), rule)
+    return path
 
 
 def _read_project(file: Path) -> dict[str, Any]:

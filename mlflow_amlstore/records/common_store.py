@@ -404,7 +404,7 @@ class CommonEnvironments(Protocol):
         one. A new one is called `version`, or where that is None or taken, by the next number. Raises InvalidValue."""
 
     def get(self, name: str, version: str | None = None) -> EnvironmentRecord:
-        """Return a version, or the latest. Raises NotFound with what there is."""
+        """Return a version, or the latest. Raises NotFound with what there is, InvalidValue."""
 
     def list(self) -> list[EnvironmentRecord]:
         """Return the latest version of each name, by name."""

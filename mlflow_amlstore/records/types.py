@@ -515,7 +515,6 @@ class EnvironmentRecord:
     name: str
     version: str
     definition: dict[str, Any]
-    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,14 @@ def check_short_text(field: str, text: object) -> str:
     return str(text)
 
 
+def check_environment(name: object, version: object) -> None:
+    """The name of an environment and, where it isn't None, a version: short texts that are segments of a path."""
+    for field, text in (("environment name", name), ("environment version", "1" if version is None else version)):
+        check_short_text(field, text)
+        if "/" in str(text) or text in (".", ".."):
+            raise InvalidValue(field, text, "must not have a '/', nor be '.' or '..'")
+
+
 def check_text_name(field: str, name: object) -> str:
     """A name in the `Run` vocabulary, whose scripts use more than MLflow's characters: 1 to 1000, none of them a
     control character."""

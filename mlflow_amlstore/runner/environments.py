@@ -107,16 +107,16 @@ def packages_on_ray(environment: Mapping[str, Any] | None, *, is_embedded: bool)
             "List pip packages, or install them in the cluster and set user_managed_dependencies = True",
         )
     lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS} if is_embedded else set())
-    return [*map(_below_source, lines), *own_wheel.requirements(extras)]
+    return [*(_below(_RAY_SOURCE, line) for line in lines), *own_wheel.requirements(extras)]
 
 
-def _below_source(line: str) -> str:
-    """A line whose path Ray finds."""
+def _below(folder: str, line: str) -> str:
+    """A line whose path, if it is a relative one, begins with a folder."""
     referring = _REFERRING.match(line)
     begin = line[: referring.end()] if referring else ""
     path = line[len(begin) :]
     is_relative = not path.startswith(("/", "$")) and "://" not in path
-    return f"{begin}{_RAY_SOURCE}/{path}" if is_relative and (referring or _IS_PATH.match(path)) else line
+    return f"{begin}{folder}/{path}" if is_relative and (referring or _IS_PATH.match(path)) else line
 
 
 def _table(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -235,6 +235,7 @@ def _recipe(name: str, listed: Mapping[str, Any], folder: Path) -> _Recipe | Non
     has_packages = bool(lines or conda_packages or extras != {_EXTRA_ALWAYS})
     if not has_packages and (not python.is_as_asked or python.minor == sys.version_info[:2]):
         return None
+    lines += pip_settings.constraints()
     channels = tuple(_texts("channels", listed.get("channels")))
     return _Recipe(
         name,
@@ -309,10 +310,10 @@ def _files_named(lines: Sequence[str], folder: Path, beside: Path, seen: set[Pat
     for line in lines:
         text = re.split(r" #| ;", line)[0].strip()
         is_list = _REFERRING.match(text)
-        if is_list:
-            path = beside / text[is_list.end() :].strip("\"'")
-        elif "file:" in text:
+        if "file:" in text:
             path = Path(unquote(text.partition("file:")[2].partition("#")[0].removeprefix("//")))
+        elif is_list:
+            path = beside / pip_settings.expanded(text[is_list.end() :].strip("\"'"))
         elif "://" not in text and _IS_PATH.match(text):  # as in pip, a package's name alone is none
             path = folder / text.partition("[")[0].strip("\"'")
         else:
@@ -448,7 +449,8 @@ def _build_by_conda(recipe: _Recipe, origin: own_wheel.Origin, target: Path, out
         scratch = Path(made)
         with _local_errors(scratch):
             package = own_wheel.put_together(origin, scratch) if isinstance(origin, Distribution) else origin
-        pip = [*pip_settings.as_lines(recipe.options), *recipe.lines, _requirement(recipe, package)]
+        lines = [_below(str(recipe.folder), line) for line in recipe.lines]
+        pip = [*pip_settings.as_lines(recipe.options), *lines, _requirement(recipe, package)]
         content = {
             "channels": recipe.channels or ["conda-forge"],
             "dependencies": [python, "pip", *recipe.conda_packages, {"pip": pip}],

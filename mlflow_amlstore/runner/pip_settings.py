@@ -46,7 +46,7 @@ def listed_options(lines: Iterable[str]) -> tuple[dict[str, list[str]], list[str
                 value = value if has_value else next(words, "")
                 if not value:
                     raise InvalidValue("pip option", redact(line), "must have a value")
-                options.setdefault(name, []).append(_expanded(value))
+                options.setdefault(name, []).append(expanded(value))
             else:
                 others.append(line)
                 break
@@ -84,6 +84,12 @@ def for_uv(listed: Mapping[str, list[str]], folder: Path) -> tuple[dict[str, str
     return variables, everywhere, [_FLAGS["pre"]] if "pre" in given_flags else []
 
 
+def constraints() -> list[str]:
+    """Lines of a list for the files of constraints that uv's variable names, or else pip's settings."""
+    named = os.environ.get("UV_CONSTRAINT") or _configured().get("constraint", "")
+    return [f"--constraint {name}" for name in named.split()]
+
+
 def _words(line: str) -> list[str]:
     try:
         return shlex.split(line)
@@ -91,7 +97,7 @@ def _words(line: str) -> list[str]:
         raise InvalidValue("pip option", redact(line), f"can't be read: {error}") from None
 
 
-def _expanded(value: str) -> str:
+def expanded(value: str) -> str:
     """`${NAME}` is an environment variable, as in pip's requirements files; one that isn't set stays as it is."""
     return _REFERENCE.sub(lambda match: os.environ.get(match[1], match[0]), value)
 
@@ -110,7 +116,7 @@ def _configured() -> dict[str, str]:
                 settings.update(
                     (name.replace("_", "-").removeprefix("--"), text) for name, text in parser.items(section)
                 )
-    for name in (*_VARIABLES, *_FLAGS):
+    for name in (*_VARIABLES, *_FLAGS, "constraint"):
         text = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
         if text:
             settings[name] = text

@@ -22,7 +22,7 @@ from mlflow_amlstore.service.files.blobs import blob_error
 from mlflow_amlstore.service.routing import Area
 
 ERROR_CODE_HEADER = "x-amlstore-error-code"  # MLflow's code, for which the other forms have no field
-_AZURE_AREAS = (Area.HISTORY, Area.ARTIFACT, Area.METRIC, Area.CONTENT, Area.EXECUTION)
+_AZURE_AREAS = (Area.HISTORY, Area.ARTIFACT, Area.METRIC, Area.CONTENT, Area.EXECUTION, Area.ENVIRONMENT)
 _ARM_CODES: tuple[tuple[type[AmlStoreError], str], ...] = (
     (TokenRefused, "AuthenticationFailed"),
     (NotAllowed, "AuthorizationFailed"),

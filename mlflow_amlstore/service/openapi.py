@@ -24,6 +24,7 @@ _PREFIXES = {
     Area.CONTENT: [f"/content/v1.0{WORKSPACE}", f"/content/v2.0{WORKSPACE}"],
     Area.MODEL_MANAGEMENT: [f"/modelmanagement/v1.0{WORKSPACE}"],
     Area.EXECUTION: [f"/execution/v1.0{WORKSPACE}"],
+    Area.ENVIRONMENT: [f"/environment/v1.0{WORKSPACE}", f"/environment/v2.0{WORKSPACE}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
     Area.STUDIO: [""],
@@ -38,6 +39,7 @@ _ERRORS: dict[Area, type[msgspec.Struct]] = {
     Area.CONTENT: AzureError,
     Area.MODEL_MANAGEMENT: ModelError,
     Area.EXECUTION: AzureError,
+    Area.ENVIRONMENT: AzureError,
     Area.ARM: ErrorResponse,
     Area.STUDIO: MlflowError,
 }

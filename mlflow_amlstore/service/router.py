@@ -14,7 +14,7 @@ from mlflow_amlstore.service.routing import Area, Route
 _ANY_WORKSPACE = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(WORKSPACE))
 # What Azure ML's data plane puts before the path of an area (azureml-wire.md, sections 1 to 4).
 _PREFIX = re.compile(
-    r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0|metric/v2\.0|content/v[12]\.0|modelmanagement/v1\.0|execution/v1\.0)"
+    r"/(?P<area>mlflow/v[12]\.0|history/v1\.0|artifact/v2\.0|metric/v2\.0|content/v[12]\.0|modelmanagement/v1\.0|execution/v1\.0|environment/v[12]\.0)"
     rf"(?P<workspace>{_ANY_WORKSPACE})(?P<rest>/.*)?",
     re.DOTALL,
 )
@@ -30,6 +30,8 @@ _AREAS = {
     "content/v2.0": Area.CONTENT,
     "modelmanagement/v1.0": Area.MODEL_MANAGEMENT,
     "execution/v1.0": Area.EXECUTION,
+    "environment/v1.0": Area.ENVIRONMENT,
+    "environment/v2.0": Area.ENVIRONMENT,
 }
 
 

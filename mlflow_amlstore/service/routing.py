@@ -45,6 +45,7 @@ class Area(Enum):
     MODEL_MANAGEMENT = "modelmanagement"
     ARM = "arm"
     EXECUTION = "execution"
+    ENVIRONMENT = "environment"
     STUDIO = "studio"
 
 

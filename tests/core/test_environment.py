@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -120,11 +119,38 @@ class TestEnvironment:
         assert dependencies.pip_packages == ["pandas>=2", "numpy    ==2.1"]
         assert (dependencies.pip_options, "pip=25.0" in dependencies.conda_packages) == (["--pre"], True)
 
-        Path("requirements.txt").write_text("-r other.txt")
-        with pytest.raises(InvalidValue, match=r"must list the packages itself, it has '-r other.txt'"):
-            Environment.from_pip_requirements("b", "requirements.txt")
         with pytest.raises(InvalidValue, match="for requirements file: can't be read"):
             Environment.from_pip_requirements("b", "never.txt")
+
+    def test_a_requirements_file_takes_the_lines_of_others_and_names_its_constraints(self) -> None:
+        Path("src/base").mkdir(parents=True)
+        Path("src/requirements.txt").write_text(
+            "-r base/base.txt\n--constraint=https://a.example/c.txt\n-c 'constraints.txt'  # ours\nscipy\n"
+        )
+        Path("src/base/base.txt").write_text(
+            "numpy\n-c ../constraints.txt\n--requirement ../requirements.txt\n-c own.txt\n"
+        )
+        Path("src/base/own.txt").touch()
+        with pytest.raises(
+            InvalidValue, match=r"'src/base/../constraints.txt' for constraints file: there is no such file"
+        ):
+            Environment.from_pip_requirements("b", "src/requirements.txt")
+        Path("src/constraints.txt").write_text("numpy<3\n")
+        dependencies = Environment.from_pip_requirements("b", "src/requirements.txt").python.conda_dependencies
+        assert dependencies.pip_packages == ["numpy", "scipy"]
+        assert dependencies.pip_options == [
+            "-c constraints.txt",
+            "-c base/own.txt",
+            "--constraint=https://a.example/c.txt",
+            "-c constraints.txt",
+        ]
+        Path("constraints.txt").touch()
+        Path("src/requirements.txt").write_text("-c ../constraints.txt")
+        with pytest.raises(InvalidValue, match="must lie in the list's folder, src"):
+            Environment.from_pip_requirements("b", "src/requirements.txt")
+        Path("src/requirements.txt").write_text("-r never.txt")
+        with pytest.raises(InvalidValue, match=r"'src/never.txt' for requirements file: can't be read"):
+            Environment.from_pip_requirements("b", "src/requirements.txt")
 
     def test_saved_and_loaded_it_is_the_same_but_for_the_registry_s_password(self) -> None:
         environment = Environment("a")
@@ -163,13 +189,9 @@ class TestEnvironment:
             Environment.load_from_directory("never")
 
 
+@pytest.mark.alone
+@pytest.mark.parametrize("ws", ["embedded", "served"], indirect=True)
 class TestRegistered:
-    @pytest.fixture
-    def ws(self, tmp_path: Path) -> Iterator[Workspace]:
-        workspace = Workspace.create(tmp_path / "workspace")
-        yield workspace
-        workspace.close()
-
     def environment(self, *packages: str) -> Environment:
         environment = Environment("diabetes")
         environment.python.conda_dependencies = CondaDependencies.create(
@@ -203,8 +225,9 @@ class TestRegistered:
         latest = Environment.get(ws, "diabetes")
         assert latest.python.conda_dependencies.pip_packages == ["pandas", "numpy"]
         assert Environment.get(ws, "diabetes", label="latest").version == latest.version == "2"
-        first = Environment.get(ws, name="diabetes", version="1")
-        assert first.python.conda_dependencies.pip_packages == ["pandas"]
+        for version in ("1", 1):  # the SDK takes numbers, too
+            first = Environment.get(ws, name="diabetes", version=version)  # type: ignore[arg-type]
+            assert first.python.conda_dependencies.pip_packages == ["pandas"]
 
     def test_the_workspace_lists_the_latest_of_each_name(self, ws: Workspace) -> None:
         for packages in (["pandas"], ["numpy"]):
@@ -236,8 +259,9 @@ class TestRegistered:
             Environment.get(ws, "diabetes", version="1", label="latest")
         with pytest.raises(NotSupported, match="build_on_register"):
             self.environment().register(ws, build_on_register=True)
-        with pytest.raises(InvalidValue, match="environment name"):
-            Environment("x" * 300).register(ws)
+        for name in ("x" * 300, "a/b"):
+            with pytest.raises(InvalidValue, match="environment name"):
+                Environment(name).register(ws)
 
     def test_many_who_register_at_once_get_a_version_each(self, ws: Workspace) -> None:
         def register(number: int) -> str | None:

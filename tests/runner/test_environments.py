@@ -11,12 +11,13 @@ import textwrap
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlflow_amlstore.core import Environment
+from mlflow_amlstore.core import Environment, Workspace
 from mlflow_amlstore.core.environment import environment_definition
 from mlflow_amlstore.errors import EnvironmentFailed, ExtraMissing, InvalidValue, LocalFileFailed, NotSupported
 from mlflow_amlstore.runner import installed_pythons
@@ -350,17 +351,18 @@ class TestFaults:
 @pytest.mark.needs("uv")
 class TestLists:
     @pytest.fixture
-    def wheel_of(self, tmp_path: Path) -> Callable[[str], Path]:
+    def wheel_of(self, tmp_path: Path) -> Callable[..., Path]:
         """Make a wheel `tiny` whose only module says a word."""
 
-        def make(word: str) -> Path:
+        def make(word: str, version: str = "1.0") -> Path:
             folder = tmp_path / "wheels here"
             folder.mkdir(exist_ok=True)
-            wheel = folder / "tiny_of_tests-1.0-py3-none-any.whl"
+            wheel = folder / f"tiny_of_tests-{version}-py3-none-any.whl"
             with zipfile.ZipFile(wheel, "w") as archive:
                 archive.writestr("tiny_of_tests.py", f"word = {word!r}\n")
-                about = "tiny_of_tests-1.0.dist-info/"
-                archive.writestr(f"{about}METADATA", "Metadata-Version: 2.1\nName: tiny-of-tests\nVersion: 1.0\n")
+                about = f"tiny_of_tests-{version}.dist-info/"
+                metadata = f"Metadata-Version: 2.1\nName: tiny-of-tests\nVersion: {version}\n"
+                archive.writestr(f"{about}METADATA", metadata)
                 archive.writestr(f"{about}WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
                 archive.writestr(f"{about}RECORD", "")
             return wheel
@@ -388,6 +390,35 @@ class TestLists:
             answers.append(answer_of(interpreter, "import tiny_of_tests; print(tiny_of_tests.word)"))
             assert interpreter_of(environment, output=nothing_is_built, cache=cache, folder=tmp_path) == interpreter
         assert answers == ["first", "second"]
+
+    @pytest.mark.parametrize(
+        ("line", "variable"),
+        [("-c constraints.txt", ""), ("--constraint=${PLACE}/constraints.txt", ""), ("--pre", "PIP_CONSTRAINT")],
+    )
+    def test_constraints_hold_and_decide_by_their_contents(
+        self,
+        built: Built,
+        cache: Path,
+        tmp_path: Path,
+        wheel_of: Callable[..., Path],
+        monkeypatch: pytest.MonkeyPatch,
+        line: str,
+        variable: str,
+    ) -> None:
+        wheel_of("old", "1.0")
+        found_in = f"--find-links '{wheel_of('new', '2.0').parent}'"
+        monkeypatch.setenv("PLACE", str(tmp_path))
+        monkeypatch.delenv("UV_CONSTRAINT", raising=False)  # which would beat pip's
+        if variable:
+            monkeypatch.setenv(variable, "constraints.txt")
+        answers = []
+        for constraint in ("tiny-of-tests<2", "tiny-of-tests>1"):
+            (tmp_path / "constraints.txt").write_text(constraint)
+            build = partial(interpreter_of, listing(found_in, line, "tiny-of-tests"), cache=cache, folder=tmp_path)
+            interpreter = build(output=Log())
+            answers.append(answer_of(interpreter, "import tiny_of_tests; print(tiny_of_tests.word)"))
+            assert build(output=nothing_is_built) == interpreter
+        assert answers == ["old", "new"]
 
     @pytest.mark.parametrize(
         ("environment", "rule"),
@@ -434,33 +465,43 @@ class TestCondaPackages:
         )
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-        environment = listing("azureml-defaults", "iniconfig", conda=("python=3.11", "numpy=2.1"))
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # whose constraints would be in the file, too
+        monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
+        monkeypatch.delenv("UV_CONSTRAINT", raising=False)
+        environment = listing("azureml-defaults", "-c c.txt", "iniconfig", conda=("python=3.11", "numpy=2.1"))
         log = Log()
-        interpreter = interpreter_of(environment, output=log, cache=tmp_path / "cache")
+        interpreter = interpreter_of(environment, output=log, cache=tmp_path / "cache", folder=tmp_path)
         assert Path(interpreter[0]).exists()
         arguments, content = json.loads(log.text)
         assert arguments == ["create", "--yes"]
         assert content["channels"] == ["conda-forge"]
         *conda, pip = content["dependencies"]
         assert conda == ["python=3.11", "pip", "numpy=2.1"]
-        assert pip["pip"][0] == "iniconfig"
-        assert pip["pip"][1].startswith("mlflow-amlstore[embedded] @ file:///")
-        assert interpreter_of(environment, output=nothing_is_built, cache=tmp_path / "cache") == interpreter
+        assert pip["pip"][:2] == [f"-c {tmp_path}/c.txt", "iniconfig"]  # pip is called in another folder
+        assert pip["pip"][2].startswith("mlflow-amlstore[embedded] @ file:///")
+        again = interpreter_of(environment, output=nothing_is_built, cache=tmp_path / "cache", folder=tmp_path)
+        assert again == interpreter
 
 
 @pytest.mark.needs("uv")
 class TestFromTheSdk:
     def test_build_local_prints_the_build_and_build_returns_it(
-        self, built: Built, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        built: Built,
+        cache: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "xdg"))
         environment = Environment("small")
         environment.python.conda_dependencies.add_pip_package("iniconfig")
-        workspace: Any = None  # the environment is this machine's
+        workspace = Workspace.create(tmp_path / "workspace")
         environment.build_local(workspace, useDocker=False)
         assert " + iniconfig==" in capsys.readouterr().out
         environment.build(workspace).wait_for_completion(show_output=True)
         assert capsys.readouterr().out == ""  # it was there
+        assert list(workspace.environments) == ["small"]
         assert (cache / "xdg" / "mlflow-amlstore" / "environments").is_dir()
 
     def test_what_needs_docker_is_not_supported(self) -> None:

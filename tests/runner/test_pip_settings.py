@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_amlstore.runner.pip_settings import for_uv, listed_options
+from mlflow_amlstore.runner.pip_settings import constraints, for_uv, listed_options
 
-SETTINGS = "index-url extra-index-url find-links trusted-host cert no-index pre".split()
+SETTINGS = "index-url extra-index-url find-links trusted-host cert no-index pre constraint".split()
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +91,13 @@ def test_a_lists_options_beat_the_index_and_add_to_the_rest(tmp_path: Path, monk
 def test_other_lines_stay_in_the_list() -> None:
     options, lines = listed_options(["--pre", "numpy>=2", "--no-binary :all:", "-r more.txt"])
     assert (options, lines) == ({"pre": ["1"]}, ["numpy>=2", "--no-binary :all:", "-r more.txt"])
+
+
+def test_constraints_are_lines_by_uvs_variable_pips_or_its_files(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert constraints() == []
+    file.write_text("[install]\nconstraint =\n  /all.txt\n  https://a.example/c.txt\n")
+    assert constraints() == ["--constraint /all.txt", "--constraint https://a.example/c.txt"]
+    monkeypatch.setenv("PIP_CONSTRAINT", "/pips.txt")
+    assert constraints() == ["--constraint /pips.txt"]
+    monkeypatch.setenv("UV_CONSTRAINT", "/uvs.txt more.txt")
+    assert constraints() == ["--constraint /uvs.txt", "--constraint more.txt"]

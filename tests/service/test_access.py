@@ -29,6 +29,7 @@ PREFIX = {
     Area.CONTENT: ["/content/v1.0{workspace}", "/content/v2.0{workspace}"],
     Area.MODEL_MANAGEMENT: ["/modelmanagement/v1.0{workspace}"],
     Area.EXECUTION: ["/execution/v1.0{workspace}"],
+    Area.ENVIRONMENT: ["/environment/v1.0{workspace}", "/environment/v2.0{workspace}"],
     Area.BLOB: [BLOB_PREFIX],
     Area.ARM: [""],
 }
@@ -134,6 +135,19 @@ CLOSED_TO_TRACKING = {
     "GET /computes/{name}",
     "PUT /computes/{name}",
     "DELETE /computes/{name}",
+    "GET /environments/",
+    "GET /environments/{name}",
+    "PUT /environments/{name}",
+    "GET /environments/{name}/labels/{label}",
+    "GET /environments/{name}/versions/{version}",
+    "PUT /environments/{name}/versions/{version}",
+    "PUT /environments/{name}/versions/{version}/metadata",
+    "GET /environments/{name}/image",
+    "GET /environments/{name}/versions/{version}/image",
+    "POST /environments/{name}/versions/{version}/image",
+    "POST /environments/{name}/versions/{version}/imageoncompute/{compute}",
+    "POST /environments/{name}/recipe",
+    "POST /environments/{name}/versions/{version}/recipe",
 }
 TRACKING_AREAS = {Area.MLFLOW, Area.HISTORY, Area.METRIC, Area.ARTIFACT, Area.CONTENT, Area.MODEL_MANAGEMENT}
 TRACKING_ELSEWHERE = {"POST /auth/tracking-token", "GET /version"}  # its own renewal, and what MLflow's client asks

@@ -26,7 +26,7 @@ class RemoteRecords:
         self.models = RemoteModels(history)
         self.snapshots = RemoteSnapshots(history)
         self.compute_targets = RemoteComputeTargets(history)
-        self.environments = RemoteEnvironments()
+        self.environments = RemoteEnvironments(history)
 
     def close(self) -> None:
         """End the background renewal of the connection's token, until it is used again."""

@@ -31,6 +31,11 @@ class RunHistory:
         """Call a route of the submissions and compute targets, for which a tracking token isn't enough."""
         return self.connection.request_by_key(method, self._at("execution/v1.0", path), json=given, params=params)
 
+    def call_environments(self, method: str, path: str, given: Any = None, params: dict[str, Any] | None = None) -> Any:
+        """Call a route of the registered environments, for which a tracking token isn't enough."""
+        path = self._at("environment/v1.0", f"environments/{path}")
+        return self.connection.request_by_key(method, path, json=given, params=params)
+
     def call_lease(self, method: str, run_id: str, given: Any = None) -> Any:
         """Call the route of a run's lease, with the run's own token."""
         path = self._at("execution/v1.0", f"runs/{segment(run_id)}/lease")

@@ -13,10 +13,10 @@ from mlflow_amlstore.records.database import Database, driver_connection
 from mlflow_amlstore.records.sql.workspace_lock import lock_workspace
 from mlflow_amlstore.records.tables import environments
 from mlflow_amlstore.records.types import EnvironmentRecord
-from mlflow_amlstore.records.validation import check_short_text, encodable
+from mlflow_amlstore.records.validation import check_environment, encodable
 
 _COLUMN = environments.c
-_FACTS = (_COLUMN.name, _COLUMN.version, _COLUMN.definition, _COLUMN.created_ms)
+_FACTS = (_COLUMN.name, _COLUMN.version, _COLUMN.definition)
 _MOST_NAMED = 20  # in an error
 
 
@@ -27,9 +27,7 @@ class SqlEnvironments:
         self._database = database
 
     def put(self, name: str, definition: Mapping[str, Any], version: str | None = None) -> EnvironmentRecord:
-        check_short_text("environment name", name)
-        if version is not None:
-            check_short_text("environment version", version)
+        check_environment(name, version)
         text = encodable(json.dumps({**definition, "name": name, "version": None}, sort_keys=True))
         with self._database.write() as connection:
             lock_workspace(driver_connection(connection))  # versions are given one after the other
@@ -47,6 +45,7 @@ class SqlEnvironments:
         return self.get(name, version)
 
     def get(self, name: str, version: str | None = None) -> EnvironmentRecord:
+        check_environment(name, version)
         with self._database.read() as connection:
             known = _versions(connection, name)
             if not known:
@@ -76,7 +75,7 @@ def _versions(connection: Connection, name: str) -> list[Row[Any]]:
 
 def _record(row: Any) -> EnvironmentRecord:
     definition = {**json.loads(row.definition), "version": row.version}
-    return EnvironmentRecord(row.name, row.version, definition, row.created_ms)
+    return EnvironmentRecord(row.name, row.version, definition)
 
 
 def _what_there_is(what: str, names: list[str]) -> str:

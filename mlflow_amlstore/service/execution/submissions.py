@@ -7,6 +7,7 @@ from email.policy import HTTP
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,6 +25,7 @@ from mlflow_amlstore.runner.launch import new_run_id
 from mlflow_amlstore.runner.ranks import process_count
 from mlflow_amlstore.service.acting import as_one_write
 from mlflow_amlstore.service.addresses import tracking_root
+from mlflow_amlstore.service.execution.environments import with_definition
 from mlflow_amlstore.service.execution.invocation import invocation_zip
 from mlflow_amlstore.service.files.transfer import on_thread
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
@@ -89,11 +91,7 @@ async def snapshot_run(call: Call, request: Request) -> Response:
 async def local_run(call: Call, request: Request) -> Response:
     """As the SDK calls it: record a run, and answer with a zip of what starts it on the submitter's machine."""
     submission = _sent(request.headers.get("content-type", ""), await _body(request))
-    run_id = _run_id(call, request)
-    ticket = await on_thread(as_one_write, call, lambda: _local(call, run_id, submission))
-    root = tracking_root(call.base_url, call.workspace_name)
-    started_by = (run_id, ticket.experiment_id, call.path["experiment"], root, ticket.token, submission)
-    return Response(await on_thread(invocation_zip, *started_by), media_type="application/zip")
+    return await on_thread(_started_by_sdk, call, _run_id(call, request), submission)
 
 
 def _run_id(call: Call, request: Request) -> str:
@@ -111,6 +109,14 @@ async def _body(request: Request) -> bytes:
         if size_bytes > _MOST_BYTES:
             raise PayloadTooLarge(_MOST_BYTES)
     return b"".join(pieces)
+
+
+def _started_by_sdk(call: Call, run_id: str, submission: Submission) -> Response:
+    submission = replace(submission, configuration=with_definition(call, submission.configuration))
+    ticket = as_one_write(call, lambda: _local(call, run_id, submission))
+    root = tracking_root(call.base_url, call.workspace_name)
+    zipped = invocation_zip(run_id, ticket.experiment_id, call.path["experiment"], root, ticket.token, submission)
+    return Response(zipped, media_type="application/zip")
 
 
 def _sent(content_type: str, body: bytes) -> Submission:
@@ -136,6 +142,7 @@ def _local(call: Call, run_id: str, submission: Submission) -> RunTicket:
 
 def _to_agents(call: Call, run_id: str, submission: Submission) -> str:
     assert call.caller is not None  # as the route needs a role
+    submission = replace(submission, configuration=with_definition(call, submission.configuration))
     process_count(submission.configuration)
     target = str(submission.configuration.get("target") or _LOCAL)
     if call.records.compute_targets.get(target).kind != AGENTS:

@@ -134,6 +134,7 @@ class Attacker:
             Area.METRIC: [f"/metric/v2.0{workspace}"],
             Area.CONTENT: [f"/content/v2.0{workspace}"],
             Area.EXECUTION: [f"/execution/v1.0{workspace}"],
+            Area.ENVIRONMENT: [f"/environment/v1.0{workspace}"],
             Area.MODEL_MANAGEMENT: [f"/modelmanagement/v1.0{workspace}"],
             Area.BLOB: [BLOB_PREFIX],
             Area.ROOT: [""],
