@@ -34,6 +34,7 @@ def run_json(run: RunRecord, experiment: str) -> dict[str, object]:
         "start_ms": info.start_ms,
         "end_ms": info.end_ms,
         "deleted_ms": info.deleted_ms,
+        "error": None if info.error is None else {"code": info.error.code, "message": info.error.message},
         "parent_run_id": info.parent_run_id,
         "params": run.params,
         "metrics": {
@@ -95,9 +96,14 @@ def named_run(run: RunRecord) -> str:
 
 def outcome(run: RunRecord) -> str:
     """How a run stands, in a sentence, with the first line of its error."""
+    why = error_line(run)
+    return f"{named_run(run)} is {run.info.status.value}{f': {why}' if why else ''}"
+
+
+def error_line(run: RunRecord) -> str:
+    """The first line of a run's error, empty where it has none. The last lines of a script's log follow in the rest."""
     error = run.info.error
-    first_line = "" if error is None else error.message.partition("\n")[0].removesuffix(" Its last lines:")
-    return f"{named_run(run)} is {run.info.status.value}{f': {one_line(first_line)}' if first_line else ''}"
+    return "" if error is None else one_line(error.message.partition("\n")[0].removesuffix(" Its last lines:"))
 
 
 def all_experiments(records: CommonStore) -> dict[str, str]:

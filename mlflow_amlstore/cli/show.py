@@ -18,7 +18,7 @@ from mlflow_amlstore.cli.output import (
     text,
     time_text,
 )
-from mlflow_amlstore.cli.run_fields import complete_run, find_run, output_models, run_json
+from mlflow_amlstore.cli.run_fields import complete_run, error_line, find_run, output_models, run_json
 from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.core.sparkline import levels_for, numbers_of, sparkline
 from mlflow_amlstore.errors import InvalidValue
@@ -120,11 +120,12 @@ def _print_facts(run: RunRecord, experiment: str, children: list[str]) -> None:
         "name": info.name,
         "experiment": f"{experiment} ({info.experiment_id})",
         "status": info.status.value + (" (deleted)" if info.deleted_ms is not None else ""),
+        "error": error_line(run),
         "user": info.user_id,
         "start": time_text(info.start_ms),
         "end": time_text(info.end_ms),
         "parent run": info.parent_run_id,
-        "child runs": ", ".join(children),
+        "child runs": _listed(children),
     }
     _print_named("Run", {name: value for name, value in facts.items() if value})
 
@@ -206,6 +207,12 @@ def _print_confusion_matrix(
         return
     rows = [(label, *counts) for label, counts in zip(labels, data["matrix"], strict=True)]
     _print_section(f"Confusion matrix {metric.name}: a row for each true class", ["", *map(text, labels)], rows)
+
+
+def _listed(run_ids: Sequence[str]) -> str:
+    """As many ids as a person reads."""
+    more = len(run_ids) - _MAX_NAMED
+    return ", ".join(run_ids[:_MAX_NAMED]) + (f" and {more} more; --json has all" if more > 0 else "")
 
 
 def _folded(title: str, values: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:

@@ -26,6 +26,7 @@ _MOST_LOG_BYTES = 32 * 1024  # of a line, and of all that is shown of a log
 _MOST_LOG_LINES = 15
 _MOST_METRICS = 12
 _DRAWN_WIDTH = 40
+_BETWEEN_COLUMNS = 2
 _LINES_BESIDES = 6  # what stands above metrics and log, and between them
 
 
@@ -124,12 +125,16 @@ def _view(seen: _Seen, experiment: str, console: "Console") -> "RenderableType":
     available = console.height - _LINES_BESIDES
     metrics = seen.record.metrics[: max(1, min(_MOST_METRICS, available // 2))]
     if metrics:
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for _ in range(3):
-            table.add_column(no_wrap=True, overflow="ellipsis")
-        for point in metrics:
-            cells = (one_line(point.name), text(point.value), seen.drawn.get(point.name, ""))
-            table.add_row(*map(Text, cells))
+        rows = [(one_line(point.name), text(point.value), seen.drawn.get(point.name, "")) for point in metrics]
+        # Values are whole: on a narrow terminal names and drawings are cut.
+        values, names = max(len(value) for _, value, _ in rows), max(len(name) for name, _, _ in rows)
+        left = max(2, console.width - values - 2 * _BETWEEN_COLUMNS)
+        names = min(names, max(left // 2, left - _DRAWN_WIDTH))
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, _BETWEEN_COLUMNS, 0, 0))
+        for width in (names, values, left - names):
+            table.add_column(no_wrap=True, overflow="ellipsis", max_width=width)
+        for row in rows:
+            table.add_row(*map(Text, row))
         parts += [line(""), table]
         if len(seen.record.metrics) > len(metrics):
             parts.append(line(f"{len(seen.record.metrics) - len(metrics)} more metrics", "dim"))

@@ -148,8 +148,12 @@ def _path_inside(folder: Path, script: str) -> str | None:
     """The path of a script below a folder, however it was written: the script runs in a copy of the folder. None for
     what isn't a file inside it."""
     file = folder / script
-    file = file.parent.resolve() / file.name
-    return file.relative_to(folder).as_posix() if file.is_file() and file.is_relative_to(folder) else None
+    try:
+        file = file.parent.resolve() / file.name
+        is_inside = file.is_file() and file.is_relative_to(folder)
+    except OSError:  # too long a name, say
+        return None
+    return file.relative_to(folder).as_posix() if is_inside else None
 
 
 def _distribute(run_config: RunConfiguration, distributed: object) -> None:

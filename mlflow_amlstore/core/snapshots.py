@@ -5,10 +5,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow_amlstore.errors import InvalidValue, PathUnsafe
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import DATABASE_NAME, check_new_path
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 MAX_BYTES = 300_000_000  # this and the next as Azure ML has them
 MAX_FILES = 2_000
@@ -30,9 +34,10 @@ def store_snapshot(records: CommonStore, path: Path) -> str:
     """Store a file, or a folder without what its `.amlignore` (or else `.gitignore`) lists, and return the new id.
 
     `.git`, caches, virtual environments, the folder of an embedded workspace and links to folders are left out. So are,
-    with a warning, links to files outside the folder, files that can't be read and files with names that a workspace
-    can't have. A link to a file of the folder is stored as that file. Raises InvalidValue for a path that isn't there,
-    and for over 300 MB or 2 000 files; SnapshotEmpty if there is nothing to store.
+    with a warning, links to files outside the folder, files and folders that can't be read and files with names that a
+    workspace can't have. A link to a file of the folder is stored as that file. Raises InvalidValue for a path that
+    isn't there, for over 300 MB or 2 000 files, and for an ignore file that can't be understood; SnapshotEmpty if
+    there is nothing to store.
     """
     if path.is_file():
         items = [(path.name, path)]
@@ -45,8 +50,10 @@ def store_snapshot(records: CommonStore, path: Path) -> str:
 
 def files_of_snapshot(folder: Path) -> list[tuple[str, Path]]:
     """The files of a folder that its snapshot has, by their paths in it. Raises what `store_snapshot` raises."""
-    items, left_out, sizes = [], [], []
-    for path, file in _files_of(folder):
+    items: list[tuple[str, Path]] = []
+    left_out: list[str] = []
+    sizes: list[int] = []
+    for path, file in _files_of(folder, left_out):
         try:
             check_new_path(path)
             file_size = file.stat().st_size
@@ -93,13 +100,36 @@ def _too_large(paths: Sequence[str], sizes: Sequence[int]) -> str:
     )
 
 
-def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
+def _ignored_by(folder: Path) -> "GitIgnoreSpec":
+    """What a folder's ignore file lists. Raises InvalidValue for a line that can't be a pattern, naming it."""
     from pathspec import GitIgnoreSpec  # needed here alone
 
-    ignore_file = next((folder / name for name in _IGNORE_FILES if (folder / name).is_file()), None)
-    lines = ignore_file.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if ignore_file else []
-    ignored = GitIgnoreSpec.from_lines(lines)
-    for where, folders, names in os.walk(folder):
+    file = next((folder / name for name in _IGNORE_FILES if (folder / name).is_file()), None)
+    lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if file else []
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError:
+        for number, line in enumerate(lines, 1):
+            try:
+                GitIgnoreSpec.from_lines([line])
+            except ValueError as error:
+                rule = "is no pattern that Git knows. Correct the line or remove it"
+                raise InvalidValue(f"line {number} of {file}", line, rule) from error
+        raise
+
+
+def _has(folder: Path, name: str) -> bool:
+    return os.path.exists(folder / name)  # noqa: PTH110  # Path's raises where the folder can't be looked into
+
+
+def _files_of(folder: Path, left_out: list[str]) -> Iterator[tuple[str, Path]]:
+    """The files by their paths; folders that can't be read are added to `left_out`."""
+
+    def cant_be_read(error: OSError) -> None:
+        left_out.append(f"{Path(error.filename).relative_to(folder).as_posix()}/")
+
+    ignored = _ignored_by(folder)
+    for where, folders, names in os.walk(folder, onerror=cant_be_read):
         at = Path(where)
         relative = at.relative_to(folder)
         folders[:] = sorted(
@@ -107,13 +137,14 @@ def _files_of(folder: Path) -> Iterator[tuple[str, Path]]:
             for name in folders
             if name not in _NEVER
             and not ignored.match_file((relative / name).as_posix() + "/")
-            and not (at / name / DATABASE_NAME).exists()
-            and not (at / name / _OF_ENVIRONMENT).exists()
+            and not _has(at / name, DATABASE_NAME)
+            and not _has(at / name, _OF_ENVIRONMENT)
         )
-        if (at / DATABASE_NAME).exists():  # the workspace itself: its config.json and what lies beside it stay
+        if _has(at, DATABASE_NAME):  # the workspace itself: its config.json and what lies beside it stay
             folders[:] = [name for name in folders if name not in ("files", "service", "running")]
             names = [name for name in names if not name.startswith(DATABASE_NAME)]
         for name in sorted(names):
             path = (relative / name).as_posix()
-            if name not in _NEVER and (at / name).is_file() and not ignored.match_file(path):
+            is_file = os.path.isfile(at / name)  # noqa: PTH113  # as above
+            if name not in _NEVER and is_file and not ignored.match_file(path):
                 yield path, at / name

@@ -15,7 +15,7 @@ from mlflow_amlstore.core.run_configuration import say_what_has_no_effect
 from mlflow_amlstore.core.script_run import ScriptRun
 from mlflow_amlstore.core.script_run_config import ScriptRunConfig, checked_source
 from mlflow_amlstore.core.snapshots import SnapshotEmpty, files_of_snapshot
-from mlflow_amlstore.errors import InvalidValue, NotSupported
+from mlflow_amlstore.errors import InvalidValue, LocalFileFailed, NotSupported
 from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.common_store import CommonRuns, CommonStore
 from mlflow_amlstore.records.machine import this_machine
@@ -28,9 +28,9 @@ from mlflow_amlstore.records.types import (
     RunRecord,
     RunStatus,
 )
+from mlflow_amlstore.runner.definition import check_definition
 from mlflow_amlstore.runner.environments import packages_on_ray
 from mlflow_amlstore.runner.launch import SDK, Launch, RunFolder, new_run_id, runs_folder_id, variables_of_run
-from mlflow_amlstore.runner.ranks import process_count
 from mlflow_amlstore.runner.ray_address import is_ray_address, is_this_machine
 from mlflow_amlstore.runner.sdk_variables import sdk_variables
 from mlflow_amlstore.runner.slots import LOCAL, slots_of
@@ -80,7 +80,7 @@ def submit_script(
     )
     if experiment.workspace._backend.is_azure_ml:
         return _submit_to_azure(experiment, submission, source, before_start)
-    process_count(definition)  # refuses what one machine can't do
+    check_definition(definition)
     say_what_has_no_effect(config.run_config)
     slots = slots_of(experiment.workspace.records.compute_targets, submission.target)
     if slots is None:
@@ -277,6 +277,9 @@ def _copy(source: Path, target: Path) -> list[tuple[str, Path]]:
     for path, file in items:
         copy = target / path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, copy)
+        try:
+            shutil.copy(file, copy)
+        except OSError as error:  # it has gone since the folder was listed, say
+            raise LocalFileFailed(str(error.filename or file), error.strerror or str(error)) from error
         copied.append((path, copy))
     return copied

@@ -71,10 +71,18 @@ class ContentFolder:
         with self.open(name) as source, self.write_at(new_name) as sink:
             shutil.copyfileobj(source, sink, _COPIED_BYTES)
 
+    def link_growing(self, name: str, new_name: str) -> bool:
+        """Give growing content the name of an incoming one as well; False where that can't be done."""
+        try:
+            os.link(self._content(name), self._incoming(new_name, is_new=True))
+        except OSError:
+            return False  # a file system that has no links
+        return True
+
     def measure(self, name: str) -> tuple[int, str]:
-        """The size in bytes and the SHA-256 of growing or incoming content."""
+        """The size in bytes and the SHA-256 of incoming content."""
         digest, size_bytes = hashlib.sha256(), 0
-        with self.open(name) if is_growing(name) else self.open_incoming(name) as source:
+        with self.open_incoming(name) as source:
             while chunk := source.read(_COPIED_BYTES):
                 digest.update(chunk)
                 size_bytes += len(chunk)
@@ -135,7 +143,7 @@ class ContentFolder:
             path.unlink(missing_ok=True)
 
     def put(self, name: str, sha256: str) -> BinaryIO | None:
-        """Make incoming or growing content the content of this hash, in the place of one that is there.
+        """Make incoming content the content of this hash, in the place of one that is there.
 
         To free the old one takes time; it is returned, if it was opened, to be closed when nobody has to wait for it.
         """
@@ -144,8 +152,7 @@ class ContentFolder:
         if os.name == "posix":  # elsewhere an open file can't be replaced
             with suppress(OSError, PathUnsafe):
                 replaced = _open_plain(content)
-        growing = is_growing(name)
-        (self._content(name) if growing else self._incoming(name)).replace(content)
+        self._incoming(name).replace(content)
         return replaced
 
     def open(self, sha256: str) -> BinaryIO:

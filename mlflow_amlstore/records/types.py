@@ -17,7 +17,10 @@ SNAPSHOT_PROPERTY = "ContentSnapshotId"
 """The property of a run that names its snapshot."""
 SCRIPT_RUN = "azureml.scriptrun"
 """The type of a run whose script was submitted."""
-NO_SUCH_TARGET = "The workspace has no such target; `ComputeTarget.create` makes one, and `local` is always there"
+NO_SUCH_TARGET = (
+    "The workspace has no such target; `ComputeTarget.create` makes one, `amlstore agent --compute` makes a service's "
+    "pool, and `local` is always there"
+)
 AGENTS = "Agents"
 """The kind of a compute target that is a pool of agents."""
 RUN_TYPE_PROPERTY = "azureml.runsource"

@@ -13,10 +13,12 @@ from mlflow_amlstore.client.run_history.submissions import RemoteSubmissions, Ta
 from mlflow_amlstore.errors import AmlStoreError, NotAllowed
 from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.runner.launch import SDK, Launch, RunFolder, variables_of_run
+from mlflow_amlstore.runner.left_behind import end_left_behind
 from mlflow_amlstore.runner.sdk_variables import sdk_variables
 from mlflow_amlstore.runner.starting import start_in
 
 _ASKED_EVERY_S = 0.5
+_LOOKED_EVERY_S = 5.0  # for runs whose runners were killed
 _ASKED_AGAIN_S = 5.0  # where the service doesn't answer
 
 
@@ -33,6 +35,7 @@ class Agent:
         self._root, self._target, self._slots = connection.root, target, slots
         self._name = f"{platform.node()}-{os.getpid()}"
         self._folders: list[RunFolder] = []
+        self._looks_at = 0.0
         beside = self._service.begin_to_work(target, slots) == (this_machine(), os.getuid())
         if beside and not trusts_submitters:
             raise NotAllowed(
@@ -58,10 +61,16 @@ class Agent:
                 self._pause(_ASKED_AGAIN_S, goes_on)
                 continue
             if taken is None:
+                self._look_for_what_is_left()
                 self._pause(_ASKED_EVERY_S, goes_on)
                 continue
-            self._start(taken)
-            tell(f"Started {taken.run_id} of experiment {taken.experiment}")
+            try:
+                self._start(taken)
+            except (AmlStoreError, OSError) as error:  # its lease runs out, and it waits again
+                tell(f"{taken.run_id} can't be started: {error}")
+                self._pause(_ASKED_AGAIN_S, goes_on)
+            else:
+                tell(f"Started {taken.run_id} of experiment {taken.experiment}")
 
     @property
     def running(self) -> int:
@@ -70,6 +79,7 @@ class Agent:
 
     def _start(self, taken: TakenRun) -> None:
         folder = RunFolder.of(taken.run_id)
+        folder.remove_left()
         lock = folder.make()
         has_sdk = taken.definition.get("azureml") == SDK
         try:
@@ -97,6 +107,11 @@ class Agent:
         finally:
             os.close(lock)
         self._folders.append(folder)
+
+    def _look_for_what_is_left(self) -> None:
+        if time.monotonic() >= self._looks_at:
+            end_left_behind()
+            self._looks_at = time.monotonic() + _LOOKED_EVERY_S
 
     @staticmethod
     def _pause(seconds: float, goes_on: Callable[[], bool]) -> None:

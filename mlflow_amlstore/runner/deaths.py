@@ -17,6 +17,7 @@ from mlflow_amlstore.records.machine import this_machine, was_restarted_since
 from mlflow_amlstore.records.process_lock import free_locks
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import MACHINE_PROPERTY, PROCESS_ENDED, RUNS_FOLDER_PROPERTY, RunError
+from mlflow_amlstore.runner import processes
 from mlflow_amlstore.runner.launch import RunFolder, runs_folder_id
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _has_died(records: "RecordStore", run_id: str, machine: str, runs_folder: st
         if lock is not None and folder.has_launch and records.runs.get(run_id).info.status not in ENDED:
             from mlflow_amlstore.runner.recording import record_death  # slow to import, and rarely needed
 
+            processes.end(lambda: processes.of_folder(folder.path), grace_s=0)  # whoever looks shouldn't wait
             record_death(folder.read(), folder, _KILLED)
             folder.remove()
             return True

@@ -19,6 +19,7 @@ from typing import Any
 
 from mlflow_amlstore.errors import InvalidState
 from mlflow_amlstore.records.validation import check_run_id
+from mlflow_amlstore.runner.definition import variables_of
 from mlflow_amlstore.workspace.script_log import RUN_FOLDER_VARIABLE, SOURCE
 
 if sys.platform != "win32":
@@ -27,6 +28,8 @@ if sys.platform != "win32":
 COOKIE = RUN_FOLDER_VARIABLE
 RUNNER_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
 """What Python is given to be a runner."""
+AFTER = "after"
+"""What stands in the place of a runner's place in the queue where its run is to be ended."""
 SDK = "sdk"
 """What `azureml` of a definition is where it means Azure ML's own SDK in the script."""
 _LAUNCH, _LOCK, _LOGS, _OWN_PACKAGES = "launch.json", "lock", "logs", "packages"
@@ -114,6 +117,12 @@ class RunFolder:
             return None
         return lock
 
+    def remove_left(self) -> None:
+        """Remove a folder that nobody looks after: of a try to prepare the run, which was killed."""
+        if (lock := self.take()) is not None:
+            self.remove()
+            os.close(lock)
+
     def write(self, launch: Launch) -> None:
         """Write what the runner is told. It is this user's alone, as the script's variables may be secrets."""
         number = os.open(self.path / _LAUNCH, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -144,17 +153,25 @@ def start_runner(folder: RunFolder, lock: int, ticket_lock: int) -> int:
 
     It goes on when this process ends. The locks are its from now on; close them here.
     """
-    environment = {name: value for name, value in os.environ.items() if name != COOKIE}  # of a script that submits
+    return _start(folder, str(ticket_lock), [lock, ticket_lock])
+
+
+def start_after(folder: RunFolder, lock: int) -> int:
+    """Start what ends a run whose runner and watch were killed, as `start_runner` does; return its process id."""
+    return _start(folder, AFTER, [lock])
+
+
+def _start(folder: RunFolder, last: str, locks: list[int]) -> int:
     packages = folder.packages if folder.packages.exists() else _PACKAGES
     process = subprocess.Popen(
-        [sys.executable, "-c", RUNNER_CODE, str(packages), str(folder.path), str(lock), str(ticket_lock)],
-        cwd=folder.path,
-        env=environment,
+        [sys.executable, "-c", RUNNER_CODE, str(packages), str(folder.path), str(locks[0]), last],
+        cwd="/",  # which no script can take away from under the runner
+        env={name: value for name, value in os.environ.items() if name != COOKIE},  # of a script that submits
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        pass_fds=[lock, ticket_lock],
+        pass_fds=locks,
     )
     process.returncode = 0  # it isn't waited for: Python would warn of that
     return process.pid
@@ -163,15 +180,14 @@ def start_runner(folder: RunFolder, lock: int, ticket_lock: int) -> int:
 def variables_of_run(
     definition: Mapping[str, Any], root_uri: str, run_id: str, experiment_id: str, experiment: str
 ) -> dict[str, str]:
-    """The variables by which a script finds its run, and those that its definition gives it."""
+    """The variables by which a script finds its run, and those that its definition gives it. Raises InvalidValue."""
     return {
         "MLFLOW_TRACKING_URI": root_uri,
         "MLFLOW_RUN_ID": run_id,
         "MLFLOW_EXPERIMENT_ID": experiment_id,
         "MLFLOW_EXPERIMENT_NAME": experiment,
         "AZUREML_RUN_ID": run_id,
-        **((definition.get("environment") or {}).get("environmentVariables") or {}),
-        **(definition.get("environmentVariables") or {}),
+        **variables_of(definition),
     }
 
 
@@ -191,6 +207,11 @@ def runs_folder_id() -> str:
     """What tells the folder of this user's runs from another user's, and from that of another TMPDIR."""
     status = _runs_folder().stat()
     return f"{status.st_dev}:{status.st_ino}"
+
+
+def run_folders() -> list[RunFolder]:
+    """The folders of this user's runs on this machine."""
+    return [RunFolder(path) for path in _runs_folder().iterdir() if not path.name.startswith(".")]
 
 
 def _runs_folder() -> Path:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mlflow_amlstore.runner import processes
 from mlflow_amlstore.runner.environments import interpreter_of
-from mlflow_amlstore.runner.launch import COOKIE, RUNNER_CODE, Launch, RunFolder, slots_folder
+from mlflow_amlstore.runner.launch import AFTER, COOKIE, RUNNER_CODE, Launch, RunFolder, slots_folder
+from mlflow_amlstore.runner.left_behind import end_left_behind
 from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
 from mlflow_amlstore.runner.preparation_log import PreparationLog
 from mlflow_amlstore.runner.ranks import Rank, ranks_of
@@ -45,20 +46,26 @@ def main() -> None:
     """Run what a folder says: `PACKAGES FOLDER LOCK TICKET`; with `after` as TICKET, say that its runner was killed."""
     folder = RunFolder(Path(sys.argv[2]))
     launch = folder.read()
-    go_by_run_token(launch)
-    if sys.argv[4:] == ["after"]:
-        _record_that_it_died(folder, launch, "The run's runner was killed, and the script was ended with it")
-    else:
-        with _watched(folder):
-            runner = _Runner(folder, launch, Ticket(launch.ticket, int(sys.argv[4])))
-            try:
-                runner.run()
-            except Exception as error:  # which nobody would see: this process has no terminal
-                runner.end_script()
-                if not runner.has_lost_lease:
-                    _record_that_it_died(folder, launch, f"The run's runner failed: {type(error).__name__}: {error}")
-            runner.end_lease()
-    folder.remove()
+    try:
+        if sys.argv[4:] == [AFTER]:
+            processes.end(lambda: processes.of_folder(folder.path), grace_s=GRACE_S)
+            go_by_run_token(launch)
+            _record_that_it_died(folder, launch, "The run's runner was killed, and the script was ended with it")
+        else:
+            with _watched(folder):
+                go_by_run_token(launch)
+                runner = _Runner(folder, launch, Ticket(launch.ticket, int(sys.argv[4])))
+                try:
+                    runner.run()
+                except Exception as error:  # which nobody would see: this process has no terminal
+                    runner.end_script()
+                    if not runner.has_lost_lease:
+                        why = f"The run's runner failed: {type(error).__name__}: {error}"
+                        _record_that_it_died(folder, launch, why)
+                runner.end_lease()
+    finally:
+        folder.remove()
+    end_left_behind()
 
 
 @contextmanager
@@ -72,9 +79,8 @@ def _watched(folder: RunFolder) -> Iterator[None]:
         os.setsid()
         if os.read(reader, 1) == _DONE:
             os._exit(0)
-        processes.end(lambda: processes.of_folder(folder.path), grace_s=GRACE_S)
         os.set_inheritable(int(sys.argv[3]), True)
-        os.execv(sys.executable, [sys.executable, "-c", RUNNER_CODE, *sys.argv[1:4], "after"])
+        os.execv(sys.executable, [sys.executable, "-c", RUNNER_CODE, *sys.argv[1:4], AFTER])
     os.close(reader)
     yield
     os.write(writer, _DONE)
@@ -162,7 +168,16 @@ class _Runner:
         self._hold_lease()
         if self._lease is not None:
             self._lease.script_has_started()
-        recording = Recording(self._launch, self._folder, self._log, outputs, logs, running, started_ms)
+        recording = Recording(
+            self._launch,
+            self._folder,
+            self._log,
+            outputs,
+            logs,
+            running,
+            started_ms,
+            is_lost=lambda: self.has_lost_lease,
+        )
         problem = problem or self._follow(running, len(ranks), recording)
         self.end_script()
         if self.has_lost_lease:
@@ -296,7 +311,8 @@ class _Runner:
             return None
         except AmlStoreError as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            opened().end(problem=str(error))
+            if not self.has_lost_lease:
+                opened().end(problem=str(error))
             return None
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

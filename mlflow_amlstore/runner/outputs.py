@@ -17,7 +17,9 @@ def files_under(folder: Path, name: str) -> list[tuple[str, Path]]:
     if not folder.is_dir():
         raise InvalidValue(f"folder {name!r}", str(folder), "is not a folder")
     prefix = f"{name.strip('/')}/" if name.strip("/") else ""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    # Both raise nothing for what goes meanwhile, and Path's `rglob` and `is_file` do.
+    found = (Path(where, name) for where, _, names in os.walk(folder) for name in names)
+    files = sorted(file for file in found if os.path.isfile(file))  # noqa: PTH113
     return [(prefix + file.relative_to(folder).as_posix(), file) for file in files]
 
 

@@ -116,7 +116,8 @@ def _argv(definition: Mapping[str, Any], interpreter: Sequence[str]) -> list[str
     if bool(script) == bool(command):
         raise InvalidValue("script", script, f"give either a script or a command; the command is {command!r}")
     if script:
-        return [*interpreter, str(script), *words_of("arguments", definition.get("arguments") or ())]
+        script = f"./{script}" if str(script).startswith("-") else str(script)  # no option of Python's
+        return [*interpreter, script, *words_of("arguments", definition.get("arguments") or ())]
     shell = shutil.which("bash") or "/bin/sh"  # Azure ML's is bash
     return [shell, "-c", command if isinstance(command, str) else " ".join(words_of("command", command))]
 
@@ -133,9 +134,20 @@ def words_of(field: str, given: object) -> list[str]:
         raise InvalidValue(field, given, "must be a list")
     words = [str(word) for word in given]
     for word in words:
+        if not is_text(word):
+            raise InvalidValue(field, word, "must be text, without bytes that are no UTF-8")
         if "\0" in word:
             raise InvalidValue(field, word, "must have no NUL character, which no process can be given")
     return words
+
+
+def is_text(word: str) -> bool:
+    """Whether UTF-8 can say it; surrogates, of a file's name that is no UTF-8, can't be said."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _variables(definition: Mapping[str, Any], number: int, count: int, port: int) -> dict[str, str]:

@@ -287,7 +287,9 @@ class RayRun:
         name = new_log_name(self._launch, self._folder, _LOG)
         sink = open_log(self._launch, name)
         log = _Log(lambda follow: self._jobs.log(self._launch.run_id, node_id, follow=follow), sink)
-        recording = Recording(self._launch, self._folder, self._preparation, [], {_LOG: name}, {}, started_ms)
+        recording = Recording(
+            self._launch, self._folder, self._preparation, [], {_LOG: name}, {}, started_ms, is_lost=self._is_lost
+        )
         longest_s = self._launch.definition.get("maxRunDurationSeconds")
         deadline = time.monotonic() + float(longest_s) if longest_s else None
         asking = _Asking(self._jobs, self._launch.run_id)

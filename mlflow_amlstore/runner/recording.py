@@ -1,12 +1,15 @@
 """What becomes of a running script in its record: status, logs, outputs."""
 
+import os
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue, LocalFileFailed, NotFound, TransferBroken
 from mlflow_amlstore.records.common_store import CommonGrowingFile, CommonStore
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.status import ENDED
@@ -23,11 +26,16 @@ BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _IS_CANCELED = (RunStatus.CANCEL_REQUESTED, RunStatus.CANCELED)
 _UPLOADED_EVERY_S = 1.0
 _ASKED_EVERY_S = 1.0  # a service whether the run was canceled
+_TRIED_AGAIN_S = 0.5  # where there is no room
 _LAST_BYTES = 4000  # of a log, in the error of a run that failed
+_FULL, _BUSY = "RESOURCE_EXHAUSTED", "TEMPORARILY_UNAVAILABLE"  # a service's refusals have these codes, too
+_PASSES = (_FULL, _BUSY)  # what was refused may be taken later
 _OLDER_NAMES = (
     ("user_logs/std_log_process_", "azureml-logs/70_driver_log_"),
     ("user_logs/std_log", "azureml-logs/70_driver_log"),
 )
+
+_T = TypeVar("_T")
 
 
 class _Cancellation:
@@ -44,7 +52,10 @@ class _Cancellation:
         version = int(time.monotonic() / _ASKED_EVERY_S) if self._watch is None else self._watch.version()
         if version != self._version:
             self._version = version
-            self._is_canceled = self._records.runs.get(self._run_id).info.status in _IS_CANCELED
+            try:
+                self._is_canceled = self._records.runs.get(self._run_id).info.status in _IS_CANCELED
+            except NotFound:  # the run was removed for good
+                self._is_canceled = True
         return self._is_canceled
 
 
@@ -132,36 +143,46 @@ class Recording:
         logs: Mapping[str, str],
         started: Mapping[int, Rank],
         started_ms: int,
+        *,
+        is_lost: Callable[[], bool],
     ) -> None:
         """`logs` are the run's logs by their paths: the names of the growing contents that its processes write to.
-        `started` are the ranks by their process ids."""
+        `started` are the ranks by their process ids. `is_lost` says whether nothing may be recorded any more."""
         self._records = open_records(launch)
-        self._run_id = launch.run_id
-        preparation.end(self._records)  # before the script's log is there, so that whoever follows both reads it first
+        self._run_id, self._is_lost = launch.run_id, is_lost
+        # Before the script's log is there, so that whoever follows both reads it first.
+        self._once_it_can(lambda: preparation.end(self._records))
         self._container = run_container(launch.experiment_id, launch.run_id)
         self._outputs = outputs
         self._logs: dict[str, CommonGrowingFile] = {}
         for path, name in logs.items():
-            self._logs[path] = self._records.files.grow(self._container, path, name=name)
-        self.ranks = RankLogs(self._records, launch, folder, started, started_ms)
+            grow = partial(self._records.files.grow, self._container, path, name=name)
+            self._logs[path] = self._once_it_can(grow)
+        self.ranks = self._once_it_can(lambda: RankLogs(self._records, launch, folder, started, started_ms))
         self._uploaded: dict[str, int] = {}  # the bytes of each file
+        self._not_kept: dict[str, tuple[Path, Exception]] = {}  # outputs, and why
         self._cancellation = _Cancellation(self._records, self._run_id)
-        self._uploads_at = time.monotonic()
-        self._records.runs.advance(self._run_id, RunStatus.RUNNING, start_ms=started_ms)
-
-    def _end(self, status: RunStatus, error: RunError | None = None) -> None:
-        now = time.time_ns() // 1_000_000
-        with suppress(AmlStoreError):  # a run that was deleted meanwhile
-            self._records.runs.update(self._run_id, status=status, end_ms=now, error=error)
+        self._uploads_at = self._shows_at = time.monotonic()
+        self._once_it_can(lambda: self._records.runs.advance(self._run_id, RunStatus.RUNNING, start_ms=started_ms))
 
     def keep_up(self) -> bool:
-        """Show what the logs have got, upload what is new of the outputs; return whether somebody canceled the run."""
-        for log in self._logs.values():
-            log.show()
-        self.ranks.show()
-        if time.monotonic() >= self._uploads_at:
-            self._upload()
-            self._uploads_at = time.monotonic() + _UPLOADED_EVERY_S
+        """Show what the logs have got, upload what is new of the outputs; return whether somebody canceled the run.
+
+        Where the disk is full or the workspace is busy the script goes on, and this is done later.
+        """
+        if time.monotonic() < self._shows_at:
+            return self._cancellation.is_asked_for()
+        try:
+            for log in self._logs.values():
+                log.show()
+            self.ranks.show()
+            if time.monotonic() >= self._uploads_at:
+                self._upload()
+                self._uploads_at = time.monotonic() + _UPLOADED_EVERY_S
+        except AmlStoreError as error:
+            if error.mlflow_code not in _PASSES:
+                raise
+            self._shows_at = time.monotonic() + _TRIED_AGAIN_S
         return self._cancellation.is_asked_for()
 
     def _upload(self) -> None:
@@ -169,31 +190,57 @@ class Recording:
             folder.upload_changed(self._keep)
 
     def _keep(self, files: list[tuple[str, Path]]) -> None:
-        records = self._records.files.write_local(self._container, files)
-        self._uploaded |= {record.path: record.size_bytes for record in records}
+        self._uploaded |= _keep(self._records, self._container, files, self._not_kept)
 
-    def end(self, *, canceled: bool, problem: str) -> None:
-        """Keep the rest of logs and outputs, and set the status. `problem` says why the run failed, if it did."""
-        self._records.runs.advance(self._run_id, RunStatus.FINALIZING)
-        last = ""
-        for path, log in self._logs.items():
-            log.end(also=_older_names(path))
-            last = last or self._last_lines(path)
+    def _keep_rest(self) -> str:
+        """Keep what is left of the outputs; return why one of them can't be kept, if that is so."""
         try:
             self._upload()
+            again = [(path, file) for path, (file, _) in self._not_kept.items() if os.path.lexists(file)]
+            self._not_kept.clear()
+            if again:
+                self._keep(again)
         except (AmlStoreError, OSError) as error:
-            problem = problem or f"the outputs can't be kept: {error}"
+            return f"the outputs can't be kept: {error}"
+        return next((f"the outputs can't be kept: {error}" for _, error in self._not_kept.values()), "")
+
+    def end(self, *, canceled: bool, problem: str) -> None:
+        """Keep the rest of logs and outputs, and set the status. `problem` says why the run failed, if it did.
+
+        Where there is no room for the status it is waited for: nobody else knows what became of the run. It isn't for
+        the rest of a log or of the outputs, which may be what fills the disk: then the run has failed.
+        """
+        self._once_it_can(lambda: self._records.runs.advance(self._run_id, RunStatus.FINALIZING))
+        last, not_kept = "", ""
+        for path, log in self._logs.items():
+            try:
+                self._once_it_can(partial(log.end, also=_older_names(path)), waits_for=(_BUSY,))
+            except AmlStoreError as error:
+                if error.mlflow_code != _FULL:
+                    raise
+                not_kept = f"the end of {path} can't be kept: {error}"
+            last = last or self._last_lines(path)
+        not_kept = not_kept or self._keep_rest()
+        problem = problem or not_kept
         what = "Canceled" if canceled else f"{problem[:1].upper()}{problem[1:]}"
-        self.ranks.end(what, self._uploaded)
-        if canceled:
-            self._end(RunStatus.CANCELED)
-        elif problem:
-            text = f"{problem[0].upper()}{problem[1:]}"
-            self._end(
-                RunStatus.FAILED, error=RunError("UserError", f"{text}. Its last lines:\n{last}" if last else text)
-            )
-        else:
-            self._end(RunStatus.COMPLETED)
+        self._once_it_can(lambda: self.ranks.end(what, self._uploaded))
+        status = RunStatus.CANCELED if canceled else RunStatus.FAILED if problem else RunStatus.COMPLETED
+        failure = None
+        if status is RunStatus.FAILED:
+            failure = RunError("UserError", _storable(f"{what}. Its last lines:\n{last}" if last else what))
+        now = time.time_ns() // 1_000_000
+        with suppress(AmlStoreError):  # a run that was deleted meanwhile
+            self._once_it_can(lambda: self._records.runs.update(self._run_id, status=status, end_ms=now, error=failure))
+
+    def _once_it_can(self, write: Callable[[], _T], *, waits_for: Sequence[str] = _PASSES) -> _T:
+        """What `write` returns, which is called again while the workspace refuses it for the time being."""
+        while True:
+            try:
+                return write()
+            except AmlStoreError as error:
+                if error.mlflow_code not in waits_for or self._is_lost():
+                    raise
+            time.sleep(_TRIED_AGAIN_S)
 
     def _last_lines(self, path: str) -> str:
         record = self._records.files.find(self._container, path)
@@ -201,7 +248,42 @@ class Recording:
             return ""
         begin = max(0, record.size_bytes - _LAST_BYTES)
         text = self._records.files.read_part(self._container, path, begin, _LAST_BYTES).decode(errors="replace")
-        return text.partition("\n")[2] if begin else text
+        return text.partition("\n")[2] or text if begin else text  # of one long line its end
+
+
+def _keep(
+    records: CommonStore, container: str, files: list[tuple[str, Path]], not_kept: dict[str, tuple[Path, Exception]]
+) -> dict[str, int]:
+    """Keep files of a run, each by itself where it can't be done together: one may have gone meanwhile.
+
+    Return the bytes of those that are kept; the others are added to `not_kept`, with the reason.
+    """
+    try:
+        kept = records.files.write_local(container, files)
+    except (AmlStoreError, OSError) as error:
+        if not _is_about_files(error):
+            raise
+        kept = []
+        for path, file in files:
+            try:
+                kept += records.files.write_local(container, [(path, file)])
+            except (AmlStoreError, OSError) as about_one:
+                if not _is_about_files(about_one):
+                    raise
+                not_kept[path] = file, about_one
+    return {record.path: record.size_bytes for record in kept}
+
+
+def _is_about_files(error: Exception) -> bool:
+    """Whether files can't be kept because of one of them, and not of the workspace."""
+    return isinstance(error, OSError | InvalidValue | LocalFileFailed | TransferBroken) or (
+        isinstance(error, AmlStoreError) and error.mlflow_code == _FULL
+    )
+
+
+def _storable(text: str) -> str:
+    """A text that a database and JSON can have: no bytes that were no UTF-8, and no NUL."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _older_names(path: str) -> list[str]:
@@ -229,8 +311,11 @@ def record_death(launch: Launch, folder: RunFolder, why: str) -> None:
         with suppress(AmlStoreError, OSError):  # the status says more than the rest of a log
             records.files.end_growing(container, path, local=local, also=_older_names(path))
     if records.runs.get(launch.run_id).info.status not in ENDED:
-        written = [item for name in WATCHED_FOLDERS for item in _written_since(folder.source / name, folder.started_ns)]
-        records.files.write_local(container, written)
+        with suppress(AmlStoreError, OSError):  # as above
+            written = [
+                each for name in WATCHED_FOLDERS for each in _written_since(folder.source / name, folder.started_ns)
+            ]
+            _keep(records, container, written, {})
         now = time.time_ns() // 1_000_000
-        error = RunError("RunnerKilled", why)
+        error = RunError("RunnerKilled", _storable(why))
         records.runs.update(launch.run_id, status=RunStatus.FAILED, end_ms=now, error=error)

@@ -8,9 +8,10 @@ from typing import Any
 
 from mlflow_amlstore.core import Run
 from mlflow_amlstore.errors import AmlStoreError
+from mlflow_amlstore.protocol.log_text import without_codes
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.text_direction import plain
-from mlflow_amlstore.records.types import RunRecord
+from mlflow_amlstore.records.types import RunError, RunRecord
 from mlflow_amlstore.widgets.child_table import ChildTable
 from mlflow_amlstore.widgets.log_tail import PIECES, LogTail
 from mlflow_amlstore.widgets.metric_parts import MOST_CHARTS, MetricParts
@@ -202,6 +203,14 @@ def _head(record: RunRecord) -> dict[str, Any]:
         "status": info.status.value,
         "started_ms": info.start_ms,
         "ended_ms": info.end_ms,
-        "error": "" if info.error is None else f"{info.error.code}: {info.error.message}",
+        **_error(info.error),
         "params": record.params,
     }
+
+
+def _error(error: RunError | None) -> dict[str, str]:
+    """Why a run failed: in one line, and the lines that follow it, which are a log's last ones where a script ended."""
+    if error is None:
+        return {"error": "", "error_lines": ""}
+    said, _, lines = error.message.partition("\n")
+    return {"error": f"{error.code}: {said.removesuffix(' Its last lines:')}", "error_lines": without_codes(lines)}

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from mlflow_amlstore.core import Run
+from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.types import RunRecord
 from mlflow_amlstore.widgets.log_tail import LogTail
 from mlflow_amlstore.widgets.text_view import text_of
@@ -18,12 +19,18 @@ _logger = logging.getLogger(__name__)
 class RunDetails:
     """A run to be shown: live in a notebook, as text elsewhere. It may have ended long ago.
 
+    Raises InvalidValue for what is no run.
+
     >>> RunDetails(run).get_widget_data()["status"]
     'Running'
     """
 
     def __init__(self, run_instance: Run) -> None:
-        self._run = run_instance
+        given: object = run_instance
+        if not isinstance(given, Run):
+            rule = "must be a Run, as experiment.submit() and ws.get_run(ID) return it"
+            raise InvalidValue("run_instance", given, rule)
+        self._run = given
         self._widget: Any = None
 
     def show(self, render_lib: object = None, widget_settings: object = None) -> None:

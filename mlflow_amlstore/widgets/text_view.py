@@ -64,9 +64,8 @@ def _children(table: dict[str, Any]) -> str:
         shown = [f"{value:.6g}" if isinstance(value, float) else value for value in values]
         rows.append([row["name"], row["status"], *params, *shown, "best" if row["run_id"] == best else ""])
     more = len(table["rows"]) - len(rows)
-    return _table(["Child run", "Status", *table["params"], *table["metrics"], ""], rows) + (
-        f"\nand {more} more" if more else ""
-    )
+    and_more = f"\nand {'more than ' if table['is_cut'] else ''}{more} more" if more else ""
+    return _table(["Child run", "Status", *table["params"], *table["metrics"], ""], rows) + and_more
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -19,7 +19,10 @@ def service_url_of(text: str) -> str:
     except ValueError:
         host, port, parts = "", None, urlsplit("")
     if parts.scheme not in _DEFAULT_PORTS or not host:
-        raise InvalidValue("service URL", text.partition("?")[0], "must be https://HOST[:PORT], or http:// on loopback")
+        rule = "must be https://HOST[:PORT], or http:// on loopback"
+        if parts.scheme.startswith("azureml"):
+            rule += "; a tracking URI is for Workspace.from_tracking_uri()"
+        raise InvalidValue("service URL", text.partition("?")[0], rule)
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise InvalidValue("service URL", shown, "must be scheme://HOST[:PORT] and nothing else")

@@ -64,11 +64,11 @@ def amlstore(workspace: EmbeddedWorkspace) -> Amlstore:
 
 @pytest.fixture
 def amlstore_on_terminal(workspace: EmbeddedWorkspace) -> Callable[..., str]:
-    """Run `amlstore ARGUMENTS` on a terminal of 80 columns, and return what it shows, without colours."""
+    """Run `amlstore ARGUMENTS` on a terminal of so many columns, and return what it shows, without colours."""
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, columns: int = 80) -> str:
         ours, its = pty.openpty()
-        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         environment = {**ENVIRONMENT, "TERM": "xterm"}
         command = [*fork_server.AMLSTORE, *arguments]
         process = ForkedProcess(command, cwd=workspace.folder, env=environment, stdin=its, stdout=its, stderr=its)

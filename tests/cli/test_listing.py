@@ -10,7 +10,7 @@ import pytest
 
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import Dataset, DatasetInput, RunStatus
+from mlflow_amlstore.records.types import Dataset, DatasetInput, RunError, RunStatus
 from mlflow_amlstore.workspace.opening import EmbeddedWorkspace
 
 from .conftest import AMLSTORE, ENVIRONMENT, Amlstore
@@ -269,6 +269,21 @@ class TestShow:
     def test_a_deleted_run_is_shown_as_such(self, amlstore: Amlstore, records: RecordStore) -> None:
         records.runs.delete("bbb3")
         assert "status\tCompleted (deleted)\n" in amlstore("show", "bbb3").out
+
+    def test_it_says_why_a_run_failed(self, amlstore: Amlstore, records: RecordStore) -> None:
+        error = RunError("UserError", "The script ended with exit code 1. Its last lines:\nTraceback …\n")
+        records.runs.create("0", run_id="failed")
+        records.runs.update("failed", status=RunStatus.FAILED, error=error)
+        assert "status\tFailed\nerror\tThe script ended with exit code 1.\n" in amlstore("show", "failed").out
+        found = json.loads(amlstore("show", "failed", "--json").out)
+        assert found["error"] == {"code": error.code, "message": error.message}
+
+    def test_as_many_children_are_named_as_a_person_reads(self, amlstore: Amlstore, records: RecordStore) -> None:
+        for number in range(32):
+            records.runs.create("0", run_id=f"child-{number:02}", parent_run_id="aaa1")
+        result = amlstore("show", "aaa1")
+        assert ", child-29 and 2 more; --json has all\n" in result.out
+        assert len(json.loads(amlstore("show", "aaa1", "--json").out)["children"]) == 32
 
     def test_json_has_files_and_children_too(self, amlstore: Amlstore, records: RecordStore) -> None:
         records.files.write(run_container("0", "aaa2"), "a.txt", BytesIO(b"x"))

@@ -304,6 +304,17 @@ class TestCancel:
         (tmp_path / "go").touch()
         assert run.wait_for_completion()["status"] == "Completed"
 
+    def test_a_deleted_run_that_goes_on_is_refused_until_it_is_restored(
+        self, submit: Callable[..., Run], amlstore: Amlstore, tmp_path: Path
+    ) -> None:
+        run = submit(WAIT, str(tmp_path / "never"))
+        assert amlstore("delete", run.id).exit_code == 0
+        result = amlstore("cancel", run.id)
+        assert (result.exit_code, result.out) == (1, "")
+        assert f"The run {run.id} must be in the 'active' state" in result.err
+        assert amlstore("restore", run.id).exit_code == 0
+        assert amlstore("cancel", "--wait", run.id).out.endswith(" is Canceled\n")
+
     def test_a_run_that_wasnt_submitted_is_marked(
         self, workspace: EmbeddedWorkspace, opened: Workspace, amlstore: Amlstore
     ) -> None:
@@ -391,6 +402,16 @@ class TestWatch:
         assert name == f"run {run.id} (drawn), experiment source"
         assert status.startswith("Completed after ")
         assert rest == ["", "[red]  0.5  ▅", "loss   7    ▁▂▃▄▅▆▇█", "", LOG, *self.SHOWN]
+
+    def test_on_a_narrow_terminal_names_and_drawings_are_cut_and_values_are_not(
+        self, submit: Callable[..., Run], amlstore_on_terminal: Callable[..., str]
+    ) -> None:
+        logs = "for step in range(30): mlflow.log_metric('longer_than_half_of_such_a_terminal', 0.123456, step)"
+        run = submit(f"import mlflow\n{logs}\n")
+        run.wait_for_completion()
+        shown = amlstore_on_terminal("watch", run.id, columns=40)
+        assert "  0.123456  " in shown
+        assert max(map(len, shown.splitlines())) <= 40
 
     def test_it_shows_why_a_run_failed(self, submit: Callable[..., Run], amlstore: Amlstore) -> None:
         result = amlstore("watch", submit("import sys; sys.exit(3)", options=("--name", "x")).id)

@@ -294,6 +294,7 @@ class TestAddresses:
             ("host.example", "must be https://HOST"),
             ("ftp://host.example", "must be https://HOST"),
             ("https://", "must be https://HOST"),
+            ("azureml://host.example/mlflow/v2.0/x", "is for Workspace.from_tracking_uri"),
             ("https://host.example:port", "must be https://HOST"),
             ("https://host.example/mlflow", "and nothing else"),
             ("https://user:hush@host.example", "and nothing else"),

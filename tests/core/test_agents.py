@@ -199,7 +199,7 @@ def test_its_runs_go_on_when_an_agent_is_killed(
     assert log_of(run) == "begins\nends\n"
 
 
-def test_a_run_whose_runner_and_watch_are_killed_is_failed_when_its_lease_runs_out(
+def test_where_runner_and_watch_are_killed_the_agent_ends_the_script(
     experiment: Experiment, start_agent: StartAgent, tmp_path: Path
 ) -> None:
     start_agent("lost")
@@ -208,11 +208,24 @@ def test_a_run_whose_runner_and_watch_are_killed_is_failed_when_its_lease_runs_o
     script, runner = map(int, wait_for(lambda: LOG in run.get_file_names() and log_of(run)).split())
     wait_for(lambda: run.get_status() == "Running")
     children = Path(f"/proc/{runner}/task/{runner}/children").read_text().split()
-    for pid in (*(int(child) for child in children if int(child) != script), runner, script):
+    for pid in (*(int(child) for child in children if int(child) != script), runner):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: run.get_status() == "Failed")
-    assert run.get_details()["error"]["error"]["code"] == "LeaseLost"
-    RunFolder.of(run.id).remove()
+    assert run.get_details()["error"]["error"]["code"] == "RunnerKilled"
+    wait_for(lambda: not Path(f"/proc/{script}").exists())
+    wait_for(lambda: not RunFolder.of(run.id).path.exists())
+
+
+def test_what_a_try_to_start_it_left_is_in_nobodys_way(
+    experiment: Experiment, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    first = start_agent("again")
+    first.kill()
+    run = experiment.submit(ScriptRunConfig(source(tmp_path, "print('ran')"), "train.py", compute_target="again"))
+    os.close(RunFolder.of(run.id).make())
+    start_agent("again")
+    assert run.wait_for_completion()["status"] == "Completed"
+    assert log_of(run) == "ran\n"
 
 
 def test_the_key_of_an_agent_is_not_in_the_scripts_environment(
@@ -266,6 +279,16 @@ class TestRefusals:
         )
         assert done.returncode != 0
         assert "give --trust-submitters" in done.stderr
+
+    def test_no_pool_has_the_name_of_the_submitters_machine(self, service: ForkedService, agent_key: str) -> None:
+        done = subprocess.run(
+            [*CLI, "agent", "--url", service.url, "--compute", "local", "--trust-submitters"],
+            env={**os.environ, "AMLSTORE_KEY": agent_key},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode != 0
+        assert "means the machine that submits" in done.stderr
 
     def test_another_key_doesnt_work(self, service: ForkedService) -> None:
         done = subprocess.run(

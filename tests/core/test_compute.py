@@ -49,7 +49,7 @@ def test_one_is_changed_and_deleted(ws: Workspace) -> None:
         ComputeTarget(ws, "gpu")
 
 
-@pytest.mark.parametrize("name", ["", "x", "1st", "a b", "a/b", "a" * 65])
+@pytest.mark.parametrize("name", ["", "x", "1st", "a b", "a/b", "a" * 65, "local"])
 def test_a_name_that_is_none_is_refused(ws: Workspace, name: str) -> None:
     with pytest.raises(InvalidValue, match="name of a compute target"):
         ComputeTarget.create(ws, name, AmlCompute.provisioning_configuration())

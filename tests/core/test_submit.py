@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mlflow_amlstore.errors import ActivityFailed, InvalidValue, NotFound, NotSu
 from mlflow_amlstore.records.types import RunStatus
 from mlflow_amlstore.runner.launch import RunFolder
 from mlflow_amlstore.runner.preparation_log import node_name
+from mlflow_amlstore.workspace.opening import open_folder
 
 LOG = "user_logs/std_log.txt"
 PREPARATION = f"azureml-logs/65_job_prep-{node_name()}.txt"
@@ -356,18 +358,55 @@ class TestKilled:
         with pytest.raises(ActivityFailed, match="SIGKILL"):
             run.wait_for_completion()
 
-    def test_where_nobody_is_left_whoever_looks_says_so(self, experiment: Experiment, source: Source) -> None:
+    def test_where_nobody_is_left_whoever_looks_ends_the_script_and_says_so(
+        self, experiment: Experiment, source: Source
+    ) -> None:
         run, runner, script = self.submitted(experiment, source)
-        watch = next(pid for pid in children_of(runner) if pid != script)
-        for pid in (watch, runner, script):
+        for pid in (next(pid for pid in children_of(runner) if pid != script), runner):
             os.kill(pid, signal.SIGKILL)
+        if experiment.workspace.path is None:  # the service can't look into this machine: the next runner does
+            experiment.submit(ScriptRunConfig(str(source("")), "train.py")).wait_for_completion()
         wait_for(lambda: run.get_status() == "Failed")
-        code = run.get_details()["error"]["error"]["code"]
-        assert code == ("LeaseLost" if experiment.workspace.path is None else "RunnerKilled")
+        wait_for(lambda: not is_running(script))
+        assert run.get_details()["error"]["error"]["code"] == "RunnerKilled"
+        wait_for(lambda: not RunFolder.of(run.id).path.exists())
 
 
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_script_that_submits_to_its_own_target_lends_its_slot(experiment: Experiment, source: Source) -> None:
+    if experiment.workspace.path is None:
+        pytest.skip("the token of a run may not submit")
+    target = f"narrow-{uuid.uuid4().hex[:8]}"
+    ComputeTarget.create(experiment.workspace, target, AmlCompute.provisioning_configuration(max_nodes=1))
+    folder = source(
+        "import sys\n"
+        "from azureml.core import Run, ScriptRunConfig\n"
+        "depth = int(sys.argv[1])\n"
+        "if depth:\n"
+        "    config = ScriptRunConfig('.', 'train.py', [depth - 1], compute_target=sys.argv[2])\n"
+        "    config.arguments.append(sys.argv[2])\n"
+        "    print(Run.get_context().submit_child(config).wait_for_completion()['status'])\n"
+    )
+    run = experiment.submit(ScriptRunConfig(str(folder), "train.py", [2, target], compute_target=target))
+    assert run.wait_for_completion()["status"] == "Completed"
+    assert log_of(run) == "Completed\n"
+
+
+def test_a_run_that_is_removed_for_good_ends(experiment: Experiment, source: Source) -> None:
+    if experiment.workspace.path is None:
+        pytest.skip("only who has the folder can remove a run for good")
+    folder = source("import os, time\nprint(os.getpid())\ntime.sleep(600)\n")
+    run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+    wait_for(lambda: LOG in run.get_file_names() and log_of(run))
+    script = int(log_of(run))
+    records = open_folder(experiment.workspace.path).records
+    records.runs.delete(run.id)
+    records.trash.remove_run(run.id)
+    wait_for(lambda: not is_running(script))
+    wait_for(lambda: not RunFolder.of(run.id).path.exists())
 
 
 class TestSeveralProcesses:
@@ -422,7 +461,9 @@ class TestLogsOfTheRunner:
         folder = source(
             "import os; open('outputs/model.txt', 'w').write('model'); print(os.getpid())", **{"b.txt": "b"}
         )
-        run = experiment.submit(ScriptRunConfig(str(folder), "train.py"))
+        target = f"free-{uuid.uuid4().hex[:8]}"  # whose slot nobody else has
+        ComputeTarget.create(experiment.workspace, target, AmlCompute.provisioning_configuration(max_nodes=1))
+        run = experiment.submit(ScriptRunConfig(str(folder), "train.py", compute_target=target))
         run.wait_for_completion()
         size_bytes = sum(file.stat().st_size for file in folder.iterdir())
         assert said_in(run, PREPARATION) == [

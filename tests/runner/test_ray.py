@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,6 +84,23 @@ def head() -> Iterator[Head]:
         finally:
             process.terminate()
             process.wait()
+            for left in processes_with(folder):  # of Ray's daemons, which all are told its folder
+                with suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
+
+
+def processes_with(*texts: str) -> list[int]:
+    """The processes whose command lines have all of these texts in them."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                command = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if all(text.encode() in command for text in texts):
+                found.append(int(process.name))
+    return sorted(found)
 
 
 def answers(url: str) -> bool:
@@ -265,16 +283,7 @@ def waiting_script(run: ScriptRun, tmp_path: Path) -> int:
 
 def bridges_of(run: ScriptRun) -> list[int]:
     """The processes that look after a run: its runner, and the watch."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                command = (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if RUNNER_CODE.encode() in command and run.id.encode() in command:
-                found.append(int(process.name))
-    return sorted(found)
+    return processes_with(RUNNER_CODE, run.id)
 
 
 @needs_ray

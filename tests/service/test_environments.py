@@ -48,7 +48,7 @@ class Environments:
     def submitted(self, run_id: str, environment: Any) -> Any:
         """The environment in the record of a run that was submitted with this one."""
         at = workspace_path(self._service.workspace_name)
-        body = {"Configuration": {"target": "pool", "environment": environment}}
+        body = {"Configuration": {"target": "pool", "script": "train.py", "environment": environment}}
         path = f"/execution/v1.0{at}/experiments/Default/snapshotrun?runId={run_id}"
         self._service.call("POST", path, self._service.token_of(Role.SUBMITTER), body)
         path = f"/history/v1.0{at}/experiments/Default/runs/{run_id}/details"

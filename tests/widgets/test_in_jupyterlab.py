@@ -219,3 +219,63 @@ RunDetails(run).show()
     shown = "widget => [...widget.children].filter(part => part.checkVisibility()).map(part => part.className)"
     parts = page.locator(".run-widget").nth(2).evaluate(shown)
     assert parts == ["head run-head", "error-banner", "log-pane", "metrics"]
+
+
+FAILS = """
+for number in range(40):
+    print("line", number, "of a log that is longer than the widget, and breaks into more where that is narrow")
+raise ValueError("no rows left")
+"""
+
+
+def test_a_failed_script_shows_the_end_of_its_log_once_and_stays_there_in_a_narrow_window(
+    lab: Any, page: Any, folder: Path, pictures: Path
+) -> None:
+    (folder / "source" / "train.py").write_text(FAILS, encoding="utf-8")
+    waited = "_ = run.wait_for_completion(raise_on_error=False)"
+    lab.write("failed.ipynb", [SHOW.format(folder=str(folder)), waited])
+    notebook = lab.open(page, "failed.ipynb")
+    notebook.run()
+    banner = _widget(page, ".error-banner")
+    banner.get_by_text("UserError: The script ended with exit code 1.", exact=True).wait_for()
+    end = "log => log.clientHeight > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 2"
+    log = _widget(page, "pre.log", has_text="ValueError: no rows left").element_handle()
+    page.wait_for_function(end, arg=log)
+
+    # Its last lines are in the error, too: at a click, as they are in the log below.
+    details = banner.get_by_label("Details of the error")
+    assert not details.is_visible()
+    banner.get_by_text("Details", exact=True).click()
+    assert "ValueError: no rows left" in details.text_content()
+    assert _violations(page) == []
+
+    page.set_viewport_size({"width": 560, "height": 1800})
+    page.wait_for_function("log => log.clientWidth < 500", arg=log)
+    page.wait_for_function(end, arg=log)
+    page.screenshot(path=pictures / "widget-failed-560.png")
+
+
+SWEEP = """
+from azureml.core import Run
+run = Run.get_context()
+for name, mse in (("ridge", 3312.25), ("a gradient-boosted ensemble with a name that is long", 2987.5)):
+    with run.child_run(name) as child:
+        child.log("mse", mse)
+"""
+
+
+def test_the_best_child_is_in_view_in_a_narrow_window(lab: Any, page: Any, folder: Path, pictures: Path) -> None:
+    (folder / "source" / "train.py").write_text(SWEEP, encoding="utf-8")
+    lab.write("sweep.ipynb", [SHOW.format(folder=str(folder))])
+    page.set_viewport_size({"width": 560, "height": 1200})
+    lab.open(page, "sweep.ipynb").run()
+    _widget(page, ".run-head > .status", has_text="Completed").wait_for()
+    best = _widget(page, ".child-runs .best")
+    assert best.text_content() == "best2\u202f987.5"  # numbers stand below each other
+    edges = "cell => [cell, cell.closest('.scroll')].map(element => element.getBoundingClientRect().right)"
+    right, edge = best.evaluate(edges)
+    assert right <= edge
+    assert "ensemble" in _widget(page, ".child-runs tr:has(.best) button").text_content()
+    assert _widget(page, ".child-runs td > .status").all_text_contents() == ["Completed"] * 2
+    assert _violations(page) == []
+    page.screenshot(path=pictures / "widget-sweep-560.png")

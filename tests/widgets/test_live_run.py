@@ -57,6 +57,14 @@ def _threads(run: Run) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == f"amlstore-watch-{run.id}"]
 
 
+def test_an_error_is_a_line_and_what_follows_it_in_its_latest_state(run: Run) -> None:
+    assert {"error": "", "error_lines": ""}.items() <= Page(run).state["shown"].items()
+    run.fail("The script ended with exit code 1. Its last lines:\n10%\r100% of the work\nValueError: no rows")
+    shown = Page(run).state["shown"]
+    assert shown["error"] == "UserError: The script ended with exit code 1."
+    assert shown["error_lines"] == "100% of the work\nValueError: no rows"
+
+
 def test_each_kind_of_metric_has_what_its_chart_draws(run: Run) -> None:
     run.log("number", 3)
     for value in (1.0, math.nan, math.inf, 0.25):

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlflow_amlstore.core import Run, Workspace
+from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.widgets import RunDetails
 
 _DATA = {
@@ -56,6 +58,22 @@ def test_a_run_of_nothing_is_a_text_too(run: Run, capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert run.id in printed
     assert printed.count("\n\n") == 0
+
+
+def test_of_many_children_some_are_named(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run.create_children(count=30)
+    RunDetails(run).show()
+    assert capsys.readouterr().out.count("and 10 more\n") == 1
+    for _ in range(2):
+        run.create_children(count=100)
+    RunDetails(run).show()
+    assert capsys.readouterr().out.count("and more than 180 more\n") == 1
+
+
+@pytest.mark.parametrize("what", [None, "a-run-id"])
+def test_what_is_no_run_is_refused(what: Any) -> None:
+    with pytest.raises(InvalidValue, match="run_instance"):
+        RunDetails(what)
 
 
 def test_a_failed_run_says_why(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

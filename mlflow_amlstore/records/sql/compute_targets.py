@@ -16,6 +16,7 @@ from mlflow_amlstore.records.types import NO_SUCH_TARGET, ComputeTargetRecord
 from mlflow_amlstore.records.validation import check_integer, encodable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,63}")
+_ALWAYS_THERE = "local"  # each submitter's machine, in the SDK's word: neither a pool nor other slots can have it
 _COLUMN = compute_targets.c
 
 
@@ -28,6 +29,9 @@ class SqlComputeTargets:
     def put(self, name: str, kind: str, slots: int, settings: Mapping[str, Any]) -> ComputeTargetRecord:
         if not _NAME.fullmatch(name):
             rule = "must be 2 to 64 letters, digits, '-' and '_', a letter first"
+            raise InvalidValue("name of a compute target", name, rule)
+        if name == _ALWAYS_THERE:
+            rule = "is always there, and means the machine that submits; choose another name"
             raise InvalidValue("name of a compute target", name, rule)
         slots = check_integer("slots", slots, minimum=1)
         now, text = self._database.now_ms(), encodable(json.dumps(dict(settings)))

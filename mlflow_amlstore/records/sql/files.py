@@ -218,7 +218,12 @@ class SqlFiles:
         if not record.is_growing:
             raise InvalidState(f"The file {path!r:.200} doesn't grow any more, so nothing can be appended to it")
         with self.contents.our_errors():
-            size_bytes = self.contents.write_growing(record.sha256, begin, chunk)
+            try:
+                size_bytes = self.contents.write_growing(record.sha256, begin, chunk)
+            except OSError:
+                with suppress(OSError), self.contents.grow(record.sha256) as sink:
+                    sink.truncate(record.size_bytes)  # a part of it would take the last room that the disk has
+                raise
         if size_bytes is None:
             rule = f"the file {path!r:.200} ends before it, and may have no holes"
             raise InvalidValue("position to append at", begin, rule)
@@ -248,10 +253,10 @@ class SqlFiles:
         if record is None or not record.is_growing or name not in (None, record.sha256):
             return None
         with self.contents.our_errors():
-            name, is_ours = record.sha256, not self.contents.has_writers(record.sha256)
-            arriving = name if is_ours else self.contents.new_name()
+            name, arriving = record.sha256, self.contents.new_name()
             try:
-                if not is_ours:
+                # The growing content stays in its place until the commit, for readers, and for the case of a kill.
+                if self.contents.has_writers(name) or not self.contents.link_growing(name, arriving):
                     self.contents.copy_growing(name, arriving)
                 size_bytes, sha256 = self.contents.measure(arriving)
                 ended = replace(record, size_bytes=size_bytes, sha256=sha256, modified_ms=self.now_ms())
@@ -263,8 +268,7 @@ class SqlFiles:
                     if freed := self.contents.put(arriving, sha256):
                         afterwards.enter_context(freed)
             finally:
-                if not is_ours:
-                    self.contents.drop(arriving)
+                self.contents.drop(arriving)
             self.remove_unnamed([name])
         for each in also:
             with suppress(AlreadyExists):

@@ -21,8 +21,8 @@ from mlflow_amlstore.records.types import (
     RunStatus,
 )
 from mlflow_amlstore.records.validation import check_run_id
+from mlflow_amlstore.runner.definition import check_definition
 from mlflow_amlstore.runner.launch import new_run_id
-from mlflow_amlstore.runner.ranks import process_count
 from mlflow_amlstore.service.acting import as_one_write
 from mlflow_amlstore.service.addresses import tracking_root
 from mlflow_amlstore.service.execution.environments import with_definition
@@ -133,7 +133,7 @@ def _sent(content_type: str, body: bytes) -> Submission:
 
 def _local(call: Call, run_id: str, submission: Submission) -> RunTicket:
     assert call.caller is not None  # as the route needs a role
-    process_count(submission.configuration)  # refuses what one machine can't do
+    check_definition(submission.configuration)
     record = _record(call, run_id, submission)
     call.records.run_leases.add(run_id, _LOCAL, call.caller.key_id, holder=_LOCAL)
     issued = call.tokens.run_token(call.caller.key_id, run_id)
@@ -143,7 +143,7 @@ def _local(call: Call, run_id: str, submission: Submission) -> RunTicket:
 def _to_agents(call: Call, run_id: str, submission: Submission) -> str:
     assert call.caller is not None  # as the route needs a role
     submission = replace(submission, configuration=with_definition(call, submission.configuration))
-    process_count(submission.configuration)
+    check_definition(submission.configuration)
     target = str(submission.configuration.get("target") or _LOCAL)
     if call.records.compute_targets.get(target).kind != AGENTS:
         rule = "must be a pool of agents; `amlstore agent` makes one"

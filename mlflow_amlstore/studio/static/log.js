@@ -1,6 +1,7 @@
 // Logs: `pre.log[data-src]` shows the end of a log, asked for again when the workspace changes; it follows while it is
-// at its end, and `End` takes it there. Lines that look like trouble have a colour, times are faint; which level a line
-// has is said by the server alone (log_levels.py). log-view.js shows all of a log.
+// at its end, and `End` takes it there; `pre.log[data-end]` is the end of one that grows no more. Lines that look like
+// trouble have a colour, times are faint; which level a line has is said by the server alone (log_levels.py).
+// log-view.js shows all of a log.
 
 const MOST_CHARACTERS = 400_000;
 const LOGS = "pre.log:not(.log-view > *)";
@@ -10,12 +11,12 @@ const TIME = /^\[?(?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\
 export function start() {
   for (const log of document.querySelectorAll(LOGS)) {
     show(log, log.textContent);
-    log.scrollTop = log.dataset.src ? log.scrollHeight : 0;
+    log.scrollTop = log.dataset.src || log.matches("[data-end]") ? log.scrollHeight : 0;
   }
   document.addEventListener("studio:changed", () => {
     for (const log of document.querySelectorAll(LOGS)) {
       if (log.dataset.src) bringUpToDate(log);
-      else show(log, log.textContent);
+      else if (log.shownText !== log.textContent) showAnew(log);
     }
   });
 }
@@ -39,6 +40,12 @@ async function bringUpToDate(log) {
   } finally {
     log.asking = false;
   }
+}
+
+/** Gives its colours to a log whose text was replaced. */
+function showAnew(log) {
+  log.shownText = "";
+  show(log, log.textContent);
 }
 
 /** Puts `text` into `log`: at its end if it begins with what stands there. */

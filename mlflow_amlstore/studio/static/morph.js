@@ -15,6 +15,7 @@ htmx.registerExtension("studio", {
   },
   htmx_before_morph_node: (element, { newNode }) => {
     if (element.matches?.("pre.log[data-src]") && element.dataset.src === newNode.dataset?.src) return false;
+    if (element.matches?.("pre.log:not([data-src])") && element.textContent === newNode.textContent) return false; // it has colours
     if (element.matches?.("metric-chart, axes-chart, parallel-coordinates")) takeData(element, newNode);
     return true;
   },

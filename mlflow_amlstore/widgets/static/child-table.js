@@ -94,7 +94,7 @@ export class ChildTable {
 function metricCell(row, name, isBest) {
   const value = row.metrics[name];
   const cell = make("td", { className: isBest ? "number best" : "number", textContent: typeof value === "string" ? value : number(value) });
-  if (isBest) cell.append(make("span", { className: "best-word", textContent: "best" }));
+  if (isBest) cell.prepend(make("span", { className: "best-word", textContent: "best" }));
   return cell;
 }
 

@@ -14,6 +14,24 @@ export class LogPane {
     this.element = make("section", { className: "log-pane", hidden: true }, make("div", { className: "head" }, this.path, this.paths, this.note), this.log);
     this.pieces = new Map(); // by number: the span, and the text that stands in it
     this.of = "";
+    this.follows = true;
+    this.width = 0; // narrower, it has more lines: the browser scrolls, and nobody else has
+    this.log.addEventListener("scroll", () => {
+      if (this.width === this.log.clientWidth) this.follows = isAtEnd(this.log);
+    });
+    this.resized = new ResizeObserver(() => {
+      this.width = this.log.clientWidth;
+      if (this.follows) this.goToEnd();
+    });
+    this.resized.observe(this.log);
+  }
+
+  end() {
+    this.resized.disconnect();
+  }
+
+  goToEnd() {
+    this.log.scrollTop = this.log.scrollHeight;
   }
 
   /** Shows the pieces of `log`, in the order of their numbers; null for those that aren't used. */
@@ -27,7 +45,7 @@ export class LogPane {
     }
     if (!log) return;
     this.heading(log, shown);
-    const follows = isAtEnd(this.log) || !this.pieces.size;
+    this.follows ||= !this.pieces.size;
     const used = pieces.filter(Boolean).sort((one, other) => one.number - other.number);
     const least = used[0]?.number ?? 0;
     for (const [number, { span }] of this.pieces) {
@@ -37,7 +55,7 @@ export class LogPane {
     }
     for (const piece of used) this.put(piece);
     this.rest.replaceChildren(linesOf(log.rest));
-    if (follows) this.log.scrollTop = this.log.scrollHeight;
+    if (this.follows) this.goToEnd();
   }
 
   heading(log, shown) {

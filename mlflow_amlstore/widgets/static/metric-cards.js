@@ -106,11 +106,12 @@ function gridBox(part) {
   const chart = part.kind === "axes" ? make("axes-chart", { choose: "" }, script) : null;
   const element = make("section", { className: part.columns.length > 4 ? "card wide" : "card" }, heading, chart ? chart : "", chart ? details : scroll);
   const fill = (now) => {
-    const rows = `${count(now.rows_in_all)} ${now.rows_in_all === 1 ? "row" : "rows"}`;
+    const isNamed = now.columns.some(Boolean); // what was logged as a text or a list has no names of columns
+    const rows = isNamed || now.rows_in_all > 1 ? `${count(now.rows_in_all)} ${now.rows_in_all === 1 ? "row" : "rows"}` : "";
     const shown = now.rows.length < now.rows_in_all ? `${rows}, the first ${count(now.rows.length)} in the table` : rows;
     const said = [shown, chart ? cut(now) : "", now.description].filter(Boolean).join(" · ");
     heading.replaceChildren(now.name, make("span", { className: "muted", textContent: said }));
-    table.replaceChildren(tableHead(now.columns.map((name) => name || now.name)), tableBody(now.rows));
+    table.replaceChildren(...(isNamed ? [tableHead(now.columns)] : []), tableBody(now.rows));
     if (!chart) return;
     chart.hidden = now.rows_in_all < 2;
     script.textContent = JSON.stringify(now.data);

@@ -14,6 +14,7 @@ import { setStatus } from "./status.js";
 
 const MOST_PARTS = 100;
 const LOG_PIECES = 8;
+const SCRIPTS_LOG = "/std_log.txt";
 
 /** Shows the run of `model` in `el`; returns what ends it. */
 export function render({ model, el, styles }) {
@@ -43,7 +44,10 @@ class RunWidget {
     this.experiment = make("span", { className: "muted" });
     this.problem = make("p", { className: "problem", role: "status", hidden: true });
     this.waits = make("p", { className: "problem", role: "status", hidden: true, textContent: "The kernel doesn't answer yet. While it works on a cell, it answers when that has ended." });
-    this.error = make("p", { className: "error-banner", role: "alert", hidden: true });
+    this.said = make("span");
+    this.errorLines = make("pre", { tabIndex: 0, role: "region", "aria-label": "Details of the error" });
+    this.details = make("details", {}, make("summary", { textContent: "Details" }), this.errorLines);
+    this.error = make("div", { className: "error-banner", role: "alert", hidden: true }, this.said, this.details);
     this.children = new ChildTable(show);
     this.shownName = make("h2");
     this.shownStatus = make("span", { className: "status" });
@@ -76,6 +80,7 @@ class RunWidget {
     for (const name of this.names) this.model.off(`change:${name}`, this.changed);
     clearTimeout(this.timer);
     clearInterval(this.ticking);
+    this.log.end();
     this.model.send({ id: "", ask: "bye", view: this.ask.view });
     this.ask.end();
   }
@@ -128,7 +133,12 @@ class RunWidget {
     this.shownName.textContent = shown.name;
     setStatus(this.shownStatus, shown.status);
     this.error.hidden = !shown.error;
-    this.error.textContent = shown.error;
+    if (this.said.textContent !== shown.error || this.errorLines.textContent !== shown.error_lines) {
+      this.said.textContent = shown.error;
+      this.errorLines.textContent = shown.error_lines;
+      this.details.hidden = !shown.error_lines;
+      this.details.open = !this.get("log")?.path.endsWith(SCRIPTS_LOG); // which ends with these lines, and is shown below
+    }
     // A run that failed says why, and how its log ends, before all else.
     put(this.error, isChild ? this.shownHead : this.waits);
     put(this.log.element, shown.status === "Failed" ? this.error : this.cards.element);
