@@ -1,17 +1,19 @@
 """What submitting a script costs, beside `python script.py`, a plain file, and what others take for the same.
 
-    pip install -e '.[submit]' mlflow submitit
+    pip install -e '.[submit]' mlflow submitit 'ray[default]'
     python benchmarks/submit.py [--quick] [--rounds 10] [--output benchmarks/results/submit.json]
 
 All take turns in one run; a figure is the median of its rounds unless it says otherwise. `mlflow run` is MLflow's own
-local backend without an environment of its own, submitit its local executor; one that isn't installed is left out. The
-script's folder has fifty files. A bar that isn't met is printed and fails nothing.
+local backend without an environment of its own, submitit its local executor, Ray a job of a head that has started; one
+that isn't installed is left out. The script's folder has fifty files. A bar that isn't met is printed, and fails
+nothing.
 """
 
 import argparse
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,11 +29,12 @@ from mlflow_amlstore.core import Experiment, Workspace
 from mlflow_amlstore.core.growing_logs import GrowingLogs
 from mlflow_amlstore.core.script_run import ScriptRun
 from mlflow_amlstore.core.script_run_config import ScriptRunConfig
+from mlflow_amlstore.runner.environments import interpreter_of
 from mlflow_amlstore.runner.main import GRACE_S
 
 LOG = "user_logs/std_log.txt"
 FILES = 50
-OURS, PYTHON, MLFLOW, SUBMITIT = "amlstore", "python", "mlflow run", "submitit"
+OURS, PYTHON, MLFLOW, SUBMITIT, RAY = "amlstore", "python", "mlflow run", "submitit", "Ray job"
 SAYS_WHEN = "import time\nprint(repr(time.time()), flush=True)\n"
 TICKS = """import time
 for _ in range({count}):
@@ -119,7 +122,8 @@ def measure_start(figures: Figures, experiment: Experiment, around: Path, rounds
             figures.add("seconds until submit returns, 50 files", OURS, time.time() - began, 0.15)
             run.wait_for_completion()
             figures.add(first, OURS, float(log_of(run)) - began - plain, 0.3)
-        for who, took in (*mlflow_run(folder, rounds), *with_submitit(rounds, around)):
+        peers = (*mlflow_run(folder, rounds), *with_submitit(rounds, around), *ray_job(folder, rounds))
+        for who, took in peers:
             figures.add(first, who, took - plain)
 
 
@@ -146,6 +150,42 @@ def with_submitit(rounds: int, around: Path) -> Iterator[tuple[str, float]]:
     for _ in range(min(rounds, 3)):
         began = time.time()
         yield SUBMITIT, executor.submit(time.time).result() - began
+
+
+def ray_job(folder: Path, rounds: int) -> Iterator[tuple[str, float]]:
+    """A job of a Ray head on this machine, with the folder as its working directory."""
+    if find_spec("ray") is None or shutil.which("ray") is None:
+        return
+    from ray.job_submission import JobSubmissionClient
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--head", "--port=0", "--num-cpus=2", f"--dashboard-port={port}", "--disable-usage-stats"]
+    subprocess.run(["ray", "start", *options], stdout=subprocess.DEVNULL, check=True)
+    try:
+        jobs = JobSubmissionClient(f"http://127.0.0.1:{port}")
+        for _ in range(min(rounds, 3)):
+            began = time.time()
+            job = jobs.submit_job(entrypoint="python train.py", runtime_env={"working_dir": str(folder)})
+            while not jobs.get_job_status(job).is_terminal():
+                time.sleep(0.1)
+            yield RAY, float(jobs.get_job_logs(job).split()[-1]) - began
+    finally:
+        subprocess.run(["ray", "stop"], stdout=subprocess.DEVNULL, check=True)
+
+
+def measure_environment(figures: Figures, around: Path, rounds: int) -> None:
+    """Until an environment that was built before is found again."""
+    definition = {"python": {"condaDependencies": {"dependencies": ["python=3.11", {"pip": ["tomli"]}]}}}
+    built: list[bytes] = []
+    for number in range(rounds + 1):
+        began = time.time()
+        interpreter_of(definition, output=built.append, cache=around / "environments")
+        if number:
+            figures.add("seconds until a cached environment is found", OURS, time.time() - began, 0.1)
+    if not built:
+        raise RuntimeError("nothing was built at first")
 
 
 def measure_lines(figures: Figures, experiment: Experiment, around: Path, count: int) -> None:
@@ -226,6 +266,8 @@ def main() -> None:
         around = Path(folder)
         experiment = Experiment(Workspace.create(around / "workspace"), "submitted")
         measure_start(figures, experiment, around, rounds)
+        if shutil.which("uv") is not None:
+            measure_environment(figures, around, rounds)
         measure_lines(figures, experiment, around, 40 if chosen.quick else 200)
         measure_cancel(figures, experiment, around, min(rounds, 3))
         measure_large_log(figures, experiment, around, 100_000_000 if chosen.quick else 1_000_000_000)
