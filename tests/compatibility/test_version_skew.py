@@ -71,6 +71,15 @@ def new_key(service: AmlstoreService, name: str) -> str:
     return str(service.call("POST", "/auth/keys", service.exchange(service.key), wanted)["key"])
 
 
+def as_far_as(earlier: Any, today: Any) -> Any:
+    """What today's version says, without what it says besides: a later version may say more."""
+    if isinstance(earlier, dict) and isinstance(today, dict):
+        return {name: as_far_as(value, today[name]) for name, value in earlier.items() if name in today}
+    if isinstance(earlier, list) and isinstance(today, list) and len(earlier) == len(today):
+        return [as_far_as(one, other) for one, other in zip(earlier, today, strict=True)]
+    return today
+
+
 def test_both_log_into_one_folder_at_once_and_read_the_same(
     clients: dict[str, Any], expected: list[Any], tmp_path: Path
 ) -> None:
@@ -81,7 +90,8 @@ def test_both_log_into_one_folder_at_once_and_read_the_same(
     earlier.answer()
 
     found = today.call("read", tmp_path / "workspace")
-    assert found == earlier.call("read", tmp_path / "workspace")
+    read_earlier = earlier.call("read", tmp_path / "workspace")
+    assert as_far_as(read_earlier, found) == read_earlier
     assert logged_by("today", found) == logged_by("earlier", found) == expected
 
 

@@ -222,7 +222,8 @@ def tokens(service: "Service") -> dict[str, Held]:
     path = f"/history/v1.0{workspace_path(service.workspace_name)}{where}"
     of_run = service.call("GET", path, service.token_of(Role.OWNER))["token"]
     path = f"/execution/v1.0{workspace_path(service.workspace_name)}/experiments/Default/runs/submitted/local"
-    of_submitted = service.call("POST", path, service.token_of(Role.OWNER), {"Configuration": {}})["token"]
+    submission = {"Configuration": {"script": "train.py"}}
+    of_submitted = service.call("POST", path, service.token_of(Role.OWNER), submission)["token"]
     return {
         **held,
         "run's": Held(of_run, Role.CONTRIBUTOR, frozenset({Right.TRACK})),
