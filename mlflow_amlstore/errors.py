@@ -21,6 +21,7 @@ __all__ = [
     "ConfigInvalid",
     "ConfigNotFound",
     "ConfigOfOthers",
+    "ContentTypeNotSupported",
     "Deleted",
     "DiskFull",
     "EnvironmentFailed",
@@ -31,6 +32,8 @@ __all__ = [
     "InvalidValue",
     "LocalFileFailed",
     "LoginNeeded",
+    "ModelFailed",
+    "ModelNotLoaded",
     "ModuleNotSupported",
     "NotAllowed",
     "NotFound",
@@ -39,6 +42,7 @@ __all__ = [
     "PartlyRefused",
     "PathUnsafe",
     "PayloadTooLarge",
+    "PredictionTimedOut",
     "RayFailed",
     "ReadOnly",
     "RequestTimedOut",
@@ -51,6 +55,7 @@ __all__ = [
     "SourceFolderNotFound",
     "StorageFailed",
     "TokenRefused",
+    "TooManyRequests",
     "TrackingUriInvalid",
     "TransferBroken",
     "UnknownAttribute",
@@ -505,6 +510,66 @@ class PayloadTooLarge(AmlStoreError):
         )
 
 
+class ContentTypeNotSupported(AmlStoreError):
+    """A request whose body is of a kind that an endpoint doesn't read."""
+
+    mlflow_code = "BAD_REQUEST"
+    http_status = 415
+
+    def __init__(self, header: str, value: str, rule: str) -> None:
+        self.header, self.value, self.rule = header, value, rule
+        super().__init__(f"{header} {_shown(value)} isn't one that an endpoint takes: {rule}")
+
+
+class TooManyRequests(AmlStoreError):
+    """As many requests wait for a model as may."""
+
+    mlflow_code = "REQUEST_LIMIT_EXCEEDED"
+    http_status = 429
+
+    def __init__(self, waiting: int, retry_after_s: int = 1) -> None:
+        self.waiting, self.retry_after_s = waiting, retry_after_s
+        super().__init__(
+            f"{waiting} requests wait for the model, the most that may; send it again after {retry_after_s} s"
+        )
+
+
+class ModelFailed(AmlStoreError):
+    """A model raised an exception while it predicted. Its traceback is in the endpoint's log."""
+
+    http_status = 500
+
+    def __init__(self, error: BaseException) -> None:
+        self.error_class, self.problem = type(error).__name__, str(error)[:500]
+        super().__init__(
+            f"The model failed: {self.error_class}: {self.problem or 'it gives no reason'}. "
+            "The endpoint's log has the traceback"
+        )
+
+
+class PredictionTimedOut(AmlStoreError):
+    """A model took longer for a prediction than its deployment allows."""
+
+    mlflow_code = "DEADLINE_EXCEEDED"
+    http_status = 504
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        took = f"Scoring timeout after {limit_s * 1000:.0f} ms"
+        super().__init__(f"{took}: the model took longer than it may; send less at once")
+
+
+class ModelNotLoaded(AmlStoreError):
+    """A deployment's model can't be loaded; `code` is a word for the reason."""
+
+    mlflow_code = "INVALID_STATE"
+    http_status = 500  # as MLflow maps it
+
+    def __init__(self, code: str, problem: str) -> None:
+        self.code, self.problem = code, problem
+        super().__init__(f"The model can't be loaded: {problem}")
+
+
 class RouteNotFound(AmlStoreError):
     """The service has nothing under this method and path."""
 
@@ -595,9 +660,9 @@ class TransferBroken(AmlStoreError):
 
 # The codes that a service of this package answers with, all of which every MLflow from 2.16 knows.
 _CODES_OF_A_SERVICE = frozenset(
-    "ABORTED BAD_REQUEST DATA_LOSS ENDPOINT_NOT_FOUND INTERNAL_ERROR INVALID_PARAMETER_VALUE INVALID_STATE "
-    "NOT_IMPLEMENTED PERMISSION_DENIED RESOURCE_ALREADY_EXISTS RESOURCE_CONFLICT RESOURCE_DOES_NOT_EXIST "
-    "RESOURCE_EXHAUSTED TEMPORARILY_UNAVAILABLE UNAUTHENTICATED".split()
+    "ABORTED BAD_REQUEST DATA_LOSS DEADLINE_EXCEEDED ENDPOINT_NOT_FOUND INTERNAL_ERROR INVALID_PARAMETER_VALUE "
+    "INVALID_STATE NOT_IMPLEMENTED PERMISSION_DENIED REQUEST_LIMIT_EXCEEDED RESOURCE_ALREADY_EXISTS RESOURCE_CONFLICT "
+    "RESOURCE_DOES_NOT_EXIST RESOURCE_EXHAUSTED TEMPORARILY_UNAVAILABLE UNAUTHENTICATED".split()
 )
 
 

@@ -49,6 +49,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.ConfigOfOthers("/w/config.json", "it names no workspace"),
         ["/w/config.json", "no workspace"],
     ),
+    "ContentTypeNotSupported": (
+        errors.ContentTypeNotSupported("Content-Type", "text/html", "application/json or text/csv"),
+        ["Content-Type 'text/html'", "application/json or text/csv"],
+    ),
     "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
     "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
     "EnvironmentFailed": (
@@ -86,6 +90,14 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.LoginNeeded("https://h", "AMLSTORE_KEY: none"),
         ["No credential for https://h", "AMLSTORE_KEY: none", "`amlstore login https://h`", "amlstore keys create"],
     ),
+    "ModelFailed": (
+        errors.ModelFailed(ValueError("no such class")),
+        ["The model failed", "ValueError: no such class", "log has the traceback"],
+    ),
+    "ModelNotLoaded": (
+        errors.ModelNotLoaded("PickleNotAllowed", "it is a pickle; allow it"),
+        ["can't be loaded", "it is a pickle; allow it"],
+    ),
     "ModuleNotSupported": (
         errors.ModuleNotSupported("azureml.core.compute", "Start the script there"),
         ["azureml.core.compute", "not supported by mlflow-amlstore yet", "Start the script"],
@@ -109,6 +121,7 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["artifact path", "'/x'", "must be relative"],
     ),
     "PayloadTooLarge": (errors.PayloadTooLarge(1024), ["over 1024 bytes", "the most this route takes", "send less"]),
+    "PredictionTimedOut": (errors.PredictionTimedOut(0.5), ["Scoring timeout after 500 ms", "send less at once"]),
     "ReadOnly": (errors.ReadOnly("/w"), ["/w", "read-only", "Give this user write permission"]),
     "ServiceBusy": (
         errors.ServiceBusy("other requests' bodies take all memory"),
@@ -142,6 +155,7 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.TokenRefused("The tracking URI expired at noon"),
         ["expired at noon", "get_mlflow_tracking_uri()", "`amlstore uri`", "`amlstore login URL`"],
     ),
+    "TooManyRequests": (errors.TooManyRequests(64), ["64 requests wait", "send it again after 1 s"]),
     "TrackingUriInvalid": (
         errors.TrackingUriInvalid("amlstore://x", "must be"),
         ["tracking URI", "'amlstore://x'", "must"],
@@ -248,7 +262,13 @@ def test_a_script_that_mlflow_ends_shows_one_traceback_and_tells_the_other_at_de
 
 def test_statuses_are_those_that_mlflow_itself_answers_with() -> None:
     # MLflow has no codes that tell these from others: its 429 means too many requests, its DATA_LOSS is the server's.
-    ours_alone = {"DiskFull": 507, "PayloadTooLarge": 413, "RequestTimedOut": 408, "TransferBroken": 400}
+    ours_alone = {
+        "ContentTypeNotSupported": 415,
+        "DiskFull": 507,
+        "PayloadTooLarge": 413,
+        "RequestTimedOut": 408,
+        "TransferBroken": 400,
+    }
     for kind in CLASSES:
         status = MlflowException("", databricks_pb2.ErrorCode.Value(kind.mlflow_code)).get_http_status_code()
         assert kind.http_status == ours_alone.get(kind.__name__, status), kind

@@ -1,0 +1,3 @@
+from scoring_processes import serve
+
+__all__ = ["serve"]
