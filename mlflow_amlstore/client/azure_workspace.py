@@ -17,7 +17,8 @@ from mlflow_amlstore.workspace.tracking_uri import REMOTE, parse, workspace_path
 
 _API_VERSION = "2022-05-01"  # the oldest that has mlFlowTrackingUri, so that every cloud has it
 _PERMISSIONS_VERSION = "2022-04-01"
-_RETRY_FOR_S = 30.0  # nothing is lost yet, and it may be a slip of the pen
+RETRY_FOR_S = 30.0
+"""For how long a refused connection is tried again: nothing is lost yet, and it may be a slip of the pen."""
 
 
 def open_azure_workspace(
@@ -63,7 +64,7 @@ def permissions(connection: Connection) -> list[tuple[list[str], list[str]]]:
     """
     cloud = current_cloud()
     path = f"{connection.workspace_path}/providers/Microsoft.Authorization/permissions"
-    backoff = Backoff(f"Azure's resource manager {cloud.resource_manager}", _RETRY_FOR_S)
+    backoff = Backoff(f"Azure's resource manager {cloud.resource_manager}", RETRY_FOR_S)
     call = ServiceCall(
         "GET", cloud.resource_manager, path, params={"api-version": _PERMISSIONS_VERSION}, backoff=backoff
     )
@@ -77,7 +78,7 @@ def permissions(connection: Connection) -> list[tuple[list[str], list[str]]]:
 
 
 def _document(cloud: Cloud, sign_in: SignIn, path: str, name: str) -> Any:
-    backoff = Backoff(f"Azure's resource manager {cloud.resource_manager}", _RETRY_FOR_S)
+    backoff = Backoff(f"Azure's resource manager {cloud.resource_manager}", RETRY_FOR_S)
     call = ServiceCall("GET", cloud.resource_manager, path, params={"api-version": _API_VERSION}, backoff=backoff)
     token = sign_in.fetch(None, backoff, "")
     try:
