@@ -38,6 +38,7 @@ _ENDED_WITHIN_S = 2.0  # from SIGKILL on
 _LOOKED_EVERY_S = 0.05
 _CANCELED_EVERY_S = 0.2  # an environment is built for so long before it is asked whether the run was canceled
 _SHIM = Path(__file__).parent / "shim"  # has `azureml`
+_STARTUP = Path(__file__).parent / "startup"  # has `sitecustomize`
 _SDK_SCRIPT = Path(__file__).parent / "sdk_script.py"
 _DONE = b"."
 
@@ -327,7 +328,7 @@ class _Runner:
         own = {"PATH": path, "PYTHONUNBUFFERED": "1"}  # for a command: its `python` is the interpreter, with `-u`
         given = {**os.environ, **own, **self._launch.variables}
         shim = "" if self._launch.has_sdk else str(_SHIM)
-        python_path = os.pathsep.join(filter(None, [source, shim, given.get("PYTHONPATH", "")]))
+        python_path = os.pathsep.join(filter(None, [str(_STARTUP), source, shim, given.get("PYTHONPATH", "")]))
         if self._launch.token:  # as it was renewed, while the run waited
             given.update(dict.fromkeys(TOKEN_VARIABLES, os.environ[TOKEN_VARIABLES[0]]))
         return {**given, **rank.variables, "PYTHONPATH": python_path, COOKIE: str(self._folder.path)}

@@ -55,7 +55,7 @@ def identity(of: Origin) -> str:
 
 def as_module() -> list[tuple[str, bytes]]:
     """The running package as files for a folder of `sys.path`, by their paths: its code, what MLflow finds it by, and
-    what `import azureml` finds in a script.
+    what a script's Python runs first and finds as `azureml`.
 
     Raises InvalidState where it isn't installed.
     """
@@ -65,8 +65,9 @@ def as_module() -> list[tuple[str, bytes]]:
     for file in sorted(_PACKAGE.rglob("*")):
         if "__pycache__" not in file.parts and file.is_file():
             files[file.relative_to(_PACKAGE.parent).as_posix()] = file.read_bytes()
-    shim = f"{_PACKAGE.name}/runner/shim/"
-    files |= {path.removeprefix(shim): content for path, content in files.items() if path.startswith(shim)}
+    for folder in ("shim", "startup"):
+        within = f"{_PACKAGE.name}/runner/{folder}/"
+        files |= {path.removeprefix(within): content for path, content in files.items() if path.startswith(within)}
     return sorted(files.items())
 
 

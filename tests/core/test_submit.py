@@ -131,6 +131,35 @@ class TestAScript:
         assert run.get_details()["params"] == {"alpha": "0.03"}
         assert log_of(run).splitlines()[-1] == run.id
 
+    @pytest.mark.needs("torch", "pytorch_lightning")
+    def test_the_first_plain_logger_of_lightnings_logs_into_its_run(
+        self, experiment: Experiment, source: Source
+    ) -> None:
+        folder = source(
+            "import mlflow, os\n"
+            "with mlflow.start_run() as run:\n"  # which removes MLFLOW_RUN_ID
+            "    pass\n"
+            "from pytorch_lightning.loggers import MLFlowLogger\n"
+            "for given in ({'run_name': 'own'}, {'experiment_name': 'other'}, {'tags': {'team': 'vision'}}, {}):\n"
+            "    logger = MLFlowLogger(**given)\n"
+            "    logger.log_metrics({'loss': 0.5})\n"
+            "    print(given, logger.run_id == run.info.run_id)\n"
+            "print(os.environ['STARTED_BY'])\n",
+            **{"sitecustomize.py": "import os\nos.environ['STARTED_BY'] = 'the script\\'s own sitecustomize'\n"},
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
+        run.wait_for_completion()
+        said = [line for line in log_of(run).splitlines() if line.startswith(("{", "the script"))]
+        assert said == [
+            "{'run_name': 'own'} False",
+            "{'experiment_name': 'other'} False",
+            "{'tags': {'team': 'vision'}} True",
+            "{} False",
+            "the script's own sitecustomize",
+        ]
+        assert run.get_tags()["team"] == "vision"
+        assert run.get_metrics() == {"loss": 0.5}
+
     def test_its_outputs_and_logs_are_kept_and_its_source(self, experiment: Experiment, source: Source) -> None:
         folder = source(
             "import os\n"

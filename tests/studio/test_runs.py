@@ -193,6 +193,27 @@ class TestChartsOverRuns:
 
 
 @browser_only
+def test_a_column_that_has_the_focus_keeps_it_when_the_names_of_all_runs_arrive(
+    visit: Callable[..., Any], filled: Filled
+) -> None:
+    visiting = visit()
+    held: list[Any] = []
+    visiting.page.route("**/names.json*", lambda route: held.append(route))
+    page = visiting.open(f"/experiments/{filled.experiment}/runs").page
+    page.get_by_role("button", name="Columns", exact=True).click()
+    box = page.get_by_label("Other columns").get_by_role("checkbox").nth(1)
+    box.focus()
+    words = box.locator("..").text_content()
+    first = box.element_handle()
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    page.wait_for_function("box => !box.isConnected", arg=first)
+    page.keyboard.press("Space")
+    assert words in page.get_by_label("Columns that are shown").text_content()
+
+
+@browser_only
 def test_chosen_runs_are_tagged_noted_canceled_deleted_and_restored_together(
     visit: Callable[..., Any], records: RecordStore
 ) -> None:

@@ -119,12 +119,17 @@ function openChoice(written) {
   const status = make("p", { className: "visually-hidden", role: "status" });
   const kept = widths();
 
-  const draw = (focusOn = null) => {
-    chosen.replaceChildren(...shown.map((column, at) => chosenItem(column, at)));
+  const drawOthers = () => {
+    const focused = others.contains(document.activeElement) ? document.activeElement.value : null;
     const sought = search.value.toLowerCase();
     const fitting = offered().filter((column) => !shown.includes(column) && label(column).toLowerCase().includes(sought));
     others.replaceChildren(...fitting.slice(0, MOST_OFFERED).map(otherItem));
     note.textContent = fitting.length > MOST_OFFERED ? `${fitting.length - MOST_OFFERED} more: write a part of the name.` : "";
+    if (focused !== null) [...others.querySelectorAll("input")].find((box) => box.value === focused)?.focus();
+  };
+  const draw = (focusOn = null) => {
+    chosen.replaceChildren(...shown.map((column, at) => chosenItem(column, at)));
+    drawOthers();
     if (focusOn) chosen.querySelector(focusOn)?.focus();
   };
   const move = (at, by) => {
@@ -151,7 +156,7 @@ function openChoice(written) {
     return make("li", {}, make("label", {}, box, label(column)), width, arrow("↑", "up", -1, at === 0), arrow("↓", "down", 1, at === shown.length - 1));
   };
   const otherItem = (column) => {
-    const box = make("input", { type: "checkbox" });
+    const box = make("input", { type: "checkbox", value: column });
     box.addEventListener("change", () => {
       shown.push(column);
       draw();
@@ -160,7 +165,7 @@ function openChoice(written) {
     return make("li", {}, make("label", {}, box, label(column)));
   };
 
-  search.addEventListener("input", () => draw());
+  search.addEventListener("input", drawOthers);
   const apply = make("button", { type: "button", className: "button primary", textContent: "Show" });
   const reset = make("button", { type: "button", className: "button", textContent: "As at first" });
   const go = (columns) => {
@@ -176,7 +181,7 @@ function openChoice(written) {
     go([]);
   });
   draw();
-  names.all().then(() => draw());
+  names.all().then(drawOthers);
   const content = make("div", {}, chosen, make("label", { className: "field" }, "Add a column", search), others, note, status);
   openDialog("Columns", content, { actions: [reset, apply], closeText: "Cancel" });
   search.focus();
