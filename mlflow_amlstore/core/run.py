@@ -26,7 +26,7 @@ from mlflow_amlstore.protocol.metric_charts import chart_of
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.common_store import CommonRuns
 from mlflow_amlstore.records.status import ENDED
-from mlflow_amlstore.records.types import RUN_TYPE_PROPERTY, RunError, RunInfo, RunRecord, RunStatus
+from mlflow_amlstore.records.types import LOCAL_TARGET, RUN_TYPE_PROPERTY, RunError, RunInfo, RunRecord, RunStatus
 from mlflow_amlstore.records.validation import check_integer
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Run(RunFacts, RunMetrics, RunFiles):
         info = record.info
         details: dict[str, Any] = {
             "runId": info.run_id,
-            "target": "local",
+            "target": LOCAL_TARGET,
             "status": info.status.value,
             "startTimeUtc": iso_time_or_none(info.start_ms),
             "endTimeUtc": iso_time_or_none(info.end_ms),

@@ -19,6 +19,7 @@ from mlflow_amlstore.core.environment import (
 from mlflow_amlstore.core.not_yet import names_the_missing, way_out
 from mlflow_amlstore.core.strict_attributes import StrictAttributes
 from mlflow_amlstore.errors import InvalidValue, NotSupported
+from mlflow_amlstore.records.types import LOCAL_TARGET
 from mlflow_amlstore.runner.ranks import words_of
 
 _logger = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ class RunConfiguration(StrictAttributes):
         self.source_directory_data_store = None
         self.credential_passthrough = False
         self.auto_prepare_environment = None
-        self.target = "local"
+        self.target = LOCAL_TARGET
 
     @property
     def target(self) -> str:
@@ -236,7 +237,7 @@ class RunConfiguration(StrictAttributes):
             definition.get("communicator"),
             command=definition.get("command"),
         )
-        self.target = definition.get("target") or "local"
+        self.target = definition.get("target") or LOCAL_TARGET
         self.max_run_duration_seconds = definition.get("maxRunDurationSeconds")
         self.node_count = definition.get("nodeCount") or 1
         self.priority = definition.get("priority")

@@ -8,7 +8,7 @@ from mlflow_amlstore.core.run_configuration import RunConfiguration
 from mlflow_amlstore.errors import InvalidState
 from mlflow_amlstore.records.canceling import cancel
 from mlflow_amlstore.records.status import ENDED
-from mlflow_amlstore.records.types import SCRIPT_RUN, RunRecord
+from mlflow_amlstore.records.types import LOCAL_TARGET, SCRIPT_RUN, RunRecord
 from mlflow_amlstore.runner.launch import RunFolder
 
 
@@ -53,7 +53,7 @@ class ScriptRun(Run):
 
     def get_details(self) -> dict[str, Any]:
         definition = self._records.runs.definition(self.id)
-        return {**super().get_details(), "target": definition.get("target", "local"), "runDefinition": definition}
+        return {**super().get_details(), "target": definition.get("target", LOCAL_TARGET), "runDefinition": definition}
 
 
 Run._kinds[SCRIPT_RUN] = ScriptRun

@@ -17,6 +17,7 @@ from mlflow_amlstore.core.run_configuration import (
 )
 from mlflow_amlstore.core.strict_attributes import StrictAttributes
 from mlflow_amlstore.errors import InvalidValue, ScriptNotFound, SourceFolderNotFound
+from mlflow_amlstore.records.types import LOCAL_TARGET
 
 if TYPE_CHECKING:
     from mlflow_amlstore.core.environment import Environment
@@ -72,7 +73,7 @@ class ScriptRunConfig(StrictAttributes):
         self.script, self.arguments, self.command = script, arguments, command
         if run_config is None:
             self.run_config = RunConfiguration()
-            self.run_config.target = compute_target or "local"
+            self.run_config.target = compute_target or LOCAL_TARGET
             self.run_config.max_run_duration_seconds = max_run_duration_seconds
             if environment is not None:
                 self.run_config.environment = environment

@@ -20,6 +20,7 @@ from mlflow_amlstore.records.acting import this_user
 from mlflow_amlstore.records.common_store import CommonRuns, CommonStore
 from mlflow_amlstore.records.machine import this_machine
 from mlflow_amlstore.records.types import (
+    LOCAL_TARGET,
     MACHINE_PROPERTY,
     RUN_TYPE_PROPERTY,
     RUNS_FOLDER_PROPERTY,
@@ -33,7 +34,7 @@ from mlflow_amlstore.runner.environments import packages_on_ray
 from mlflow_amlstore.runner.launch import SDK, Launch, RunFolder, new_run_id, runs_folder_id, variables_of_run
 from mlflow_amlstore.runner.ray_address import is_ray_address, is_this_machine
 from mlflow_amlstore.runner.sdk_variables import sdk_variables
-from mlflow_amlstore.runner.slots import LOCAL, slots_of
+from mlflow_amlstore.runner.slots import slots_of
 from mlflow_amlstore.runner.starting import start_in
 
 _BeforeStart = Callable[[str], object]
@@ -145,7 +146,7 @@ def _submit_to_azure(
     experiment: "Experiment", submission: Submission, source: Path, before_start: _BeforeStart | None
 ) -> ScriptRun:
     """Have Azure ML run it. The call has no room for a name, tags and properties, so they follow."""
-    if submission.target == LOCAL:
+    if submission.target == LOCAL_TARGET:
         way_out = "Name a compute target of the workspace, or start the script yourself"
         raise NotSupported("Submitting to this machine on a workspace of Azure ML", way_out)
     records = experiment.workspace.records

@@ -21,6 +21,8 @@ NO_SUCH_TARGET = (
     "The workspace has no such target; `ComputeTarget.create` makes one, `amlstore agent --compute` makes a service's "
     "pool, and `local` is always there"
 )
+LOCAL_TARGET = "local"
+"""The target that is always there, in the SDK's word: the machine of whoever submits."""
 AGENTS = "Agents"
 """The kind of a compute target that is a pool of agents."""
 RUN_TYPE_PROPERTY = "azureml.runsource"

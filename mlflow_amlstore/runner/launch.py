@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_amlstore.errors import InvalidState
+from mlflow_amlstore.records.types import LOCAL_TARGET
 from mlflow_amlstore.records.validation import check_run_id
 from mlflow_amlstore.runner.definition import variables_of
 from mlflow_amlstore.workspace.script_log import RUN_FOLDER_VARIABLE, SOURCE
@@ -52,7 +53,7 @@ class Launch:
     workspace: str
     definition: dict[str, Any]
     variables: dict[str, str] = field(default_factory=dict)
-    target: str = "local"
+    target: str = LOCAL_TARGET
     slots: int = 1
     ticket: str = ""
     token: str = ""

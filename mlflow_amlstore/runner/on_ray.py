@@ -37,7 +37,7 @@ def _run(workspace: str, experiment_id: str, run_id: str) -> int:
         from mlflow_amlstore.errors import AmlStoreError, ExtraMissing
         from mlflow_amlstore.records.locations import run_container
         from mlflow_amlstore.runner.launch import Launch
-        from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder
+        from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, KeptOutputs, OutputsFolder
         from mlflow_amlstore.runner.ranks import ranks_of
         from mlflow_amlstore.runner.run_records import open_records
     except ImportError as error:
@@ -49,28 +49,22 @@ def _run(workspace: str, experiment_id: str, run_id: str) -> int:
         return _refuse(_missing(error))
     except AmlStoreError as error:
         return _refuse(f"The run's workspace can't be reached from this node of Ray's: {error}")
-    container = run_container(experiment_id, run_id)
-    outputs = [OutputsFolder(name) for name in WATCHED_FOLDERS]
-
-    def keep() -> None:
-        for folder in outputs:
-            folder.upload_changed(lambda files: records.files.write_local(container, files))
-
+    outputs = KeptOutputs(
+        records, run_container(experiment_id, run_id), [OutputsFolder(name) for name in WATCHED_FOLDERS]
+    )
     process = _Script(script.argv)
     signal.signal(signal.SIGTERM, lambda *_: process.end_soon())
     kept_s = time.monotonic()
     while process.runs():
         if time.monotonic() - kept_s >= _KEPT_EVERY_S:
             with suppress(AmlStoreError, OSError):  # at the end it is said
-                keep()
+                outputs.keep_new()
                 if _has_ended(records, run_id):
                     process.end_soon()
             kept_s = time.monotonic()
         time.sleep(_LOOKED_EVERY_S)
-    try:
-        keep()
-    except (AmlStoreError, OSError) as error:
-        return process.code or _refuse(f"The outputs can't be kept: {error}")
+    if problem := outputs.keep_rest():
+        return process.code or _refuse(f"{problem[:1].upper()}{problem[1:]}")
     return process.code
 
 

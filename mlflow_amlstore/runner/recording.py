@@ -1,6 +1,5 @@
 """What becomes of a running script in its record: status, logs, outputs."""
 
-import os
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from mlflow_amlstore.errors import AmlStoreError, InvalidValue, LocalFileFailed, NotFound, TransferBroken
+from mlflow_amlstore.errors import AmlStoreError, NotFound
 from mlflow_amlstore.records.common_store import CommonGrowingFile, CommonStore
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.types import RunError, RunStatus
 from mlflow_amlstore.runner.launch import Launch, RunFolder
-from mlflow_amlstore.runner.outputs import WATCHED_FOLDERS, OutputsFolder, files_under
+from mlflow_amlstore.runner.outputs import FULL, WATCHED_FOLDERS, KeptOutputs, OutputsFolder, files_under
 from mlflow_amlstore.runner.preparation_log import PreparationLog
 from mlflow_amlstore.runner.rank_logs import RankLogs
 from mlflow_amlstore.runner.ranks import Rank
@@ -28,8 +27,8 @@ _UPLOADED_EVERY_S = 1.0
 _ASKED_EVERY_S = 1.0  # a service whether the run was canceled
 _TRIED_AGAIN_S = 0.5  # where there is no room
 _LAST_BYTES = 4000  # of a log, in the error of a run that failed
-_FULL, _BUSY = "RESOURCE_EXHAUSTED", "TEMPORARILY_UNAVAILABLE"  # a service's refusals have these codes, too
-_PASSES = (_FULL, _BUSY)  # what was refused may be taken later
+_BUSY = "TEMPORARILY_UNAVAILABLE"  # a service's refusals have this code, too
+_PASSES = (FULL, _BUSY)  # what was refused may be taken later
 _OLDER_NAMES = (
     ("user_logs/std_log_process_", "azureml-logs/70_driver_log_"),
     ("user_logs/std_log", "azureml-logs/70_driver_log"),
@@ -153,14 +152,12 @@ class Recording:
         # Before the script's log is there, so that whoever follows both reads it first.
         self._once_it_can(lambda: preparation.end(self._records))
         self._container = run_container(launch.experiment_id, launch.run_id)
-        self._outputs = outputs
+        self._outputs = KeptOutputs(self._records, self._container, outputs)
         self._logs: dict[str, CommonGrowingFile] = {}
         for path, name in logs.items():
             grow = partial(self._records.files.grow, self._container, path, name=name)
             self._logs[path] = self._once_it_can(grow)
         self.ranks = self._once_it_can(lambda: RankLogs(self._records, launch, folder, started, started_ms))
-        self._uploaded: dict[str, int] = {}  # the bytes of each file
-        self._not_kept: dict[str, tuple[Path, Exception]] = {}  # outputs, and why
         self._cancellation = _Cancellation(self._records, self._run_id)
         self._uploads_at = self._shows_at = time.monotonic()
         self._once_it_can(lambda: self._records.runs.advance(self._run_id, RunStatus.RUNNING, start_ms=started_ms))
@@ -177,32 +174,13 @@ class Recording:
                 log.show()
             self.ranks.show()
             if time.monotonic() >= self._uploads_at:
-                self._upload()
+                self._outputs.keep_new()
                 self._uploads_at = time.monotonic() + _UPLOADED_EVERY_S
         except AmlStoreError as error:
             if error.mlflow_code not in _PASSES:
                 raise
             self._shows_at = time.monotonic() + _TRIED_AGAIN_S
         return self._cancellation.is_asked_for()
-
-    def _upload(self) -> None:
-        for folder in self._outputs:
-            folder.upload_changed(self._keep)
-
-    def _keep(self, files: list[tuple[str, Path]]) -> None:
-        self._uploaded |= _keep(self._records, self._container, files, self._not_kept)
-
-    def _keep_rest(self) -> str:
-        """Keep what is left of the outputs; return why one of them can't be kept, if that is so."""
-        try:
-            self._upload()
-            again = [(path, file) for path, (file, _) in self._not_kept.items() if os.path.lexists(file)]
-            self._not_kept.clear()
-            if again:
-                self._keep(again)
-        except (AmlStoreError, OSError) as error:
-            return f"the outputs can't be kept: {error}"
-        return next((f"the outputs can't be kept: {error}" for _, error in self._not_kept.values()), "")
 
     def end(self, *, canceled: bool, problem: str) -> None:
         """Keep the rest of logs and outputs, and set the status. `problem` says why the run failed, if it did.
@@ -216,14 +194,14 @@ class Recording:
             try:
                 self._once_it_can(partial(log.end, also=_older_names(path)), waits_for=(_BUSY,))
             except AmlStoreError as error:
-                if error.mlflow_code != _FULL:
+                if error.mlflow_code != FULL:
                     raise
                 not_kept = f"the end of {path} can't be kept: {error}"
             last = last or self._last_lines(path)
-        not_kept = not_kept or self._keep_rest()
+        not_kept = not_kept or self._outputs.keep_rest()
         problem = problem or not_kept
         what = "Canceled" if canceled else f"{problem[:1].upper()}{problem[1:]}"
-        self._once_it_can(lambda: self.ranks.end(what, self._uploaded))
+        self._once_it_can(lambda: self.ranks.end(what, self._outputs.kept))
         status = RunStatus.CANCELED if canceled else RunStatus.FAILED if problem else RunStatus.COMPLETED
         failure = None
         if status is RunStatus.FAILED:
@@ -249,36 +227,6 @@ class Recording:
         begin = max(0, record.size_bytes - _LAST_BYTES)
         text = self._records.files.read_part(self._container, path, begin, _LAST_BYTES).decode(errors="replace")
         return text.partition("\n")[2] or text if begin else text  # of one long line its end
-
-
-def _keep(
-    records: CommonStore, container: str, files: list[tuple[str, Path]], not_kept: dict[str, tuple[Path, Exception]]
-) -> dict[str, int]:
-    """Keep files of a run, each by itself where it can't be done together: one may have gone meanwhile.
-
-    Return the bytes of those that are kept; the others are added to `not_kept`, with the reason.
-    """
-    try:
-        kept = records.files.write_local(container, files)
-    except (AmlStoreError, OSError) as error:
-        if not _is_about_files(error):
-            raise
-        kept = []
-        for path, file in files:
-            try:
-                kept += records.files.write_local(container, [(path, file)])
-            except (AmlStoreError, OSError) as about_one:
-                if not _is_about_files(about_one):
-                    raise
-                not_kept[path] = file, about_one
-    return {record.path: record.size_bytes for record in kept}
-
-
-def _is_about_files(error: Exception) -> bool:
-    """Whether files can't be kept because of one of them, and not of the workspace."""
-    return isinstance(error, OSError | InvalidValue | LocalFileFailed | TransferBroken) or (
-        isinstance(error, AmlStoreError) and error.mlflow_code == _FULL
-    )
 
 
 def _storable(text: str) -> str:
@@ -315,7 +263,7 @@ def record_death(launch: Launch, folder: RunFolder, why: str) -> None:
             written = [
                 each for name in WATCHED_FOLDERS for each in _written_since(folder.source / name, folder.started_ns)
             ]
-            _keep(records, container, written, {})
+            KeptOutputs(records, container, ()).keep(written)
         now = time.time_ns() // 1_000_000
         error = RunError("RunnerKilled", _storable(why))
         records.runs.update(launch.run_id, status=RunStatus.FAILED, end_ms=now, error=error)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from mlflow_amlstore.records.common_store import CommonComputeTargets
-from mlflow_amlstore.records.types import AGENTS
+from mlflow_amlstore.records.types import AGENTS, LOCAL_TARGET
 from mlflow_amlstore.runner.ray_address import is_ray_address, jobs_url
 
 if sys.platform != "win32":
@@ -22,10 +22,6 @@ if sys.platform != "win32":
 
 _LOOKED_EVERY_S = 0.05
 _AT_ONCE_S = 0.1  # others that line up at the same time take their slots meanwhile
-
-
-LOCAL = "local"
-"""The target that is always there: the machine that submits."""
 
 
 def cores() -> int:
@@ -38,7 +34,7 @@ def slots_of(targets: CommonComputeTargets, name: str) -> int | None:
 
     Raises NotFound for a target that isn't there, InvalidValue for an address of Ray's that is none.
     """
-    if name == LOCAL:
+    if name == LOCAL_TARGET:
         return cores()
     if is_ray_address(name):
         jobs_url(name)

@@ -4,13 +4,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fork_server
 import pytest
 from fork_server import ForkedProcess
+from waiting import wait_for
 
 from mlflow_amlstore.core import Run, Workspace
 from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
@@ -83,11 +83,6 @@ def follow(workspace: EmbeddedWorkspace) -> Iterator[Follow]:
     for process in started:
         process.kill()
         process.__exit__()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.02)
 
 
 def read_line(process: ForkedProcess) -> str:

@@ -5,15 +5,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from forked_service import ForkedService
+from waiting import wait_for
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Experiment, Run, ScriptRunConfig, Workspace
@@ -83,12 +82,6 @@ def source(folder: Path, script: str, **files: str) -> str:
 def log_of(run: Run) -> str:
     text: str = run.get_details_with_logs()["logFiles"][LOG]
     return text
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    while not (found := condition()):
-        time.sleep(0.05)
-    return found
 
 
 def test_the_queue_is_the_same_over_the_service_as_in_its_folder(

@@ -6,13 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from forked_service import ForkedService
+from waiting import is_running, wait_for
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Environment, Experiment, Run, Workspace
@@ -84,18 +84,6 @@ def key_of(workspace: Workspace) -> dict[str, str]:
     if workspace.path is not None:
         return {}
     return {"AMLSTORE_KEY": workspace._backend.remote.connection._token.source.credential.key}  # type: ignore[attr-defined]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 class TestAScript:

@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from forked_service import ForkedService
+from waiting import is_running, wait_for
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Run, Workspace
@@ -63,19 +63,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedService]
 def agent_key(service: ForkedService) -> str:
     given = {"name": "agents", "role": "agent"}
     return str(service.call("POST", "/auth/keys", service.exchange(service.key), given)["key"])
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    while not (found := condition()):
-        time.sleep(0.05)
-    return found
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def of_run(run_id: str) -> list[int]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import requests
 from fork_server import AMLSTORE
 from forked_service import ForkedService
 from ordinary_rights import without_roots_rights
+from waiting import is_running, wait_for
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Environment, Experiment, Run, Workspace
@@ -97,18 +98,6 @@ def log_of(run: Run, path: str = LOG) -> bytes:
         return b""
     with run._records.files.open(run._container, path) as log:
         return log.read()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 class TestWhatIsRefused:

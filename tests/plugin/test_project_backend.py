@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import ExecutionException
+from waiting import wait_for
 
 from mlflow_amlstore.core import Run, Workspace
 from mlflow_amlstore.core.script_run import ScriptRun
@@ -109,11 +109,6 @@ def only_run(client: MlflowClient, experiment: str = "Default") -> Any:
 
 def log_of(run: ScriptRun) -> str:
     return run.get_details_with_logs()["logFiles"][LOG]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.02)
 
 
 class TestTheCommand:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from fork_server import AMLSTORE, ForkedProcess, run_forked
 from forked_service import ForkedService
 from mlflow import MlflowClient
+from waiting import wait_for
 
 from mlflow_amlstore.core import Experiment, Run, ScriptRunConfig, Workspace
 from mlflow_amlstore.pytest_plugin import mlflow_pointed_at
@@ -538,11 +538,3 @@ class TestUnusedLocks:
 def text_of(records: RecordStore, run: Run, path: str) -> str:
     with records.files.open(run._container, path) as file:
         return file.read().decode()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait for something to happen; on a loaded machine it may take long."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)

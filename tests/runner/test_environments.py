@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import is_running
 
 from mlflow_amlstore.core import Environment, Workspace
 from mlflow_amlstore.core.environment import environment_definition
@@ -247,14 +248,6 @@ def project_whose_backend(folder: Path, does: str) -> Path:
     )
     (project / "backend.py").write_text(does)
     return project
-
-
-def is_running(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"  # a zombie, where nobody waits for orphans
 
 
 @pytest.mark.needs("uv")

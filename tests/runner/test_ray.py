@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 from forked_service import ForkedService
+from waiting import is_running, wait_for
 
 from mlflow_amlstore.client.tokens.credentials import KeyCredential
 from mlflow_amlstore.core import Environment, Experiment, Workspace
@@ -160,18 +161,6 @@ def submitted(ws: Workspace, head: Head, folder: Path, **given: object) -> Scrip
     return run
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def kept_log(run: ScriptRun) -> bytes:
     record = run._records.files.find(run._container, LOG)
     return b"" if record is None else run._records.files.read_part(run._container, LOG, 0, 10**9)
@@ -222,6 +211,26 @@ class TestAScript:
         with pytest.raises(ActivityFailed, match=r"(?s)The script ended with exit code 3\. Its last lines:.*so far"):
             run.wait_for_completion()
         assert "outputs/before.txt" in run.get_file_names()
+
+    def test_an_output_that_cant_be_kept_costs_no_other_one(
+        self, folder_workspace: Workspace, head: Head, source: Source
+    ) -> None:
+        folder = source("open(b'outputs/\\xff', 'w').close()\nopen('outputs/second.txt', 'w').close()\n")
+        run = submitted(folder_workspace, head, folder)
+        with pytest.raises(ActivityFailed, match="The outputs can't be kept"):
+            run.wait_for_completion()
+        assert "outputs/second.txt" in run.get_file_names()
+
+    @pytest.mark.needs("torch", "pytorch_lightning")
+    def test_a_plain_logger_of_lightnings_logs_into_its_run(
+        self, folder_workspace: Workspace, head: Head, source: Source
+    ) -> None:
+        folder = source(
+            "from pytorch_lightning.loggers import MLFlowLogger\nMLFlowLogger().log_metrics({'loss': 0.5})\n"
+        )
+        run = submitted(folder_workspace, head, folder)
+        run.wait_for_completion()
+        assert run.get_metrics() == {"loss": 0.5}
 
     def test_a_command_is_the_shells(self, folder_workspace: Workspace, head: Head, source: Source) -> None:
         folder = source("")

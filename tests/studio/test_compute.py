@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from filled_workspace import Filled
+from waiting import wait_for
 
 from mlflow_amlstore.core import Experiment, Workspace
 from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
@@ -80,11 +81,6 @@ def visit_as(browser: Any) -> Iterator[Callable[..., Any]]:
 
         yield begin
         assert [complaint for visiting in visits for complaint in visiting.complaints] == []
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.02)
 
 
 def status_of(queue: Queue, run: ScriptRun) -> RunStatus:

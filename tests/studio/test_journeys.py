@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from filled_workspace import STARTED_MS, Filled
 
+from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import RunStatus
 from mlflow_amlstore.workspace.opening import create_workspace, open_folder
 
@@ -163,7 +164,9 @@ def test_a_log_is_found_and_searched_and_all_outputs_are_zipped(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_why_a_run_failed(visit: Callable[..., Any], filled: Filled, pictures: Path, size: tuple[int, int]) -> None:
+def test_why_a_run_failed(
+    visit: Callable[..., Any], filled: Filled, records: RecordStore, pictures: Path, size: tuple[int, int]
+) -> None:
     visiting = visit(size=size).open("/")
     journey = Journey(visiting, pictures, f"journey, why a run failed, {size[0]}")
     journey.press("g", "r", to="**/runs")
@@ -174,5 +177,13 @@ def test_why_a_run_failed(visit: Callable[..., Any], filled: Filled, pictures: P
     failure = journey.page.locator("#failure")
     assert failure.bounding_box()["y"] < size[1]
     assert "ValueError: ill-conditioned matrix" in failure.get_by_role("alert").text_content()
-    assert failure.locator("pre.log").text_content().endswith("ValueError: ill-conditioned matrix\n")
+    log = failure.locator("pre.log")
+    assert log.text_content().endswith("ValueError: ill-conditioned matrix\n")
+    assert log.evaluate("log => log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 2")
+    coloured = log.locator(".error").count()
+    assert coloured > 0
+    journey.page.evaluate("() => document.addEventListener('studio:changed', () => (window.changed = true))")
+    records.runs.log(filled.failed, tags=[("seen", str(size[0]))])
+    journey.page.wait_for_function("() => window.changed")  # the page was brought up to date
+    assert log.locator(".error").count() == coloured
     journey.end()

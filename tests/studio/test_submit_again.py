@@ -48,17 +48,22 @@ def test_a_run_is_submitted_again_with_other_arguments(browser: Any, workspace: 
         page.get_by_text("Submit again").click()
         arguments = page.get_by_label("Arguments")
         assert arguments.input_value() == "--alpha 0.1"
-        arguments.fill("--alpha 0.2 'a b'")
+        page.set_viewport_size({"width": 360, "height": 740})
+        box = page.locator("#submit-again > form").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+        arguments.fill("--alpha 0.2 'a\nb'")
         page.get_by_role("button", name="Submit", exact=True).click()
         page.wait_for_url(lambda url: "/runs/again_" in url and submitted.id not in url)
         again = Run.get(workspace, page.url.rpartition("/")[2])
         details = again.wait_for_completion()
         assert details["status"] == "Completed"
         log = again.get_details_with_logs()["logFiles"]["user_logs/std_log.txt"]
-        assert log == "helped ['--alpha', '0.2', 'a b']\n"
+        assert log == "helped ['--alpha', '0.2', 'a\\nb']\n"
         assert again.get_tags() == {"kind": "try"}
         page.goto(f"{link.partition('/sign-in')[0]}/runs/{again.id}")
         page.get_by_text("Submit again").click()
+        assert page.get_by_label("Arguments").input_value() == "--alpha 0.2 'a\nb'"
         page.get_by_label("Arguments").fill("it's")
         page.get_by_role("button", name="Submit", exact=True).click()
         page.get_by_text("must be as a shell takes them").wait_for()

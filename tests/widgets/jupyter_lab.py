@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import nbformat
-from wait_until import wait_until
+from waiting import wait_for
 
 SETTLED_MS = 60_000  # how long a kernel may take to start before a test gives up; none measures speed
 _NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
@@ -103,4 +103,4 @@ def _url_of(process: "subprocess.Popen[bytes]", folder: Path) -> str:
                 return str(json.loads(text)["url"])
         return ""
 
-    return wait_until(found)
+    return wait_for(found)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from forked_service import ForkedService
-from wait_until import wait_until
+from waiting import wait_for
 
 from mlflow_amlstore.core import Experiment, Run, Workspace
 from mlflow_amlstore.errors import NotFound
@@ -131,43 +131,43 @@ def test_what_is_written_is_told_while_it_is_watched(run: Run) -> None:
     with watched(run) as page:
         run.log("loss", 1.0)
         run.log("loss", 0.5)
-        wait_until(lambda: "loss" in page.parts)
+        wait_for(lambda: "loss" in page.parts)
         child = run.child_run("fold 1")
-        wait_until(lambda: page.state["children"] and page.state["children"]["rows"][0]["status"] == "Running")
+        wait_for(lambda: page.state["children"] and page.state["children"]["rows"][0]["status"] == "Running")
         child.complete()
-        wait_until(lambda: page.state["children"]["rows"][0]["status"] == "Completed")
+        wait_for(lambda: page.state["children"]["rows"][0]["status"] == "Completed")
 
 
 def test_the_thread_ends_with_the_run(run: Run) -> None:
     with watched(run) as page:
         assert len(_threads(run)) == 1
         run.complete()
-        wait_until(lambda: not _threads(run))
+        wait_for(lambda: not _threads(run))
         assert page.state["head"]["status"] == "Completed"
         page.live.start()  # a view that comes later, of a run that has ended
-        wait_until(lambda: not _threads(run))
+        wait_for(lambda: not _threads(run))
 
 
 def test_it_goes_on_as_long_as_a_child_does(run: Run) -> None:
     child = run.child_run("fold 1")
     with watched(run) as page:
         run.complete()
-        wait_until(lambda: page.state["head"]["status"] == "Completed")
+        wait_for(lambda: page.state["head"]["status"] == "Completed")
         child.log("mse", 1)
         child.complete()
-        wait_until(lambda: page.state["children"]["rows"][0]["status"] == "Completed")
-        wait_until(lambda: not _threads(run))
+        wait_for(lambda: page.state["children"]["rows"][0]["status"] == "Completed")
+        wait_for(lambda: not _threads(run))
 
 
 def test_the_thread_ends_when_it_is_closed(run: Run) -> None:
     with watched(run) as page:
         assert page.live.is_watched
         page.live.stop()
-        wait_until(lambda: not _threads(run))
+        wait_for(lambda: not _threads(run))
         assert not page.live.is_watched
         page.live.start()
         run.log("late", 1)
-        wait_until(lambda: "late" in page.parts)
+        wait_for(lambda: "late" in page.parts)
 
 
 def test_a_child_is_shown_in_place_of_its_parent(run: Run) -> None:
@@ -178,12 +178,12 @@ def test_a_child_is_shown_in_place_of_its_parent(run: Run) -> None:
     run.complete()
     page = Page(run)
     page.live.show(child.id)
-    wait_until(lambda: list(page.parts) == ["mse"])
+    wait_for(lambda: list(page.parts) == ["mse"])
     assert (page.state["head"]["run_id"], page.state["shown"]["run_id"]) == (run.id, child.id)
     with pytest.raises(NotFound):
         page.live.show("never")
     page.live.show(run.id)
-    wait_until(lambda: set(page.parts) == {"loss", "alpha"})
+    wait_for(lambda: set(page.parts) == {"loss", "alpha"})
 
 
 def test_the_best_child_is_marked_as_the_sweep_or_the_metrics_name_says(workspace: Workspace) -> None:
@@ -246,11 +246,11 @@ def test_a_run_over_a_service_is_watched_too(tmp_path: Path, monkeypatch: pytest
             run.log("loss", 1.0)
             run.log("loss", 0.5)
             run.flush()
-            wait_until(lambda: page.parts.get("loss", {}).get("kind") == "line")
+            wait_for(lambda: page.parts.get("loss", {}).get("kind") == "line")
             assert page.state["children"]["rows"][0]["metrics"] == {"mse": 0.5}
             assert page.state["head"]["url"] == f"{service.url}/runs/{run.id}"
             [zoomed] = part_of_curve(run, "loss", "step", 100, (1, 5))["curves"]
             assert (zoomed["x"], zoomed["y"], zoomed["points_in_all"]) == ([1], [0.5], 2)
             run.complete()
-            wait_until(lambda: page.state["head"]["status"] == "Completed")
+            wait_for(lambda: page.state["head"]["status"] == "Completed")
         workspace.close()

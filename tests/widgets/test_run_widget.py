@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from wait_until import wait_until
+from waiting import wait_for
 
 from mlflow_amlstore.core import Run
 
@@ -41,17 +41,17 @@ def test_its_state_is_whole_from_the_start_and_follows_the_run(widget: Any, run:
     assert (state["head"]["run_id"], state["part_0"]["name"]) == (run.id, "loss")
     widget.watch()
     run.log("late", 1)
-    wait_until(lambda: widget.part_1)
+    wait_for(lambda: widget.part_1)
     run.complete()
-    wait_until(lambda: widget.head["status"] == "Completed")
-    wait_until(lambda: not widget.is_watching)
+    wait_for(lambda: widget.head["status"] == "Completed")
+    wait_for(lambda: not widget.is_watching)
 
 
 def test_closing_it_ends_its_thread(widget: Any) -> None:
     widget.watch()
     assert _threads()
     widget.close()
-    wait_until(lambda: not _threads())
+    wait_for(lambda: not _threads())
 
 
 def test_it_is_watched_as_long_as_a_view_is_there(widget: Any) -> None:
@@ -60,7 +60,7 @@ def test_it_is_watched_as_long_as_a_view_is_there(widget: Any) -> None:
     _asked(widget, ask="bye", view="a")
     assert widget.is_watching
     _asked(widget, ask="bye", view="b")
-    wait_until(lambda: not _threads())
+    wait_for(lambda: not _threads())
 
 
 def test_a_zoom_is_answered_with_the_points_in_between(widget: Any) -> None:

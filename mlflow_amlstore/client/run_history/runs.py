@@ -26,6 +26,7 @@ from mlflow_amlstore.records.run_queue import in_order
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.status import ENDED, status_from_azure
 from mlflow_amlstore.records.types import (
+    LOCAL_TARGET,
     RUN_TYPE_PROPERTY,
     SCRIPT_RUN,
     Page,
@@ -110,7 +111,7 @@ class RemoteRuns:
         in_time = sorted(infos.values(), key=lambda info: (info.created_ms, info.number))
         definitions = at_once(self.definition, [info.run_id for info in in_time], threads=_READERS)
         return in_order(
-            (info, experiments[info.experiment_id], str(definition.get("target") or "local"))
+            (info, experiments[info.experiment_id], str(definition.get("target") or LOCAL_TARGET))
             for info, definition in zip(in_time, definitions, strict=True)
         )
 
@@ -363,7 +364,7 @@ def _new_run(
         "status": RunStatus.NOT_STARTED.value,
         "tags": dict(tags),
         "properties": dict(properties),
-        "target": "local",
+        "target": LOCAL_TARGET,
         "runTypeV2": {"orchestrator": "External", "traits": ["unspecified"]},
         "createdBy": {"userName": user_id},
     }

@@ -12,11 +12,10 @@ from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.dialects import insert_or_set
 from mlflow_amlstore.records.tables import compute_targets
-from mlflow_amlstore.records.types import NO_SUCH_TARGET, ComputeTargetRecord
+from mlflow_amlstore.records.types import LOCAL_TARGET, NO_SUCH_TARGET, ComputeTargetRecord
 from mlflow_amlstore.records.validation import check_integer, encodable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,63}")
-_ALWAYS_THERE = "local"  # each submitter's machine, in the SDK's word: neither a pool nor other slots can have it
 _COLUMN = compute_targets.c
 
 
@@ -30,7 +29,7 @@ class SqlComputeTargets:
         if not _NAME.fullmatch(name):
             rule = "must be 2 to 64 letters, digits, '-' and '_', a letter first"
             raise InvalidValue("name of a compute target", name, rule)
-        if name == _ALWAYS_THERE:
+        if name == LOCAL_TARGET:  # neither a pool nor other slots can have it
             rule = "is always there, and means the machine that submits; choose another name"
             raise InvalidValue("name of a compute target", name, rule)
         slots = check_integer("slots", slots, minimum=1)

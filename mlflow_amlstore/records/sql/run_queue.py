@@ -9,7 +9,7 @@ from mlflow_amlstore.records.run_queue import in_order
 from mlflow_amlstore.records.sql.run_records import run_info
 from mlflow_amlstore.records.status import ENDED
 from mlflow_amlstore.records.tables import RUN_FACTS, experiments, run_definitions, runs
-from mlflow_amlstore.records.types import QueueEntry, RunStatus
+from mlflow_amlstore.records.types import LOCAL_TARGET, QueueEntry, RunStatus
 
 # By experiment, each of which has an index by status: a workspace may have a great many runs that have ended.
 _SELECT_GOING_ON: Select[Any] = (
@@ -41,4 +41,4 @@ def queue_of(connection: Connection) -> list[QueueEntry]:
 
 
 def _target(definition: str | None) -> str | None:
-    return None if definition is None else str(json.loads(definition).get("target") or "local")
+    return None if definition is None else str(json.loads(definition).get("target") or LOCAL_TARGET)

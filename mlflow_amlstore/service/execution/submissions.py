@@ -14,6 +14,7 @@ from starlette.responses import Response
 from mlflow_amlstore.errors import BadRequest, InvalidValue, PayloadTooLarge
 from mlflow_amlstore.records.types import (
     AGENTS,
+    LOCAL_TARGET,
     RUN_TYPE_PROPERTY,
     SCRIPT_RUN,
     SNAPSHOT_PROPERTY,
@@ -34,7 +35,6 @@ from mlflow_amlstore.service.run_history.experiments import experiment_of
 ROUTES = Routes(Area.EXECUTION)
 
 _MOST_BYTES = 32 * 1024 * 1024  # the SDK sends its settings' folders along, of at most 25 MB
-_LOCAL = "local"
 
 
 class Submission(msgspec.Struct, frozen=True, rename="pascal"):
@@ -135,7 +135,7 @@ def _local(call: Call, run_id: str, submission: Submission) -> RunTicket:
     assert call.caller is not None  # as the route needs a role
     check_definition(submission.configuration)
     record = _record(call, run_id, submission)
-    call.records.run_leases.add(run_id, _LOCAL, call.caller.key_id, holder=_LOCAL)
+    call.records.run_leases.add(run_id, LOCAL_TARGET, call.caller.key_id, holder=LOCAL_TARGET)
     issued = call.tokens.run_token(call.caller.key_id, run_id)
     return RunTicket(run_id, record.info.experiment_id, issued.text, issued.expires)
 
@@ -144,7 +144,7 @@ def _to_agents(call: Call, run_id: str, submission: Submission) -> str:
     assert call.caller is not None  # as the route needs a role
     submission = replace(submission, configuration=with_definition(call, submission.configuration))
     check_definition(submission.configuration)
-    target = str(submission.configuration.get("target") or _LOCAL)
+    target = str(submission.configuration.get("target") or LOCAL_TARGET)
     if call.records.compute_targets.get(target).kind != AGENTS:
         rule = "must be a pool of agents; `amlstore agent` makes one"
         raise InvalidValue("target", target, rule)

@@ -8,10 +8,8 @@ from mlflow_amlstore.errors import BodyInvalid
 from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX
 from mlflow_amlstore.protocol.times import iso_time_or_none, time_ms
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import DESCRIPTION_TAG, RUN_TYPE_PROPERTY, RunInfo, RunRecord
+from mlflow_amlstore.records.types import DESCRIPTION_TAG, LOCAL_TARGET, RUN_TYPE_PROPERTY, RunInfo, RunRecord
 from mlflow_amlstore.service.azure_errors import ErrorDetail, ErrorResponse
-
-TARGET = "local"
 
 
 class CreatedBy(msgspec.Struct, frozen=True, rename="camel"):
@@ -81,7 +79,7 @@ def _run_dto(record: RunRecord, root_run_id: str) -> RunDto:
         tags=record.own_tags,
         params=record.params,
         run_type=record.properties.get(RUN_TYPE_PROPERTY),
-        target=TARGET,
+        target=LOCAL_TARGET,
         created_by=CreatedBy(info.user_id),
         error=error_of(info),
         run_uuid=info.run_id,

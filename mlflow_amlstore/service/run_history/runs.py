@@ -8,14 +8,13 @@ import msgspec
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import iso_time_or_none
 from mlflow_amlstore.records.status import status_from_azure
-from mlflow_amlstore.records.types import DESCRIPTION_TAG, Page, RunRecord, RunStatus
+from mlflow_amlstore.records.types import DESCRIPTION_TAG, LOCAL_TARGET, Page, RunRecord, RunStatus
 from mlflow_amlstore.service.azure_errors import ErrorResponse
 from mlflow_amlstore.service.routing import Area, Call, Right, Role, Routes
 from mlflow_amlstore.service.run_history.experiments import experiment_of, run_of
 from mlflow_amlstore.service.run_history.odata import read_run_filter
 from mlflow_amlstore.service.run_history.page_size import page_size
 from mlflow_amlstore.service.run_history.run_dto import (
-    TARGET,
     RunDto,
     error_of,
     run_dto,
@@ -177,7 +176,7 @@ def details(call: Call) -> RunDetails:
     definition = call.records.runs.definition(info.run_id)
     return RunDetails(
         run_id=info.run_id,
-        target=str(definition.get("target") or TARGET),
+        target=str(definition.get("target") or LOCAL_TARGET),
         status=info.status.value,
         start_time_utc=iso_time_or_none(info.start_ms),
         end_time_utc=iso_time_or_none(info.end_ms),

@@ -9,14 +9,13 @@ import msgspec
 from mlflow_amlstore.errors import InvalidValue
 from mlflow_amlstore.records.status import WAITING
 from mlflow_amlstore.records.store import RecordStore
-from mlflow_amlstore.records.types import QueueEntry, RunStatus
+from mlflow_amlstore.records.types import LOCAL_TARGET, QueueEntry, RunStatus
 from mlflow_amlstore.service.routing import Call
 from mlflow_amlstore.studio import words
 from mlflow_amlstore.studio.page import Pages
 
 PAGES = Pages()
 _ROWS = 200
-_LOCAL = "local"
 _OF_SUBMITTER = "Slots of the machine that submits"
 _KINDS = {"AmlCompute": _OF_SUBMITTER, "Agents": "Pool of agents", "Ray": "Ray"}
 _ADDRESSES = ("ray://", "http://", "https://")
@@ -105,7 +104,7 @@ def _targets(records: RecordStore, queue: Sequence[QueueEntry]) -> list[Target]:
     submitted = [entry for entry in queue if entry.target is not None]
     waiting = Counter(entry.target for entry in submitted if entry.info.status in WAITING)
     used = Counter(entry.target for entry in submitted if entry.info.status not in WAITING)
-    known: dict[str, tuple[str, int | None]] = {_LOCAL: (_OF_SUBMITTER, os.cpu_count() or 1)}
+    known: dict[str, tuple[str, int | None]] = {LOCAL_TARGET: (_OF_SUBMITTER, os.cpu_count() or 1)}
     for target in records.compute_targets.list():
         known[target.name] = (_KINDS.get(target.kind, target.kind), target.slots)
     for entry in submitted:
