@@ -43,8 +43,10 @@ def test_a_run_is_submitted_again_with_other_arguments(browser: Any, workspace: 
     page = browser.new_page()
     try:
         link = studio.stdout.readline().strip()
+        address = link.partition("/sign-in")[0]
         page.goto(link)
-        page.goto(f"{link.partition('/sign-in')[0]}/runs/{submitted.id}")
+        page.wait_for_url(f"{address}/")  # signed in, which a script does
+        page.goto(f"{address}/runs/{submitted.id}")
         page.get_by_text("Submit again").click()
         arguments = page.get_by_label("Arguments")
         assert arguments.input_value() == "--alpha 0.1"
@@ -61,7 +63,7 @@ def test_a_run_is_submitted_again_with_other_arguments(browser: Any, workspace: 
         log = again.get_details_with_logs()["logFiles"]["user_logs/std_log.txt"]
         assert log == "helped ['--alpha', '0.2', 'a\\nb']\n"
         assert again.get_tags() == {"kind": "try"}
-        page.goto(f"{link.partition('/sign-in')[0]}/runs/{again.id}")
+        page.goto(f"{address}/runs/{again.id}")
         page.get_by_text("Submit again").click()
         assert page.get_by_label("Arguments").input_value() == "--alpha 0.2 'a\nb'"
         page.get_by_label("Arguments").fill("it's")
