@@ -103,7 +103,7 @@ def outcome(run: RunRecord) -> str:
 def error_line(run: RunRecord) -> str:
     """The first line of a run's error, empty where it has none. The last lines of a script's log follow in the rest."""
     error = run.info.error
-    return "" if error is None else one_line(error.message.partition("\n")[0].removesuffix(" Its last lines:"))
+    return "" if error is None else one_line(error.summary)
 
 
 def all_experiments(records: CommonStore) -> dict[str, str]:

@@ -34,6 +34,7 @@ PROCESS_ENDED = "ProcessEnded"
 """The code of the error of a run whose process ended without completing it."""
 DESCRIPTION_TAG = "mlflow.note.content"
 """The tag of a run or experiment that MLflow's UI shows as its description."""
+_ANNOUNCED = " Its last lines:"
 _MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")
 FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY = "azureml.modelFramework", "azureml.modelFrameworkVersion"
 """The properties of a model's version that name the framework that it is of, and its version."""
@@ -386,10 +387,25 @@ class RunModel:
 
 @dataclass(frozen=True, slots=True)
 class RunError:
-    """Why a run failed: a code, such as `UserError`, and what happened."""
+    """Why a run failed: a code, such as `UserError`, and what happened, which may be followed by lines of its log."""
 
     code: str
     message: str
+
+    @property
+    def summary(self) -> str:
+        """What happened, in one line."""
+        return self.message.partition("\n")[0].removesuffix(_ANNOUNCED)
+
+    @property
+    def details(self) -> str:
+        """The lines that follow it."""
+        return self.message.partition("\n")[2]
+
+
+def with_last_lines(happened: str, lines: str) -> str:
+    """The message of an error: what happened, in one line, and the last lines of the log that tells of it, if any."""
+    return f"{happened}.{_ANNOUNCED}\n{lines}" if lines else happened
 
 
 @dataclass(frozen=True, slots=True)

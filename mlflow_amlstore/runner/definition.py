@@ -10,15 +10,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.runner.ranks import is_text, ranks_of
+from mlflow_amlstore.runner.ranks import NO_TEXT, is_text, ranks_of
 
 
 def check_definition(definition: Mapping[str, Any]) -> None:
     """Raise InvalidValue, naming the field, or NotSupported for what no machine can run."""
     ranks_of(definition, ["python"], port=0)
     script = definition.get("script")
-    if script and not (isinstance(script, str) and is_text(script) and "\0" not in script):
-        raise InvalidValue("script", script, "must be text, without NUL and without bytes that are no UTF-8")
+    if script and not (isinstance(script, str) and is_text(script)):
+        raise InvalidValue("script", script, NO_TEXT)
     if script and (PurePosixPath(script).is_absolute() or ".." in PurePosixPath(script).parts):
         raise InvalidValue("script", script, "must be a path below the source folder")
     variables_of(definition)
@@ -48,12 +48,7 @@ def _texts(given: object) -> dict[str, str]:
     texts = {}
     for name, value in given.items():
         is_name = isinstance(name, str) and name and "=" not in name
-        if (
-            not is_name
-            or not isinstance(value, str | int | float)
-            or not is_text(f"{name}{value}")
-            or "\0" in f"{name}{value}"
-        ):
+        if not is_name or not isinstance(value, str | int | float) or not is_text(f"{name}{value}"):
             rule = "must be texts in UTF-8 without NUL, and names without '='"
             raise InvalidValue("environmentVariables", {name: value}, rule)
         texts[name] = str(value)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +131,9 @@ class RunFolder:
             json.dump(asdict(launch), file)
 
     def read(self) -> Launch:
-        """Read it again."""
-        return Launch(**json.loads((self.path / _LAUNCH).read_text(encoding="utf-8")))
+        """Read it again; what another version of this package wrote besides is left out. Raises OSError, ValueError."""
+        told = json.loads((self.path / _LAUNCH).read_text(encoding="utf-8"))
+        return Launch(**{each.name: told[each.name] for each in fields(Launch) if each.name in told})
 
     @property
     def has_launch(self) -> bool:

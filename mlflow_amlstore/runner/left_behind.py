@@ -14,7 +14,7 @@ def end_left_behind() -> None:
     """Have the scripts ended, and the runs' records say so while their tokens last, by processes of their own."""
     for folder in run_folders():
         if folder.has_launch and (lock := folder.take()) is not None:
-            with suppress(OSError, ValueError, TypeError):  # it has gone, or another version wrote it
+            with suppress(OSError, ValueError):  # it has gone
                 if not folder.read().is_embedded:
                     start_after(folder, lock)
             os.close(lock)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlflow_amlstore.errors import InvalidValue, NotSupported
+from mlflow_amlstore.records.validation import encodable
 from mlflow_amlstore.runner.ray_address import is_ray_address
 
 # The other spellings that old scripts have are the same in lower case.
@@ -17,6 +18,8 @@ _PYTHON, _PYTORCH, _TENSORFLOW = "python", "pytorch", "tensorflow"
 _MPI = frozenset({"mpi", "intelmpi", "openmpi"})
 HOST = "127.0.0.1"
 """Where the ranks meet."""
+NO_TEXT = "must be text, without NUL and without bytes that are no UTF-8"
+"""The rule that `is_text` is."""
 
 
 class Rank(NamedTuple):
@@ -135,19 +138,13 @@ def words_of(field: str, given: object) -> list[str]:
     words = [str(word) for word in given]
     for word in words:
         if not is_text(word):
-            raise InvalidValue(field, word, "must be text, without bytes that are no UTF-8")
-        if "\0" in word:
-            raise InvalidValue(field, word, "must have no NUL character, which no process can be given")
+            raise InvalidValue(field, word, NO_TEXT)
     return words
 
 
 def is_text(word: str) -> bool:
-    """Whether UTF-8 can say it; surrogates, of a file's name that is no UTF-8, can't be said."""
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Whether a process can be given it, and UTF-8 has it: a file's name that is no UTF-8 has bytes that it hasn't."""
+    return "\0" not in word and encodable(word) == word
 
 
 def _variables(definition: Mapping[str, Any], number: int, count: int, port: int) -> dict[str, str]:

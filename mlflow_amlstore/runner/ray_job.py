@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import requests
 
 from mlflow_amlstore.errors import AmlStoreError, InvalidValue, RayFailed, TokenRefused
+from mlflow_amlstore.records.types import with_last_lines
 from mlflow_amlstore.runner import own_wheel
 from mlflow_amlstore.runner.environments import packages_on_ray
 from mlflow_amlstore.runner.launch import Launch, RunFolder
@@ -216,7 +217,7 @@ class RayRun:
             message = self._jobs.shown(str(job.get("message") or "Ray gave no reason"))
             preparing.write(message.encode() + b"\n")
             last = "\n".join(message.splitlines()[-_LINES_KEPT:])
-            preparing.end(problem=f"Ray couldn't start the job. Its last lines:\n{last}")
+            preparing.end(problem=with_last_lines("Ray couldn't start the job", last))
         else:
             preparing.end()
             self._follow(job["driver_node_id"])

@@ -12,7 +12,8 @@ from mlflow_amlstore.errors import AmlStoreError, NotFound
 from mlflow_amlstore.records.common_store import CommonGrowingFile, CommonStore
 from mlflow_amlstore.records.locations import run_container
 from mlflow_amlstore.records.status import ENDED
-from mlflow_amlstore.records.types import RunError, RunStatus
+from mlflow_amlstore.records.types import RunError, RunStatus, with_last_lines
+from mlflow_amlstore.records.validation import encodable
 from mlflow_amlstore.runner.launch import Launch, RunFolder
 from mlflow_amlstore.runner.outputs import FULL, WATCHED_FOLDERS, KeptOutputs, OutputsFolder, files_under
 from mlflow_amlstore.runner.preparation_log import PreparationLog
@@ -205,7 +206,7 @@ class Recording:
         status = RunStatus.CANCELED if canceled else RunStatus.FAILED if problem else RunStatus.COMPLETED
         failure = None
         if status is RunStatus.FAILED:
-            failure = RunError("UserError", _storable(f"{what}. Its last lines:\n{last}" if last else what))
+            failure = RunError("UserError", _storable(with_last_lines(what, last)))
         now = time.time_ns() // 1_000_000
         with suppress(AmlStoreError):  # a run that was deleted meanwhile
             self._once_it_can(lambda: self._records.runs.update(self._run_id, status=status, end_ms=now, error=failure))
@@ -231,7 +232,7 @@ class Recording:
 
 def _storable(text: str) -> str:
     """A text that a database and JSON can have: no bytes that were no UTF-8, and no NUL."""
-    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+    return encodable(text).replace("\0", "\\x00")
 
 
 def _older_names(path: str) -> list[str]:

@@ -212,5 +212,4 @@ def _error(error: RunError | None) -> dict[str, str]:
     """Why a run failed: in one line, and the lines that follow it, which are a log's last ones where a script ended."""
     if error is None:
         return {"error": "", "error_lines": ""}
-    said, _, lines = error.message.partition("\n")
-    return {"error": f"{error.code}: {said.removesuffix(' Its last lines:')}", "error_lines": without_codes(lines)}
+    return {"error": f"{error.code}: {error.summary}", "error_lines": without_codes(error.details)}

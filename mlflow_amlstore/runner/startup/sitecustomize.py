@@ -40,24 +40,26 @@ def _take_the_run(logger: type) -> None:
 
     begin = logger.__init__  # type: ignore[misc]
     takes = signature(begin)
-    elsewhere = takes.parameters["experiment_name"].default
+    of_lightning = takes.parameters["experiment_name"].default if "experiment_name" in takes.parameters else None
 
     @wraps(begin)
     def begin_in_the_run(self: object, *args: object, **kwargs: object) -> None:
         global _is_taken
-        given = takes.bind(self, *args, **kwargs).arguments
+        bound = takes.bind(self, *args, **kwargs)
+        given = bound.arguments
         takes_it = (
             not _is_taken
             and given.get("run_id") is None
             and given.get("run_name") is None
-            and given.get("experiment_name") in (None, elsewhere, os.environ.get("MLFLOW_EXPERIMENT_NAME"))
+            and given.get("experiment_name") in (None, of_lightning, os.environ.get("MLFLOW_EXPERIMENT_NAME"))
             and given.get("tracking_uri") in (None, os.environ.get("MLFLOW_TRACKING_URI"))
         )
         if not takes_it:
             begin(self, *args, **kwargs)
             return
         _is_taken = True
-        begin(**{**given, "run_id": _RUN_ID})
+        given["run_id"] = _RUN_ID
+        begin(*bound.args, **bound.kwargs)
         for key, value in (given.get("tags") or {}).items():
             self.experiment.set_tag(_RUN_ID, key, value)  # type: ignore[attr-defined]
 

@@ -136,6 +136,8 @@ class RunPage(msgspec.Struct, frozen=True):
     user: str
     duration_ms: int | None
     error: str
+    error_summary: str
+    error_details: str
     failed_log: str
     failed_tail: str
     params: dict[str, str]
@@ -215,6 +217,8 @@ def run(call: Call, query: RunQuery) -> RunPage:
         user=info.user_id,
         duration_ms=None if info.start_ms is None or info.end_ms is None else info.end_ms - info.start_ms,
         error="" if info.error is None else f"{info.error.code}: {info.error.message}",
+        error_summary="" if info.error is None else f"{info.error.code}: {info.error.summary}",
+        error_details="" if info.error is None else info.error.details,
         failed_log=failed_log,
         failed_tail=tail_of(records, container, failed_log, _FAILED_TAIL_BYTES) if failed_log else "",
         params=_first(params),
