@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mlflow_amlstore.core.script_run import ScriptRun
 from mlflow_amlstore.core.script_run_config import ScriptRunConfig
 from mlflow_amlstore.errors import ActivityFailed, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.records.types import RunStatus
+from mlflow_amlstore.runner import launch
 from mlflow_amlstore.runner.launch import RunFolder
 from mlflow_amlstore.runner.preparation_log import node_name
 from mlflow_amlstore.workspace.opening import open_folder
@@ -127,26 +129,62 @@ class TestAScript:
             "import mlflow, os\n"
             "with mlflow.start_run() as run:\n"  # which removes MLFLOW_RUN_ID
             "    pass\n"
+            "from azureml.core import Run\n"
             "from pytorch_lightning.loggers import MLFlowLogger\n"
-            "for given in ({'run_name': 'own'}, {'experiment_name': 'other'}, {'tags': {'team': 'vision'}}, {}):\n"
-            "    logger = MLFlowLogger(**given)\n"
-            "    logger.log_metrics({'loss': 0.5})\n"
-            "    print(given, logger.run_id == run.info.run_id)\n"
+            "uri = Run.get_context().experiment.workspace.get_mlflow_tracking_uri()\n"
+            "tagged = {'tags': {'team': 'vision'}, 'tracking_uri': uri}\n"
+            "for given in ({'run_name': 'own'}, {'experiment_name': 'other'}, {'nosuch': 1}, tagged, {}):\n"
+            "    try:\n"
+            "        logger = MLFlowLogger(**given)\n"
+            "        logger.log_metrics({'loss': 0.5})\n"
+            "        print(*given, 'in the run' if logger.run_id == run.info.run_id else 'elsewhere')\n"
+            "    except TypeError as error:\n"
+            "        print(error)\n"
             "print(os.environ['STARTED_BY'])\n",
-            **{"sitecustomize.py": "import os\nos.environ['STARTED_BY'] = 'the script\\'s own sitecustomize'\n"},
+            **{"sitecustomize.py": "import os\nos.environ['STARTED_BY'] = 'the sitecustomize of the script'\n"},
         )
         run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
         run.wait_for_completion()
-        said = [line for line in log_of(run).splitlines() if line.startswith(("{", "the script"))]
-        assert said == [
-            "{'run_name': 'own'} False",
-            "{'experiment_name': 'other'} False",
-            "{'tags': {'team': 'vision'}} True",
-            "{} False",
-            "the script's own sitecustomize",
+        said = [line for line in log_of(run).splitlines() if not line.startswith("Experiment with name")]  # Lightning's
+        assert said[-6:] == [
+            "run_name elsewhere",
+            "experiment_name elsewhere",
+            "MLFlowLogger.__init__() got an unexpected keyword argument 'nosuch'",
+            "tags tracking_uri in the run",
+            "elsewhere",
+            "the sitecustomize of the script",
         ]
         assert run.get_tags()["team"] == "vision"
         assert run.get_metrics() == {"loss": 0.5}
+
+    @pytest.mark.needs("torch", "pytorch_lightning")
+    def test_a_logger_of_another_place_logs_there(self, experiment: Experiment, source: Source) -> None:
+        folder = source(
+            "import mlflow, os\n"
+            "os.environ['MLFLOW_ALLOW_FILE_STORE'] = 'true'\n"
+            "mlflow.set_tracking_uri('sqlite:///other.db')\n"
+            "os.environ['MLFLOW_EXPERIMENT_NAME'] = 'other'\n"
+            "from pytorch_lightning.loggers import MLFlowLogger\n"
+            "for given in ({'tracking_uri': None}, {}, {'experiment_name': 'other'}):\n"
+            "    logger = MLFlowLogger(**given)\n"
+            "    logger.log_metrics({'loss': 0.5})\n"
+            "    print(logger.run_id == os.environ['AZUREML_RUN_ID'])\n"
+        )
+        run = experiment.submit(ScriptRunConfig(str(folder), script="train.py"))
+        run.wait_for_completion()
+        assert [line for line in log_of(run).splitlines() if line in ("True", "False")] == ["False"] * 3
+        assert run.get_metrics() == {}
+
+    def test_each_sitecustomize_runs_once_where_another_installation_submits(
+        self, experiment: Experiment, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copytree(Path(launch.__file__).parent / "startup", tmp_path / "another")
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "sitecustomize.py").write_text("print('ran')\n")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "another"), str(tmp_path / "own")]))
+        run = experiment.submit(ScriptRunConfig(str(source("print('script')\n")), script="train.py"))
+        run.wait_for_completion()
+        assert log_of(run) == "ran\nscript\n"
 
     def test_its_outputs_and_logs_are_kept_and_its_source(self, experiment: Experiment, source: Source) -> None:
         folder = source(
