@@ -137,10 +137,10 @@ class TestDefinition:
         [
             ("script", 5, "5 for script: must be the path"),
             ("arguments", 5, "5 for arguments: must be a list"),
-            ("arguments", ["a\0b"], "for arguments: must have no NUL"),
+            ("arguments", ["a\0b"], "for arguments: must be text, without NUL"),
             ("arguments", "it's", "for arguments: can't be split"),
             ("command", {"ls": 1}, "for command: must be a list"),
-            ("command", "ls\0", "for command: must have no NUL"),
+            ("command", "ls\0", "for command: must be text, without NUL"),
             ("environment", "AzureML-Minimal", "'AzureML-Minimal' for environment: must be an Environment"),
             ("environment_variables", ["A"], "for environment variables: must be a dict"),
             ("environment_variables", {"A=B": "c"}, "for environment variables: a name must be"),
