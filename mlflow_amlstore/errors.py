@@ -642,8 +642,9 @@ class RayFailed(AmlStoreError):
     mlflow_code = "TEMPORARILY_UNAVAILABLE"
     http_status = 503
 
-    def __init__(self, url: str, problem: str) -> None:
-        self.url = url
+    def __init__(self, url: str, problem: str, *, may_pass: bool = False) -> None:
+        """`may_pass` says that the same may work a little later."""
+        self.url, self.may_pass = url, may_pass
         super().__init__(f"Ray at {url} can't be used: {problem}. Check the compute target, and that Ray's head runs")
 
 

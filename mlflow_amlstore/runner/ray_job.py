@@ -35,7 +35,7 @@ _LOG = "user_logs/std_log.txt"
 _CONNECTED_WITHIN_S, _ANSWERED_WITHIN_S, _UPLOADED_WITHIN_S = 5.0, 30.0, 600.0
 _LOOKED_EVERY_S = 0.1  # at the record
 _ASKED_EVERY_S = 0.5  # Ray, what became of the job
-_UNREACHED_S = 60.0  # for so long Ray may give no answer before the run has failed
+_UNREACHED_S = 60.0  # for so long Ray may give no answer, or take no job, before the run has failed
 _STOPPED_WITHIN_S = 30.0
 _SILENT_S = 60.0  # a log's stream is opened again after so long without a byte
 _STOP_WAIT_S = "10"  # from Ray's SIGTERM to its SIGKILL: `on_ray` ends the script within 5, and keeps its outputs
@@ -94,6 +94,12 @@ class RayJobs:
             raise RayFailed(self.url, f"it answered for job {job_id} without a status")
         return answer
 
+    def has_job(self, job_id: str) -> bool:
+        """Whether a job of this id is known. False where Ray doesn't answer."""
+        with suppress(RayFailed):
+            return self._call("GET", f"/api/jobs/{job_id}", also=(404,)).status_code != 404
+        return False
+
     def stop(self, job_id: str) -> None:
         """Have a job stopped; one that isn't there, or has ended, is left."""
         self._call("POST", f"/api/jobs/{job_id}/stop", also=(404,))
@@ -129,11 +135,11 @@ class RayJobs:
                 method, self.url + path, timeout=(_CONNECTED_WITHIN_S, within_s), allow_redirects=False, **given
             )
         except requests.Timeout:
-            raise RayFailed(self.url, "no answer in time") from None
+            raise RayFailed(self.url, "no answer in time", may_pass=True) from None
         except requests.exceptions.SSLError:
             raise RayFailed(self.url, "its certificate isn't trusted, or it doesn't speak TLS") from None
         except requests.RequestException as error:
-            raise RayFailed(self.url, f"no connection ({type(error).__name__})") from None
+            raise RayFailed(self.url, f"no connection ({type(error).__name__})", may_pass=True) from None
         if answer.status_code in (401, 403):
             given_one = "isn't the cluster's" if self._has_token else "is missing"
             raise TokenRefused(
@@ -142,7 +148,8 @@ class RayJobs:
             )
         if answer.status_code != 200 and answer.status_code not in also:
             last = (self.shown(answer.text).splitlines() or [""])[-1]  # the rest is a traceback
-            raise RayFailed(self.url, f"it answered {method} {path} with {answer.status_code}: {last}")
+            problem = f"it answered {method} {path} with {answer.status_code}: {last}"
+            raise RayFailed(self.url, problem, may_pass=answer.status_code >= 500)
         return answer
 
 
@@ -196,13 +203,15 @@ class RayRun:
         try:
             self._jobs.check()
             runtime_env = self._runtime_env()
-            if self._must_end() or preparing.is_canceled():
+            goes_on = not self._is_canceled(preparing)
+            if goes_on:
+                before_start()
+                self._preparation.say(f"Submitting to Ray at {self._jobs.url}")
+                goes_on = self._submit(runtime_env, preparing)
+            if not goes_on:
                 if not self._is_lost():
                     preparing.end(canceled=True)
                 return
-            before_start()
-            self._preparation.say(f"Submitting to Ray at {self._jobs.url}")
-            self._jobs.submit(self._launch.run_id, self._entrypoint(), runtime_env)
         except (AmlStoreError, OSError) as error:
             self.stop()  # it may have been taken though no answer came
             if not self._is_lost():
@@ -223,6 +232,29 @@ class RayRun:
             self._follow(job["driver_node_id"])
 
     # What Ray is given
+
+    def _submit(self, runtime_env: Mapping[str, Any], preparing: Preparing) -> bool:
+        """Submit the job, again where Ray doesn't take it: its API answers some time before there is a node for jobs.
+
+        Returns False where the run was canceled before. Raises as `RayJobs.submit`.
+        """
+        deadline = time.monotonic() + _UNREACHED_S
+        while True:
+            try:
+                self._jobs.submit(self._launch.run_id, self._entrypoint(), runtime_env)
+                return True
+            except RayFailed as error:
+                if self._jobs.has_job(self._launch.run_id):  # it was taken, and the answer was lost
+                    return True
+                if not error.may_pass or time.monotonic() > deadline:
+                    raise
+                self._preparation.say(f"Submitting again: {error}")
+            time.sleep(_ASKED_EVERY_S)
+            if self._is_canceled(preparing):
+                return False
+
+    def _is_canceled(self, preparing: Preparing) -> bool:
+        return self._must_end() or preparing.is_canceled()
 
     def _entrypoint(self) -> str:
         """The command of the job. It is seen by all who use the cluster."""

@@ -152,10 +152,10 @@ class App:
                 more.append((name, headers[name]))
         if self.is_draining:
             more.append((b"connection", b"close"))
+        if is_score:  # before it is sent: who has the answer finds it counted, though the worker dies right then
+            self._block.answered(status, time.perf_counter() - began)
         await send({"type": "http.response.start", "status": status, "headers": more})
         await send({"type": "http.response.body", "body": body})
-        if is_score:
-            self._block.answered(status, time.perf_counter() - began)
 
     async def _score(
         self, scope: Message, path: str, headers: dict[bytes, bytes], receive: Receive, more: Headers

@@ -49,9 +49,7 @@ class Board:
         for status, place in _STATUS.items():
             if count := self.total(place):
                 lines.append(f'amlstore_endpoint_requests_total{{{labels},status="{status}"}} {count:.0f}')
-        head(
-            "amlstore_endpoint_request_seconds", "histogram", "From a request's header read to its answer handed over."
-        )
+        head("amlstore_endpoint_request_seconds", "histogram", "From a request's header read to its answer ready.")
         count = 0.0
         for place, bound in enumerate((*map(str, BUCKETS_S), "+Inf")):
             count += self.total(_LATENCY + place)

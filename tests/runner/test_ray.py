@@ -10,13 +10,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import requests
 from forked_service import ForkedService
 from waiting import is_running, wait_for
 
@@ -191,7 +194,7 @@ class TestAScript:
         run = submitted(workspace, head, folder, arguments=["--alpha", 0.1, "a b\n'c'"], environment=environment)
         first = b"['--alpha', '0.1', \"a b\\n'c'\"] from the helper green\n"
         wait_for(lambda: first in kept_log(run) or run.get_status() == "Failed")  # while it runs
-        assert run.get_status() == "Running"
+        assert run.get_status() == "Running", run.get_details()
         goes_on.touch()
         assert run.wait_for_completion()["status"] == "Completed"
         assert kept_log(run) == head.log_of(run)
@@ -331,6 +334,71 @@ class TestAnEnd:
             run.wait_for_completion()
         wait_for(lambda: not is_running(script))
         wait_for(lambda: head.status_of(run) in ("STOPPED", "SUCCEEDED"))
+
+
+class Front:
+    """A proxy in front of Ray's API that refuses the first job, as a head does that has no node for it yet, and takes
+    the second one without an answer."""
+
+    def __init__(self, url: str) -> None:
+        self.jobs = 0
+        front = self
+
+        class Forward(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.forward()
+
+            def do_PUT(self) -> None:
+                self.forward()
+
+            def do_POST(self) -> None:
+                front.jobs += self.path == "/api/jobs/"
+                if self.path == "/api/jobs/" and front.jobs == 1:
+                    self.rfile.read(int(self.headers["Content-Length"]))
+                    self.answer(500, b"TimeoutError: Failed to get head node agent within 10 seconds.")
+                else:
+                    self.forward()
+
+            def forward(self) -> None:
+                sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                headers = {name: self.headers[name] for name in ("Authorization", "Content-Type") if self.headers[name]}
+                answer = requests.request(self.command, url + self.path, data=sent, headers=headers)
+                if self.path == "/api/jobs/":
+                    self.close_connection = True
+                else:
+                    self.answer(answer.status_code, answer.content)
+
+            def answer(self, status: int, content: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Forward)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> "Front":
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@needs_ray
+def test_a_head_that_takes_no_job_yet_is_asked_again_and_the_job_runs_once(
+    folder_workspace: Workspace, head: Head, source: Source, tmp_path: Path
+) -> None:
+    folder = source(f"with open({str(tmp_path / 'starts')!r}, 'a') as file: file.write('x')\n")
+    with Front(head.url) as front:
+        run = submitted(folder_workspace, Head(front.url, head.logs), folder)
+        assert run.wait_for_completion()["status"] == "Completed"
+    assert front.jobs == 2
+    assert (tmp_path / "starts").read_text() == "x"
 
 
 @needs_ray
