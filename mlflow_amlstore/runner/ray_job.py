@@ -251,6 +251,7 @@ class RayRun:
                 self._preparation.say(f"Submitting again: {error}")
             time.sleep(_ASKED_EVERY_S)
             if self._is_canceled(preparing):
+                self.stop()  # Ray may have taken it since
                 return False
 
     def _is_canceled(self, preparing: Preparing) -> bool:

@@ -337,11 +337,12 @@ class TestAnEnd:
 
 
 class Front:
-    """A proxy in front of Ray's API that refuses the first job, as a head does that has no node for it yet, and takes
-    the second one without an answer."""
+    """A proxy in front of Ray's API that refuses the first jobs, as a head does that has no node for them yet, and
+    takes the next one without an answer."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, refused: int = 1) -> None:
         self.jobs = 0
+        self.stopped: list[str] = []
         front = self
 
         class Forward(BaseHTTPRequestHandler):
@@ -353,7 +354,9 @@ class Front:
 
             def do_POST(self) -> None:
                 front.jobs += self.path == "/api/jobs/"
-                if self.path == "/api/jobs/" and front.jobs == 1:
+                if self.path.endswith("/stop"):
+                    front.stopped.append(self.path.split("/")[-2])
+                if self.path == "/api/jobs/" and front.jobs <= refused:
                     self.rfile.read(int(self.headers["Content-Length"]))
                     self.answer(500, b"TimeoutError: Failed to get head node agent within 10 seconds.")
                 else:
@@ -399,6 +402,18 @@ def test_a_head_that_takes_no_job_yet_is_asked_again_and_the_job_runs_once(
         assert run.wait_for_completion()["status"] == "Completed"
     assert front.jobs == 2
     assert (tmp_path / "starts").read_text() == "x"
+
+
+@needs_ray
+def test_a_cancel_ends_the_asking_and_stops_a_job_that_ray_takes_late(
+    folder_workspace: Workspace, head: Head, source: Source
+) -> None:
+    with Front(head.url, refused=1000) as front:
+        run = submitted(folder_workspace, Head(front.url, head.logs), source(""))
+        wait_for(lambda: front.jobs >= 2)
+        run.cancel()
+        assert run.wait_for_completion()["status"] == "Canceled"
+        wait_for(lambda: front.stopped == [run.id])
 
 
 @needs_ray

@@ -19,6 +19,7 @@ from mlflow_amlstore.workspace.opening import create_workspace
 from .conftest import Person, Studio
 
 pytestmark = pytest.mark.needs("playwright")
+LONGEST_PAUSE_S = 6.0  # between two looks of a page: what live.js has together
 
 
 @pytest.fixture
@@ -189,12 +190,12 @@ class TestSession:
         self, start: Callable[..., Studio], visit_as: Callable[[Person], Any]
     ) -> None:
         """A session is prolonged as it is used; a page that was open before sends its changes as before."""
-        lifetime_s = at_least(3.0, 30)
+        lifetime_s = max(at_least(3.0, 30), 2.5 * LONGEST_PAUSE_S)  # a page that is slow to refresh asks less often
         studio = start("--token-lifetime", f"{lifetime_s:.0f}")
         run_id = make_run(studio)
         page = visit_as(studio.person()).open(f"/runs/{run_id}").page
         first = page.context.cookies()[0]["value"]
-        until = time.monotonic() + 2 * lifetime_s
+        until = time.monotonic() + 1.5 * lifetime_s
         value = 0
         while time.monotonic() < until:
             value += 1
