@@ -416,3 +416,47 @@ saved_views = Table(
     PrimaryKeyConstraint("page", "name"),
     sqlite_with_rowid=False,
 )
+
+# Models that answer over HTTP. `spec`, `wanted`, `serving` and `versions` are JSON; `sealed_keys` is opened by
+# `records.sealing`.
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("endpoint_pk", ID, primary_key=True),
+    Column("name", BYTE_TEXT, nullable=False),
+    Column("target", BYTE_TEXT, nullable=False),
+    Column("spec", BYTE_TEXT, nullable=False),
+    Column("sealed_keys", LargeBinary, nullable=False),
+    Column("wanted", BYTE_TEXT, nullable=False),
+    Column("serving", BYTE_TEXT, nullable=False),
+    Column("holder", BYTE_TEXT),
+    Column("address", BYTE_TEXT),
+    Column("ends_ms", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    UniqueConstraint("name"),
+)
+deployments = Table(
+    "deployments",
+    metadata,
+    _owner("endpoint_pk", "endpoints.endpoint_pk"),
+    Column("number", Integer, nullable=False),
+    Column("spec", BYTE_TEXT, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("error", BYTE_TEXT),
+    Column("versions", BYTE_TEXT, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("endpoint_pk", "number"),
+    sqlite_with_rowid=False,
+)
+endpoint_events = Table(
+    "endpoint_events",
+    metadata,
+    Column("event_id", ID, primary_key=True),
+    _owner("endpoint_pk", "endpoints.endpoint_pk"),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("text", BYTE_TEXT, nullable=False),
+    Index("ix_endpoint_events_endpoint_pk_event_id", "endpoint_pk", "event_id"),
+)

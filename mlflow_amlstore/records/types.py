@@ -538,6 +538,167 @@ class EnvironmentRecord:
     definition: dict[str, Any]
 
 
+class EndpointState(str, Enum):
+    """How a deployment of an endpoint is, in Azure ML's words but for the last two."""
+
+    TRANSITIONING = "Transitioning"
+    """It is being started."""
+    HEALTHY = "Healthy"
+    UNHEALTHY = "Unhealthy"
+    """It was Healthy, and doesn't answer just now."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No machine has room for it just now."""
+    FAILED = "Failed"
+    IDLE = "Idle"
+    """Nobody asked it anything for so long that it was stopped; the next request starts it."""
+    STOPPED = "Stopped"
+    """It has no traffic any more, and isn't running."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentError:
+    """Why a deployment isn't Healthy: a code, such as `PackageMissing`, a sentence, and a traceback or last lines."""
+
+    code: str
+    message: str
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """What a deployment of an endpoint is made of. It never changes; an update makes the next deployment.
+
+    `models` are `NAME:VERSION`. `framework` is a word of `scoring.deployment.Framework`; with `Script` the entry script
+    is a path in the snapshot, the source folder as it was. `environment` is JSON, as the SDK sends it of an
+    environment, or None for the model's own. `cpu` counts cores, and limits together with `memory_gb` what the
+    deployment can use. `workers` are processes; each predicts so many requests at once as `concurrency` says, and
+    refuses what comes when `queue_length` wait.
+    """
+
+    models: tuple[str, ...]
+    framework: str
+    entry_script: str = ""
+    snapshot_id: str = ""
+    environment: dict[str, Any] | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    cpu: float | None = None
+    memory_gb: float | None = None
+    workers: int = 1
+    concurrency: int = 1
+    queue_length: int = 64
+    load_limit_s: float = 300.0
+    predict_limit_s: float = 60.0
+    max_batch_size: int = 1
+    max_latency_ms: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord:
+    """One deployment of an endpoint, counted from 1. `versions` are those of the packages that it was Healthy with."""
+
+    number: int
+    spec: DeploymentSpec
+    state: EndpointState
+    error: DeploymentError | None
+    created_ms: int
+    updated_ms: int
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """What an endpoint is, whatever is deployed there.
+
+    `kind` is Azure ML's word for where it runs (`ACI`, `AKS`, `LOCAL`), `target` the compute target: `local` is the
+    machine of whoever deploys, and "" any pool of a service. `auth` is whether a request needs a key. After
+    `idle_after_s` seconds without a request it is stopped; None means never. `settings` is JSON: what it was asked for
+    that changes nothing here.
+    """
+
+    name: str
+    kind: str
+    target: str = LOCAL_TARGET
+    auth: bool = True
+    idle_after_s: float | None = None
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHost:
+    """Who runs an endpoint: a name for the process, the address that it answers on, and when that was last certain.
+
+    `ends_ms` is the end of its lease; None where a lock on its machine says whether it lives.
+    """
+
+    holder: str
+    address: str
+    ends_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRecord:
+    """An endpoint of the workspace, with its deployments, the oldest first.
+
+    Traffic is percent by deployment: `wanted` is what was asked for, `serving` what is. The two differ while a
+    deployment starts; one that fails leaves what was served.
+    """
+
+    spec: EndpointSpec
+    deployments: tuple[DeploymentRecord, ...]
+    wanted: dict[int, int]
+    serving: dict[int, int]
+    host: EndpointHost | None
+    created_ms: int
+    updated_ms: int
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name."""
+        return self.spec.name
+
+    @property
+    def newest(self) -> DeploymentRecord:
+        """The deployment that came last."""
+        return self.deployments[-1]
+
+    def deployment(self, number: int) -> DeploymentRecord:
+        """The deployment of this number, which must be there."""
+        return self.deployments[number - 1]
+
+    @property
+    def state(self) -> EndpointState:
+        """How the endpoint is: as its newest deployment while that starts, and otherwise as what serves."""
+        newest = self.newest.state
+        if newest in (EndpointState.TRANSITIONING, EndpointState.UNSCHEDULABLE) or not self.serving:
+            return newest
+        states = {self.deployment(number).state for number in self.serving}
+        for worst in (EndpointState.FAILED, EndpointState.UNHEALTHY, EndpointState.TRANSITIONING, EndpointState.IDLE):
+            if worst in states:
+                return worst
+        return EndpointState.HEALTHY
+
+    @property
+    def error(self) -> DeploymentError | None:
+        """What is wrong: with what serves, or else with the newest deployment."""
+        for number in self.serving:
+            if error := self.deployment(number).error:
+                return error
+        return self.newest.error
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointEvent:
+    """Something that happened to an endpoint: a sentence, and the deployment that it is about (0 for none)."""
+
+    event_id: int
+    at_ms: int
+    number: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class FileListing:
     """An immediate child of a folder: a file, or a folder with the total size of what is under it."""

@@ -28,7 +28,7 @@ from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import Caller, Role, TokenUse
 from mlflow_amlstore.service.addresses import TENANT_ID
 from mlflow_amlstore.service.keys import check_key, shown_key_id
-from mlflow_amlstore.service.secret import LOCAL_KEY_ID, local_key
+from mlflow_amlstore.service.local_key import LOCAL_KEY_ID, local_key
 
 LONGEST_RENEWAL_S = 30 * 24 * 3600
 LONGEST_SESSION_S = 12 * 3600
