@@ -57,13 +57,19 @@ _QUESTION = (
 
 
 def interpreter_of(
-    environment: Mapping[str, Any] | None, *, output: Output, cache: Path | None = None, folder: Path | None = None
+    environment: Mapping[str, Any] | None,
+    *,
+    output: Output,
+    cache: Path | None = None,
+    folder: Path | None = None,
+    extra: str = _EXTRA_ALWAYS,
 ) -> list[str]:
     """Return the command that starts Python in an environment, built first if need be.
 
     `environment` is what the SDK sends of an Environment, or None. `output` is given a build's output, line by line,
     and isn't called where nothing is built or waited for. `cache` is where environments are kept, `folder` where the
-    list's relative paths lead, the working directory by default.
+    list's relative paths lead, the working directory by default. `extra` is the extra of this package that what runs
+    there needs.
 
     - None, or a list without packages besides this one: this process's interpreter, unless the list asks for another
       supported version of Python.
@@ -82,8 +88,8 @@ def interpreter_of(
     cache = _cache_folder() if cache is None else cache
     name, python = str(environment.get("name") or ""), _table(environment, "python")
     if python.get("userManagedDependencies"):
-        return [_user_managed(name, str(python.get("interpreterPath") or "python"), cache, folder)]
-    recipe = _recipe(name, _table(python, "condaDependencies"), folder)
+        return [_user_managed(name, str(python.get("interpreterPath") or "python"), cache, folder, extra)]
+    recipe = _recipe(name, _table(python, "condaDependencies"), folder, extra)
     if recipe is None:
         return [sys.executable]
     return [str(_built(recipe, cache, output))]
@@ -134,7 +140,7 @@ def _cache_folder() -> Path:
 # User-managed
 
 
-def _user_managed(name: str, path: str, cache: Path, folder: Path) -> str:
+def _user_managed(name: str, path: str, cache: Path, folder: Path, extra: str) -> str:
     if path == "python":
         return sys.executable
     field = f"interpreter_path of environment {name!r}"
@@ -166,20 +172,18 @@ def _user_managed(name: str, path: str, cache: Path, folder: Path) -> str:
     if (int(answer[1]), int(answer[2])) < installed_pythons.SUPPORTED[0]:
         raise InvalidValue(field, path, f"is Python {answer[1]}.{answer[2]}; this package needs 3.10 or newer")
     if answer[3] == "False":
-        raise EnvironmentFailed(
-            name,
-            f"{found} doesn't have this package. Run `{shlex.join(_installation(found, answer[4] != 'None', cache))}`",
-        )
+        install = shlex.join(_installation(found, answer[4] != "None", cache, extra))
+        raise EnvironmentFailed(name, f"{found} doesn't have this package. Run `{install}`")
     return found
 
 
-def _installation(interpreter: str, has_pip: bool, cache: Path) -> list[str]:
+def _installation(interpreter: str, has_pip: bool, cache: Path, extra: str) -> list[str]:
     """The command that installs this package there."""
     origin = own_wheel.origin()
     if isinstance(origin, Distribution):
         with _local_errors(cache):
             origin = own_wheel.put_together(origin, cache.parent / "wheels")
-    package = f"{origin}[{_EXTRA_ALWAYS}]"
+    package = f"{origin}[{extra}]"
     if has_pip:
         return [interpreter, "-m", "pip", "install", package]
     return ["uv", "pip", "install", "--python", interpreter, package]
@@ -218,7 +222,7 @@ class _Recipe:
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
 
 
-def _recipe(name: str, listed: Mapping[str, Any], folder: Path) -> _Recipe | None:
+def _recipe(name: str, listed: Mapping[str, Any], folder: Path, extra: str) -> _Recipe | None:
     """None where this process's interpreter has all that is listed."""
     conda, pip = _packages(listed)
     asked_python, conda_packages = "", []
@@ -230,9 +234,9 @@ def _recipe(name: str, listed: Mapping[str, Any], folder: Path) -> _Recipe | Non
         elif package_name != "pip" and package_name not in _MEAN_THIS_PACKAGE:
             conda_packages.append(package)
     options, pip = pip_settings.listed_options(pip)
-    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS})
+    lines, extras = _without_this_package(pip, {extra})
     python = installed_pythons.choose(asked_python)
-    has_packages = bool(lines or conda_packages or extras != {_EXTRA_ALWAYS})
+    has_packages = bool(lines or conda_packages or extras != {extra})
     if not has_packages and (not python.is_as_asked or python.minor == sys.version_info[:2]):
         return None
     lines += pip_settings.constraints()

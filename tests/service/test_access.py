@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ import jwt
 import pytest
 
 from mlflow_amlstore.errors import NotAllowed
+from mlflow_amlstore.records.sql.run_leases import RENEWED_EVERY_S
 from mlflow_amlstore.service.access import Access, Caller, Right, Role, TokenUse, rights_of
 from mlflow_amlstore.service.addresses import BLOB_PREFIX, WORKSPACE, workspace_path
 from mlflow_amlstore.service.app import ROUTES
@@ -208,8 +211,8 @@ class Held(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def tokens(service: "Service") -> dict[str, Held]:
-    """Access tokens and tracking tokens of keys of different roles, and tokens of a run."""
+def tokens(service: "Service") -> Iterator[dict[str, Held]]:
+    """Access tokens and tracking tokens of keys of different roles, and tokens of a run, whose lease is renewed."""
     held: dict[str, Held] = {}
     for role in Role:
         access = service.token_of(role)
@@ -224,11 +227,22 @@ def tokens(service: "Service") -> dict[str, Held]:
     path = f"/execution/v1.0{workspace_path(service.workspace_name)}/experiments/Default/runs/submitted/local"
     submission = {"Configuration": {"script": "train.py"}}
     of_submitted = service.call("POST", path, service.token_of(Role.OWNER), submission)["token"]
-    return {
+    lease = f"/execution/v1.0{workspace_path(service.workspace_name)}/runs/submitted/lease"
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(RENEWED_EVERY_S):
+            service.call("PUT", lease, of_submitted, {"hasStarted": True})
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    yield {
         **held,
         "run's": Held(of_run, Role.CONTRIBUTOR, frozenset({Right.TRACK})),
         "submitted run's": Held(of_submitted, Role.CONTRIBUTOR, rights_of(TokenUse.RUN, Role.CONTRIBUTOR)),
     }
+    is_over.set()
+    renewing.join()
 
 
 @pytest.mark.parametrize("route", with_role, ids=name_of)

@@ -1,0 +1,1 @@
+"""Endpoints on this machine: what starts the processes that answer, keeps them running, and tells the workspace."""

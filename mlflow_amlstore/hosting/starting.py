@@ -1,0 +1,28 @@
+"""Having an endpoint of an embedded workspace run on this machine, by processes that outlive the caller."""
+
+import os
+
+from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder, Launch
+from mlflow_amlstore.hosting.guardian import start_guardian
+from mlflow_amlstore.records.store import RecordStore
+
+
+def start(records: RecordStore, name: str) -> None:
+    """Start the processes of an endpoint; nothing happens where they run.
+
+    The endpoint answers on a port of 127.0.0.1: the one of the time before, the one in its settings, or any.
+    """
+    workspace = str(records.folder)
+    folder = EndpointFolder.of(workspace, name)
+    lock = folder.take_or_make()
+    if lock is None:
+        return
+    try:
+        try:
+            launch = folder.read()
+        except (OSError, ValueError):
+            launch = Launch(workspace, name, port=int(records.endpoints.get(name).spec.settings.get("port") or 0))
+        folder.write(launch)
+        start_guardian(folder, lock)
+    finally:
+        os.close(lock)
