@@ -28,13 +28,14 @@ ARROWS = {
     "client": {"protocol", *_WORKSPACE},
     "diagnosis": _CLIENT,
     "runner": _CLIENT,
-    "core": {"runner", *_CLIENT},
+    "hosting": {"runner", *_CLIENT},
+    "core": {"hosting", "runner", *_CLIENT},
     "widgets": {"core", "protocol", "records", *_BASE},
     "azureml": {"widgets", "core", *_CLIENT},
-    "plugin": {"core", "runner", *_CLIENT},
+    "plugin": {"core", "hosting", "runner", *_CLIENT},
     "service": {"runner", "protocol", *_WORKSPACE},
-    "studio": {"service", "runner", "protocol", *_WORKSPACE},
-    "cli": {"studio", "service", "core", "runner", "diagnosis", *_CLIENT},
+    "studio": {"service", "hosting", "runner", "protocol", *_WORKSPACE},
+    "cli": {"studio", "service", "core", "hosting", "runner", "diagnosis", *_CLIENT},
     "pytest_plugin": {"core"},
 }
 # Inside `client`, from the lowest to the highest: each imports what stands before it.

@@ -3,9 +3,9 @@
     python -I -S confinement.py '{"hidden": […], "writable": […], "command": […], …}'
 
 Models and scoring scripts run code that somebody else may have written. So their process can read nothing of the
-workspace or of this user's keys, and write nothing but its own folder: by Landlock, a part of Linux since 5.13
-(https://docs.kernel.org/userspace-api/landlock.html). Landlock allows folders; what is to be hidden is left out by
-allowing all that lies beside it. Standard library alone: this file is run, and not imported by what it starts.
+workspace, of this user's keys or of other processes, and write nothing but its own folder: by Landlock, a part of Linux
+since 5.13 (https://docs.kernel.org/userspace-api/landlock.html). Landlock allows folders; what is to be hidden is left
+out by allowing all that lies beside it. Standard library alone: this file is run, and not imported by what it starts.
 """
 
 import ctypes
@@ -58,7 +58,7 @@ def _confine(libc: ctypes.CDLL, hidden: list[str], writable: list[str]) -> str:
     ruleset = libc.syscall(_CREATE_RULESET, attribute, 8, 0)
     if ruleset < 0:
         return f"Landlock: {os.strerror(ctypes.get_errno())}"
-    for path in _beside(os.sep, [os.path.realpath(path) for path in hidden]):
+    for path in _beside(os.sep, [*map(os.path.realpath, hidden), *_other_processes()]):
         _allow(libc, ruleset, path, _READ & handled)
     for path in writable:
         _allow(libc, ruleset, path, handled)
@@ -67,6 +67,12 @@ def _confine(libc: ctypes.CDLL, hidden: list[str], writable: list[str]) -> str:
         return f"Landlock: {os.strerror(ctypes.get_errno())}"
     os.close(ruleset)
     return ""
+
+
+def _other_processes() -> list[str]:
+    """What the system tells of other processes: their environments may have keys. Landlock alone doesn't hide them."""
+    mine = str(os.getpid())
+    return [f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit() and name != mine]  # noqa: PTH208
 
 
 def _beside(folder: str, hidden: list[str]) -> list[str]:

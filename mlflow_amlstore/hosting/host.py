@@ -26,6 +26,7 @@ from mlflow_amlstore.hosting.hosted_endpoint import EmbeddedEndpoint, HostedEndp
 from mlflow_amlstore.hosting.interpreter import interpreter_for
 from mlflow_amlstore.hosting.scorer import Happened, Scorer, error_of
 from mlflow_amlstore.records.types import DeploymentError, DeploymentRecord, EndpointRecord, EndpointState
+from mlflow_amlstore.workspace.opening import open_folder
 
 _LOOKED_EVERY_S = 0.2
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0  # between two starts of a deployment that was Healthy
@@ -59,7 +60,7 @@ class Host:
         self._endpoint, self._folder, self._listening, self._alive = endpoint, folder, listening, alive
         self._heard: queue.Queue[Happened] = queue.Queue()
         self._running: dict[int, _Running] = {}
-        self._ending: dict[int, Scorer] = {}
+        self._ending: list[Scorer] = []
         self._serving: dict[int, int] = {}
         self._hashes: list[str] = []
         self._is_told_to_end = False
@@ -122,7 +123,6 @@ class Host:
             self._serve(wanted)
         for number in [number for number in self._running if number not in wanted and number not in self._serving]:
             self._stop(number)
-            self._tell(number, EndpointState.STOPPED)
 
     def _is_healthy(self, number: int) -> bool:
         running = self._running.get(number)
@@ -183,9 +183,11 @@ class Host:
     def _stop(self, number: int) -> None:
         """End a deployment's processes, once they have answered what they have taken."""
         running = self._running.pop(number)
-        if running.scorer is not None:
+        if running.scorer is None:
+            self._tell(number, EndpointState.STOPPED)
+        else:
             running.scorer.end()
-            self._ending[running.scorer.pid] = running.scorer
+            self._ending.append(running.scorer)
 
     # What happens
 
@@ -199,10 +201,15 @@ class Host:
 
     def _act(self, happened: Happened) -> None:
         running = self._running.get(happened.number)
-        if running is None:  # it was stopped meanwhile
-            return
         number, about = happened.number, happened.about
-        if happened.what == "prepared":
+        if happened.what == "ended" and about[0] in self._ending:
+            self._ending.remove(about[0])
+            if running is None:
+                self._tell(number, EndpointState.STOPPED)
+                self._say(number, f"Deployment {number} has answered what it had taken, and has ended")
+        elif running is None:  # it was stopped meanwhile
+            return
+        elif happened.what == "prepared":
             running.interpreter = about
             self._say(number, f"Starting with {about[0]}")
             self._start(running)
@@ -224,12 +231,9 @@ class Host:
         elif happened.what == "worker_died":
             self._say(number, f"Worker {about['pid']} has ended: {about['why']}. Another one is started")
         elif happened.what == "ended":
-            self._has_ended(running, about)
+            self._has_ended(running, *about)
 
-    def _has_ended(self, running: _Running, code: int) -> None:
-        scorer = running.scorer
-        if scorer is None or scorer.is_ending:
-            return
+    def _has_ended(self, running: _Running, scorer: Scorer, code: int) -> None:
         running.scorer = None
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         problem = running.problem or DeploymentError("ProcessEnded", f"Its process {how}", scorer.last_lines())
@@ -281,11 +285,9 @@ class Host:
         for number in list(self._running):
             self._stop(number)
         deadline = time.monotonic() + _DRAIN_S
-        left = dict(self._ending)
-        while left and time.monotonic() < deadline:
-            left = {pid: scorer for pid, scorer in left.items() if scorer.is_there()}
+        while time.monotonic() < deadline and any(scorer.is_there() for scorer in self._ending):
             time.sleep(0.02)
-        for scorer in left.values():
+        for scorer in self._ending:
             scorer.kill()
         if leave:
             with contextlib.suppress(AmlStoreError):
@@ -294,8 +296,6 @@ class Host:
 
 def main() -> None:
     """Run the endpoint of a folder; started by its guardian."""
-    from mlflow_amlstore.workspace.opening import open_folder  # slow to import
-
     folder = EndpointFolder(Path(sys.argv[2]))
     lock, listening, alive = (int(text) for text in sys.argv[3:6])
     for descriptor in (lock, listening, alive):

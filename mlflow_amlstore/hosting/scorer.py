@@ -34,7 +34,7 @@ _LINES_KEPT = 40
 
 class Happened(NamedTuple):
     """What a host hears of a deployment: `prepared` (a command), `failed` (a DeploymentError), an event of the scoring
-    process by its name, or `ended` (its exit code)."""
+    process by its name, or `ended` (the Scorer, and its exit code)."""
 
     number: int
     what: str
@@ -117,7 +117,8 @@ class Scorer:
             for line in lines:
                 told = json.loads(line)
                 self._tell.put(Happened(self.number, str(told.pop("event")), told))
-        self._tell.put(Happened(self.number, "ended", self._process.wait()))
+        code = self._process.wait()
+        self._tell.put(Happened(self.number, "ended", (self, code)))
 
     def _read_log(self) -> None:
         """Copy what the processes print, whole lines where they come so, until the last of them has ended."""
