@@ -4,14 +4,17 @@ import os
 
 from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder, Launch
 from mlflow_amlstore.hosting.guardian import start_guardian
+from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.store import RecordStore
 
 
-def start(records: RecordStore, name: str) -> None:
-    """Start the processes of an endpoint; nothing happens where they run.
+def start(records: CommonStore, name: str) -> None:
+    """Start the processes of an endpoint; nothing happens where they run, nor behind a service, whose agents do it.
 
     The endpoint answers on a port of 127.0.0.1: the one of the time before, the one in its settings, or any.
     """
+    if not isinstance(records, RecordStore):
+        return
     workspace = str(records.folder)
     folder = EndpointFolder.of(workspace, name)
     lock = folder.take_or_make()
