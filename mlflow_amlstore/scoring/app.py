@@ -162,9 +162,9 @@ class App:
     ) -> bytes:
         """The answer to a request for a prediction."""
         began = time.perf_counter()
+        self._check_key(headers)
         if scope["method"] != "POST":
             raise NotFound("route", f"{scope['method']} {path}", "Predictions are asked for with POST")
-        self._check_key(headers)
         if self.is_closed:
             raise ServiceBusy("this deployment is being stopped")
         kind = headers.get(b"content-type", _JSON)

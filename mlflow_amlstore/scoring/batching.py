@@ -1,7 +1,7 @@
 """Micro-batches: rows of several requests that are predicted together, which costs many models little more than one."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,16 @@ from mlflow_amlstore.scoring.predictions import Predictions
 
 
 class _Batch:
-    def __init__(self) -> None:
+    def __init__(self, method: str) -> None:
+        self.method = method
         self.members: list[tuple[Checked, asyncio.Future[Any]]] = []
         self.rows = 0
         self.timer: asyncio.TimerHandle | None = None
 
 
 class Batches:
-    """Collects requests of the same method until they are `max_size` rows, or the first has waited `max_latency_s`.
+    """Collects requests of the same method, columns and types until they are `max_size` rows, or the first has waited
+    `max_latency_s`.
 
     While a batch is predicted the next one is collected, and goes as soon as it may.
     """
@@ -30,7 +32,7 @@ class Batches:
     ) -> None:
         self._predictions, self._block = predictions, block
         self._max_size, self._max_latency_s, self._queue_length = max_size, max_latency_s, queue_length
-        self._open: dict[str, _Batch] = {}
+        self._open: dict[Hashable, _Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
 
@@ -44,32 +46,33 @@ class Batches:
         """The prediction of one request, made with others'. Raises as `Predictions.soon`."""
         if self._waiting >= self._queue_length + self._max_size:
             raise TooManyRequests(self._waiting)
-        batch = self._open.get(method)
+        kind = (method, *_kind(checked.values))
+        batch = self._open.get(kind)
         if batch is not None and batch.rows + checked.rows > self._max_size:
-            self._send(method, batch)
+            self._send(kind, batch)
             batch = None
         loop = asyncio.get_running_loop()
         if batch is None:
-            batch = self._open[method] = _Batch()
-            batch.timer = loop.call_later(self._max_latency_s, self._send, method, batch)
+            batch = self._open[kind] = _Batch(method)
+            batch.timer = loop.call_later(self._max_latency_s, self._send, kind, batch)
         mine = loop.create_future()
         batch.members.append((checked, mine))
         batch.rows += checked.rows
         self._waiting += 1
         if batch.rows >= self._max_size:
-            self._send(method, batch)
+            self._send(kind, batch)
         try:
             return await mine
         finally:
             self._waiting -= 1
 
-    def _send(self, method: str, batch: _Batch) -> None:
-        if self._open.get(method) is batch:
-            del self._open[method]
+    def _send(self, kind: Hashable, batch: _Batch) -> None:
+        if self._open.get(kind) is batch:
+            del self._open[kind]
         if batch.timer is not None:
             batch.timer.cancel()
             batch.timer = None
-            task = asyncio.get_running_loop().create_task(self._predict(method, batch))
+            task = asyncio.get_running_loop().create_task(self._predict(batch.method, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -106,6 +109,13 @@ def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+def _kind(values: Any) -> tuple[Hashable, ...]:
+    """What rows must have in common to be predicted together: joined with others they would be others."""
+    if isinstance(values, np.ndarray):
+        return (values.dtype.str, *values.shape[1:])
+    return (*values.columns, *map(str, values.dtypes))
 
 
 def _joined(parts: list[Checked]) -> Checked:

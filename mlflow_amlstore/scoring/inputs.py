@@ -162,7 +162,12 @@ class Arrays:
                 row, place = map(int, wrong[0])
                 where = _where(field, row, place, self._names)
                 raise InvalidValue(where, float(values[row, place]), "must be a whole number")
-        return values.astype(self._dtype)
+        try:
+            return cast(values, self._dtype)
+        except OverflowError:
+            wrong = np.argwhere(~_fits(values, self._dtype))[0]
+            where = _where(field, int(wrong[0]), int(wrong[1]), self._names)
+            raise InvalidValue(where, values[tuple(wrong)].item(), f"must fit {self._dtype.name}") from None
 
     def _unusual(self, rows: Any, values: Any, field: str) -> Checked:
         """Say what is wrong with rows; or, where nothing is but that they aren't numbers, leave it to the model."""
@@ -205,7 +210,7 @@ class Arrays:
                 values = values.astype(self._dtype)
             except (ValueError, TypeError, OverflowError) as error:
                 if doubt is None:
-                    raise InvalidValue(field, rows[0], "must be numbers that a float64 can hold") from error
+                    raise InvalidValue(field, rows[0], f"must be numbers that fit {self._dtype.name}") from error
                 raise doubt from error
         return Checked(values, len(rows), doubt)
 
@@ -513,7 +518,32 @@ def _as_tensor(tensor: Tensor, value: Any, field: str) -> Any:
     fits = {"f": _NUMBERS, "b": "b", "i": "iu", "u": "iu"}.get(wanted.kind, values.dtype.kind)
     if values.dtype.kind not in fits and not (wanted.kind in "iu" and _is_whole(values)):
         raise InvalidValue(field, value, f"must be of the type {wanted.name}")
-    return values.astype(wanted, copy=False)
+    try:
+        return cast(values, wanted)
+    except OverflowError:
+        outside = values[~_fits(values, wanted)].ravel()[0].item()
+        raise InvalidValue(field, outside, f"must fit {wanted.name}") from None
+
+
+def cast(values: Any, wanted: Any) -> Any:
+    """Numbers as another type. Raises OverflowError where that has no room for one: NumPy would wrap it."""
+    if values.dtype == wanted:
+        return values
+    if not _fits(values, wanted).all():
+        raise OverflowError
+    return values.astype(wanted)
+
+
+def _fits(values: Any, wanted: Any) -> Any:
+    """Which numbers a type has room for. NaN and infinity are numbers of each type of floating point."""
+    if wanted.kind in "iu" and values.dtype.kind in _NUMBERS:
+        room = np.iinfo(wanted)
+        if values.dtype.kind == "f":  # whose neighbours of 2⁶³ are far apart
+            return (values >= float(room.min)) & (values < float(room.max) + 1)
+        return (values >= room.min) & (values <= room.max)
+    if wanted.kind == "f" and values.dtype.kind == "f":
+        return (np.abs(values) <= np.finfo(wanted).max) | ~np.isfinite(values)
+    return np.ones(values.shape, dtype=bool)
 
 
 def _is_whole(values: Any) -> bool:

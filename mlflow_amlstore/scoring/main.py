@@ -8,6 +8,7 @@ at SIGTERM. Its exit code is 0 after a drain, 1 where the deployment failed.
 
 import argparse
 import faulthandler
+import ipaddress
 import logging
 import os
 import select
@@ -47,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         deployment = read(chosen.folder)
         listening = _listen(chosen.host, chosen.port, chosen.socket_fd)
+        if not deployment.auth:
+            _check_loopback(listening)
     except ModelNotLoaded as error:
         events.tell("failed", code=error.code, message=str(error), traceback="")
         return 1
@@ -70,6 +73,16 @@ def _listen(host: str, port: int, descriptor: int | None) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise InvalidValue("--port", port, f"can't be had on {host} ({error.strerror})") from error
+
+
+def _check_loopback(listening: socket.socket) -> None:
+    """Without keys an endpoint answers this machine alone."""
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    address = listening.getsockname()[0]
+    if not ipaddress.ip_address(address).is_loopback:
+        rule = f"auth is off, and the endpoint would answer whoever reaches {address}: have it need a key"
+        raise ModelNotLoaded("KeysNeeded", rule)
 
 
 class _First:

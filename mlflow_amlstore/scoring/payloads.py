@@ -15,6 +15,8 @@ number for (NaN, infinity) is `null`.
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -82,6 +84,9 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     outputs: tuple[str, ...] = ()
 
 
+_MOST_SIZES, _LARGEST_SIZE = 32, 2**31
+_CSV_NUMBER = re.compile(r"[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CSV_WORDS = {"": None, "nan": math.nan, "inf": math.inf, "-inf": -math.inf, "true": True, "false": False}
 _decode = msgspec.json.Decoder().decode
 
 
@@ -228,8 +233,8 @@ def _tensor(field: str, given: Any) -> tuple[str, Any]:
     name, shape, kind, data = given["name"], given["shape"], given["datatype"], given["data"]
     if kind not in V2_TYPES:
         raise InvalidValue(f"{field}.datatype", kind, f"must be one of {', '.join(V2_TYPES)}")
-    if not (isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)):
-        raise InvalidValue(f"{field}.shape", shape, "must be a list of sizes")
+    if not (isinstance(shape, list) and len(shape) <= _MOST_SIZES and all(map(_is_size, shape))):
+        raise InvalidValue(f"{field}.shape", shape, f"must be a list of at most {_MOST_SIZES} sizes")
     try:
         tensor = np.array(data)
     except (ValueError, OverflowError) as error:
@@ -247,12 +252,17 @@ def _tensor(field: str, given: Any) -> tuple[str, Any]:
     return str(name), tensor.astype(wanted, copy=False).reshape(shape)
 
 
+def _is_size(size: Any) -> bool:
+    return type(size) is int and 0 <= size <= _LARGEST_SIZE
+
+
 def _holds(values: Any, kind: Any) -> bool:
     """Whether a type has room for values as they are, but for a float's last digits."""
     if not values.size:
         return True
     if kind.kind == "f":
-        return values.dtype.kind in "fiu"
+        is_number = values.dtype.kind in "fiu"
+        return is_number and bool((np.abs(values) <= np.finfo(kind).max).all() or not np.isfinite(values).all())
     if kind.kind == "b":
         return values.dtype.kind == "b" or (values.dtype.kind in "iu" and bool(((values == 0) | (values == 1)).all()))
     if values.dtype.kind not in "iu":
@@ -274,14 +284,13 @@ def _csv(body: bytes) -> Table:
 
 
 def _csv_value(text: str) -> Any:
-    if text == "":
-        return None
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    text = text.strip()
+    if not _CSV_NUMBER.fullmatch(text):
+        return _CSV_WORDS.get(text.lower(), text)
+    try:
+        return int(text)
+    except ValueError:  # also of thousands of digits
+        return float(text)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

@@ -198,3 +198,71 @@ def test_after_a_refusal_the_connection_takes_the_next_request(scorer: Scorer) -
         assert scorer.score({"data": [[1]]}, connection=connection).status == 400
         assert scorer.score({"data": [ROW]}, connection=connection).status == 200
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("int8", 200), ("int32", 2**31), ("int64", 1e19), ("uint8", -1), ("float32", 1e300), ("int32", -3e9)],
+)
+def test_a_number_that_its_type_has_no_room_for_is_named(serve: Any, kind: str, value: float) -> None:
+    """NumPy would wrap it, and the model would predict another row."""
+    spec = [{"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, 2]}}]
+    model = Ridge().fit([[0.0, 0.0], [1.0, 1.0]], [0.0, 1.0])
+    scorer = serve(model, signature={"inputs": json.dumps(spec)}).healthy()
+    assert scorer.score({"data": [[1, 0]]}).status == 200
+    said = scorer.refused({"data": [[1, value]]})
+    assert "data[0][1]" in said
+    assert kind in said
+    shape = {"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.0, float(value)]}
+    assert kind in scorer.refused({"inputs": [shape]})
+
+
+def test_numbers_that_become_infinite_within_the_model_are_a_400(serve: Any) -> None:
+    """scikit-learn refuses them; an answer of NaN would be taken for a prediction."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures
+
+    scorer = serve(make_pipeline(PolynomialFeatures(4), Ridge()).fit([[0.0], [1.0]], [0.0, 1.0])).healthy()
+    assert scorer.score({"data": [[2.0]]}).status == 200
+    assert "finite" in scorer.refused({"data": [[1e300]]})
+
+
+@pytest.mark.parametrize("shape", [[1] * 33, [2**40], [10**400], [1, -1], [True]])
+def test_a_shape_that_no_tensor_has_is_refused_at_once(scorer: Scorer, shape: list[int]) -> None:
+    tensor = {"name": "x", "shape": shape, "datatype": "FP64", "data": [0.0]}
+    assert "shape" in scorer.refused({"inputs": [tensor]})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("-1.5e3", -1500.0),
+        (" 2 ", 2),
+        (".5", 0.5),
+        ("1_000", "1_000"),
+        ("\u0661", "\u0661"),
+        ("0x10", "0x10"),
+        ("", None),
+        ("true", True),
+        ("inf", float("inf")),
+    ],
+)
+def test_csv_has_the_numbers_that_others_read_in_it(text: str, value: Any) -> None:
+    """Python's own `int` and `float` take more."""
+    from mlflow_amlstore.scoring import payloads
+
+    request = payloads.read(f"a,b\n{text},1\n".encode(), is_csv=True)
+    assert request.content == payloads.Table(["a", "b"], [[value, 1]])
+    assert type(request.content.rows[0][0]) is type(value)
+
+
+def test_without_keys_it_answers_this_machine_alone(serve: Any) -> None:
+    import subprocess
+    import sys
+
+    scorer = serve(Ridge().fit([[0.0], [1.0]], [0.0, 1.0]), auth=False).healthy()
+    assert scorer.ask("/score", {"data": [[1.0]]}, key=None).status == 200
+    command = [sys.executable, "-m", "mlflow_amlstore.scoring", str(scorer.folder), "--host", "0.0.0.0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "KeysNeeded" in done.stderr) == (1, True)

@@ -280,3 +280,19 @@ def test_micro_batches_give_each_request_its_own_rows(serve: Any) -> None:
     assert max(answer.json[0][1] for answer in answers.values()) > 2
     assert np.isfinite([answer.json[0][1] for answer in answers.values()]).all()
     assert KEYS[0] not in scorer.log.read_text()
+
+
+def test_rows_of_other_columns_or_types_are_not_predicted_together() -> None:
+    """Joined, whole numbers would become fractions and a missing column NaN."""
+    import pandas
+
+    from mlflow_amlstore.scoring.batching import _kind
+
+    one = pandas.DataFrame({"a": [1], "b": ["x"]})
+    assert _kind(one) == _kind(pandas.DataFrame({"a": [7], "b": ["y"]}))
+    assert _kind(one) != _kind(pandas.DataFrame({"a": [1.5], "b": ["x"]}))
+    assert _kind(one) != _kind(one[["b", "a"]])
+    assert _kind(one) != _kind(one[["a"]])
+    assert _kind(np.zeros((1, 2))) == _kind(np.zeros((3, 2)))
+    assert _kind(np.zeros((1, 2))) != _kind(np.zeros((1, 2), dtype="float32"))
+    assert _kind(np.zeros((1, 2))) != _kind(np.zeros((1, 3)))

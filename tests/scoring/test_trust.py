@@ -77,7 +77,7 @@ def test_a_function_in_a_pipeline_isnt_trusted(tmp_path: Path) -> None:
         trusted.load(tmp_path / "model.skops", allow_pickle=False)
 
 
-@pytest.mark.parametrize("kind", ["DecisionTreeClassifier", "HistGradientBoostingClassifier", "KNeighborsClassifier"])
+@pytest.mark.parametrize("kind", ["DecisionTreeClassifier", "HistGradientBoostingClassifier"])
 def test_common_models_whose_types_skops_doesnt_know_are_loaded(tmp_path: Path, kind: str) -> None:
     model = _fitted(kind)
     skops.io.dump(model, tmp_path / "model.skops")
@@ -96,12 +96,35 @@ def test_a_tree_whose_nodes_point_outside_of_it_is_refused(tmp_path: Path, place
         trusted.load(tmp_path / "model.skops", allow_pickle=False)
 
 
+def test_boosted_trees_that_go_in_circles_are_refused(tmp_path: Path) -> None:
+    """Their nodes are inside, but a prediction would never end."""
+    model = _fitted("HistGradientBoostingClassifier")
+    nodes = model._predictors[0][0].nodes
+    assert nodes["is_leaf"][0] == 0
+    nodes["left"][0] = nodes["right"][0] = 0
+    skops.io.dump(model, tmp_path / "model.skops")
+    with pytest.raises(ModelNotLoaded, match="point outside"):
+        trusted.load(tmp_path / "model.skops", allow_pickle=False)
+
+
+@pytest.mark.parametrize("kind", ["KNeighborsClassifier", "SVC"])
+def test_models_whose_numbers_compiled_code_goes_by_unseen_need_to_be_allowed(tmp_path: Path, kind: str) -> None:
+    model = _fitted(kind)
+    skops.io.dump(model, tmp_path / "model.skops")
+    with pytest.raises(ModelNotLoaded, match="allow-pickle") as refused:
+        trusted.load(tmp_path / "model.skops", allow_pickle=False)
+    assert refused.value.code == "TypesNotTrusted"
+    loaded = trusted.load(tmp_path / "model.skops", allow_pickle=True)
+    assert loaded.predict(DATA).tolist() == model.predict(DATA).tolist()
+
+
 def _fitted(kind: str) -> Any:
     import sklearn.ensemble
     import sklearn.neighbors
+    import sklearn.svm
     import sklearn.tree
 
-    modules = (sklearn.tree, sklearn.ensemble, sklearn.neighbors)
+    modules = (sklearn.tree, sklearn.ensemble, sklearn.neighbors, sklearn.svm)
     options = {"algorithm": "kd_tree"} if kind.startswith("KN") else {}
     return next(getattr(module, kind) for module in modules if hasattr(module, kind))(**options).fit(DATA, KINDS)
 

@@ -1,8 +1,9 @@
 """scikit-learn's models, called directly.
 
-Its own checks are off where ours have been made: of parameters always, of values where all numbers are finite.
+Its own checks are off where ours have been made: of parameters, and of a request's values.
 """
 
+import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mlflow_amlstore.errors import ModelNotLoaded
+from mlflow_amlstore.errors import InvalidValue, ModelNotLoaded
 from mlflow_amlstore.scoring import trusted
 from mlflow_amlstore.scoring.deployment import Deployment
 from mlflow_amlstore.scoring.flavors import sklearn_checks
@@ -19,6 +20,7 @@ from mlflow_amlstore.scoring.inputs import Arrays, Checked, Column, Frames, Inpu
 
 ENDINGS = (".skops", ".pkl", ".pickle", ".joblib")
 METHODS = ("predict", "predict_proba", "transform", "decision_function")
+_NOT_FINITE = re.compile("contains (NaN|infinity)")
 # Of scikit-learn's own classes, those that take columns by name or call what they are given.
 _USES_NAMES = {"ColumnTransformer", "FunctionTransformer", "make_column_selector"}
 
@@ -102,20 +104,23 @@ class SklearnModel:
         if not hasattr(self._threads, "is_set"):
             self._settle()
         if checked.doubt is None:
-            sklearn_checks.begin()
+            sklearn_checks.begin(checked.values)
             try:
                 return self._calls[method](checked.values)
+            except ValueError as error:
+                if _NOT_FINITE.search(str(error)):
+                    rule = "become numbers within the model that aren't finite; it takes none such"
+                    raise InvalidValue("the request's values", "…", rule) from error
+                raise
             finally:
                 sklearn_checks.end()
         try:
-            with self._sklearn.config_context(assume_finite=False):
-                return self._calls[method](checked.values)
+            return self._calls[method](checked.values)
         except (ValueError, TypeError, AttributeError) as error:
             raise checked.doubt from error
 
     def _settle(self) -> None:
         """scikit-learn's settings are each thread's own."""
-        self._sklearn.set_config(assume_finite=True)
         with suppress(TypeError):  # before scikit-learn 1.3
             self._sklearn.set_config(skip_parameter_validation=True)
         self._threads.is_set = True
