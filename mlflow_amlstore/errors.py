@@ -23,6 +23,7 @@ __all__ = [
     "ConfigOfOthers",
     "ContentTypeNotSupported",
     "Deleted",
+    "DeploymentFailed",
     "DiskFull",
     "EnvironmentFailed",
     "ExtraMissing",
@@ -210,6 +211,14 @@ class ActivityFailed(InvalidState):
         self.run_id, self.error = run_id, error
         known = "Detailed error not set on the Run. Please check the logs for details."
         super().__init__(f"Activity Failed:\n{known if error is None else json.dumps(error, indent=4)}")
+
+
+class DeploymentFailed(InvalidState):
+    """An endpoint doesn't serve, or its answer isn't one; `message` is the whole of what is known."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
 
 
 class ExtraMissing(AmlStoreError):

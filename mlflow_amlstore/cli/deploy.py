@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mlflow_amlstore.cli.workspace_option import with_records
+from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
 from mlflow_amlstore.hosting.deploying import deployment_of
 from mlflow_amlstore.hosting.looking import events_until_settled
@@ -67,8 +68,6 @@ def command(
     called = name or _name_from(version.name)
     given: dict[str, Any] = {**limits, "max_batch_size": batch}
     if script is not None:
-        from mlflow_amlstore.core.snapshots import store_snapshot
-
         folder = source or Path.cwd()
         if not (folder / script).is_file():
             raise InvalidValue("--script", script, f"is no file of {folder}")

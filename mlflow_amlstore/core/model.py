@@ -37,6 +37,7 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.records.validation import check_model_name
 
 if TYPE_CHECKING:
+    from mlflow_amlstore.core.webservice import Webservice
     from mlflow_amlstore.core.workspace import Workspace
 
 _MODELS_FOLDER = "azureml-models"
@@ -200,6 +201,9 @@ class Model:
             where = f"It is neither in {_MODELS_FOLDER}/{model_name} nor in the current folder; give _workspace=ws"
             raise NotFound("model", model_name, where)
         return local
+
+    deploy: ClassVar[Callable[..., "Webservice"]]
+    """`core.webservice.deploy`; given by `core`, as that stands above."""
 
     _of_submitted_run: ClassVar[Callable[[], "Workspace | None"]]
     """Opens the workspace of the run that this process was submitted as; given by `core`, as that stands above."""

@@ -110,6 +110,10 @@ _NAMES = {
         MpiConfiguration PyTorchConfiguration RunConfiguration RunConfigurationException TensorflowConfiguration
         UserErrorException
     """,
+    "azureml.core.webservice": """
+        AciWebservice AksEndpoint AksWebservice LocalWebservice Webservice
+        WebserviceException
+    """,
     "azureml.core.workspace": """
         Workspace
         AmlCompute ComputeTarget Dataset Image InteractiveLoginAuthentication Keyvault LinkedService Model
@@ -200,6 +204,11 @@ _ATTRIBUTES = {
     "AmlCompute": """
         add_identity get_active_runs get_status list_nodes provisioning_configuration remove_identity
         supported_vmsizes update
+    """,
+    "Webservice": """
+        add_properties add_tags check_for_existing_webservice delete deploy deploy_from_image deploy_from_model
+        deploy_local_from_model deserialize get_keys get_logs get_token list regen_key remove_tags run serialize update
+        update_deployment_state wait_for_deployment
     """,
     "AbstractAuthentication": """
         get_authentication_header get_token signed_session

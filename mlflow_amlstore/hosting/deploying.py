@@ -4,8 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from mlflow_amlstore.errors import InvalidValue, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.records.locations import split_location
@@ -81,6 +79,8 @@ def _files_of(records: CommonStore, model: ModelVersionRecord) -> tuple[dict[str
 
 def flavors_in(mlmodel: bytes) -> dict[str, Any]:
     """The flavours that an MLmodel file names."""
+    import yaml
+
     try:
         told = yaml.safe_load(mlmodel)
     except yaml.YAMLError as error:
@@ -91,6 +91,8 @@ def flavors_in(mlmodel: bytes) -> dict[str, Any]:
 
 def signature_in(mlmodel: bytes) -> dict[str, Any] | None:
     """The signature that an MLmodel file has, with its parts as JSON; None where it has none."""
+    import yaml
+
     told = yaml.safe_load(mlmodel)
     signature = told.get("signature") if isinstance(told, dict) else None
     if not isinstance(signature, dict):

@@ -71,11 +71,6 @@ class HostedEndpoint(Protocol):
         """What of the workspace lies on this machine, and is hidden from models."""
 
 
-def holder_of_this_machine() -> str:
-    """What tells this machine's hosts of embedded workspaces from others'."""
-    return this_machine()
-
-
 class EmbeddedEndpoint:
     """An endpoint of a workspace that is a folder of this machine: implements `HostedEndpoint`."""
 
@@ -96,11 +91,11 @@ class EmbeddedEndpoint:
         return [hashlib.sha256(key.encode()).hexdigest() for key in self._records.endpoints.keys(self._name)]
 
     def hold(self, address: str, known: EndpointHost | None) -> bool:
-        mine = EndpointHost(holder_of_this_machine(), address, None)
+        mine = EndpointHost(this_machine(), address, None)
         return known == mine or self._records.endpoints.hold(self._name, mine.holder, address, has_lease=False)
 
     def leave(self) -> None:
-        self._records.endpoints.leave(self._name, holder_of_this_machine())
+        self._records.endpoints.leave(self._name, this_machine())
 
     def set_state(
         self,

@@ -4,11 +4,9 @@ import time
 from collections.abc import Iterator
 
 from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder
-from mlflow_amlstore.hosting.hosted_endpoint import holder_of_this_machine
 from mlflow_amlstore.hosting.starting import start
 from mlflow_amlstore.records.common_store import CommonStore
-from mlflow_amlstore.records.machine import was_restarted_since
-from mlflow_amlstore.records.store import RecordStore
+from mlflow_amlstore.records.machine import this_machine, was_restarted_since
 from mlflow_amlstore.records.types import LOCAL_TARGET, EndpointEvent, EndpointRecord, EndpointState
 
 _LOOKED_EVERY_S = 0.1
@@ -20,11 +18,14 @@ def looked_at(records: CommonStore, record: EndpointRecord) -> EndpointRecord:
     One of a pool has a lease, by which others notice. One that nobody has run yet is left to who made it.
     """
     host = record.host
-    if not isinstance(records, RecordStore):
+    if (
+        records.folder is None
+        or host is None
+        or host.ends_ms is not None
+        or record.spec.target not in (LOCAL_TARGET, "")
+    ):
         return record
-    if host is None or host.ends_ms is not None or record.spec.target not in (LOCAL_TARGET, ""):
-        return record
-    is_mine = host.holder == holder_of_this_machine() or was_restarted_since(host.holder)
+    is_mine = host.holder == this_machine() or was_restarted_since(host.holder)
     if not is_mine or EndpointFolder.of(str(records.folder), record.name).is_looked_after():
         return record
     start(records, record.name)

@@ -5,7 +5,6 @@ import os
 from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder, Launch
 from mlflow_amlstore.hosting.guardian import start_guardian
 from mlflow_amlstore.records.common_store import CommonStore
-from mlflow_amlstore.records.store import RecordStore
 
 
 def start(records: CommonStore, name: str) -> None:
@@ -13,7 +12,7 @@ def start(records: CommonStore, name: str) -> None:
 
     The endpoint answers on a port of 127.0.0.1: the one of the time before, the one in its settings, or any.
     """
-    if not isinstance(records, RecordStore):
+    if records.folder is None:
         return
     workspace = str(records.folder)
     folder = EndpointFolder.of(workspace, name)

@@ -472,6 +472,10 @@ class CommonStore(Protocol):
     """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
 
     @property
+    def folder(self) -> Path | None:
+        """The workspace's folder on this machine; None for a workspace that is elsewhere."""
+
+    @property
     def experiments(self) -> CommonExperiments: ...
 
     @property

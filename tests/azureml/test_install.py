@@ -65,7 +65,7 @@ def test_the_sdk_s_modules_are_this_package_s_own(installed: Installed) -> None:
         ("import azureml.core.compute.amlcompute", "compute.amlcompute is not supported"),
         ("import azureml.core.datastore", "azureml.core.datastore is not supported"),
         ("from azureml.core import datastore", "azureml.core.datastore is not supported"),
-        ("from azureml.core.webservice import AciWebservice", "azureml.core.webservice is not supported.*serves a mod"),
+        ("from azureml.core.webservice import AksEndpoint", "azureml.core.webservice.AksEndpoint is not supported"),
         ("from azureml.exceptions import TrainingException", "azureml.exceptions.TrainingException is not supported"),
         ("import azureml.data", "azureml.data is not supported"),
         ("import azureml.dataprep", "No module named 'azureml.dataprep': .*which has azureml.core, azureml.exceptions"),
@@ -181,7 +181,7 @@ from azureml.core import Experiment, Model, Run, Workspace
 ws = Workspace.create("ws")
 run = Experiment(ws, "e").start_logging(snapshot_directory=None)
 told = []
-for ask in (lambda: run.get_secret("s"), lambda: Run.add_type_provider("t", None), lambda: Model.deploy(ws),
+for ask in (lambda: run.get_secret("s"), lambda: Run.add_type_provider("t", None), lambda: Model.profile(ws),
             lambda: ws.get_default_datastore(), lambda: ws.get_default_compute_target("CPU")):
     try:
         ask()
@@ -194,7 +194,7 @@ print(json.dumps([told, hasattr(run, "get_secret"), hasattr(run, "_repr_latex_")
         [
             "Run.get_secret",
             "Run.add_type_provider",
-            "Model.deploy",
+            "Model.profile",
             "Workspace.get_default_datastore",
             "Workspace.get_default_compute_target",
         ],

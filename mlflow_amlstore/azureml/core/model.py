@@ -2,7 +2,8 @@
 
 from mlflow_amlstore.azureml.finder import names_the_missing_of
 from mlflow_amlstore.core import Model
+from mlflow_amlstore.core.inference_config import InferenceConfig
 
-__all__ = ["Model"]
+__all__ = ["InferenceConfig", "Model"]
 
 __getattr__ = names_the_missing_of(__name__)

@@ -17,6 +17,8 @@ from mlflow_amlstore.client.run_history.snapshots import RemoteSnapshots
 class RemoteRecords:
     """The run records of one workspace; takes no network before it is asked something."""
 
+    folder = None
+
     def __init__(self, connection: Connection) -> None:
         history = RunHistory(connection)
         self._connection = connection
