@@ -24,6 +24,7 @@ __all__ = [
     "ContentTypeNotSupported",
     "Deleted",
     "DeploymentFailed",
+    "DeploymentUnreachable",
     "DiskFull",
     "EnvironmentFailed",
     "ExtraMissing",
@@ -33,6 +34,7 @@ __all__ = [
     "InvalidValue",
     "LocalFileFailed",
     "LoginNeeded",
+    "MethodNotAllowed",
     "ModelFailed",
     "ModelNotLoaded",
     "ModuleNotSupported",
@@ -70,8 +72,34 @@ __all__ = [
 
 def _shown(value: object, limit: int = 100) -> str:
     """`value` as it stands in a message: quoted, and cut so that a large one can't flood a log."""
-    text = repr(value)
+    room = [limit]
+    try:
+        text = repr(_cut(value, room))
+    except (ValueError, RecursionError):  # Python writes no number of over 4300 digits, and no list in lists for ever
+        return f"of the type {type(value).__name__}"
+    if room[0] <= 0:  # writing out a whole body would take longer than to refuse it
+        return f"{text[:limit]}…"
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def _cut(value: object, room: list[int]) -> object:
+    """`value` with as many of its items, at any depth, as there is room for."""
+    room[0] -= 1
+    if type(value) is list:
+        kept: list[object] = []
+        for one in value:
+            if room[0] <= 0:
+                break
+            kept.append(_cut(one, room))
+        return kept
+    if type(value) is dict:
+        named: dict[object, object] = {}
+        for name, one in value.items():
+            if room[0] <= 0:
+                break
+            named[name] = _cut(one, room)
+        return named
+    return value
 
 
 class AmlStoreError(Exception):
@@ -604,6 +632,28 @@ class TokenRefused(AmlStoreError):
     def __init__(self, problem: str, way_out: str = WAY_OUT) -> None:
         self.problem = problem
         super().__init__(f"{problem}. {way_out}")
+
+
+class MethodNotAllowed(AmlStoreError):
+    """A route that there is, asked with another HTTP method than it has."""
+
+    mlflow_code = "BAD_REQUEST"
+    http_status = 405
+
+    def __init__(self, method: str, path: str, instead: str) -> None:
+        self.method, self.path, self.instead = method, path, instead
+        super().__init__(f"{_shown(path)} isn't asked with {method}; use {instead}")
+
+
+class DeploymentUnreachable(AmlStoreError):
+    """Another deployment of the endpoint, which a request was for, broke off before it had answered."""
+
+    mlflow_code = "TEMPORARILY_UNAVAILABLE"
+    http_status = 502
+
+    def __init__(self, deployment: str, problem: str) -> None:
+        self.deployment, self.problem = deployment, problem
+        super().__init__(f"The endpoint's deployment {deployment} didn't answer: {problem}; send it again")
 
 
 class NotAllowed(AmlStoreError):

@@ -95,6 +95,11 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.ModelFailed(ValueError("no such class")),
         ["The model failed", "ValueError: no such class", "log has the traceback"],
     ),
+    "DeploymentUnreachable": (
+        errors.DeploymentUnreachable("2", "it broke off"),
+        ["deployment 2", "it broke off", "send it again"],
+    ),
+    "MethodNotAllowed": (errors.MethodNotAllowed("GET", "/score", "POST"), ["/score", "GET", "use POST"]),
     "ModelNotLoaded": (
         errors.ModelNotLoaded("PickleNotAllowed", "it is a pickle; allow it"),
         ["can't be loaded", "it is a pickle; allow it"],
@@ -265,7 +270,9 @@ def test_statuses_are_those_that_mlflow_itself_answers_with() -> None:
     # MLflow has no codes that tell these from others: its 429 means too many requests, its DATA_LOSS is the server's.
     ours_alone = {
         "ContentTypeNotSupported": 415,
+        "DeploymentUnreachable": 502,
         "DiskFull": 507,
+        "MethodNotAllowed": 405,
         "PayloadTooLarge": 413,
         "RequestTimedOut": 408,
         "TransferBroken": 400,

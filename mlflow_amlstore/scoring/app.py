@@ -18,6 +18,7 @@ from mlflow_amlstore.errors import (
     AmlStoreError,
     ContentTypeNotSupported,
     InvalidValue,
+    MethodNotAllowed,
     ModelFailed,
     NotFound,
     PayloadTooLarge,
@@ -25,13 +26,14 @@ from mlflow_amlstore.errors import (
     ServiceBusy,
     TokenRefused,
 )
-from mlflow_amlstore.scoring import metrics, payloads, swagger
+from mlflow_amlstore.scoring import metrics, parquet, payloads, swagger
 from mlflow_amlstore.scoring.batching import Batches
 from mlflow_amlstore.scoring.deployment import Deployment, Keys
 from mlflow_amlstore.scoring.inputs import known_params
 from mlflow_amlstore.scoring.metrics import Block
 from mlflow_amlstore.scoring.model import Model
 from mlflow_amlstore.scoring.predictions import Predictions
+from mlflow_amlstore.scoring.traffic import DEPLOYMENT_HEADER, Traffic
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -42,7 +44,11 @@ BODY_TIMEOUT_S = 30.0
 _MAX_ID = 100  # characters of x-request-id, as Azure ML's server has it
 _JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
 _SERVER = f"amlstore/{__version__}".encode()
-_TYPES = "application/json or text/csv"
+_PARQUET = {b"application/vnd.apache.parquet", b"application/x-parquet"}
+_TYPES = "application/json, text/csv or application/vnd.apache.parquet"
+OWN_METRICS = "/own/metrics"
+"""Where a deployment's own socket says, without a key, what `Board.summary` has."""
+_PREFLIGHT_S = 600
 _BEARER = (b"www-authenticate", b"Bearer")
 _log = logging.getLogger(__name__)
 
@@ -51,13 +57,28 @@ class _Gone(Exception):
     """The client has gone away before its request was whole."""
 
 
+def _query(scope: Message) -> bytes:
+    """A query as the body that it stands for: each value a text, the last of a name."""
+    asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return payloads.encode({name: values[-1] for name, values in asked.items()})
+
+
 class App:
     """One deployment's answers."""
 
     def __init__(
-        self, deployment: Deployment, model: Model, keys: Keys | None, block: Block, retire: Callable[[], None]
+        self,
+        deployment: Deployment,
+        model: Model,
+        keys: Keys | None,
+        block: Block,
+        retire: Callable[[], None],
+        traffic: Traffic | None = None,
     ) -> None:
         self._deployment, self._model, self._keys, self._block = deployment, model, keys, block
+        self._traffic = traffic
+        self._named = (DEPLOYMENT_HEADER, str(deployment.number).encode())
+        self._origins = {origin.encode("latin-1", "replace") for origin in deployment.cors_origins}
         self.predictions = Predictions(
             model,
             block,
@@ -109,17 +130,31 @@ class App:
             **dict.fromkeys(("/v2/health/ready", f"{v2}/ready", f"{versioned}/ready"), (200, _JSON, b'{"ready":true}')),
         }
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def on_public(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request that came on the endpoint's socket, or have another deployment answer it."""
+        return self._answer(scope, receive, send, self._traffic)
+
+    def on_own(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request that came on this deployment's own socket."""
+        if scope["path"] == OWN_METRICS:
+            return self._own_metrics(scope, send)
+        return self._answer(scope, receive, send, None)
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send, traffic: Traffic | None) -> None:
         """Answer one request. Nothing is raised: what goes wrong is a status and a sentence."""
-        began = time.perf_counter()
+        began = time.monotonic()
         headers = dict(scope["headers"])
         path: str = scope["path"]
         more: Headers = []
         is_score = path in self._scores
+        if is_score:
+            self._block.began()
         try:
             asked = headers.get(b"x-request-id")
             if asked is not None and len(asked) > _MAX_ID:
                 headers.pop(b"x-request-id")
+                if path not in self._health:
+                    self._check_key(headers)
                 refused = InvalidValue(
                     "x-request-id", asked[:10].decode("latin-1") + "…", f"must be at most {_MAX_ID} characters"
                 )
@@ -129,8 +164,24 @@ class App:
                 status, kind, body = self._other(scope, path, headers)
             else:
                 status, kind = 200, _JSON
-                body = await self._score(scope, path, headers, receive, more)
+                if self._origins and scope["method"] == "OPTIONS" and self._may_ask_from(headers):
+                    body = self._preflight(more)
+                else:
+                    self._check_key(headers)
+                    other = None if traffic is None else traffic.elsewhere(headers)
+                    if other is not None and scope["method"] in ("POST", "GET"):
+                        content = await self._body(headers, receive)
+                        status, passed, body = await other.ask(scope, content)
+                        self._block.left()
+                        if self.is_draining:
+                            passed.append((b"connection", b"close"))
+                        await send({"type": "http.response.start", "status": status, "headers": passed})
+                        await send({"type": "http.response.body", "body": body})
+                        return
+                    body = await self._score(scope, path, headers, receive, more)
         except _Gone:
+            if is_score:
+                self._block.left()
             return
         except AmlStoreError as error:
             status, kind = error.http_status, _JSON
@@ -146,14 +197,19 @@ class App:
             (b"x-request-id", request_id),
             (b"x-ms-request-id", request_id),
             (b"x-ms-server-version", _SERVER),
+            (b"x-content-type-options", b"nosniff"),
+            self._named,
         )
+        if self._origins and self._may_ask_from(headers):
+            more += ((b"access-control-allow-origin", headers[b"origin"]), (b"vary", b"Origin"))
         for name in (b"x-ms-client-request-id", b"traceid"):
             if name in headers:
                 more.append((name, headers[name]))
         if self.is_draining:
             more.append((b"connection", b"close"))
         if is_score:  # before it is sent: who has the answer finds it counted, though the worker dies right then
-            self._block.answered(status, time.perf_counter() - began)
+            now = time.monotonic()
+            self._block.answered(status, now, now - began)
         await send({"type": "http.response.start", "status": status, "headers": more})
         await send({"type": "http.response.body", "body": body})
 
@@ -162,24 +218,29 @@ class App:
     ) -> bytes:
         """The answer to a request for a prediction."""
         began = time.perf_counter()
-        self._check_key(headers)
-        if scope["method"] != "POST":
-            raise NotFound("route", f"{scope['method']} {path}", "Predictions are asked for with POST")
+        is_query = scope["method"] == "GET" and self._deployment.framework == "Script"
+        if scope["method"] != "POST" and not is_query:
+            more.append((b"allow", b"POST"))
+            raise MethodNotAllowed(scope["method"], path, "POST")
         if self.is_closed:
             raise ServiceBusy("this deployment is being stopped")
         kind = headers.get(b"content-type", _JSON)
-        is_csv = False
+        is_csv = is_parquet = False
         if kind != _JSON:
             kind = kind.partition(b";")[0].strip().lower()
             is_csv = kind == b"text/csv"
-            if not is_csv and kind != _JSON and not kind.endswith(b"+json"):
+            is_parquet = kind in _PARQUET
+            if not is_csv and not is_parquet and kind != _JSON and not kind.endswith(b"+json"):
                 raise ContentTypeNotSupported("Content-Type", kind.decode("latin-1"), _TYPES)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             said = headers[b"content-encoding"].decode("latin-1")
             raise ContentTypeNotSupported("Content-Encoding", said, "bodies are sent as they are")
-        body = await self._body(headers, receive)
+        body = _query(scope) if is_query else await self._body(headers, receive)
         was_read = time.perf_counter()
-        request = payloads.read(body, is_csv=is_csv, **self._scores[path])
+        if is_parquet:
+            request = parquet.read(body, self._deployment.max_body_bytes)
+        else:
+            request = payloads.read(body, is_csv=is_csv, **self._scores[path])
         method = self._method(request)
         if request.params:
             self._check_params(request.params)
@@ -299,6 +360,27 @@ class App:
             return self._shown[path](scope)
         raise NotFound("route", f"{method} {path}", f"Predictions are asked for with POST {', '.join(self._scores)}")
 
+    def _may_ask_from(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a page of the `Origin` of a request may read what is answered."""
+        origin = headers.get(b"origin")
+        return origin is not None and (origin in self._origins or b"*" in self._origins)
+
+    def _preflight(self, more: Headers) -> bytes:
+        """What a browser asks for a page before it sends a request with a key."""
+        more += (
+            (b"access-control-allow-methods", b"POST, GET, OPTIONS"),
+            (b"access-control-allow-headers", b"Authorization, Content-Type, azureml-model-deployment, x-request-id"),
+            (b"access-control-max-age", str(_PREFLIGHT_S).encode()),
+        )
+        return b""
+
+    async def _own_metrics(self, scope: Message, send: Send) -> None:
+        is_get = scope["method"] == "GET"
+        body = payloads.encode(self._block.board.summary()) if is_get else b""
+        headers = [(b"content-type", _JSON), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200 if is_get else 405, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
     def _refusal(self, error: AmlStoreError, path: str, more: Headers) -> bytes:
         """A refusal's body, in the shape that the path's clients read, and its headers."""
         if isinstance(error, TokenRefused):
@@ -319,7 +401,8 @@ class App:
         return 200, _JSON, swagger.document(self._deployment, self._model, version)
 
     def _metrics(self, scope: Message) -> tuple[int, bytes, bytes]:
-        labels = f'endpoint="{self._deployment.endpoint}",deployment="{self._deployment.number}"'
+        endpoint = self._deployment.endpoint.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        labels = f'endpoint="{endpoint}",deployment="{self._deployment.number}"'
         return 200, metrics.CONTENT_TYPE, self._block.board.text(labels)
 
     def _v2_server(self, scope: Message) -> tuple[int, bytes, bytes]:

@@ -13,16 +13,15 @@ from mlflow_amlstore.scoring.predictions import Predictions
 
 
 class _Batch:
-    def __init__(self, method: str) -> None:
-        self.method = method
+    def __init__(self) -> None:
         self.members: list[tuple[Checked, asyncio.Future[Any]]] = []
         self.rows = 0
         self.timer: asyncio.TimerHandle | None = None
 
 
 class Batches:
-    """Collects requests of the same method, columns and types until they are `max_size` rows, or the first has waited
-    `max_latency_s`.
+    """Collects requests of the same method, columns and types until they are `max_size` rows, or the first has
+    waited `max_latency_s`.
 
     While a batch is predicted the next one is collected, and goes as soon as it may.
     """
@@ -46,33 +45,33 @@ class Batches:
         """The prediction of one request, made with others'. Raises as `Predictions.soon`."""
         if self._waiting >= self._queue_length + self._max_size:
             raise TooManyRequests(self._waiting)
-        kind = (method, *_kind(checked.values))
-        batch = self._open.get(kind)
+        alike = (method, _form(checked.values))
+        batch = self._open.get(alike)
         if batch is not None and batch.rows + checked.rows > self._max_size:
-            self._send(kind, batch)
+            self._send(alike, method, batch)
             batch = None
         loop = asyncio.get_running_loop()
         if batch is None:
-            batch = self._open[kind] = _Batch(method)
-            batch.timer = loop.call_later(self._max_latency_s, self._send, kind, batch)
+            batch = self._open[alike] = _Batch()
+            batch.timer = loop.call_later(self._max_latency_s, self._send, alike, method, batch)
         mine = loop.create_future()
         batch.members.append((checked, mine))
         batch.rows += checked.rows
         self._waiting += 1
         if batch.rows >= self._max_size:
-            self._send(kind, batch)
+            self._send(alike, method, batch)
         try:
             return await mine
         finally:
             self._waiting -= 1
 
-    def _send(self, kind: Hashable, batch: _Batch) -> None:
-        if self._open.get(kind) is batch:
-            del self._open[kind]
+    def _send(self, alike: Hashable, method: str, batch: _Batch) -> None:
+        if self._open.get(alike) is batch:
+            del self._open[alike]
         if batch.timer is not None:
             batch.timer.cancel()
             batch.timer = None
-            task = asyncio.get_running_loop().create_task(self._predict(batch.method, batch))
+            task = asyncio.get_running_loop().create_task(self._predict(method, batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -111,11 +110,11 @@ def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
         future.set_result(result)
 
 
-def _kind(values: Any) -> tuple[Hashable, ...]:
-    """What rows must have in common to be predicted together: joined with others they would be others."""
+def _form(values: Any) -> Hashable:
+    """What tables must have in common to be joined without any of their values being changed by it."""
     if isinstance(values, np.ndarray):
-        return (values.dtype.str, *values.shape[1:])
-    return (*values.columns, *map(str, values.dtypes))
+        return values.dtype.str, values.shape[1:]
+    return tuple(values.columns), tuple(map(str, values.dtypes))
 
 
 def _joined(parts: list[Checked]) -> Checked:
@@ -134,6 +133,9 @@ def _apart(result: Any, counts: list[int]) -> list[Any]:
     """A prediction's rows, by request."""
     if hasattr(result, "toarray"):
         result = result.toarray()
+    if isinstance(result, Mapping):
+        named = {name: _apart(value, counts) for name, value in result.items()}
+        return [{name: parts[number] for name, parts in named.items()} for number in range(len(counts))]
     if len(result) != sum(counts):
         raise ValueError("the model gave another number of rows than it was given, so it can't be used in batches")
     parts, place = [], 0

@@ -61,7 +61,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     example: Any = None
     """An input that the model takes: a request's body, in any format, or an MLflow input example."""
     auth: bool = True
-    """Whether a request needs a key."""
+    """Whether a request needs a key. Without, the process serves on loopback addresses and unix sockets alone."""
+    cors_origins: list[str] = []
+    """The origins whose pages may ask from a browser, such as `https://example.org`; `*` is any."""
 
 
 def read(folder: Path) -> Deployment:

@@ -44,6 +44,8 @@ class Checked(msgspec.Struct, frozen=True):
     values: Any
     rows: int
     doubt: InvalidValue | None = None
+    field: str = "body"
+    """Where the values stand in the request."""
 
 
 class Inputs(Protocol):
@@ -64,6 +66,37 @@ def _where(field: str, row: int, place: int | None = None, names: Sequence[str] 
         return f"{field}[{row}]"
     name = f" ({names[place]})" if place < len(names) else ""
     return f"{field}[{row}][{place}]{name}"
+
+
+def fits(values: Any, kind: Any) -> Any:
+    """Where a numeric type has room for numbers as they are, but for a float's last digits: an array of bool."""
+    if kind.kind in "iu":
+        room = np.iinfo(kind)
+        if values.dtype.kind == "f":
+            whole = np.isfinite(values) & (values == np.floor(values))
+            return whole & (values >= float(room.min)) & (values < float(room.max + 1))
+        if not values.size or (int(values.min()) >= room.min and int(values.max()) <= room.max):
+            return np.ones(values.shape, dtype=bool)
+        return np.vectorize(lambda value: room.min <= int(value) <= room.max, otypes=[bool])(values)
+    if kind.kind == "f" and values.dtype.kind in _NUMBERS:
+        with np.errstate(over="ignore"):
+            return np.isfinite(values.astype(kind)) | ~np.isfinite(values)
+    if kind.kind == "b":
+        return (values == 0) | (values == 1)
+    return np.ones(values.shape, dtype=bool)
+
+
+def _is_whole_within(value: float, kind: Any) -> bool:
+    room = np.iinfo(kind)
+    return (isinstance(value, int) or value.is_integer()) and room.min <= value <= room.max
+
+
+def _room(kind: Any) -> str:
+    """The rule for numbers of a type."""
+    if kind.kind in "iu":
+        room = np.iinfo(kind)
+        return f"must be a whole number from {room.min} to {room.max}, as the model takes {kind.name}"
+    return "must be 0 or 1" if kind.kind == "b" else f"must be a number that {kind.name} has room for"
 
 
 def _is_number(value: Any) -> bool:
@@ -101,8 +134,8 @@ class Arrays:
         if values.dtype != self._dtype:
             values = self._cast(values, field)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            return Checked(values, len(values), self._not_finite(values, field))
-        return Checked(values, len(values))
+            return Checked(values, len(values), self._not_finite(values, field), field)
+        return Checked(values, len(values), None, field)
 
     def _rows(self, request: Request) -> tuple[Any, str]:
         """The rows of a request, in the model's order, and where they stand."""
@@ -137,7 +170,7 @@ class Arrays:
     def _of_named(self, values: Mapping[str, Any], field: str) -> tuple[Any, str]:
         if len(values) == 1 and (len(self._names) != 1 or next(iter(values)) not in self._places):
             ((name, only),) = values.items()
-            if self._names and self._width != 1 and np.ndim(only) < 2:
+            if self._names and self._width != 1 and not _is_rows(only):
                 raise InvalidValue(field, [name], f"lacks the column {next(n for n in self._names if n != name)!r}")
             return only, f"{field}.{name}"
         names = self._names or tuple(values)
@@ -156,18 +189,11 @@ class Arrays:
         return picked
 
     def _cast(self, values: Any, field: str) -> Any:
-        if self._dtype.kind in "iu" and values.dtype.kind == "f":
-            wrong = np.argwhere(~(np.isfinite(values) & (values == np.floor(values))))
-            if len(wrong):
-                row, place = map(int, wrong[0])
-                where = _where(field, row, place, self._names)
-                raise InvalidValue(where, float(values[row, place]), "must be a whole number")
-        try:
-            return cast(values, self._dtype)
-        except OverflowError:
-            wrong = np.argwhere(~_fits(values, self._dtype))[0]
-            where = _where(field, int(wrong[0]), int(wrong[1]), self._names)
-            raise InvalidValue(where, values[tuple(wrong)].item(), f"must fit {self._dtype.name}") from None
+        if len(wrong := np.argwhere(~fits(values, self._dtype))):
+            row, place = map(int, wrong[0])
+            where = _where(field, row, place, self._names)
+            raise InvalidValue(where, values[row, place].item(), _room(self._dtype))
+        return values.astype(self._dtype)
 
     def _unusual(self, rows: Any, values: Any, field: str) -> Checked:
         """Say what is wrong with rows; or, where nothing is but that they aren't numbers, leave it to the model."""
@@ -206,13 +232,18 @@ class Arrays:
         has_texts = any(isinstance(value, str) for row in rows for value in row)
         values = np.array(rows, dtype=object)
         if not has_texts:
+            if self._dtype.kind in "iu":
+                for number, row in enumerate(rows):
+                    for place, value in enumerate(row):
+                        if _is_number(value) and not _is_whole_within(value, self._dtype):
+                            raise InvalidValue(_where(field, number, place, self._names), value, _room(self._dtype))
             try:
                 values = values.astype(self._dtype)
             except (ValueError, TypeError, OverflowError) as error:
                 if doubt is None:
-                    raise InvalidValue(field, rows[0], f"must be numbers that fit {self._dtype.name}") from error
+                    raise InvalidValue(field, rows[0], f"must be numbers that {self._dtype.name} can hold") from error
                 raise doubt from error
-        return Checked(values, len(rows), doubt)
+        return Checked(values, len(rows), doubt, field)
 
     def _not_finite(self, values: Any, field: str) -> InvalidValue:
         row, place = map(int, np.argwhere(~np.isfinite(values))[0])
@@ -245,7 +276,7 @@ class Frames:
         if self._doubles is not None:
             checked = self._doubles.check(request)
             frame = self._pandas.DataFrame(checked.values, columns=self._index, copy=False)
-            return Checked(frame, checked.rows, checked.doubt)
+            return Checked(frame, checked.rows, checked.doubt, checked.field)
         values, field = self._values(request)
         _equally_long(list(values.values()), list(values), field)
         doubts: list[InvalidValue] = []
@@ -257,7 +288,7 @@ class Frames:
             if column.name in values:
                 columns[column.name] = _typed(column, place, values[column.name], field, doubts)
         frame = self._pandas.DataFrame(columns, copy=False)
-        return Checked(frame, count, doubts[0] if doubts else None)
+        return Checked(frame, count, doubts[0] if doubts else None, field)
 
     def _values(self, request: Request) -> tuple[dict[str, Any], str]:
         """The columns of a request by name, and where they stand."""
@@ -284,6 +315,7 @@ class Frames:
             if width != len(self._names):
                 raise InvalidValue(f"{field}.columns", given, f"must be {len(self._names)}, as the model has columns")
             return dict(zip(self._names, columns, strict=True)), where
+        _places(given, (), f"{field}.columns")  # no name stands twice
         named = dict(zip(map(str, given), columns, strict=True))
         self._all_there(named, f"{field}.columns")
         return {name: named[name] for name in self._names if name in named}, where
@@ -402,9 +434,9 @@ def _mlflow_type(dtype: Any) -> str:
 
 def _are_places(names: Sequence[Any]) -> bool:
     """Whether columns are named by their places, as pandas does where there are no names."""
-    return all(type(name) is int or (isinstance(name, str) and name.isdecimal()) for name in names) and [
-        int(name) for name in names
-    ] == list(range(len(names)))
+    return all(
+        type(name) is int or (isinstance(name, str) and name.isdecimal() and len(name) < 10) for name in names
+    ) and [int(name) for name in names] == list(range(len(names)))
 
 
 def _places(given: Sequence[Any], wanted: Sequence[str], field: str) -> list[int]:
@@ -414,6 +446,12 @@ def _places(given: Sequence[Any], wanted: Sequence[str], field: str) -> list[int
     if missing := [name for name in wanted if name not in places]:
         raise InvalidValue(field, list(given)[:10], f"lacks the column {missing[0]!r}")
     return [places[name] for name in wanted]
+
+
+def _is_rows(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return bool(value.ndim > 1)
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
 
 
 def _flat(values: Any, field: str) -> list[Any]:
@@ -436,7 +474,7 @@ def _equally_long(columns: Sequence[Sequence[Any]], names: Sequence[str], field:
 
 def _typed(column: Column, place: int, values: Sequence[Any], field: str, doubts: list[InvalidValue]) -> Any:
     """A column as an array of its type."""
-    kind, name = column.type, (column.name,)
+    kind = column.type
 
     def wrong(row: int, rule: str) -> InvalidValue:
         return InvalidValue(f"{field}[{row}].{column.name}", values[row], rule)
@@ -452,6 +490,9 @@ def _typed(column: Column, place: int, values: Sequence[Any], field: str, doubts
         for row, value in enumerate(values):
             if not _is_number(value) and value is not None:
                 raise wrong(row, "must be a number")
+        for row, value in enumerate(values):
+            if value is not None and not _is_held(value, _DTYPES[kind]):
+                raise wrong(row, f"must be a number that {_DTYPES[kind]} has room for")
         return finite(np.array(values, dtype=_DTYPES[kind]))
     if kind in ("long", "integer"):
         room = np.iinfo(_DTYPES[kind])
@@ -473,27 +514,44 @@ def _typed(column: Column, place: int, values: Sequence[Any], field: str, doubts
             elif not isinstance(value, str):
                 raise wrong(row, "must be a text")
     if kind == "binary":
-        try:
-            return _objects([None if value is None else base64.b64decode(value, validate=True) for value in values])
-        except (binascii.Error, ValueError) as error:
-            raise InvalidValue(f"{field}[…].{name[0]}", "…", "must be bytes in base64") from error
+        contents: list[bytes | None] = []
+        for row, value in enumerate(values):
+            try:
+                contents.append(None if value is None else base64.b64decode(value, validate=True))
+            except (binascii.Error, ValueError) as error:
+                raise wrong(row, "must be bytes in base64") from error
+        return _objects(contents)
     if kind == "datetime":
-        try:
-            return np.array([np.datetime64("NaT" if value is None else value) for value in values], "datetime64[ns]")
-        except ValueError as error:
-            raise InvalidValue(
-                f"{field}[…].{name[0]}", values[0], "must be a time such as 2026-01-31T12:00:00"
-            ) from error
+        times = np.empty(len(values), "datetime64[ns]")
+        for row, value in enumerate(values):
+            try:
+                given = np.datetime64("NaT" if value is None else value)
+                times[row] = given
+            except (ValueError, OverflowError) as error:
+                raise wrong(row, "must be a time such as 2026-01-31T12:00:00") from error
+            if not np.isnat(given) and times[row].astype(given.dtype) != given:
+                raise wrong(row, "must be a time from 1678 to 2262, as nanoseconds have room for")
+        return times
     if kind == "any":
         kinds = {type(value) for value in values}
-        if kinds <= {int, float}:
-            return finite(np.array(values))
         if kinds <= {int, float, type(None)}:
-            return finite(np.array(values, dtype=float))
+            for row, value in enumerate(values):
+                if value is not None and not _is_held(value, "float64"):
+                    raise wrong(row, "must be a number that float64 has room for")
+            return finite(np.array(values) if type(None) not in kinds else np.array(values, dtype=float))
         if kinds == {bool}:
             return np.array(values)
         doubts.append(wrong(0, "isn't what the model takes in this column"))
     return _objects(values)
+
+
+def _is_held(value: float, kind: str) -> bool:
+    """Whether a type of floats has room for a number, or for the infinity or NaN that it is."""
+    try:
+        given = float(value)
+    except OverflowError:
+        return False
+    return not math.isfinite(given) or abs(given) <= float(np.finfo(kind).max)
 
 
 def _objects(values: Sequence[Any]) -> Any:
@@ -515,36 +573,11 @@ def _as_tensor(tensor: Tensor, value: Any, field: str) -> Any:
         raise InvalidValue(field, list(values.shape), f"is its shape, which must be {shape}")
     if wanted is None:
         return values.astype(object)
-    fits = {"f": _NUMBERS, "b": "b", "i": "iu", "u": "iu"}.get(wanted.kind, values.dtype.kind)
-    if values.dtype.kind not in fits and not (wanted.kind in "iu" and _is_whole(values)):
-        raise InvalidValue(field, value, f"must be of the type {wanted.name}")
-    try:
-        return cast(values, wanted)
-    except OverflowError:
-        outside = values[~_fits(values, wanted)].ravel()[0].item()
-        raise InvalidValue(field, outside, f"must fit {wanted.name}") from None
-
-
-def cast(values: Any, wanted: Any) -> Any:
-    """Numbers as another type. Raises OverflowError where that has no room for one: NumPy would wrap it."""
-    if values.dtype == wanted:
-        return values
-    if not _fits(values, wanted).all():
-        raise OverflowError
-    return values.astype(wanted)
-
-
-def _fits(values: Any, wanted: Any) -> Any:
-    """Which numbers a type has room for. NaN and infinity are numbers of each type of floating point."""
-    if wanted.kind in "iu" and values.dtype.kind in _NUMBERS:
-        room = np.iinfo(wanted)
-        if values.dtype.kind == "f":  # whose neighbours of 2⁶³ are far apart
-            return (values >= float(room.min)) & (values < float(room.max) + 1)
-        return (values >= room.min) & (values <= room.max)
-    if wanted.kind == "f" and values.dtype.kind == "f":
-        return (np.abs(values) <= np.finfo(wanted).max) | ~np.isfinite(values)
-    return np.ones(values.shape, dtype=bool)
-
-
-def _is_whole(values: Any) -> bool:
-    return values.dtype.kind == "f" and bool(np.isfinite(values).all() and (values == np.floor(values)).all())
+    if values.dtype != wanted and values.size:
+        kinds = {"f": _NUMBERS, "b": "b", "i": _NUMBERS, "u": _NUMBERS}.get(wanted.kind, values.dtype.kind)
+        if values.dtype.kind not in kinds:
+            raise InvalidValue(field, value, f"must be of the type {wanted.name}")
+        if len(wrong := np.argwhere(~fits(values, wanted))):
+            where = "".join(f"[{place}]" for place in wrong[0])
+            raise InvalidValue(f"{field}{where}", values[tuple(wrong[0])].item(), _room(wanted))
+    return values.astype(wanted, copy=False)

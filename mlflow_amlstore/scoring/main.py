@@ -1,6 +1,7 @@
 """The first process of a deployment. It stays small, whatever the model does: what loads the model is its child.
 
     python -m mlflow_amlstore.scoring FOLDER [--socket-fd N | --host H --port P] [--events-fd N]
+        [--own-socket PATH] [--traffic FILE]
 
 It holds the listening socket, limits the time for loading, starts the loader again where it died, and ends all of them
 at SIGTERM. Its exit code is 0 after a drain, 1 where the deployment failed.
@@ -8,12 +9,10 @@ at SIGTERM. Its exit code is 0 after a drain, 1 where the deployment failed.
 
 import argparse
 import faulthandler
-import ipaddress
 import logging
 import os
 import select
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -21,14 +20,15 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_amlstore.errors import AmlStoreError, InvalidValue, ModelNotLoaded
+from mlflow_amlstore.errors import AmlStoreError, ModelNotLoaded
 from mlflow_amlstore.scoring.deployment import DRAIN_S, Deployment, read
-from mlflow_amlstore.scoring.events import TOLD, Events
+from mlflow_amlstore.scoring.doors import Doors, is_of_this_machine_alone, listen, listen_at
+from mlflow_amlstore.scoring.events import TOLD, Events, how_it_ended
 
-BACKLOG = 2048
 _READY = b"R"
 _DIES_WITH_PARENT = 1  # prctl(2)
 _DUMP_WITHIN_S = 1.0
+_HELD_OVER_FORK = {signal.SIGTERM, signal.SIGINT}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     options.add_argument("--socket-fd", type=int, help="a socket that listens already, inherited")
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, default=0, help="0 for any that is free")
+    options.add_argument("--own-socket", type=Path, help="a unix socket to answer on besides, at this path")
+    options.add_argument("--traffic", type=Path, help="a file that says which deployments answer on the shared socket")
     options.add_argument("--events-fd", type=int, help="where to write events, inherited")
     chosen = options.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -47,9 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     events = Events(chosen.events_fd)
     try:
         deployment = read(chosen.folder)
-        listening = _listen(chosen.host, chosen.port, chosen.socket_fd)
-        if not deployment.auth:
-            _check_loopback(listening)
+        listening = listen(chosen.host, chosen.port, chosen.socket_fd)
+        if not deployment.auth and not is_of_this_machine_alone(listening):
+            rule = f"{listening.getsockname()[0]} isn't a loopback address, and without keys anybody could ask there"
+            raise ModelNotLoaded("AuthOff", f"{rule}; set auth to true, or listen on 127.0.0.1")
+        own = None if chosen.own_socket is None else listen_at(chosen.own_socket)
     except ModelNotLoaded as error:
         events.tell("failed", code=error.code, message=str(error), traceback="")
         return 1
@@ -59,41 +63,19 @@ def main(arguments: list[str] | None = None) -> int:
     # Several workers that each use all cores get in each other's way.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // deployment.workers)))
-    return _First(chosen.folder.resolve(), deployment, listening, events).run()
-
-
-def _listen(host: str, port: int, descriptor: int | None) -> socket.socket:
-    if descriptor is not None:
-        try:
-            return socket.socket(fileno=descriptor)
-        except OSError as error:
-            raise InvalidValue("--socket-fd", descriptor, f"must be a socket ({error.strerror})") from error
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise InvalidValue("--port", port, f"can't be had on {host} ({error.strerror})") from error
-
-
-def _check_loopback(listening: socket.socket) -> None:
-    """Without keys an endpoint answers this machine alone."""
-    if listening.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    address = listening.getsockname()[0]
-    if not ipaddress.ip_address(address).is_loopback:
-        rule = f"auth is off, and the endpoint would answer whoever reaches {address}: have it need a key"
-        raise ModelNotLoaded("KeysNeeded", rule)
+    traffic = None if chosen.traffic is None else chosen.traffic.resolve()
+    return _First(chosen.folder.resolve(), deployment, Doors(listening, own, traffic), events).run()
 
 
 class _First:
-    def __init__(self, folder: Path, deployment: Deployment, listening: socket.socket, events: Events) -> None:
-        self._folder, self._deployment, self._listening, self._events = folder, deployment, listening, events
+    def __init__(self, folder: Path, deployment: Deployment, doors: Doors, events: Events) -> None:
+        self._folder, self._deployment, self._doors, self._events = folder, deployment, doors, events
         self._is_told_to_end = False
         self._dump = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as this process lives
         self._wake, self._woken = os.pipe()
 
     def run(self) -> int:
-        address = self._listening.getsockname()
+        address = self._doors.public.getsockname()
         about = {"address": address if isinstance(address, str) else f"{address[0]}:{address[1]}"}
         self._events.tell("loading", model=self._deployment.model_name, version=self._deployment.model_version, **about)
         os.set_blocking(self._woken, False)
@@ -110,7 +92,7 @@ class _First:
                 return 0
             if code == TOLD or not is_healthy:
                 if code != TOLD:
-                    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                    how = how_it_ended(code)
                     message = (
                         f"The process that loaded the model {how}: it called exit, or took more memory than there is"
                     )
@@ -127,9 +109,12 @@ class _First:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_OVER_FORK)  # one for the loader isn't taken by our handler
         pid = os.fork()
         if pid == 0:
+            os.close(reader)
             self._be_the_loader(writer, parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
         os.close(writer)
         with suppress(OSError):
             os.setpgid(pid, pid)
@@ -192,11 +177,12 @@ class _First:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
             faulthandler.register(signal.SIGUSR2, file=self._dump, all_threads=True)
 
             from mlflow_amlstore.scoring.workers import Loader
 
-            loader = Loader(self._folder, self._deployment, self._listening, self._events)
+            loader = Loader(self._folder, self._deployment, self._doors, self._events)
             code = loader.run(lambda: os.write(writer, _READY))
         except BaseException as error:
             name = error.code if isinstance(error, ModelNotLoaded) else _code_of(error)

@@ -43,6 +43,8 @@ V2_TYPES = {
 }
 """KServe's names of types, and NumPy's."""
 _V2_NAMES = {name: kind for kind, name in V2_TYPES.items()}
+MAX_DIMENSIONS = 32
+"""The most sizes that a tensor's shape may have: what every NumPy takes."""
 FORMATS = ("data", "input_data", "dataframe_split", "dataframe_records", "instances", "inputs")
 """The fields that a body has one of."""
 _BESIDE = {"method", "params", "id", "parameters", "outputs", "signature_name"}
@@ -84,9 +86,6 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     outputs: tuple[str, ...] = ()
 
 
-_MOST_SIZES, _LARGEST_SIZE = 32, 2**31
-_CSV_NUMBER = re.compile(r"[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_CSV_WORDS = {"": None, "nan": math.nan, "inf": math.inf, "-inf": -math.inf, "true": True, "false": False}
 _decode = msgspec.json.Decoder().decode
 
 
@@ -231,10 +230,12 @@ def _tensor(field: str, given: Any) -> tuple[str, Any]:
         if part not in given:
             raise InvalidValue(field, sorted(given), f"lacks {part!r}; a tensor has name, shape, datatype and data")
     name, shape, kind, data = given["name"], given["shape"], given["datatype"], given["data"]
-    if kind not in V2_TYPES:
+    if not isinstance(kind, str) or kind not in V2_TYPES:
         raise InvalidValue(f"{field}.datatype", kind, f"must be one of {', '.join(V2_TYPES)}")
-    if not (isinstance(shape, list) and len(shape) <= _MOST_SIZES and all(map(_is_size, shape))):
-        raise InvalidValue(f"{field}.shape", shape, f"must be a list of at most {_MOST_SIZES} sizes")
+    if not (isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)):
+        raise InvalidValue(f"{field}.shape", shape, "must be a list of sizes")
+    if len(shape) > MAX_DIMENSIONS:
+        raise InvalidValue(f"{field}.shape", len(shape), f"is how many sizes it has; it may have {MAX_DIMENSIONS}")
     try:
         tensor = np.array(data)
     except (ValueError, OverflowError) as error:
@@ -244,16 +245,11 @@ def _tensor(field: str, given: Any) -> tuple[str, Any]:
     wanted = np.dtype(V2_TYPES[kind])
     if not (wanted.kind == "O" or _holds(tensor, wanted)):
         raise InvalidValue(f"{field}.data", data, f"must be values of the datatype {kind}")
-    count = 1
-    for size in shape:
-        count *= size
+    count = math.prod(shape)
     if tensor.size != count:
-        raise InvalidValue(f"{field}.shape", shape, f"means {count} values, but data has {tensor.size}")
+        means = f"{count}" if count < 2**63 else "too many"
+        raise InvalidValue(f"{field}.shape", shape, f"means {means} values, but data has {tensor.size}")
     return str(name), tensor.astype(wanted, copy=False).reshape(shape)
-
-
-def _is_size(size: Any) -> bool:
-    return type(size) is int and 0 <= size <= _LARGEST_SIZE
 
 
 def _holds(values: Any, kind: Any) -> bool:
@@ -261,8 +257,8 @@ def _holds(values: Any, kind: Any) -> bool:
     if not values.size:
         return True
     if kind.kind == "f":
-        is_number = values.dtype.kind in "fiu"
-        return is_number and bool((np.abs(values) <= np.finfo(kind).max).all() or not np.isfinite(values).all())
+        with np.errstate(over="ignore"):
+            return values.dtype.kind in "fiu" and bool((np.isfinite(values.astype(kind)) | ~np.isfinite(values)).all())
     if kind.kind == "b":
         return values.dtype.kind == "b" or (values.dtype.kind in "iu" and bool(((values == 0) | (values == 1)).all()))
     if values.dtype.kind not in "iu":
@@ -274,23 +270,33 @@ def _holds(values: Any, kind: Any) -> bool:
 def _csv(body: bytes) -> Table:
     """A table whose first line names the columns, as MLflow's server reads it. A value that is a number is one."""
     try:
-        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"))))
+        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadRequest(f"The request's body could not be read as CSV: {error}") from error
     lines = [line for line in lines if line]
     if not lines:
         raise BadRequest("The request's body is empty; CSV has a line with the columns' names first")
+    width = len(lines[0])
+    for number, line in enumerate(lines[1:]):
+        if len(line) != width:
+            rule = f"must have {width} values, as the first line has names; it has {len(line)}"
+            raise InvalidValue(f"body[{number}]", line, rule)
     return Table(lines[0], [[_csv_value(text) for text in line] for line in lines[1:]])
 
 
+_WORDS: dict[str, Any] = {"": None, "nan": math.nan, "true": True, "false": False}
+_WORDS |= {f"{sign}{word}": float(f"{sign}inf") for sign in ("", "+", "-") for word in ("inf", "infinity")}
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+
+
 def _csv_value(text: str) -> Any:
-    text = text.strip()
-    if not _CSV_NUMBER.fullmatch(text):
-        return _CSV_WORDS.get(text.lower(), text)
-    try:
-        return int(text)
-    except ValueError:  # also of thousands of digits
-        return float(text)
+    word = text.strip(" \t")
+    if _WHOLE.fullmatch(word):
+        return int(word)
+    if _NUMBER.fullmatch(word):
+        return float(word)
+    return _WORDS.get(word.lower(), text)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

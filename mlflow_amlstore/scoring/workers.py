@@ -26,10 +26,12 @@ import uvicorn
 from mlflow_amlstore.scoring import flavors, payloads, swagger
 from mlflow_amlstore.scoring.app import App
 from mlflow_amlstore.scoring.deployment import DRAIN_S, Deployment, Keys
-from mlflow_amlstore.scoring.events import TOLD, Events
+from mlflow_amlstore.scoring.doors import BACKLOG, Doors
+from mlflow_amlstore.scoring.events import TOLD, Events, how_it_ended
 from mlflow_amlstore.scoring.metrics import Block, Board
 from mlflow_amlstore.scoring.model import Model
 from mlflow_amlstore.scoring.predictions import TimeIsUp
+from mlflow_amlstore.scoring.traffic import LOOKED_EVERY_S, Traffic
 
 KEEP_ALIVE_S = 75
 LAME_S = 1.0
@@ -41,6 +43,7 @@ _QUICK_DEATH_S = 1.0
 _SLOWEST_S = 5.0
 _SWITCH_S = 0.001  # Python's 0.005 is what health would wait beside a model that computes
 _WARM_UPS = 5
+_HELD_OVER_FORK = {signal.SIGTERM, signal.SIGUSR1}
 _log = logging.getLogger(__name__)
 
 
@@ -55,8 +58,8 @@ class _Worker:
 class Loader:
     """The process that has the model and forks the workers."""
 
-    def __init__(self, folder: Path, deployment: Deployment, listening: socket.socket, events: Events) -> None:
-        self._folder, self._deployment, self._listening, self._events = folder, deployment, listening, events
+    def __init__(self, folder: Path, deployment: Deployment, doors: Doors, events: Events) -> None:
+        self._folder, self._deployment, self._doors, self._events = folder, deployment, doors, events
         self._workers: dict[int, _Worker] = {}
         self._lifeline, self._held = os.pipe()
         self._wake, self._woken = os.pipe()
@@ -109,22 +112,24 @@ class Loader:
         block = self._free.pop(0)
         sys.stdout.flush()
         sys.stderr.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_OVER_FORK)  # one for the worker isn't taken by our handler
         pid = os.fork()
         if pid == 0:
-            os.close(reader)
-            os.close(self._held)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for descriptor in (reader, self._held, self._wake, self._woken, *(w.pipe for w in self._workers.values())):
+                os.close(descriptor)
             _be_a_worker(
                 self._deployment,
                 self._folder,
                 self._model,
                 self._board.block(block),
-                self._listening,
+                self._doors,
                 writer,
                 self._lifeline,
                 self._events,
             )
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
         os.close(writer)
         self._workers[pid] = _Worker(pid, reader, block)
 
@@ -191,7 +196,7 @@ class Loader:
         if self._is_told_to_end or worker.retires:
             return None
         block.restarted()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = how_it_ended(code)
         self._events.tell("worker_died", pid=pid, why=f"it {how}")
         is_quick = not worker.is_ready or time.monotonic() - worker.began_s < _QUICK_DEATH_S
         self._deaths_at_once = self._deaths_at_once + 1 if is_quick else 0
@@ -226,7 +231,7 @@ def _be_a_worker(
     folder: Path,
     model: Model,
     block: Block,
-    listening: socket.socket,
+    doors: Doors,
     writer: int,
     lifeline: int,
     events: Events,
@@ -236,6 +241,8 @@ def _be_a_worker(
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
         sys.setswitchinterval(_SWITCH_S)
         model.open()
         server: _Server
@@ -245,7 +252,8 @@ def _be_a_worker(
                 os.write(writer, _RETIRES)
                 server.should_exit = True
 
-        app = App(deployment, model, Keys(folder) if deployment.auth else None, block, retire)
+        traffic = None if doors.traffic is None else Traffic(doors.traffic, deployment.number)
+        app = App(deployment, model, Keys(folder) if deployment.auth else None, block, retire, traffic)
 
         def interrupt(*_: object) -> None:
             """End a prediction on the event loop that takes too long, where it runs Python."""
@@ -254,22 +262,8 @@ def _be_a_worker(
 
         signal.signal(signal.SIGUSR1, interrupt)
         _warm_up(app, deployment, model)
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            loop="auto" if sys.platform == "win32" else "uvloop",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(DRAIN_S),
-        )
-        server = _Server(config, app, lifeline, lambda: os.write(writer, _READY))
-        server.run([listening])
+        server = _Server(app, doors, traffic, lifeline, lambda: os.write(writer, _READY))
+        server.run([])
         code = 0
     except BaseException as error:
         _log.exception("A worker failed")
@@ -280,6 +274,23 @@ def _be_a_worker(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # a thread that predicts for ever would keep it
+
+
+def _config(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="auto" if sys.platform == "win32" else "uvloop",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(DRAIN_S),
+    )
 
 
 def _warm_up(app: App, deployment: Deployment, model: Model) -> None:
@@ -301,20 +312,69 @@ def _warm_up(app: App, deployment: Deployment, model: Model) -> None:
 class _Server(uvicorn.Server):
     """uvicorn, with an end in which no client that asks in time is turned away."""
 
-    def __init__(self, config: uvicorn.Config, app: App, lifeline: int, tell_ready: Callable[[], object]) -> None:
-        super().__init__(config)
-        self._app, self._lifeline, self._tell_ready = app, lifeline, tell_ready
+    def __init__(
+        self, app: App, doors: Doors, traffic: Traffic | None, lifeline: int, tell_ready: Callable[[], object]
+    ) -> None:
+        self._own_config = _config(app.on_own)
+        super().__init__(_config(app.on_public))
+        self._app, self._doors, self._traffic = app, doors, traffic
+        self._lifeline, self._tell_ready = lifeline, tell_ready
+        self._own: asyncio.AbstractServer | None = None
+        self._public: asyncio.AbstractServer | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._doors.own is not None:
+            self._own = await self._accepting(self._doors.own, self._own_config)
+        if self._traffic is None:
+            self._public = await self._accepting(self._doors.public, self.config)
+        else:
+            await self._follow(self._traffic)
+            self._following = asyncio.get_running_loop().create_task(self._go_on_following(self._traffic))
         asyncio.get_running_loop().add_reader(self._lifeline, self._loader_is_gone)
         self._tell_ready()
+
+    async def _accepting(self, listening: socket.socket, config: uvicorn.Config) -> asyncio.AbstractServer:
+        if not config.loaded:
+            config.load()
+
+        def protocol() -> asyncio.Protocol:
+            kind: Any = config.http_protocol_class
+            made: asyncio.Protocol = kind(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
+            )
+            return made
+
+        make: Any = asyncio.get_running_loop().create_server  # whatever the socket's family
+        server: asyncio.AbstractServer = await make(protocol, sock=listening.dup(), backlog=BACKLOG)
+        return server
+
+    async def _follow(self, traffic: Traffic) -> None:
+        """Accept on the shared socket, or don't, as `traffic.json` says."""
+        if traffic.look():
+            if self._public is None:
+                self._public = await self._accepting(self._doors.public, self.config)
+        elif self._public is not None:
+            self._public.close()
+            self._public = None
+
+    async def _go_on_following(self, traffic: Traffic) -> None:
+        while True:
+            await asyncio.sleep(LOOKED_EVERY_S)
+            try:
+                await self._follow(traffic)
+            except Exception:
+                _log.exception("The shared socket can't be used now")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections; answer on those that are open for a moment, then close them."""
         self._app.is_draining = True
-        for server in self.servers:
-            server.close()
+        if self._following is not None:
+            self._following.cancel()
+        for server in (self._own, self._public):
+            if server is not None:
+                server.close()
         deadline = time.monotonic() + LAME_S
         while self.server_state.connections and time.monotonic() < deadline:
             await asyncio.sleep(0.02)

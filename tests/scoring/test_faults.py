@@ -282,17 +282,54 @@ def test_micro_batches_give_each_request_its_own_rows(serve: Any) -> None:
     assert KEYS[0] not in scorer.log.read_text()
 
 
-def test_rows_of_other_columns_or_types_are_not_predicted_together() -> None:
-    """Joined, whole numbers would become fractions and a missing column NaN."""
-    import pandas
+class Named(BaseEstimator):
+    """Says which columns of which types it was given, and how many rows at once."""
 
-    from mlflow_amlstore.scoring.batching import _kind
+    def __init__(self) -> None:
+        self.feature_names_in_ = np.array(["a", "b"], dtype=object)
 
-    one = pandas.DataFrame({"a": [1], "b": ["x"]})
-    assert _kind(one) == _kind(pandas.DataFrame({"a": [7], "b": ["y"]}))
-    assert _kind(one) != _kind(pandas.DataFrame({"a": [1.5], "b": ["x"]}))
-    assert _kind(one) != _kind(one[["b", "a"]])
-    assert _kind(one) != _kind(one[["a"]])
-    assert _kind(np.zeros((1, 2))) == _kind(np.zeros((3, 2)))
-    assert _kind(np.zeros((1, 2))) != _kind(np.zeros((1, 2), dtype="float32"))
-    assert _kind(np.zeros((1, 2))) != _kind(np.zeros((1, 3)))
+    def predict(self, X: Any) -> Any:
+        import time
+
+        time.sleep(0.03)
+        return [[*map(str, X.dtypes), len(X)] for _ in range(len(X))]
+
+
+def test_micro_batches_join_only_requests_of_the_same_columns_and_types(serve: Any) -> None:
+    scorer = serve(Named(), **PICKLE, max_batch_size=16, max_latency_ms=20).healthy()
+    pandas = pytest.importorskip("pandas")
+    kinds: list[Any] = [1, 1.5, "x", True]
+    answers: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        row = {"a": kinds[number % 4], "b": 0.5}
+        answers[number] = scorer.score({"input_data": [row]}).json[0]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = [str(pandas.DataFrame({"a": np.array([kind])}).dtypes["a"]) for kind in kinds]
+    expected[2] = str(pandas.DataFrame({"a": np.array(["x"], dtype=object)}).dtypes["a"])
+    assert {number: answer[0] for number, answer in answers.items()} == {n: expected[n % 4] for n in answers}
+    assert max(answer[2] for answer in answers.values()) > 1
+
+
+def test_a_worker_that_a_real_time_signal_ends_is_replaced(serve: Any) -> None:
+    scorer = serve(RIDGE).healthy()
+    os.kill(scorer.workers()[0], signal.SIGRTMIN + 3)
+    assert "signal 37" in scorer.wait_for("worker_died")["why"]
+    scorer.wait_for("worker_back")
+    assert scorer.score(BODY).status == 200
+
+
+def test_a_worker_holds_no_descriptor_of_another(serve: Any) -> None:
+    scorer = serve(RIDGE, workers=3).healthy()
+
+    def pipes(pid: int) -> int:
+        return sum(str(one.readlink()).startswith("pipe:") for one in Path(f"/proc/{pid}/fd").iterdir())
+
+    os.kill(scorer.workers()[0], signal.SIGKILL)
+    scorer.wait_for("worker_back")
+    assert len({pipes(worker) for worker in scorer.workers()}) == 1

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_function_in_a_pipeline_isnt_trusted(tmp_path: Path) -> None:
         trusted.load(tmp_path / "model.skops", allow_pickle=False)
 
 
-@pytest.mark.parametrize("kind", ["DecisionTreeClassifier", "HistGradientBoostingClassifier"])
+@pytest.mark.parametrize("kind", ["DecisionTreeClassifier", "HistGradientBoostingClassifier", "KNeighborsClassifier"])
 def test_common_models_whose_types_skops_doesnt_know_are_loaded(tmp_path: Path, kind: str) -> None:
     model = _fitted(kind)
     skops.io.dump(model, tmp_path / "model.skops")
@@ -92,41 +93,88 @@ def test_a_tree_whose_nodes_point_outside_of_it_is_refused(tmp_path: Path, place
     state["nodes"][place][0] = value
     model.tree_.__setstate__(state)
     skops.io.dump(model, tmp_path / "model.skops")
-    with pytest.raises(ModelNotLoaded, match="point outside"):
+    with pytest.raises(ModelNotLoaded, match="outside of it"):
         trusted.load(tmp_path / "model.skops", allow_pickle=False)
 
 
-def test_boosted_trees_that_go_in_circles_are_refused(tmp_path: Path) -> None:
-    """Their nodes are inside, but a prediction would never end."""
-    model = _fitted("HistGradientBoostingClassifier")
+def _narrow_trees(model: Any) -> None:
+    for one in model.estimators_.ravel() if hasattr(model.estimators_, "ravel") else model.estimators_:
+        one.tree_ = _fitted("DecisionTreeClassifier", width=4).tree_
+
+
+def _loop(model: Any) -> None:
     nodes = model._predictors[0][0].nodes
-    assert nodes["is_leaf"][0] == 0
     nodes["left"][0] = nodes["right"][0] = 0
-    skops.io.dump(model, tmp_path / "model.skops")
-    with pytest.raises(ModelNotLoaded, match="point outside"):
-        trusted.load(tmp_path / "model.skops", allow_pickle=False)
 
 
-@pytest.mark.parametrize("kind", ["KNeighborsClassifier", "SVC"])
-def test_models_whose_numbers_compiled_code_goes_by_unseen_need_to_be_allowed(tmp_path: Path, kind: str) -> None:
-    model = _fitted(kind)
-    skops.io.dump(model, tmp_path / "model.skops")
-    with pytest.raises(ModelNotLoaded, match="allow-pickle") as refused:
-        trusted.load(tmp_path / "model.skops", allow_pickle=False)
-    assert refused.value.code == "TypesNotTrusted"
-    loaded = trusted.load(tmp_path / "model.skops", allow_pickle=True)
-    assert loaded.predict(DATA).tolist() == model.predict(DATA).tolist()
+def _wide_row(model: Any) -> None:
+    model._predictors[0][0].nodes["feature_idx"][0] = 1_000_000
 
 
-def _fitted(kind: str) -> Any:
+def _too_few_vectors(model: Any) -> None:
+    model.support_vectors_ = model.support_vectors_[:1]
+
+
+def _too_many_counted(model: Any) -> None:
+    model._n_support = model._n_support * 1000
+
+
+def _label_outside(model: Any) -> None:
+    model._y[0] = 1_000_000
+
+
+def _narrow_centers(model: Any) -> None:
+    model.cluster_centers_ = model.cluster_centers_[:, :1].copy()
+
+
+def _more_outputs(model: Any) -> None:
+    model.estimators_ = np.hstack([model.estimators_] * 50)
+
+
+def _no_tree(model: Any) -> None:
+    model._tree = _fitted("KNeighborsClassifier", width=2)._tree
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        ("RandomForestClassifier", _narrow_trees),
+        ("GradientBoostingRegressor", _narrow_trees),
+        ("GradientBoostingRegressor", _more_outputs),
+        ("HistGradientBoostingRegressor", _loop),
+        ("HistGradientBoostingRegressor", _wide_row),
+        ("SVC", _too_few_vectors),
+        ("SVC", _too_many_counted),
+        ("SVR", _too_few_vectors),
+        ("KNeighborsClassifier", _label_outside),
+        ("KNeighborsClassifier", _no_tree),
+        ("KMeans", _narrow_centers),
+    ],
+)
+def test_a_model_that_would_read_outside_of_its_arrays_or_for_ever_is_refused(
+    tmp_path: Path, kind: str, damage: Callable[[Any], None]
+) -> None:
+    model = _fitted(kind, width=6)
+    path = tmp_path / "model.skops"
+    skops.io.dump(make_pipeline(model), path)
+    trusted.load(path, allow_pickle=False)
+    damage(model)
+    skops.io.dump(make_pipeline(model), path)
+    with pytest.raises(ModelNotLoaded, match=r"whose arrays don't fit .* --allow-pickle"):
+        trusted.load(path, allow_pickle=False)
+
+
+def _fitted(kind: str, width: int = 4) -> Any:
+    import sklearn.cluster
     import sklearn.ensemble
     import sklearn.neighbors
     import sklearn.svm
     import sklearn.tree
 
-    modules = (sklearn.tree, sklearn.ensemble, sklearn.neighbors, sklearn.svm)
+    modules = (sklearn.tree, sklearn.ensemble, sklearn.neighbors, sklearn.svm, sklearn.cluster)
     options = {"algorithm": "kd_tree"} if kind.startswith("KN") else {}
-    return next(getattr(module, kind) for module in modules if hasattr(module, kind))(**options).fit(DATA, KINDS)
+    data = np.hstack([DATA, DATA])[:, :width]
+    return next(getattr(module, kind) for module in modules if hasattr(module, kind))(**options).fit(data, KINDS)
 
 
 def test_any_model_of_mlflows_needs_to_be_allowed(serve: Any, tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
 """scikit-learn's check of its input, left out where ours has been made: it is most of what a small prediction takes.
 
 Each step of a model calls `sklearn.utils.validation.validate_data` (since 1.6; before, all is as it was). For the array
-that was just checked, and for what steps made of it as long as that is finite, it gives back that array. It goes its
-usual way for whatever isn't plainly the same.
+that was just checked, and for finite ones that a step made of it, it gives back that array. It goes its usual way, with
+scikit-learn's own refusals, for whatever isn't plainly the same.
 """
 
-import math
 import sys
 import threading
 from collections.abc import Callable
@@ -38,17 +37,14 @@ def leave_out() -> None:
             module.validate_data = ours  # type: ignore[attr-defined]
 
 
-def begin(array: Any) -> None:
-    """From here to `end` this array has been checked, in this thread. No context manager: one takes as long as all
-    else."""
-    _now.array = array
-    _now.is_checked = True
+def begin(values: Any) -> None:
+    """From here to `end` this thread's `values` are checked. No context manager: one takes as long as all else."""
+    _now.checked = values
 
 
 def end() -> None:
     """What comes is checked by scikit-learn again."""
-    _now.is_checked = False
-    _now.array = None
+    _now.checked = None
 
 
 def _quick(usual: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,13 +53,13 @@ def _quick(usual: Callable[..., Any]) -> Callable[..., Any]:
             type(X) is np.ndarray
             and type(y) is str
             and asked.get("reset") is False
-            and getattr(_now, "is_checked", False)
+            and getattr(_now, "checked", None) is not None
             and X.ndim == 2
             and X.dtype == np.float64
             and X.shape[1] == getattr(_estimator, "n_features_in_", -1)
             and "feature_names_in_" not in _estimator.__dict__
             and _are_met(X, asked)
-            and (X is _now.array or math.isfinite(X.sum()))  # what a step made of it may have become infinite
+            and (X is _now.checked or np.isfinite(X).all())  # a step may make infinity of finite numbers
         ):
             return X.copy() if asked.get("copy") else X
         return usual(_estimator, X, y, **asked)
