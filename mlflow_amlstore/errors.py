@@ -51,6 +51,7 @@ __all__ = [
     "RequestTimedOut",
     "RouteNotFound",
     "SchemaTooNew",
+    "ScriptFailed",
     "ScriptNotFound",
     "ServiceBusy",
     "ServiceError",
@@ -582,6 +583,14 @@ class ModelFailed(AmlStoreError):
             f"The model failed: {self.error_class}: {self.problem or 'it gives no reason'}. "
             "The endpoint's log has the traceback"
         )
+
+
+class ScriptFailed(ModelFailed):
+    """A scoring script raised an exception for a request. The message is Azure ML's; the traceback is in the log."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        AmlStoreError.__init__(self, "An unexpected error occurred in scoring script. Check the logs for more info.")
 
 
 class PredictionTimedOut(AmlStoreError):

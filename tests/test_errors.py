@@ -136,6 +136,10 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "RequestTimedOut": (errors.RequestTimedOut(30.0), ["request's body", "30 s", "send it again"]),
     "RouteNotFound": (errors.RouteNotFound("GET", "/x"), ["GET '/x'", "no route", "/openapi.json"]),
     "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "Install a newer"]),
+    "ScriptFailed": (
+        errors.ScriptFailed(ValueError("no such class")),
+        ["An unexpected error occurred in scoring script", "Check the logs"],
+    ),
     "ScriptNotFound": (
         errors.ScriptNotFound("/src/train.py"),
         ["/src/train.py script path doesn't exist. The script should be inside the project folder"],

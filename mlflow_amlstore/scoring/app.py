@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 from mlflow_amlstore import __version__
@@ -21,8 +21,10 @@ from mlflow_amlstore.errors import (
     MethodNotAllowed,
     ModelFailed,
     NotFound,
+    NotSupported,
     PayloadTooLarge,
     RequestTimedOut,
+    ScriptFailed,
     ServiceBusy,
     TokenRefused,
 )
@@ -31,7 +33,7 @@ from mlflow_amlstore.scoring.batching import Batches
 from mlflow_amlstore.scoring.deployment import Deployment, Keys
 from mlflow_amlstore.scoring.inputs import known_params
 from mlflow_amlstore.scoring.metrics import Block
-from mlflow_amlstore.scoring.model import Model
+from mlflow_amlstore.scoring.model import Model, Script
 from mlflow_amlstore.scoring.predictions import Predictions
 from mlflow_amlstore.scoring.traffic import DEPLOYMENT_HEADER, Traffic
 
@@ -109,13 +111,16 @@ class App:
         asked_for_v2 = [f"{path}/infer" for path in (v2, versioned)]
         asked_as_serving = [f"{serving}:predict", f"{serving}/versions/{deployment.model_version}:predict"]
         self._scores: dict[str, dict[str, bool]] = {
-            "/score": {},
+            "/score": {"is_serving": True} if deployment.framework == "TensorFlow" else {},
             "/invocations": {},
             "/score:predict": {"is_serving": True},
             **{path: {"is_v2": True} for path in asked_for_v2},
             **{path: {"is_serving": True} for path in asked_as_serving},
         }
         """How a body is read, by the paths that predict."""
+        self._script = cast(Script, model) if getattr(model, "takes_get", False) else None
+        if self._script is not None:
+            self._scores = {"/score": {}}
         self._shown: dict[str, Callable[[Message], tuple[int, bytes, bytes]]] = {
             "/swagger.json": self._swagger,
             "/metrics": self._metrics,
@@ -162,6 +167,8 @@ class App:
                 raise refused
             if not is_score:
                 status, kind, body = self._other(scope, path, headers)
+            elif self._script is not None:
+                status, kind, body = await self._run_script(self._script, scope, headers, receive, more)
             else:
                 status, kind = 200, _JSON
                 if self._origins and scope["method"] == "OPTIONS" and self._may_ask_from(headers):
@@ -276,6 +283,43 @@ class App:
         )
         return written
 
+    async def _run_script(
+        self, script: Script, scope: Message, headers: dict[bytes, bytes], receive: Receive, more: Headers
+    ) -> tuple[int, bytes, bytes]:
+        """The answer of a script to a request."""
+        began, method = time.perf_counter(), scope["method"]
+        if method not in ("GET", "POST", "OPTIONS"):
+            raise NotFound("route", f"{method} {scope['path']}", "A script is asked with POST or GET")
+        self._check_key(headers)
+        if self.is_closed:
+            raise ServiceBusy("this deployment is being stopped")
+        body = await self._body(headers, receive)
+        was_read = time.perf_counter()
+        seen = headers if self._keys is None else {k: v for k, v in headers.items() if k != b"authorization"}
+        checked = script.read(method, scope["path"], scope["query_string"], seen, body)
+        was_checked = time.perf_counter()
+        try:
+            result = await self.predictions.soon(checked, "run", None)
+            was_predicted = time.perf_counter()
+            try:
+                answer = script.answer(result)
+            except Exception as error:  # a value that JSON has nothing for
+                raise ScriptFailed(error) from error
+        except ModelFailed as error:
+            _log.error("The script failed", exc_info=error.__cause__)
+            raise
+        has_failed = b"True" if answer.status >= 500 else b"False"
+        took = f"{(was_predicted - was_checked) * 1000:.3f}".encode()
+        more += (*answer.headers, (b"x-ms-run-function-failed", has_failed), (b"x-ms-run-fn-exec-ms", took))
+        times = (
+            was_read - began,
+            was_checked - was_read,
+            was_predicted - was_checked,
+            time.perf_counter() - was_predicted,
+        )
+        self._block.predicted(checked.rows, *times)
+        return answer.status, answer.content_type, answer.body
+
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit = self._deployment.max_body_bytes
         said = headers.get(b"content-length", b"0")
@@ -358,6 +402,8 @@ class App:
         self._check_key(headers)
         if method in ("GET", "HEAD") and path in self._shown:
             return self._shown[path](scope)
+        if path.endswith((":classify", ":regress")):
+            raise NotSupported(f"{path}", "A model's signatures are asked for with :predict and signature_name")
         raise NotFound("route", f"{method} {path}", f"Predictions are asked for with POST {', '.join(self._scores)}")
 
     def _may_ask_from(self, headers: dict[bytes, bytes]) -> bool:
@@ -424,7 +470,11 @@ class App:
             "versions": [str(deployment.model_version)],
             "platform": deployment.framework.lower(),
             "inputs": inputs,
-            "outputs": [{"name": method, "datatype": "FP64", "shape": [-1]} for method in model.methods],
+            "outputs": [
+                {"name": one.name, "datatype": payloads.v2_type(one.dtype), "shape": list(one.shape)}
+                for one in getattr(model, "outputs", ())
+            ]
+            or [{"name": method, "datatype": "FP64", "shape": [-1]} for method in model.methods],
         }
         if columns:
             about["parameters"] = {"columns": [column.name for column in columns]}

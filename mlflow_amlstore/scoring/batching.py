@@ -9,6 +9,7 @@ import numpy as np
 from mlflow_amlstore.errors import AmlStoreError, TooManyRequests
 from mlflow_amlstore.scoring.inputs import Checked
 from mlflow_amlstore.scoring.metrics import Block
+from mlflow_amlstore.scoring.payloads import Outputs
 from mlflow_amlstore.scoring.predictions import Predictions
 
 
@@ -133,14 +134,18 @@ def _apart(result: Any, counts: list[int]) -> list[Any]:
     """A prediction's rows, by request."""
     if hasattr(result, "toarray"):
         result = result.toarray()
-    if isinstance(result, Mapping):
+    if isinstance(result, Mapping) and not isinstance(result, Outputs):
         named = {name: _apart(value, counts) for name, value in result.items()}
         return [{name: parts[number] for name, parts in named.items()} for number in range(len(counts))]
-    if len(result) != sum(counts):
+    if any(len(one) != sum(counts) for one in (result.values() if isinstance(result, Outputs) else [result])):
         raise ValueError("the model gave another number of rows than it was given, so it can't be used in batches")
-    parts, place = [], 0
+    parts: list[Any] = []
+    place = 0
     for count in counts:
         rows = slice(place, place + count)
-        parts.append(result.iloc[rows] if hasattr(result, "iloc") else result[rows])
+        if isinstance(result, Outputs):
+            parts.append(result.part(rows))
+        else:
+            parts.append(result.iloc[rows] if hasattr(result, "iloc") else result[rows])
         place += count
     return parts

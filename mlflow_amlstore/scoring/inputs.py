@@ -106,8 +106,16 @@ def _is_number(value: Any) -> bool:
 class Arrays:
     """Rows of numbers, `width` of them (None: any), in the order of `names` where the model has names."""
 
-    def __init__(self, width: int | None, names: Sequence[str] = (), dtype: str = "float64", *, numeric: bool = False):
-        self._width, self._names, self._dtype = width, tuple(names), np.dtype(dtype)
+    def __init__(
+        self,
+        width: int | None,
+        names: Sequence[str] = (),
+        dtype: str = "float64",
+        *,
+        numeric: bool = False,
+        tensor: str = "",
+    ):
+        self._width, self._names, self._dtype, self._tensor = width, tuple(names), np.dtype(dtype), tensor
         self._numeric = numeric  # the signature says so; else the model is asked
         self._places = {name: place for place, name in enumerate(self._names)}
 
@@ -115,7 +123,7 @@ class Arrays:
         return [Column(name, _mlflow_type(self._dtype)) for name in self._names]
 
     def tensors(self) -> Sequence[Tensor]:
-        return [Tensor("", self._dtype.name, (-1, -1 if self._width is None else self._width))]
+        return [Tensor(self._tensor, self._dtype.name, (-1, -1 if self._width is None else self._width))]
 
     def check(self, request: Request) -> Checked:
         rows, field = self._rows(request)
@@ -132,8 +140,11 @@ class Arrays:
         ):
             return self._unusual(rows, values, field)
         if values.dtype != self._dtype:
-            values = self._cast(values, field)
+            given, values = values, self._cast(values, field)
+        else:
+            given = values
         if values.dtype.kind == "f" and not np.isfinite(values).all():
+            self._see_that_all_fit(given, field)
             return Checked(values, len(values), self._not_finite(values, field), field)
         return Checked(values, len(values), None, field)
 
@@ -189,11 +200,17 @@ class Arrays:
         return picked
 
     def _cast(self, values: Any, field: str) -> Any:
-        if len(wrong := np.argwhere(~fits(values, self._dtype))):
+        if self._dtype.kind == "f":  # what doesn't fit is infinite then, and looked at where there is one
+            return values.astype(self._dtype)
+        self._see_that_all_fit(values, field)
+        return values.astype(self._dtype)
+
+    def _see_that_all_fit(self, given: Any, field: str) -> None:
+        """Raise InvalidValue where the model's type has no room for a number."""
+        if len(wrong := np.argwhere(~fits(given, self._dtype))):
             row, place = map(int, wrong[0])
             where = _where(field, row, place, self._names)
-            raise InvalidValue(where, values[row, place].item(), _room(self._dtype))
-        return values.astype(self._dtype)
+            raise InvalidValue(where, given[row, place].item(), _room(self._dtype))
 
     def _unusual(self, rows: Any, values: Any, field: str) -> Checked:
         """Say what is wrong with rows; or, where nothing is but that they aren't numbers, leave it to the model."""
@@ -356,11 +373,72 @@ class Tensors:
         for tensor in self._tensors:
             if tensor.name not in given:
                 raise InvalidValue(field, list(given)[:10], f"lacks the tensor {tensor.name!r}")
-            values[tensor.name] = _as_tensor(
-                tensor, given[tensor.name], f"{field}.{tensor.name}" if tensor.name else field
-            )
+            where = f"{field}.{tensor.name}" if tensor.name else field
+            values[tensor.name] = self._one(tensor, given[tensor.name], where)
         rows = len(values[self._tensors[0].name]) if values[self._tensors[0].name].ndim else 1
         return Checked(values if self._tensors[0].name else values[""], rows)
+
+    def _one(self, tensor: Tensor, value: Any, field: str) -> Any:
+        return _as_tensor(tensor, value, field)
+
+
+class NamedTensors(Tensors):
+    """Tensors that a model has names for. Those with one value in each row may come as the columns of a table.
+
+    `axes` names the axes that must be equally long wherever they are, by tensor: {"text": ("batch", ""), …}. A shape
+    without axes is one that isn't known.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], axes: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(tensors)
+        self._axes = axes
+        self._are_columns = all(tensor.shape in ((-1,), (-1, 1)) for tensor in tensors)
+
+    def check(self, request: Request) -> Checked:
+        if self._are_columns:
+            request = msgspec.structs.replace(request, content=self._columns_of(request))
+        checked = super().check(request)
+        sizes: dict[str, tuple[int, str]] = {}
+        doubt = None
+        for tensor in self._tensors:
+            values, field = checked.values[tensor.name], f"{request.field}.{tensor.name}"
+            axes = ("row",) if self._are_columns else self._axes.get(tensor.name, ())
+            for axis, size in zip(axes, values.shape, strict=False):
+                first, name = sizes.setdefault(axis, (size, tensor.name)) if axis else (size, "")
+                if size != first:
+                    rule = f"is its shape; {axis} must be {first}, as {name!r} has it"
+                    raise InvalidValue(field, list(values.shape), rule)
+            if tensor.shape[:1] == (-1,) and not values.shape[0]:
+                raise InvalidValue(field, [], "must have at least one row")
+            if doubt is None and values.dtype.kind == "f" and not np.isfinite(values).all():
+                wrong = float(values[~np.isfinite(values)][0])
+                what = "missing values" if math.isnan(wrong) else "infinity"
+                doubt = InvalidValue(field, wrong, f"must be a finite number: the model takes no {what}")
+        return Checked(checked.values, checked.rows, doubt)
+
+    def _one(self, tensor: Tensor, value: Any, field: str) -> Any:
+        if self._are_columns:
+            value = _flat(value.tolist() if isinstance(value, np.ndarray) else value, field)
+            if not value:
+                raise InvalidValue(field, value, "must have at least one row")
+            value = [one if isinstance(one, list) else [one] for one in value]
+            if tensor.shape == (-1,):
+                value = [one[0] if len(one) == 1 else one for one in value]
+        return _as_tensor(tensor, value, field)
+
+    def _columns_of(self, request: Request) -> Table | Records | Named:
+        """A table's columns by name; what isn't one as it is."""
+        content, field = request.content, request.field
+        if not isinstance(content, Table) or (content.columns is None and len(self._tensors) == 1):
+            return content
+        names = [tensor.name for tensor in self._tensors]
+        if content.columns is not None and not _are_places(content.columns):
+            names = [str(name) for name in content.columns]
+        for number, row in enumerate(content.rows):
+            if not isinstance(row, list) or len(row) != len(names):
+                rule = f"must be a list of {len(names)} values: {', '.join(names[:10])}"
+                raise InvalidValue(_where(field, number), row, rule)
+        return Named({name: [row[place] for row in content.rows] for place, name in enumerate(names)})
 
 
 class Anything:
@@ -389,6 +467,25 @@ class Anything:
             raise InvalidValue(field, "…", rule) from error
 
 
+def of_tensors(tensors: Sequence[Tensor], axes: Mapping[str, Sequence[str]], columns: Sequence[str]) -> Inputs:
+    """What a model takes that has these tensors: rows of numbers, which `columns` may name, or `NamedTensors`."""
+    first = tensors[0]
+    is_table = len(tensors) == 1 and len(first.shape) == 2 and first.shape[0] < 0
+    if is_table and first.dtype not in ("string", "bool") and np.dtype(first.dtype).kind in _NUMBERS:
+        width = first.shape[1] if first.shape[1] >= 0 else None
+        return Arrays(width, columns if len(columns) == width else (), first.dtype, numeric=True, tensor=first.name)
+    return NamedTensors(tensors, axes)
+
+
+def has_missing(result: Any) -> bool:
+    """Whether a prediction has a number that isn't finite: what became of one that was given."""
+    if isinstance(result, np.ndarray):
+        return result.dtype.kind == "f" and not np.isfinite(result).all()
+    if isinstance(result, Mapping):
+        return any(isinstance(value, float) and not math.isfinite(value) for value in result.values())
+    return isinstance(result, list) and any(has_missing(one) for one in result)
+
+
 def from_signature(signature: Mapping[str, Any]) -> Inputs | None:
     """What MLflow's signature says that a model takes; None where it says nothing. Raises ModelNotLoaded."""
     said = _json(signature.get("inputs"))
@@ -411,6 +508,12 @@ def from_signature(signature: Mapping[str, Any]) -> Inputs | None:
         numeric = "object" not in kinds and "bool" not in kinds
         return Arrays(len(columns), (), kinds.pop() if len(kinds) == 1 else "float64", numeric=numeric)
     return Frames(columns)
+
+
+def column_names(signature: Mapping[str, Any]) -> list[str]:
+    """The names of the columns that a signature says a model takes; none where it takes tensors or columns by place."""
+    said = _json(signature.get("inputs")) or []
+    return [str(one["name"]) for one in said if one.get("type") != "tensor" and one.get("name")]
 
 
 def gives_frames(signature: Mapping[str, Any]) -> bool:
@@ -563,14 +666,20 @@ def _objects(values: Sequence[Any]) -> Any:
 def _as_tensor(tensor: Tensor, value: Any, field: str) -> Any:
     wanted = None if tensor.dtype in ("object", "str", "string") else np.dtype(tensor.dtype)
     try:
-        values = np.array(value)
+        values = np.array(value, dtype=object if tensor.dtype == "string" else None)
     except (ValueError, OverflowError) as error:
         raise InvalidValue(field, value, "must be a tensor: lists that are equally long") from error
-    if len(values.shape) != len(tensor.shape) or any(
-        size not in (-1, has) for size, has in zip(tensor.shape, values.shape, strict=True)
+    is_known = bool(tensor.shape) or not tensor.name
+    if is_known and (
+        len(values.shape) != len(tensor.shape)
+        or any(size not in (-1, has) for size, has in zip(tensor.shape, values.shape, strict=True))
     ):
         shape = [size if size >= 0 else "any" for size in tensor.shape]
         raise InvalidValue(field, list(values.shape), f"is its shape, which must be {shape}")
+    if tensor.dtype == "string":
+        wrong = next((one for one in values.ravel() if not isinstance(one, str | bytes)), None)
+        if wrong is not None or None in values.ravel().tolist():
+            raise InvalidValue(field, wrong, "must be texts")
     if wanted is None:
         return values.astype(object)
     if values.dtype != wanted and values.size:

@@ -9,6 +9,7 @@ at SIGTERM. Its exit code is 0 after a drain, 1 where the deployment failed.
 
 import argparse
 import faulthandler
+import gc
 import logging
 import os
 import select
@@ -109,6 +110,7 @@ class _First:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
+        gc.freeze()  # a collection in the loader would touch, and so copy, all that it shares with this process
         signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_OVER_FORK)  # one for the loader isn't taken by our handler
         pid = os.fork()
         if pid == 0:
@@ -155,10 +157,14 @@ class _First:
 
     def _say_load_timed_out(self, pid: int, limit_s: float) -> None:
         with suppress(OSError):
-            os.kill(pid, signal.SIGUSR2)  # has it say where it is, even in compiled code
+            os.kill(_first_child(pid) or pid, signal.SIGUSR2)  # has it say where it is, even in compiled code
         deadline = time.monotonic() + _DUMP_WITHIN_S
-        while not (where := self._dumped()) and time.monotonic() < deadline:
+        where = ""
+        while time.monotonic() < deadline:
             time.sleep(0.02)
+            before, where = where, self._dumped()
+            if where and where == before:  # it is whole
+                break
         message = (
             f"The model wasn't loaded within {limit_s:g} s, the limit for loading; the traceback says where it was"
         )
@@ -192,6 +198,13 @@ class _First:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def _first_child(pid: int) -> int | None:
+    """A process that another has started, where Linux says so: a loader's worker."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    return None
 
 
 def _die_with_parent(parent: int) -> None:

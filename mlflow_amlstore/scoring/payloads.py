@@ -47,6 +47,7 @@ MAX_DIMENSIONS = 32
 """The most sizes that a tensor's shape may have: what every NumPy takes."""
 FORMATS = ("data", "input_data", "dataframe_split", "dataframe_records", "instances", "inputs")
 """The fields that a body has one of."""
+_ANY_SIGNATURE = "serving_default"  # of every model, whatever its methods are
 _BESIDE = {"method", "params", "id", "parameters", "outputs", "signature_name"}
 
 
@@ -86,6 +87,22 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     outputs: tuple[str, ...] = ()
 
 
+class Outputs(dict[str, Any]):
+    """A model's outputs by name, each with a row for each of the request's: arrays, or lists of what JSON has.
+
+    One alone is answered without its name, but where the format has names.
+    """
+
+    def part(self, rows: slice) -> "Outputs":
+        """The outputs of some of the rows."""
+        return Outputs((name, value[rows]) for name, value in self.items())
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """An object for each row. Raises ValueError where outputs have different numbers of rows."""
+        columns = [plain(value) for value in self.values()]
+        return [dict(zip(self, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -105,6 +122,8 @@ def read(body: bytes, *, is_csv: bool = False, is_serving: bool = False, is_v2: 
         if unknown := [name for name in document if name != field and name not in _BESIDE]:
             raise InvalidValue("body", unknown[0], f"is no field beside {field!r}; method and params are")
         method, params = document.get("method"), document.get("params")
+        if method is None and document.get("signature_name") != _ANY_SIGNATURE:
+            method = document.get("signature_name")  # TensorFlow Serving's word
         if method is not None and not isinstance(method, str):
             raise InvalidValue("method", method, "must be a text")
         if params is not None and not isinstance(params, dict):
@@ -341,6 +360,8 @@ def plain(result: Any) -> Any:
 def answer(request: Request, result: Any, method: str, *, model: str, version: int) -> bytes:
     """A prediction in the shape of the format that asked for it."""
     style = request.style
+    if type(result) is Outputs and style != "v2":
+        result = _of_outputs(request, result)
     if style == "classic" or style == "input_data":
         return encode(plain(result))
     if style == "v2":
@@ -348,11 +369,35 @@ def answer(request: Request, result: Any, method: str, *, model: str, version: i
     return encode({"outputs" if style == "serving columns" else "predictions": plain(result)})
 
 
+def _of_outputs(request: Request, outputs: Outputs) -> Any:
+    """Outputs as the format has them: alone, by row, or by name."""
+    if request.style == "mlflow":
+        is_table = request.field == "body" or request.field.startswith("dataframe")
+        return (
+            [{name: _alone(value) for name, value in row.items()} for row in outputs.as_rows()] if is_table else outputs
+        )
+    if len(outputs) == 1:
+        return next(iter(outputs.values()))
+    return outputs.as_rows() if request.style == "serving rows" else outputs
+
+
+def _alone(value: Any) -> Any:
+    """The only value of a row, without the list around it."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _tensor_of(value: Any) -> Any:
+    """An array; a list of objects, such as a probability for each class, as a table in the order of its first one."""
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+        return np.array([[one.get(name) for name in value[0]] for one in value])
+    return np.asarray(value)
+
+
 def _v2_answer(request: Request, result: Any, method: str, model: str, version: int) -> dict[str, Any]:
     if hasattr(result, "columns") and hasattr(result, "items"):
         parts = {str(name): column.to_numpy() for name, column in result.items()}
     elif isinstance(result, Mapping):
-        parts = {str(name): np.asarray(value) for name, value in result.items()}
+        parts = {str(name): _tensor_of(value) for name, value in result.items()}
     else:
         parts = {method: np.asarray(result.toarray() if hasattr(result, "toarray") else result)}
     outputs = []

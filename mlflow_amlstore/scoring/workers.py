@@ -23,6 +23,7 @@ from typing import Any
 
 import uvicorn
 
+from mlflow_amlstore.errors import ModelNotLoaded
 from mlflow_amlstore.scoring import flavors, payloads, swagger
 from mlflow_amlstore.scoring.app import App
 from mlflow_amlstore.scoring.deployment import DRAIN_S, Deployment, Keys
@@ -267,8 +268,10 @@ def _be_a_worker(
         code = 0
     except BaseException as error:
         _log.exception("A worker failed")
-        message = f"A worker can't answer: {type(error).__name__}: {error}"
-        events.tell("failed", code="OpenFailed", message=message, traceback=traceback.format_exc())
+        message, why = f"A worker can't answer: {type(error).__name__}: {error}", "OpenFailed"
+        if isinstance(error, ModelNotLoaded):
+            message, why = str(error), error.code
+        events.tell("failed", code=why, message=message, traceback=traceback.format_exc())
         code = TOLD
     finally:
         sys.stdout.flush()
@@ -295,6 +298,8 @@ def _config(app: Any) -> uvicorn.Config:
 
 def _warm_up(app: App, deployment: Deployment, model: Model) -> None:
     """Predict an example, so that the first request doesn't pay for what is loaded late, and the speed is known."""
+    if deployment.framework == "Script":  # `run` may do anything
+        return
     example = swagger.example_of(deployment, model.inputs)
     if example is None or (deployment.example is None and not model.inputs.tensors()):
         return

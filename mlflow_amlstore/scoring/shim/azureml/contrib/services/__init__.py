@@ -1,0 +1,1 @@
+"""Raw HTTP for scoring scripts."""
