@@ -44,6 +44,9 @@ _LOOKED_EVERY_S = 0.5
 @click.option("--memory-gb", type=float, help="Memory that each of its processes may use.")
 @click.option("--batch", type=click.IntRange(1), default=1, help="Predict so many rows of several requests together.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port that it answers on. Default: any.")
+@click.option(
+    "--idle-after", type=click.FloatRange(1), metavar="SECONDS", help="Stop it when nobody asks; a request starts it."
+)
 @click.option("--no-auth", is_flag=True, help="Answer without a key whoever asks from this machine.")
 def command(
     records: CommonStore,
@@ -54,6 +57,7 @@ def command(
     script: str | None,
     source: Path | None,
     environment: str | None,
+    idle_after: float | None,
     no_auth: bool,
     port: int,
     batch: int,
@@ -80,7 +84,7 @@ def command(
     if known is None:
         settings = {"port": port} if port else {}
         spec = EndpointSpec(
-            called, "AKS" if compute else "LOCAL", compute or LOCAL_TARGET, not no_auth, settings=settings
+            called, "AKS" if compute else "LOCAL", compute or LOCAL_TARGET, not no_auth, idle_after, settings=settings
         )
         record = records.endpoints.create(spec, deployment)
     else:

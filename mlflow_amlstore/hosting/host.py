@@ -24,6 +24,7 @@ from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder, write_whole
 from mlflow_amlstore.hosting.guardian import start_guardian
 from mlflow_amlstore.hosting.hosted_endpoint import EmbeddedEndpoint, HostedEndpoint
 from mlflow_amlstore.hosting.interpreter import interpreter_for
+from mlflow_amlstore.hosting.own_socket import metrics_of
 from mlflow_amlstore.hosting.scorer import Happened, Scorer, error_of
 from mlflow_amlstore.records.types import DeploymentError, DeploymentRecord, EndpointRecord, EndpointState
 from mlflow_amlstore.workspace.opening import open_folder
@@ -31,6 +32,7 @@ from mlflow_amlstore.workspace.opening import open_folder
 _LOOKED_EVERY_S = 0.2
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0  # between two starts of a deployment that was Healthy
 _WELL_S = 60.0  # one that ran so long begins again without a pause
+_COUNTED_EVERY_S = 0.5  # requests, of an endpoint that may be stopped
 _GONE_S = 30.0  # a folder that was moved may come back
 _DRAIN_S = 32.0  # a little longer than a scoring process takes
 _log = logging.getLogger(__name__)
@@ -63,7 +65,9 @@ class Host:
         self._ending: list[Scorer] = []
         self._serving: dict[int, int] = {}
         self._hashes: list[str] = []
-        self._is_told_to_end = False
+        self._is_told_to_end = self._is_idle = False
+        self._asked_s = self._counted_s = time.monotonic()
+        self._counts: list[tuple[int, int] | None] = []
         address, port = listening.getsockname()[:2]
         self._address = f"http://{address}:{port}"
 
@@ -108,6 +112,8 @@ class Host:
         wanted = record.wanted
         if not self._serving:
             self._serving = dict(record.serving)
+        if self._sleeps(record):
+            return
         for number in {*wanted, *record.serving}:
             deployment = record.deployment(number)
             running = self._running.get(number)
@@ -115,7 +121,7 @@ class Host:
                 self._stop(number)
                 running = None
             if running is None and deployment.state is not EndpointState.FAILED:
-                self._begin(record, deployment, was_healthy=number in record.serving)
+                self._begin(record, deployment, was_healthy=number in record.serving)  # killed, or idle
             elif running is not None and running.scorer is None and running.interpreter is not None:
                 self._start(running)
         is_ready = all(self._is_healthy(number) for number in wanted)
@@ -123,6 +129,41 @@ class Host:
             self._serve(wanted)
         for number in [number for number in self._running if number not in wanted and number not in self._serving]:
             self._stop(number)
+
+    def _sleeps(self, record: EndpointRecord) -> bool:
+        """Whether the endpoint has been stopped until the next request, as nobody has asked it for so long."""
+        after_s = record.spec.idle_after_s
+        if self._is_idle:
+            is_asked = bool(select.select([self._listening], [], [], 0)[0])
+            if after_s is not None and not is_asked and record.wanted == self._serving:
+                return True
+            self._is_idle = False
+            for number in self._serving:
+                self._tell(number, EndpointState.TRANSITIONING)
+            self._say(0, "Somebody asks for a prediction: started again")
+            self._asked_s = time.monotonic()
+            return False
+        now = time.monotonic()
+        is_steady = record.wanted == self._serving and all(map(self._is_healthy, self._serving))
+        if after_s is None or not is_steady:
+            self._asked_s = now
+            return False
+        if now < self._counted_s + _COUNTED_EVERY_S:
+            return False
+        self._counted_s = now
+        told = [metrics_of(self._folder.socket(number)) for number in self._serving]
+        counts = [(one["requests"], one["in_flight"]) if one else None for one in told]
+        if counts != self._counts or any(one and one[1] for one in counts):
+            self._counts, self._asked_s = counts, now
+        if now - self._asked_s < after_s:
+            return False
+        self._is_idle = True
+        for number in list(self._running):
+            self._stop(number)
+        for number in self._serving:
+            self._tell(number, EndpointState.IDLE)
+        self._say(0, f"Nobody has asked for a prediction for {after_s:g} s: stopped until somebody does")
+        return True
 
     def _is_healthy(self, number: int) -> bool:
         running = self._running.get(number)
@@ -132,7 +173,7 @@ class Host:
         """Have a deployment prepared."""
         number = deployment.number
         running = self._running[number] = _Running(deployment, record.spec.auth, was_healthy=was_healthy)
-        if was_healthy:
+        if was_healthy and deployment.state is not EndpointState.TRANSITIONING:
             problem = DeploymentError("Restarting", "Its processes were ended, and are being started again")
             self._tell(number, EndpointState.UNHEALTHY, problem)
         threading.Thread(target=self._prepare, args=(record, running), daemon=True, name=f"prepare {number}").start()
@@ -174,7 +215,11 @@ class Host:
         )
 
     def _serve(self, traffic: dict[int, int]) -> None:
-        write_whole(self._folder.traffic, {"serving": {str(number): percent for number, percent in traffic.items()}})
+        serving = {
+            str(number): {"percent": percent, "socket": str(self._folder.socket(number))}
+            for number, percent in traffic.items()
+        }
+        write_whole(self._folder.traffic, {"serving": serving})
         self._serving = dict(traffic)
         self._endpoint.set_serving(traffic)
         for number, percent in traffic.items():
@@ -204,7 +249,7 @@ class Host:
         number, about = happened.number, happened.about
         if happened.what == "ended" and about[0] in self._ending:
             self._ending.remove(about[0])
-            if running is None:
+            if running is None and not self._is_idle:
                 self._tell(number, EndpointState.STOPPED)
                 self._say(number, f"Deployment {number} has answered what it had taken, and has ended")
         elif running is None:  # it was stopped meanwhile

@@ -68,6 +68,7 @@ class Scorer:
         served = folder.served(number)
         command = [*interpreter, "-c", _SCORING, _packages(interpreter), str(served)]
         command += ["--socket-fd", str(listening), "--events-fd", str(told)]
+        command += ["--own-socket", str(folder.socket(number)), "--traffic", str(folder.traffic)]
         self._process = subprocess.Popen(
             [
                 sys.executable,
