@@ -97,6 +97,7 @@ LATE_IMPORTS = {
     "scoring/main.py": "the first process stays small, whatever the model does to those that load it",
     "widgets/run_details.py": "the extra `notebook` may be missing, and a terminal needs none of it",
     "cli/plot.py": "the extra `plot` may be missing, and `--help` needs none of it",
+    "plugin/deployments.py": "NumPy is for predictions alone, and may be missing",
     "plugin/remote_tracking.py": "reading a filter's grammar is for workspaces whose search is Azure ML's",
     "plugin/remote_registry.py": "as above",
     "pytest_plugin.py": "pytest loads it in every session; the workspace is loaded by the first test that uses it",

@@ -435,7 +435,10 @@ class CommonEndpoints(Protocol):
     def deploy(
         self, name: str, deployment: DeploymentSpec, *, traffic: Mapping[int, int] | None = None
     ) -> EndpointRecord:
-        """Add a deployment, which gets all traffic as soon as it is Healthy, or the percent that `traffic` says."""
+        """Add a deployment, which gets all traffic as soon as it is Healthy, or the percent that `traffic` says.
+
+        One that gets none is Stopped until it does.
+        """
 
     def update(
         self,

@@ -572,7 +572,8 @@ class DeploymentSpec:
     is a path in the snapshot, the source folder as it was. `environment` is JSON, as the SDK sends it of an
     environment, or None for the model's own. `cpu` counts cores, and limits together with `memory_gb` what the
     deployment can use. `workers` are processes; each predicts so many requests at once as `concurrency` says, and
-    refuses what comes when `queue_length` wait.
+    refuses what comes when `queue_length` wait. `name` is what MLflow's clients call it; two of an endpoint may have
+    the same, of which the later one is an update of the other.
     """
 
     models: tuple[str, ...]
@@ -590,6 +591,7 @@ class DeploymentSpec:
     predict_limit_s: float = 60.0
     max_batch_size: int = 1
     max_latency_ms: float = 5.0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,12 +283,13 @@ class SqlEndpoints:
         number = (connection.execute(select(func.max(_D.number)).where(_D.endpoint_pk == pk)).scalar() or 0) + 1
         wanted = {number: 100} if traffic is None else traffic
         _check_traffic(wanted, number)
+        begins = EndpointState.TRANSITIONING if wanted.get(number) else EndpointState.STOPPED  # nobody would start it
         now_ms = self._database.now_ms()
         values = {
             "endpoint_pk": pk,
             "number": number,
             "spec": _json(asdict(spec)),
-            "state": EndpointState.TRANSITIONING.value,
+            "state": begins.value,
             "versions": "{}",
             "created_ms": now_ms,
             "updated_ms": now_ms,

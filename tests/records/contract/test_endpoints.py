@@ -109,6 +109,18 @@ class TestTraffic:
         assert (now.wanted, now.serving, now.state) == ({1: 100}, {1: 100}, EndpointState.HEALTHY)
         assert now.newest.error == now.error == error
 
+    def test_one_that_gets_no_traffic_is_stopped_until_it_does(self, records: RecordStore) -> None:
+        records.endpoints.create(spec(), RIDGE)
+        healthy(records, "diabetes", 1)
+        added = records.endpoints.deploy("diabetes", SECOND, traffic={1: 100})
+        assert (added.wanted, added.newest.state, added.state) == (
+            {1: 100},
+            EndpointState.STOPPED,
+            EndpointState.HEALTHY,
+        )
+        started = records.endpoints.update("diabetes", traffic={2: 100})
+        assert started.newest.state is EndpointState.TRANSITIONING
+
     def test_the_first_that_fails_is_what_the_endpoint_is(self, records: RecordStore) -> None:
         records.endpoints.create(spec(), RIDGE)
         records.endpoints.set_state("diabetes", 1, EndpointState.FAILED, error=DeploymentError("LoadFailed", "no"))
