@@ -1,6 +1,5 @@
 """`amlstore deploy MODEL[:VERSION]`."""
 
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import click
 from mlflow_amlstore.cli.workspace_option import with_records
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
-from mlflow_amlstore.hosting.deploying import deployment_of
+from mlflow_amlstore.hosting.deploying import deployment_of, endpoint_name_for
 from mlflow_amlstore.hosting.looking import events_until_settled
 from mlflow_amlstore.hosting.starting import start
 from mlflow_amlstore.records.common_store import CommonStore
@@ -69,7 +68,7 @@ def command(
     before, it goes on by itself until `amlstore endpoints delete`.
     """
     version = _version(records, model)
-    called = name or _name_from(version.name)
+    called = name or endpoint_name_for(version.name)
     given: dict[str, Any] = {**limits, "max_batch_size": batch}
     if script is not None:
         folder = source or Path.cwd()
@@ -157,10 +156,3 @@ def _version(records: CommonStore, model: str) -> ModelVersionRecord:
 
 def _known(records: CommonStore, name: str) -> EndpointRecord | None:
     return next((each for each in records.endpoints.list() if each.name == name), None)
-
-
-def _name_from(model: str) -> str:
-    """A name for an endpoint, from a model's."""
-    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
-    name = name if name[:1].isalpha() else f"model-{name}"
-    return name[:32].rstrip("-").ljust(3, "0")

@@ -1,6 +1,7 @@
 """What a deployment of registered models is made of: which framework loads them, and what it is told."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,13 @@ def framework_of(records: CommonStore, model: ModelVersionRecord) -> str:
         "MLflow, or give an InferenceConfig with an entry_script"
     )
     raise InvalidValue("model", called, rule)
+
+
+def endpoint_name_for(model: str) -> str:
+    """A name for an endpoint, from a model's."""
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"model-{name}"
+    return name[:32].rstrip("-").ljust(3, "0")
 
 
 def _files_of(records: CommonStore, model: ModelVersionRecord) -> tuple[dict[str, Any], list[str]]:

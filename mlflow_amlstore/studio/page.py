@@ -54,6 +54,7 @@ class Counts(NamedTuple):
     running: int
     experiments: int
     models: int
+    endpoints: int
 
 
 class Pages:
@@ -161,8 +162,9 @@ def alone_headers() -> dict[str, str]:
 
 def _counts(call: Call) -> Counts:
     counted = call.records.runs.activity()
-    experiments = call.records.experiments.count()
-    return Counts(counted.runs, counted.running, experiments, call.records.models.count())
+    records = call.records
+    experiments, models, endpoints = (each.count() for each in (records.experiments, records.models, records.endpoints))
+    return Counts(counted.runs, counted.running, experiments, models, endpoints)
 
 
 def _shown(value: Any) -> Any:
@@ -194,6 +196,7 @@ def _environment() -> Environment:
     environment.filters.update(
         number=words.number,
         duration=words.duration,
+        latency=words.latency,
         time=words.time,
         iso_time=words.iso_time,
         size=words.size,

@@ -156,6 +156,11 @@ class SqlEndpoints:
         with self._database.read() as connection:
             return self._read(connection, _E.name.is_not(None))
 
+    def count(self) -> int:
+        """Return how many endpoints there are."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(endpoints)).scalar_one())
+
     def keys(self, name: str) -> tuple[str, str]:
         with self._database.read() as connection:
             sealed = connection.execute(select(_E.sealed_keys).where(_E.name == name)).scalar()

@@ -38,7 +38,13 @@ function keepInView(body) {
 }
 
 async function copy(button) {
-  const text = document.querySelector(button.dataset.copies)?.textContent ?? "";
-  await navigator.clipboard.writeText(text);
-  say("Copied");
+  const source = document.querySelector(button.dataset.copies);
+  try {
+    await navigator.clipboard.writeText(source?.textContent ?? "");
+    say("Copied");
+  } catch {
+    // There is no clipboard on a page that came over HTTP from another machine.
+    getSelection().selectAllChildren(source);
+    say("Selected: copy it with the keyboard");
+  }
 }
