@@ -69,9 +69,10 @@ def make(endpoint: HostedEndpoint, record: EndpointRecord, deployment: Deploymen
             "model_name": one_model[0] or record.name,
             "model_version": int(one_model[2]),
             "framework": spec.framework,
-            "model": str((places[0] if len(places) == 1 else folder / MODELS).relative_to(folder)) if places else "",
+            "model": _model_path(folder, places, is_script=bool(spec.entry_script)),
             "models": [model.replace(":", "/") for model in spec.models],
             "entry_script": f"{SOURCE}/{spec.entry_script}" if spec.entry_script else "",
+            "source_directory": SOURCE if spec.entry_script else "",
             "allow_pickle": True,  # it is of this workspace, and its process is confined
             "versions": dict(line.split("==") for line in requirements if line.count("==") == 1),
             "workers": spec.workers,
@@ -86,6 +87,13 @@ def make(endpoint: HostedEndpoint, record: EndpointRecord, deployment: Deploymen
         },
     )
     return Served(folder, requirements, python)
+
+
+def _model_path(folder: Path, places: list[Path], *, is_script: bool) -> str:
+    """Where the model is: its own file or folder, or for a script the folder of all models."""
+    if not places:
+        return ""
+    return MODELS if is_script else str(places[0].relative_to(folder))
 
 
 def write_keys(folder: Path, hashes: list[str]) -> None:

@@ -10,6 +10,7 @@ import gc
 import importlib.metadata
 import logging
 import os
+import platform
 import select
 import signal
 import socket
@@ -45,6 +46,10 @@ _SLOWEST_S = 5.0
 _SWITCH_S = 0.001  # Python's 0.005 is what health would wait beside a model that computes
 _WARM_UPS = 5
 _HELD_OVER_FORK = {signal.SIGTERM, signal.SIGUSR1}
+_TOLD = {"sklearn": "scikit-learn"} | {
+    name: name
+    for name in "joblib lightgbm mlflow numpy onnxruntime pandas scipy skops tensorflow torch xgboost".split()
+}
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +80,7 @@ class Loader:
         began_s = time.monotonic()
         self._model = flavors.of(deployment, self._folder)
         self._model.load()
-        self._events.tell("loaded", seconds=round(time.monotonic() - began_s, 3))
+        self._events.tell("loaded", seconds=round(time.monotonic() - began_s, 3), versions=_versions_loaded())
         count = 2 * deployment.workers + 2
         self._board = Board(count)
         self._free = list(range(count))
@@ -214,6 +219,16 @@ class Loader:
             if worker.must_end_at_s is None:
                 worker.must_end_at_s = time.monotonic() + DRAIN_S
                 os.kill(worker.pid, signal.SIGTERM)
+
+
+def _versions_loaded() -> dict[str, str]:
+    """The versions of Python and of what is loaded of the usual distributions: what the model runs with."""
+    found = {"python": platform.python_version()}
+    for module, distribution in _TOLD.items():
+        if module in sys.modules:
+            with suppress(importlib.metadata.PackageNotFoundError):
+                found[distribution] = importlib.metadata.version(distribution)
+    return found
 
 
 def _say_versions(deployment: Deployment, events: Events) -> None:

@@ -21,6 +21,7 @@ def test_a_registered_model_answers_whoever_has_a_key(endpoint: Endpoint) -> Non
         assert endpoint.ask(key=key).json() == pytest.approx([3.0, 8.0])
     assert endpoint.ask(key="").status_code == endpoint.ask(key="another").status_code == 401
     assert endpoint.record.serving == {1: 100}
+    assert {"python", "numpy", "scikit-learn"} <= endpoint.record.newest.versions.keys()
     assert "Healthy" in endpoint.events
     wait_for(lambda: "loaded" in endpoint.log)
 
