@@ -46,10 +46,8 @@ _SLOWEST_S = 5.0
 _SWITCH_S = 0.001  # Python's 0.005 is what health would wait beside a model that computes
 _WARM_UPS = 5
 _HELD_OVER_FORK = {signal.SIGTERM, signal.SIGUSR1}
-_TOLD = {"sklearn": "scikit-learn"} | {
-    name: name
-    for name in "joblib lightgbm mlflow numpy onnxruntime pandas scipy skops tensorflow torch xgboost".split()
-}
+_USUAL = "joblib lightgbm mlflow numpy onnxruntime pandas scipy skops tensorflow torch xgboost".split()
+_TOLD = {"sklearn": "scikit-learn", **{name: name for name in _USUAL}}
 _log = logging.getLogger(__name__)
 
 
