@@ -8,6 +8,7 @@ answers, `exit_code` what the command line exits with.
 import errno
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "TrackingUriInvalid",
     "TransferBroken",
     "UnknownAttribute",
+    "WebserviceNotFound",
     "WorkspaceBusy",
     "WorkspaceCorrupt",
     "WorkspaceGone",
@@ -109,6 +111,11 @@ class AmlStoreError(Exception):
     mlflow_code = "INTERNAL_ERROR"
     http_status = 500
     exit_code = 1
+
+    @cached_property
+    def message(self) -> str:
+        """The sentence, under the name that errors of Azure ML's SDK have."""
+        return str(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by value: a worker process must be able to hand its error on, whatever its constructor takes."""
@@ -170,6 +177,16 @@ class NotFound(AmlStoreError):
     def __init__(self, kind: str, key: object, hint: str = "") -> None:
         self.kind, self.key = kind, key
         super().__init__(f"{kind[:1].upper()}{kind[1:]} {_shown(key)} not found{'. ' + hint if hint else ''}")
+
+
+class WebserviceNotFound(NotFound):
+    """No endpoint has this name; scripts look for the first word."""
+
+    def __init__(self, name: str) -> None:
+        self.kind, self.key = "endpoint", name
+        AmlStoreError.__init__(
+            self, f"WebserviceNotFound: Webservice with name {_shown(name)} not found in provided workspace"
+        )
 
 
 class AlreadyExists(AmlStoreError):
@@ -244,10 +261,6 @@ class ActivityFailed(InvalidState):
 
 class DeploymentFailed(InvalidState):
     """An endpoint doesn't serve, or its answer isn't one; `message` is the whole of what is known."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-        super().__init__(message)
 
 
 class ExtraMissing(AmlStoreError):

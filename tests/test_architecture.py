@@ -62,9 +62,11 @@ CORE_LAYERS = (
     "local_files snapshots downloads",
     "sigterm buffered_log",
     "backend",
-    "conda_dependencies environment run_configuration script_run_config compute inference_config deploy_configuration",
+    "conda_dependencies environment run_configuration script_run_config compute inference_config deploy_configuration "
+    "resource_configuration",
     "model",
     "webservice",
+    "model_package",
     "open_run run_facts run_metrics run_files",
     "growing_logs",
     "run",

@@ -55,6 +55,7 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     ),
     "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
     "DeploymentFailed": (errors.DeploymentFailed("Received bad response"), ["Received bad response"]),
+    "WebserviceNotFound": (errors.WebserviceNotFound("diabetes"), ["WebserviceNotFound", "'diabetes'"]),
     "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
     "EnvironmentFailed": (
         errors.EnvironmentFailed("old", "`uv pip install …` ended with 1", ["no such package: nope"]),

@@ -15,7 +15,7 @@ _NO_EFFECT = frozenset(
     "location ssl_enabled ssl_cert_pem_file ssl_key_pem_file ssl_cname dns_name_label enable_app_insights namespace "
     "collect_model_data period_seconds initial_delay_seconds timeout_seconds success_threshold failure_threshold "
     "autoscale_refresh_seconds autoscale_target_utilization cmk_vault_base_url cmk_key_name cmk_key_version vnet_name "
-    "subnet_name cpu_cores_limit gpu_cores".split()
+    "subnet_name gpu_cores max_request_wait_time blobfuse_enabled".split()
 )
 _said: set[str] = set()
 
@@ -63,14 +63,13 @@ class AksServiceDeploymentConfiguration(WebserviceDeploymentConfiguration):
     num_replicas: int | None = None
     scoring_timeout_ms: int | None = None
     replica_max_concurrent_requests: int | None = None
-    max_request_wait_time: int | None = None
     token_auth_enabled: bool | None = None
     compute_target_name: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.auth_enabled and self.token_auth_enabled:
-            raise InvalidValue("token_auth_enabled", True, "can't be set where auth_enabled is: keys or tokens")
+        if self.token_auth_enabled:
+            raise NotSupported("token_auth_enabled", "Leave it out: a request needs one of two keys, get_keys()")
         for name in ("num_replicas", "scoring_timeout_ms", "replica_max_concurrent_requests"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value > 0):
@@ -95,6 +94,13 @@ def configured(kind: type[Any], call: str, given: dict[str, Any]) -> Any:
     Raises InvalidValue, NotSupported.
     """
     known = {each.name for each in fields(kind)} - {"settings"}
+    for asked in ("cpu_cores", "memory_gb"):
+        limit = given.pop(f"{asked}_limit", None)
+        if limit is not None:  # what it may use; what it asks for is no more than that
+            least = given.get(asked)
+            if least is not None and limit < least:
+                raise InvalidValue(f"{asked}_limit", limit, f"must be at least {asked}, which is {least}")
+            given[asked] = limit
     replicas = given.pop("autoscale_max_replicas", None)
     given.pop("autoscale_min_replicas", None)
     if given.pop("autoscale_enabled", None) and given.get("num_replicas") is not None:

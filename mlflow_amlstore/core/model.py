@@ -1,5 +1,6 @@
 """`Model`: a version of a registered model, as Azure ML's SDK has it."""
 
+import json
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,6 +15,7 @@ from mlflow_amlstore.core.downloads import download_all, whole_folder
 from mlflow_amlstore.core.named_texts import delete_tags, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
 from mlflow_amlstore.core.paging import all_items
+from mlflow_amlstore.core.resource_configuration import ResourceConfiguration
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.records.common_store import CommonStore
@@ -29,6 +31,7 @@ from mlflow_amlstore.records.types import (
     FRAMEWORK_PROPERTIES,
     FRAMEWORK_PROPERTY,
     FRAMEWORK_VERSION_PROPERTY,
+    RESOURCES_PROPERTY,
     ModelFilter,
     ModelVersionRecord,
     RunInfo,
@@ -37,6 +40,7 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.records.validation import check_model_name
 
 if TYPE_CHECKING:
+    from mlflow_amlstore.core.model_package import ModelPackage
     from mlflow_amlstore.core.webservice import Webservice
     from mlflow_amlstore.core.workspace import Workspace
 
@@ -63,6 +67,8 @@ class Model:
         TENSORFLOW = "TensorFlow"
         SCIKITLEARN = "ScikitLearn"
         ONNX = "Onnx"
+        TFKERAS = "TfKeras"
+        PYTORCH = "PyTorch"
         MULTI = "Multi"
 
     def __init__(
@@ -113,12 +119,12 @@ class Model:
         child_paths: Iterable[str] | None = None,
         sample_input_dataset: object = None,
         sample_output_dataset: object = None,
-        resource_configuration: object = None,
+        resource_configuration: ResourceConfiguration | None = None,
     ) -> "Model":
         """Upload a local file or folder and register it as the next version.
 
-        Raises InvalidValue for a missing or empty path and for a folder without files; NotSupported for data sets,
-        child paths and a resource configuration.
+        `resource_configuration` is what a deployment of it may use. Raises InvalidValue for a missing or empty path and
+        for a folder without files; NotSupported for data sets and child paths.
         """
         refuse_given(
             "Model.register",
@@ -126,7 +132,6 @@ class Model:
             child_paths=child_paths,
             sample_input_dataset=sample_input_dataset,
             sample_output_dataset=sample_output_dataset,
-            resource_configuration=resource_configuration,
         )
         tags, properties = texts_of("tags", tags or {}), texts_of("properties", properties or {})
         if not os.fspath(model_path):
@@ -150,6 +155,7 @@ class Model:
             model_framework,
             model_framework_version,
             description,
+            resource_configuration,
         )
 
     @staticmethod
@@ -205,6 +211,9 @@ class Model:
     deploy: ClassVar[Callable[..., "Webservice"]]
     """`core.webservice.deploy`; given by `core`, as that stands above."""
 
+    package: ClassVar[Callable[..., "ModelPackage"]]
+    """`core.model_package.package`; given as `deploy` is."""
+
     _of_submitted_run: ClassVar[Callable[[], "Workspace | None"]]
     """Opens the workspace of the run that this process was submitted as; given by `core`, as that stands above."""
 
@@ -241,7 +250,8 @@ class Model:
     @property
     def properties(self) -> dict[str, str]:
         """Its properties, which can't be changed."""
-        return {name: value for name, value in self._record.properties.items() if name not in FRAMEWORK_PROPERTIES}
+        hidden = (*FRAMEWORK_PROPERTIES, RESOURCES_PROPERTY)
+        return {name: value for name, value in self._record.properties.items() if name not in hidden}
 
     @property
     def model_framework(self) -> str | None:
@@ -252,6 +262,12 @@ class Model:
     def model_framework_version(self) -> str | None:
         """The framework's version."""
         return self._record.properties.get(FRAMEWORK_VERSION_PROPERTY)
+
+    @property
+    def resource_configuration(self) -> ResourceConfiguration | None:
+        """What a deployment of it may use, if that was said."""
+        kept = self._record.properties.get(RESOURCES_PROPERTY)
+        return None if kept is None else ResourceConfiguration.deserialize(json.loads(kept))
 
     @property
     def run_id(self) -> str | None:
@@ -382,6 +398,7 @@ def register_run_model(
     framework: str | None,
     framework_version: str | None,
     description: str | None,
+    resources: ResourceConfiguration | None = None,
 ) -> Model:
     """Register a file or folder of a run as the next version of a model. Raises NotFound if there is none."""
     if not path:
@@ -390,7 +407,9 @@ def register_run_model(
     if not workspace.records.files.list_all(container, path, max_results=1):
         raise NotFound("file", path, f"Run {run.run_id} has no such file or folder: upload it first")
     source = f"{WORKSPACE_SCHEME}{container}/{path}".rstrip("/")
-    return _register(workspace, name, source, run.run_id, tags, properties, framework, framework_version, description)
+    return _register(
+        workspace, name, source, run.run_id, tags, properties, framework, framework_version, description, resources
+    )
 
 
 def _register(
@@ -403,8 +422,11 @@ def _register(
     framework: str | None,
     framework_version: str | None,
     description: str | None,
+    resources: ResourceConfiguration | None,
 ) -> Model:
     kept = texts_of("properties", properties or {})
+    if resources is not None:
+        kept[RESOURCES_PROPERTY] = json.dumps(resources.serialize())
     record = workspace.records.models.register(
         name,
         source,

@@ -4,10 +4,14 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from dataclasses import fields
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
+from mlflow_amlstore.core.compute import AksCompute
 from mlflow_amlstore.core.deploy_configuration import (
     AciServiceDeploymentConfiguration,
     AksServiceDeploymentConfiguration,
@@ -21,7 +25,14 @@ from mlflow_amlstore.core.model import Model
 from mlflow_amlstore.core.named_texts import delete_tags, texts_of
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.snapshots import store_snapshot
-from mlflow_amlstore.errors import DeploymentFailed, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.errors import (
+    Changed,
+    DeploymentFailed,
+    InvalidValue,
+    NotFound,
+    NotSupported,
+    WebserviceNotFound,
+)
 from mlflow_amlstore.hosting.deploying import deployment_of
 from mlflow_amlstore.hosting.looking import is_settled, looked_at
 from mlflow_amlstore.hosting.starting import start
@@ -30,6 +41,7 @@ from mlflow_amlstore.records.locations import endpoint_container
 from mlflow_amlstore.records.types import (
     LOCAL_TARGET,
     DeploymentSpec,
+    EndpointEvent,
     EndpointRecord,
     EndpointSpec,
     EndpointState,
@@ -38,10 +50,10 @@ from mlflow_amlstore.records.types import (
 if TYPE_CHECKING:
     import requests
 
-    from mlflow_amlstore.core.compute import ComputeTarget
     from mlflow_amlstore.core.workspace import Workspace
 
 _LOOKED_EVERY_S = 0.1
+_UNAUTHORIZED = 401
 _ANSWER_WITHIN_S = 3600.0  # as long as Azure ML's server lets a script take
 _TIPS = (
     "Tips: You can try get_logs() or `amlstore endpoints logs` to see what it prints, if deployment takes longer than "
@@ -53,7 +65,10 @@ _LOCAL_STATES = {
     EndpointState.IDLE: "running",
     EndpointState.FAILED: "failed",
 }
-_KEY_TYPES = {"Primary": "primary", "Secondary": "secondary"}
+_KEYS = ("primary", "secondary")
+_CLUSTER = "compute_target"  # among an endpoint's settings: the inference cluster that was named
+_KEYS_KNOWN_WITHIN_S = 10.0  # its processes notice a new key some moments later
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @names_the_missing
@@ -68,10 +83,14 @@ class Webservice:
 
     _workspace: "Workspace"
     _record: EndpointRecord
+    _is_deleted = False
 
     def __new__(cls, workspace: "Workspace", name: str) -> "Webservice":
         """Open the endpoint of this name. Raises NotFound, which scripts know as WebserviceException."""
-        return cls._of(workspace, workspace.records.endpoints.get(name))
+        try:
+            return cls._of(workspace, workspace.records.endpoints.get(name))
+        except NotFound:
+            raise WebserviceNotFound(name) from None
 
     @classmethod
     def _of(cls, workspace: "Workspace", record: EndpointRecord) -> "Webservice":
@@ -87,8 +106,8 @@ class Webservice:
         image_id: str | None = None,
         model_name: str | None = None,
         model_id: str | None = None,
-        tags: Sequence[Any] | None = None,
-        properties: Sequence[Any] | None = None,
+        tags: Sequence[Any] | Mapping[str, str] | None = None,
+        properties: Sequence[Any] | Mapping[str, str] | None = None,
         image_digest: str | None = None,
         location: str | None = None,
     ) -> "list[Webservice]":
@@ -126,6 +145,8 @@ class Webservice:
     @property
     def state(self) -> str:
         """Transitioning, Healthy, Unhealthy, Unschedulable or Failed, as it was last looked at."""
+        if self._is_deleted:
+            return "Deleting"
         state = self._record.state
         return EndpointState.HEALTHY.value if state is EndpointState.IDLE else state.value
 
@@ -215,6 +236,7 @@ class Webservice:
             "authEnabled": self.auth_enabled,
             "createdTime": None if created is None else created.isoformat(),
             "updatedTime": None if updated is None else updated.isoformat(),
+            "swaggerUri": self.swagger_uri,
             "modelIds": list(self._record.newest.spec.models),
         }
 
@@ -236,8 +258,7 @@ class Webservice:
             for event in endpoints.events(self.name, after=last) if show_output else ():
                 last = event.event_id
                 if event.number in (0, number):
-                    at = datetime.fromtimestamp(event.at_ms / 1000).astimezone()
-                    _print(f"{at:%Y-%m-%d %H:%M:%S%z} {event.text}.")
+                    _print(_line(event).rstrip())
             if is_settled(self._record, number):
                 break
             if deadline is not None and time.monotonic() > deadline:
@@ -272,8 +293,6 @@ class Webservice:
             raise DeploymentFailed(f"{self.name} is {self.state} and has no address yet. Wait for its deployment")
         body = input if isinstance(input, (str, bytes)) else json.dumps(input)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.auth_enabled:
-            headers["Authorization"] = f"Bearer {self._workspace.records.endpoints.keys(self.name)[0]}"
         try:
             answer = self._ask(uri, body, headers)
         except requests.ConnectionError:  # its processes may be gone: whoever looks starts them again
@@ -292,19 +311,33 @@ class Webservice:
             return answer.text
 
     def _ask(self, uri: str, body: str | bytes, headers: Mapping[str, str]) -> "requests.Response":
+        """Send a request with the primary key, if one is needed, until that is known where it answers."""
         import requests
 
         content = body.encode() if isinstance(body, str) else body
-        return requests.post(uri, content, headers=headers, timeout=_ANSWER_WITHIN_S)
+        end = time.monotonic() + _KEYS_KNOWN_WITHIN_S
+        with requests.Session() as session:
+            # A proxy doesn't reach this machine's loopback, and .netrc would take the place of the key.
+            session.trust_env = urlsplit(uri).hostname not in _LOOPBACK
+            while True:
+                if self.auth_enabled:
+                    key = self._workspace.records.endpoints.keys(self.name)[0]
+                    headers = {**headers, "Authorization": f"Bearer {key}"}
+                answer = session.post(uri, content, headers=headers, timeout=_ANSWER_WITHIN_S)
+                if answer.status_code != _UNAUTHORIZED or not self.auth_enabled or time.monotonic() > end:
+                    return answer
+                time.sleep(_LOOKED_EVERY_S)
 
     def get_logs(self, num_lines: int = 5000, init: bool = False) -> str:
-        """Return the last lines that its newest deployment printed. `init` has no meaning here."""
+        """Return the last lines that its newest deployment printed; before it printed any, and with `init`, what was
+        done to start it."""
         container, path = endpoint_container(self.name), f"logs/{self._record.newest.number}.txt"
-        try:
-            with self._workspace.records.files.open(container, path) as source:
-                text = source.read().decode("utf-8", "replace")
-        except NotFound:
-            return ""
+        text = ""
+        with suppress(NotFound):
+            if not init:
+                with self._workspace.records.files.open(container, path) as source:
+                    text = source.read().decode("utf-8", "replace")
+        text = text or "".join(map(_line, self._workspace.records.endpoints.events(self.name)))
         return "".join(text.splitlines(keepends=True)[-num_lines:])
 
     def get_keys(self) -> tuple[str, str]:
@@ -313,9 +346,10 @@ class Webservice:
 
     def regen_key(self, key: str, set_key: str | None = None) -> None:
         """Make the `Primary` or the `Secondary` key anew, or the one that is given; the old one opens no more."""
-        if key not in _KEY_TYPES:
+        which = str(key).lower()
+        if which not in _KEYS:
             raise InvalidValue("key", key, "must be 'Primary' or 'Secondary'")
-        self._workspace.records.endpoints.set_key(self.name, _KEY_TYPES[key], set_key)
+        self._workspace.records.endpoints.set_key(self.name, which, set_key)
 
     def get_token(self) -> tuple[str, datetime]:
         """Not here: an endpoint is opened by its keys."""
@@ -332,8 +366,8 @@ class Webservice:
         self._update(tags=kept)
 
     def add_properties(self, properties: Mapping[str, str]) -> None:
-        """Add properties."""
-        self._update(properties={**texts_of("properties", properties), **self.properties})
+        """Add properties, which can't be changed later. Raises Changed if one has another value already."""
+        self._update(properties=self._with(properties))
 
     def delete(self) -> None:
         """Delete it: it answers no more. One that is gone already is said, and is no error."""
@@ -341,6 +375,17 @@ class Webservice:
             self._workspace.records.endpoints.delete(self.name)
         except NotFound:
             _print(f"No service with name {self.name} found to delete.")
+        self._is_deleted = True
+
+    def _with(self, properties: Mapping[str, str] | None) -> dict[str, str] | None:
+        """Its properties and others, which are added and never changed. Raises Changed."""
+        if properties is None:
+            return None
+        known = self.properties
+        for name, value in texts_of("properties", properties).items():
+            if known.setdefault(name, value) != value:
+                raise Changed("property", self.name, name, known[name], value, owner="endpoint")
+        return known
 
     def _update(self, **given: Any) -> None:
         self._record = self._workspace.records.endpoints.update(self.name, **given)
@@ -375,7 +420,8 @@ class Webservice:
         )
 
 
-_LIMITS = ("cpu", "memory_gb", "workers", "concurrency", "queue_length", "predict_limit_s", "variables")
+_OF_PARTS = {"models", "framework", "entry_script", "snapshot_id", "environment"}
+_LIMITS = tuple(each.name for each in fields(DeploymentSpec) if each.name not in _OF_PARTS)
 
 
 class AciWebservice(Webservice):
@@ -423,7 +469,7 @@ class AciWebservice(Webservice):
         """Change what is given. Models or a script make the next deployment, which serves once it is Healthy."""
         if image is not None:
             raise NotSupported("A webservice of an image", "Give models and an inference_config")
-        self._update(tags=tags, properties=properties, description=description, auth=auth_enabled)
+        self._update(tags=tags, properties=self._with(properties), description=description, auth=auth_enabled)
         self._deploy_next(models, inference_config)
 
 
@@ -431,6 +477,25 @@ class AksWebservice(Webservice):
     """What runs in Azure Kubernetes Service there: here on the agents of a target, or on this machine."""
 
     _webservice_type = "AKS"
+
+    @property
+    def compute_name(self) -> str | None:
+        """The inference cluster that it was deployed to."""
+        return self._record.spec.settings.get(_CLUSTER)
+
+    @property
+    def num_replicas(self) -> int:
+        """How many processes answer."""
+        return self._record.newest.spec.workers
+
+    @property
+    def scoring_timeout_ms(self) -> int:
+        """How many milliseconds a prediction may take."""
+        return round(self._record.newest.spec.predict_limit_s * 1000)
+
+    def get_access_token(self) -> None:
+        """Not here: an endpoint is opened by its keys."""
+        self.get_token()
 
     @staticmethod
     def deploy_configuration(
@@ -486,7 +551,7 @@ class AksWebservice(Webservice):
         if image is not None:
             raise NotSupported("A webservice of an image", "Give models and an inference_config")
         configured(AksServiceDeploymentConfiguration, "AksWebservice.update", dict(others))
-        self._update(tags=tags, properties=properties, description=description, auth=auth_enabled)
+        self._update(tags=tags, properties=self._with(properties), description=description, auth=auth_enabled)
         self._deploy_next(
             models,
             inference_config,
@@ -503,6 +568,9 @@ class LocalWebservice(Webservice):
 
     _webservice_type = "LOCAL"
 
+    STATE_DEPLOYING, STATE_RUNNING, STATE_FAILED = "deploying", "running", "failed"
+    STATE_DELETED, STATE_UNKNOWN = "deleted", "unknown"
+
     @staticmethod
     def deploy_configuration(port: int | None = None) -> LocalWebserviceDeploymentConfiguration:
         """Say on which port it answers; without one, on any that is free."""
@@ -513,8 +581,8 @@ class LocalWebservice(Webservice):
 
     @property
     def state(self) -> str:
-        """deploying, running, failed or unknown."""
-        return _LOCAL_STATES.get(self._record.state, "unknown")
+        """deploying, running, failed, deleted or unknown."""
+        return self.STATE_DELETED if self._is_deleted else _LOCAL_STATES.get(self._record.state, self.STATE_UNKNOWN)
 
     @property
     def port(self) -> int | None:
@@ -523,12 +591,18 @@ class LocalWebservice(Webservice):
         return None if uri is None else int(uri.rpartition(":")[2].partition("/")[0])
 
     def get_keys(self) -> tuple[str, str]:
-        """Not here: a LocalWebservice answers without a key."""
-        raise NotImplementedError("A LocalWebservice answers without a key")
+        """Return the keys of one that `amlstore deploy` made. Raises NotSupported for one that answers without."""
+        self._check_keys()
+        return super().get_keys()
 
     def regen_key(self, key: str, set_key: str | None = None) -> None:
-        """Not here: a LocalWebservice answers without a key."""
-        raise NotImplementedError("A LocalWebservice answers without a key")
+        """Make a key anew of one that `amlstore deploy` made. Raises NotSupported for one that answers without."""
+        self._check_keys()
+        super().regen_key(key, set_key)
+
+    def _check_keys(self) -> None:
+        if not self.auth_enabled:
+            raise NotSupported("A key of a LocalWebservice", "It answers without; AciWebservice has keys")
 
     def reload(self, wait: bool = False) -> None:
         """Deploy again what it was made of: the models, and the script as it is now."""
@@ -567,7 +641,7 @@ def deploy(
     models: Sequence[Model],
     inference_config: InferenceConfig | None = None,
     deployment_config: WebserviceDeploymentConfiguration | None = None,
-    deployment_target: "ComputeTarget | None" = None,
+    deployment_target: AksCompute | None = None,
     overwrite: bool = False,
     show_output: bool = False,
 ) -> Webservice:
@@ -576,6 +650,8 @@ def deploy(
     Without a configuration it is an AciWebservice with all defaults, or on an inference cluster an AksWebservice.
     Raises InvalidValue, NotFound, NotSupported, AlreadyExists (unless `overwrite`), all before anything is started.
     """
+    if not isinstance(deployment_target, AksCompute | None):
+        raise InvalidValue("deployment_target", deployment_target, "must be an AksCompute")
     target = None if deployment_target is None else deployment_target.name
     config = deployment_config
     if config is None:
@@ -589,14 +665,18 @@ def deploy(
         if config.scoring_timeout_ms is not None:
             limits["predict_limit_s"] = config.scoring_timeout_ms / 1000
     elif isinstance(config, LocalWebserviceDeploymentConfiguration):
+        if workspace.records.folder is None:
+            raise NotSupported("A LocalWebservice of a service", "Use AciWebservice: the service's agents run it")
         kind, auth = "LOCAL", False
         settings = {"port": config.port} if config.port else {}
-    script = _script_of(workspace, inference_config)
-    spec: DeploymentSpec = deployment_of(workspace.records, [model._record for model in models], **script, **limits)
+    spec = deployment_parts(workspace, models, inference_config, **limits)
+    if target is not None:
+        workspace.records.compute_targets.get(target)  # which raises NotFound
+        settings[_CLUSTER] = target
     endpoint = EndpointSpec(
         name,
         kind,
-        target or LOCAL_TARGET,
+        LOCAL_TARGET if workspace.records.folder is not None else target or "",
         auth,
         description=config.description or "",
         tags=texts_of("tags", config.tags or {}),
@@ -613,6 +693,27 @@ def deploy(
     return service
 
 
+def deployment_parts(
+    workspace: "Workspace", models: Sequence[Model], inference_config: InferenceConfig | None = None, **limits: Any
+) -> DeploymentSpec:
+    """What a deployment is made of; the script's folder is kept. One model's own resources hold where no limits do.
+
+    Raises as `deploy`.
+    """
+    _check_models(models)
+    resources = models[0].resource_configuration if len(models) == 1 else None
+    if resources is not None:
+        limits["cpu"] = resources.cpu if limits.get("cpu") is None else limits["cpu"]
+        limits["memory_gb"] = resources.memory_in_gb if limits.get("memory_gb") is None else limits["memory_gb"]
+    script = _script_of(workspace, inference_config)
+    return deployment_of(workspace.records, [model._record for model in models], **script, **limits)
+
+
+def _check_models(models: object) -> None:
+    if not isinstance(models, list | tuple) or not all(isinstance(model, Model) for model in models):
+        raise InvalidValue("models", models, "must be a list of Model; Model.register makes one of a file")
+
+
 def _script_of(workspace: "Workspace", config: InferenceConfig | None) -> dict[str, Any]:
     """What a deployment is told of a scoring script, whose folder is kept as a snapshot."""
     if config is None:
@@ -626,13 +727,18 @@ def _script_of(workspace: "Workspace", config: InferenceConfig | None) -> dict[s
     }
 
 
-def _has_all(has: Mapping[str, str], wanted: Sequence[Any] | None) -> bool:
+def _has_all(has: Mapping[str, str], wanted: Sequence[Any] | Mapping[str, str] | None) -> bool:
     """Whether tags or properties have all that is wanted: names, or pairs of name and value."""
-    for one in wanted or ():
+    for one in wanted.items() if isinstance(wanted, Mapping) else wanted or ():
         name, *value = [one] if isinstance(one, str) else list(one)
         if name not in has or (value and has[name] != str(value[0])):
             return False
     return True
+
+
+def _line(event: EndpointEvent) -> str:
+    at = datetime.fromtimestamp(event.at_ms / 1000, timezone.utc).astimezone()
+    return f"{at.isoformat(' ', 'seconds')} {event.text}.\n"
 
 
 def _print(text: str) -> None:

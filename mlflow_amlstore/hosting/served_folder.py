@@ -4,18 +4,18 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from mlflow_amlstore.hosting.deploying import MLMODEL, flavors_in, signature_in
 from mlflow_amlstore.hosting.endpoint_folder import write_whole
-from mlflow_amlstore.hosting.hosted_endpoint import HostedEndpoint
 from mlflow_amlstore.records.types import (
     FRAMEWORK_PROPERTY,
     FRAMEWORK_VERSION_PROPERTY,
     DeploymentRecord,
     EndpointRecord,
+    ModelVersionRecord,
 )
 
 MODELS, SOURCE = "azureml-models", "source"
@@ -35,7 +35,20 @@ class Served:
     python: str
 
 
-def make(endpoint: HostedEndpoint, record: EndpointRecord, deployment: DeploymentRecord, folder: Path) -> Served:
+class DeployedFiles(Protocol):
+    """Where the files of a deployment come from; a `HostedEndpoint` is one."""
+
+    def model(self, model: str) -> ModelVersionRecord:
+        """Return the version of `NAME:VERSION`."""
+
+    def fetch_model(self, model: str, folder: Path) -> Path:
+        """Copy the files of `NAME:VERSION` into a folder; return the path of its one file or folder there."""
+
+    def fetch_source(self, snapshot_id: str, folder: Path) -> None:
+        """Copy the files of a snapshot into a folder."""
+
+
+def make(endpoint: DeployedFiles, record: EndpointRecord, deployment: DeploymentRecord, folder: Path) -> Served:
     """Copy the model and the script into a folder, and write what the scoring process is told, but for the keys.
 
     Raises what copying does: NotFound, InvalidValue, LocalFileFailed, DiskFull.

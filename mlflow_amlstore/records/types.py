@@ -39,6 +39,8 @@ _MIRROR_TAGS = ("mlflow.runName", "mlflow.parentRunId")
 FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY = "azureml.modelFramework", "azureml.modelFrameworkVersion"
 """The properties of a model's version that name the framework that it is of, and its version."""
 FRAMEWORK_PROPERTIES = (FRAMEWORK_PROPERTY, FRAMEWORK_VERSION_PROPERTY)
+RESOURCES_PROPERTY = "azureml.resourceRequirements"
+"""The property of a model's version that says what a deployment of it may use: JSON, as Azure ML sends it."""
 
 
 def framework_properties(framework: object, version: object) -> dict[str, str]:

@@ -42,6 +42,7 @@ _MEAN_THIS_PACKAGE = {
     "azureml-widgets",
 }
 _EXTRA_ALWAYS = "embedded"  # the script's run may be in a folder
+_EXTRA_OF_IMAGES = "deploy"
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[([^\]]*)\])?")
 _REFERRING = re.compile(r"(?:--requirement|--constraint|-r|-c)[\s=]*")
 _IS_PATH = re.compile(r"\.|.*/|.*\.(?:whl|zip|tar\.gz)$")
@@ -104,16 +105,30 @@ def packages_on_ray(environment: Mapping[str, Any] | None, *, is_embedded: bool)
     python = _table(environment or {}, "python")
     if python.get("userManagedDependencies"):
         return None
+    way_out = "List pip packages, or install them in the cluster and set user_managed_dependencies = True"
+    _, pip = _pip_alone(python, "on Ray", way_out)
+    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS} if is_embedded else set())
+    return [*(_below(_RAY_SOURCE, line) for line in lines), *own_wheel.requirements(extras)]
+
+
+def packages_in_image(environment: Mapping[str, Any] | None) -> tuple[str, list[str]]:
+    """The version of Python that an image needs, "" for any, and what is to be installed there to answer requests, as
+    lines of pip's list. Raises InvalidValue as `interpreter_of`, NotSupported for conda packages.
+    """
+    conda, pip = _pip_alone(_table(environment or {}, "python"), "in an image", "List pip packages")
+    lines, extras = _without_this_package(pip, {_EXTRA_OF_IMAGES})
+    asked = next((match[1] for package in conda if (match := re.match(r"\s*python\s*=+\s*([\d.]+)", package))), "")
+    return asked, [*lines, *own_wheel.requirements(extras)]
+
+
+def _pip_alone(python: Mapping[str, Any], where: str, way_out: str) -> tuple[list[str], list[str]]:
+    """The conda packages and the lines of pip's list of an environment whose packages all come from pip."""
     conda, pip = _packages(_table(python, "condaDependencies"))
     names = {_normal(match[1]) for package in conda if (match := re.match(r"\s*(?:\S+::)?([\w.-]+)", package))}
     others = names - {"python", "pip"} - _MEAN_THIS_PACKAGE
     if others:
-        raise NotSupported(
-            f"An environment with conda packages ({', '.join(sorted(others))}) on Ray",
-            "List pip packages, or install them in the cluster and set user_managed_dependencies = True",
-        )
-    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS} if is_embedded else set())
-    return [*(_below(_RAY_SOURCE, line) for line in lines), *own_wheel.requirements(extras)]
+        raise NotSupported(f"An environment with conda packages ({', '.join(sorted(others))}) {where}", way_out)
+    return conda, pip
 
 
 def _below(folder: str, line: str) -> str:

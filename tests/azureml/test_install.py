@@ -61,7 +61,7 @@ def test_the_sdk_s_modules_are_this_package_s_own(installed: Installed) -> None:
         ("from azureml.core.model import Dataset", "azureml.core.model.Dataset is not supported.* Read the"),
         ("from azureml.core.run import InputDatasets", "azureml.core.run.InputDatasets is not supported"),
         ("from azureml.core.runconfig import JarLibrary", "azureml.core.runconfig.JarLibrary is not supported"),
-        ("from azureml.core.compute import AksCompute", "compute.AksCompute is not supported.* it should run on"),
+        ("from azureml.core.compute import DsvmCompute", "compute.DsvmCompute is not supported.* it should run on"),
         ("import azureml.core.compute.amlcompute", "compute.amlcompute is not supported"),
         ("import azureml.core.datastore", "azureml.core.datastore is not supported"),
         ("from azureml.core import datastore", "azureml.core.datastore is not supported"),

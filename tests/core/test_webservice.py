@@ -9,9 +9,11 @@ import pytest
 from waiting import wait_for
 
 from mlflow_amlstore.core import Environment, Experiment, Model, Workspace
+from mlflow_amlstore.core.compute import AksCompute, ComputeTarget
 from mlflow_amlstore.core.inference_config import InferenceConfig
+from mlflow_amlstore.core.resource_configuration import ResourceConfiguration
 from mlflow_amlstore.core.webservice import AciWebservice, AksWebservice, LocalWebservice, Webservice
-from mlflow_amlstore.errors import AlreadyExists, DeploymentFailed, InvalidValue, NotFound, NotSupported
+from mlflow_amlstore.errors import AlreadyExists, Changed, DeploymentFailed, InvalidValue, NotFound, NotSupported
 from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder
 
 joblib = pytest.importorskip("joblib")
@@ -84,18 +86,11 @@ def test_keys_are_two_and_are_made_anew(service: Webservice) -> None:
     assert service.get_keys()[0] != primary
     service.regen_key("Secondary", set_key="my-own-key-of-24-letters")
     assert service.get_keys()[1] == "my-own-key-of-24-letters" != secondary
-    wait_for(lambda: _answers(service))
+    assert service.run(ROWS) == pytest.approx([3.0, 8.0])
     with pytest.raises(InvalidValue, match="Primary"):
-        service.regen_key("primary")
+        service.regen_key("third")
     with pytest.raises(NotSupported, match="get_keys"):
         service.get_token()
-
-
-def _answers(service: Webservice) -> bool:
-    try:
-        return bool(service.run(ROWS))
-    except DeploymentFailed:
-        return False
 
 
 def test_what_is_changed_is_seen_by_all(workspace: Workspace, service: Webservice, model: Model) -> None:
@@ -184,7 +179,7 @@ def test_settings_act_or_are_said_to_have_no_effect(
         ({"colour": "red"}, "colour"),
         ({"num_replicas": 0}, "num_replicas"),
         ({"num_replicas": 2, "autoscale_enabled": True}, "autoscale_enabled"),
-        ({"auth_enabled": True, "token_auth_enabled": True}, "keys or tokens"),
+        ({"auth_enabled": True, "token_auth_enabled": True}, "token_auth_enabled is not supported"),
     ],
 )
 def test_settings_that_cant_be_are_named(given: dict[str, Any], said: str) -> None:
@@ -212,6 +207,13 @@ def test_without_code_it_is_one_model(workspace: Workspace, model: Model, models
     assert workspace.webservices == {}
 
 
+def test_models_are_a_list_of_registered_ones(workspace: Workspace, model: Model) -> None:
+    for models in (model, "model.pkl", ["model.pkl"]):
+        with pytest.raises(InvalidValue, match="must be a list of Model"):
+            Model.deploy(workspace, "diabetes-service", models)
+    assert workspace.webservices == {}
+
+
 def test_an_inference_config_names_a_script_that_is_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="is no file of"):
         InferenceConfig("score.py", source_directory=tmp_path)
@@ -220,3 +222,38 @@ def test_an_inference_config_names_a_script_that_is_there(tmp_path: Path) -> Non
     assert (config.script_in_source, config.source) == ("score.py", tmp_path)
     alone = InferenceConfig(tmp_path / "score.py")
     assert (alone.script_in_source, alone.source) == ("score.py", tmp_path / "score.py")
+
+
+def test_a_model_s_own_resources_and_an_inference_cluster(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").write_bytes(b"never loaded by this test")
+    resources = ResourceConfiguration(cpu=2, memory_in_gb=1.5)
+    model = Model.register(
+        workspace, tmp_path / "m.pkl", "m", model_framework="ScikitLearn", resource_configuration=resources
+    )
+    assert (Model(workspace, "m").resource_configuration, model.properties) == (resources, {})
+    cluster = ComputeTarget.create(workspace, "inference", AksCompute.provisioning_configuration(agent_count=2))
+    assert isinstance(cluster, AksCompute)
+    service = Model.deploy(workspace, "diabetes-service", [model], deployment_target=cluster)
+    assert isinstance(service, AksWebservice)
+    assert service.compute_name == "inference"
+    spec = workspace.records.endpoints.get(service.name).newest.spec
+    assert (spec.cpu, spec.memory_gb) == (2, 1.5)
+    config = AksWebservice.deploy_configuration(memory_gb=1, memory_gb_limit=3)
+    service = Model.deploy(workspace, "diabetes-service", [model], deployment_config=config, overwrite=True)
+    spec = workspace.records.endpoints.get(service.name).newest.spec
+    assert (spec.cpu, spec.memory_gb) == (2, 3)
+
+
+def test_properties_are_added_and_never_changed(service: Webservice) -> None:
+    assert isinstance(service, AciWebservice)
+    service.add_properties({"p": "1"})
+    service.update(properties={"q": "2"})
+    assert service.properties == {"p": "1", "q": "2"}
+    with pytest.raises(Changed, match="'p'"):
+        service.update(properties={"p": "2"})
+
+
+def test_one_that_isnt_there_is_said_in_the_sdk_s_words(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match="WebserviceNotFound: Webservice with name 'none' not found") as missing:
+        Webservice(workspace, "none")
+    assert missing.value.message == str(missing.value)
