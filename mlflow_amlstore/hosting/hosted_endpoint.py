@@ -2,13 +2,12 @@
 
 import hashlib
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlflow_amlstore.errors import InvalidValue, NotFound
 from mlflow_amlstore.records.common_store import CommonGrowingFile, CommonStore
 from mlflow_amlstore.records.locations import endpoint_container, snapshot_container, split_location
 from mlflow_amlstore.records.machine import this_machine
-from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.records.types import (
     DeploymentError,
     EndpointHost,
@@ -16,6 +15,9 @@ from mlflow_amlstore.records.types import (
     EndpointState,
     ModelVersionRecord,
 )
+
+if TYPE_CHECKING:
+    from mlflow_amlstore.records.store import RecordStore
 
 
 class HostedEndpoint(Protocol):
@@ -74,7 +76,7 @@ class HostedEndpoint(Protocol):
 class EmbeddedEndpoint:
     """An endpoint of a workspace that is a folder of this machine: implements `HostedEndpoint`."""
 
-    def __init__(self, records: RecordStore, name: str) -> None:
+    def __init__(self, records: "RecordStore", name: str) -> None:
         self._records, self._name = records, name
         self._watch = records.watch()
         self._seen: int | None = None

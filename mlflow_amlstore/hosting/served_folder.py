@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from mlflow_amlstore.hosting.deploying import MLMODEL, flavors_in, signature_in
 from mlflow_amlstore.hosting.endpoint_folder import write_whole
 from mlflow_amlstore.records.types import (
@@ -133,6 +131,8 @@ def _of_mlflow(model: Path, framework: str) -> tuple[dict[str, Any], list[str], 
 
 
 def _example(model: Path, about: bytes) -> Any:
+    import yaml
+
     told = yaml.safe_load(about).get("saved_input_example_info")
     name = told.get("serving_input_path") or told.get("artifact_path") if isinstance(told, dict) else None
     file = model / Path(str(name)).name
