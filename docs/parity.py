@@ -93,12 +93,14 @@ _AZURE_AREAS = {  # in the order of a client's calls, with the tests that show t
     ),
     Area.CONTENT: ("Snapshots", "tests/core (`served`), tests/interop/test_sdk.py"),
     Area.MODEL_MANAGEMENT: (
-        "Model management: assets and models",
-        "tests/service/test_model_management.py, tests/core/test_models.py (`served`), tests/interop/test_sdk.py",
+        "Model management: assets, models, web services and their operations",
+        "tests/service/test_model_management.py, tests/core/test_models.py (`served`), tests/interop/test_sdk.py, "
+        "test_deploy.py",
     ),
     Area.EXECUTION: (
-        "Submission, and what this package's agents and runners call",
-        "tests/core/test_submit.py, test_agents.py, tests/interop/test_submit.py",
+        "Submission and endpoints, and what this package's agents, runners and hosts call",
+        "tests/core/test_submit.py, test_agents.py, tests/interop/test_submit.py, "
+        "tests/service/test_scoring_routes.py, tests/records/contract/test_endpoints.py (`service`)",
     ),
     Area.ENVIRONMENT: (
         "Registered environments",

@@ -30,6 +30,8 @@ __all__ = [
     "EnvironmentFailed",
     "ExtraMissing",
     "FilterInvalid",
+    "HostSilent",
+    "HostUnreachable",
     "ImportNotSupported",
     "InvalidState",
     "InvalidValue",
@@ -616,6 +618,34 @@ class PredictionTimedOut(AmlStoreError):
         self.limit_s = limit_s
         took = f"Scoring timeout after {limit_s * 1000:.0f} ms"
         super().__init__(f"{took}: the model took longer than it may; send less at once")
+
+
+class HostUnreachable(AmlStoreError):
+    """The machine that runs an endpoint can't be reached, or broke the connection off."""
+
+    mlflow_code = "TEMPORARILY_UNAVAILABLE"
+    http_status = 502
+
+    def __init__(self, endpoint: str, problem: str) -> None:
+        self.endpoint, self.problem = endpoint, problem
+        super().__init__(
+            f"The host of the endpoint {endpoint} didn't answer ({problem}); send it again, and see "
+            f"`amlstore endpoints logs {endpoint}`"
+        )
+
+
+class HostSilent(AmlStoreError):
+    """The machine that runs an endpoint took longer for an answer than the endpoint may."""
+
+    mlflow_code = "DEADLINE_EXCEEDED"
+    http_status = 504
+
+    def __init__(self, endpoint: str, limit_s: float) -> None:
+        self.endpoint, self.limit_s = endpoint, limit_s
+        super().__init__(
+            f"The host of the endpoint {endpoint} sent nothing for {limit_s:g} s; send less at once, or see "
+            f"`amlstore endpoints logs {endpoint}`"
+        )
 
 
 class ModelNotLoaded(AmlStoreError):

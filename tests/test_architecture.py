@@ -33,7 +33,7 @@ ARROWS = {
     "widgets": {"core", "protocol", "records", *_BASE},
     "azureml": {"widgets", "core", *_CLIENT},
     "plugin": {"core", "hosting", "runner", *_CLIENT},
-    "service": {"runner", "protocol", *_WORKSPACE},
+    "service": {"hosting", "runner", "protocol", *_WORKSPACE},
     "studio": {"service", "hosting", "runner", "protocol", *_WORKSPACE},
     "cli": {"studio", "service", "core", "hosting", "runner", "diagnosis", *_CLIENT},
     "pytest_plugin": {"core"},

@@ -128,6 +128,11 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["artifact path", "'/x'", "must be relative"],
     ),
     "PayloadTooLarge": (errors.PayloadTooLarge(1024), ["over 1024 bytes", "the most this route takes", "send less"]),
+    "HostSilent": (errors.HostSilent("diabetes", 120), ["diabetes", "nothing for 120 s", "send less at once"]),
+    "HostUnreachable": (
+        errors.HostUnreachable("diabetes", "ServerDisconnectedError"),
+        ["diabetes", "ServerDisconnectedError", "amlstore endpoints logs diabetes"],
+    ),
     "PredictionTimedOut": (errors.PredictionTimedOut(0.5), ["Scoring timeout after 500 ms", "send less at once"]),
     "ReadOnly": (errors.ReadOnly("/w"), ["/w", "read-only", "Give this user write permission"]),
     "ServiceBusy": (
@@ -277,6 +282,7 @@ def test_statuses_are_those_that_mlflow_itself_answers_with() -> None:
         "ContentTypeNotSupported": 415,
         "DeploymentUnreachable": 502,
         "DiskFull": 507,
+        "HostUnreachable": 502,
         "MethodNotAllowed": 405,
         "PayloadTooLarge": 413,
         "RequestTimedOut": 408,

@@ -20,13 +20,15 @@ _LAUNCH, _TRAFFIC = "launch.json", "traffic.json"
 
 @dataclass(frozen=True)
 class Launch:
-    """Which endpoint is run. `workspace` is the folder of an embedded workspace. `port` is the one that it answers on,
-    0 before it has one; `host` the address of this machine that it listens on."""
+    """Which endpoint is run. `workspace` is the folder of an embedded workspace, or a service's tracking URI: then
+    `token` is the endpoint's own. `port` is the one that it answers on, 0 before it has one; `host` the address of this
+    machine that it listens on."""
 
     workspace: str
     name: str
     host: str = "127.0.0.1"
     port: int = 0
+    token: str = ""
 
 
 class EndpointFolder(LockedFolder):

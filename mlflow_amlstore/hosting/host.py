@@ -15,12 +15,13 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mlflow_amlstore.client.run_history.hosting import RemoteHostedEndpoint
 from mlflow_amlstore.errors import AmlStoreError, NotFound, WorkspaceNotFound
 from mlflow_amlstore.hosting import served_folder
-from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder, write_whole
+from mlflow_amlstore.hosting.endpoint_folder import EndpointFolder, Launch, write_whole
 from mlflow_amlstore.hosting.guardian import start_guardian
 from mlflow_amlstore.hosting.hosted_endpoint import EmbeddedEndpoint, HostedEndpoint
 from mlflow_amlstore.hosting.interpreter import interpreter_for
@@ -114,14 +115,14 @@ class Host:
             self._serving = dict(record.serving)
         if self._sleeps(record):
             return
-        for number in {*wanted, *record.serving}:
+        for number in {*wanted, *self._serving}:  # the record may be older than what was told last
             deployment = record.deployment(number)
             running = self._running.get(number)
             if running is not None and running.auth != record.spec.auth and running.scorer is not None:
                 self._stop(number)
                 running = None
             if running is None and deployment.state is not EndpointState.FAILED:
-                self._begin(record, deployment, was_healthy=number in record.serving)  # killed, or idle
+                self._begin(record, deployment, was_healthy=number in self._serving)  # killed, or idle
             elif running is not None and running.scorer is None and running.interpreter is not None:
                 self._start(running)
         is_ready = all(self._is_healthy(number) for number in wanted)
@@ -346,14 +347,26 @@ def main() -> None:
     for descriptor in (lock, listening, alive):
         os.set_inheritable(descriptor, False)
     launch = folder.read()
-    records = open_folder(Path(launch.workspace)).records
     public = socket.socket(fileno=listening)
-    is_orphaned = Host(EmbeddedEndpoint(records, launch.name), folder, public, alive).run()
+    if launch.token:
+        is_orphaned = Host(_remote(folder, launch), folder, public, alive).run()
+    else:
+        records = open_folder(Path(launch.workspace)).records
+        is_orphaned = Host(EmbeddedEndpoint(records, launch.name), folder, public, alive).run()
+        records.close()
     if is_orphaned:
         start_guardian(folder, lock, listening)
     else:
         folder.empty()
-    records.close()
+
+
+def _remote(folder: EndpointFolder, launch: Launch) -> RemoteHostedEndpoint:
+    """The endpoint of a service; each next token is kept, for a host that is started in this one's place."""
+
+    def keep(token: str) -> None:
+        folder.write(replace(folder.read(), token=token))
+
+    return RemoteHostedEndpoint(launch.workspace, launch.name, launch.token, folder.path, keep_token=keep)
 
 
 if __name__ == "__main__":

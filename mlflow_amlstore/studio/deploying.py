@@ -14,7 +14,7 @@ from starlette.responses import Response
 from mlflow_amlstore.errors import AlreadyExists, BadRequest, InvalidState, InvalidValue
 from mlflow_amlstore.hosting.deploying import deployment_of
 from mlflow_amlstore.hosting.starting import start
-from mlflow_amlstore.records.sql.endpoints import check_endpoint_name
+from mlflow_amlstore.records.endpoint_rules import check_endpoint_name
 from mlflow_amlstore.records.types import AGENTS, LOCAL_TARGET, EndpointRecord, EndpointSpec
 from mlflow_amlstore.service.acting import acting_for, as_one_write, who
 from mlflow_amlstore.service.body import read_body

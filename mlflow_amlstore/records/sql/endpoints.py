@@ -6,20 +6,26 @@ hold an endpoint, tell how its deployments are, and which of them serve.
 
 import builtins
 import json
-import math
-import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
-from mlflow_amlstore.errors import AlreadyExists, InvalidState, InvalidValue, NotFound
+from mlflow_amlstore.errors import AlreadyExists, InvalidState, NotFound
 from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.dialects import insert_new, locked
-from mlflow_amlstore.records.locations import ENDPOINT_NAME, ENDPOINT_NAME_RULE, endpoint_container
+from mlflow_amlstore.records.endpoint_rules import (
+    KEYS,
+    check_endpoint,
+    check_endpoint_key,
+    check_traffic,
+    check_which_key,
+    checked_deployment,
+)
+from mlflow_amlstore.records.locations import endpoint_container
 from mlflow_amlstore.records.sealing import Seal
 from mlflow_amlstore.records.sql.acts import keep_act
 from mlflow_amlstore.records.sql.files import SqlFiles
@@ -44,13 +50,8 @@ from mlflow_amlstore.records.types import (
     EndpointSpec,
     EndpointState,
 )
-from mlflow_amlstore.records.validation import check_integer, check_length, check_text_values, encodable
+from mlflow_amlstore.records.validation import encodable
 
-KEYS = ("primary", "secondary")
-MAX_KEY_LENGTH = 512
-_MIN_KEY_LENGTH = 16
-_KEY = re.compile(f"[!-~]{{{_MIN_KEY_LENGTH},{MAX_KEY_LENGTH}}}")
-_DESCRIPTION_LENGTH = 8000
 _DETAILS_LENGTH = 64_000  # of an error: a long traceback
 _EVENTS_KEPT = 500
 _HINT = "`amlstore endpoints` lists those that there are"
@@ -78,8 +79,8 @@ class SqlEndpoints:
         keys: tuple[str, str] | None = None,
         overwrite: bool = False,
     ) -> EndpointRecord:
-        _check_endpoint(spec)
-        given = tuple(_checked_key(which, key) for which, key in zip(KEYS, keys, strict=True)) if keys else None
+        check_endpoint(spec)
+        given = tuple(check_endpoint_key(which, key) for which, key in zip(KEYS, keys, strict=True)) if keys else None
         sealed = self._seal.close(json.dumps(given or (_new_key(), _new_key())))
         now_ms = self._database.now_ms()
         values = {
@@ -129,10 +130,10 @@ class SqlEndpoints:
             record = self._read(connection, _E.endpoint_pk == pk)[0]
             given = {"description": description, "auth": auth, "tags": tags, "properties": properties}
             spec = EndpointSpec(**{**asdict(record.spec), **{key: it for key, it in given.items() if it is not None}})
-            _check_endpoint(spec)
+            check_endpoint(spec)
             values: dict[str, Any] = {"spec": _json(asdict(spec)), "updated_ms": self._database.now_ms()}
             if traffic is not None:
-                _check_traffic(traffic, len(record.deployments))
+                check_traffic(traffic, len(record.deployments))
                 values["wanted"] = _traffic_text(traffic)
                 self._start_again(connection, pk, record, traffic)
             connection.execute(update(endpoints).where(_E.endpoint_pk == pk).values(values))
@@ -170,9 +171,8 @@ class SqlEndpoints:
         return primary, secondary
 
     def set_key(self, name: str, which: str, key: str | None = None) -> None:
-        if which not in KEYS:
-            raise InvalidValue("key", which, "must be 'primary' or 'secondary'")
-        new = _new_key() if key is None else _checked_key(which, key)
+        check_which_key(which)
+        new = _new_key() if key is None else check_endpoint_key(which, key)
         with self._database.write() as connection:
             sealed = connection.execute(locked(select(_E.sealed_keys).where(_E.name == name))).scalar()
             if sealed is None:
@@ -217,6 +217,12 @@ class SqlEndpoints:
                     name: str = connection.execute(select(_E.name).where(_E.endpoint_pk == pk)).scalar_one()
                     return name
         return None
+
+    def held(self) -> frozenset[tuple[str, str]]:
+        """Return the endpoints that are held by a lease which hasn't run out, each with its holder."""
+        chosen = select(_E.name, _E.holder).where(_E.holder.is_not(None), _E.ends_ms >= self._database.now_ms())
+        with self._database.read() as connection:
+            return frozenset((name, holder) for name, holder in connection.execute(chosen))
 
     def hold(self, name: str, holder: str, address: str, *, has_lease: bool) -> bool:
         """Say where an endpoint answers, and prolong the lease if there is one. False where somebody else runs it.
@@ -287,7 +293,7 @@ class SqlEndpoints:
         pk = _pk_of(connection, name)
         number = (connection.execute(select(func.max(_D.number)).where(_D.endpoint_pk == pk)).scalar() or 0) + 1
         wanted = {number: 100} if traffic is None else traffic
-        _check_traffic(wanted, number)
+        check_traffic(wanted, number)
         begins = EndpointState.TRANSITIONING if wanted.get(number) else EndpointState.STOPPED  # nobody would start it
         now_ms = self._database.now_ms()
         values = {
@@ -386,28 +392,6 @@ def _new_key() -> str:
 # Rules
 
 
-def check_endpoint_name(name: object) -> str:
-    """The name of an endpoint, by Azure ML's rule. Raises InvalidValue."""
-    if not isinstance(name, str) or not ENDPOINT_NAME.fullmatch(name):
-        raise InvalidValue("name of an endpoint", name, ENDPOINT_NAME_RULE)
-    return name
-
-
-def _checked_key(which: str, key: object) -> str:
-    if isinstance(key, str) and _KEY.fullmatch(key):
-        return key
-    rule = f"must be {_MIN_KEY_LENGTH} to {MAX_KEY_LENGTH} printable ASCII characters without a space"
-    raise InvalidValue(f"the {which} key", f"{len(str(key))} characters", rule)
-
-
-def _check_endpoint(spec: EndpointSpec) -> None:
-    check_endpoint_name(spec.name)
-    check_length("description", spec.description, _DESCRIPTION_LENGTH)
-    check_text_values("tag", spec.tags)
-    check_text_values("property", spec.properties)
-    _check_number("idle_after_s", spec.idle_after_s, least=1)
-
-
 def _check_target(connection: Connection, target: str) -> None:
     """Endpoints run on this machine, on any pool, or on a target that there is."""
     if target not in (LOCAL_TARGET, ""):
@@ -416,34 +400,8 @@ def _check_target(connection: Connection, target: str) -> None:
             raise NotFound("compute target", target, NO_SUCH_TARGET)
 
 
-def _check_traffic(traffic: Mapping[int, int], count: int) -> None:
-    for number, percent in traffic.items():
-        if not 1 <= number <= count:
-            raise InvalidValue("traffic", number, f"must be for deployments of the endpoint, which are 1 to {count}")
-        check_integer(f"traffic of deployment {number}", percent, minimum=0)
-    if sum(traffic.values()) != 100:
-        raise InvalidValue("traffic", dict(traffic), "must be percent that add up to 100")
-
-
-def _check_number(field: str, value: object, *, least: float) -> None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= least:
-        return
-    if value is not None:
-        raise InvalidValue(field, value, f"must be a number from {least:g} on")
-
-
 def _checked_deployment(connection: Connection, spec: DeploymentSpec) -> DeploymentSpec:
-    minimums = {"workers": 1, "concurrency": 1, "max_batch_size": 1, "queue_length": 0}
-    counts: dict[str, Any] = {
-        field: check_integer(field, getattr(spec, field), minimum=least) for field, least in minimums.items()
-    }
-    for field in ("load_limit_s", "predict_limit_s"):
-        _check_number(field, getattr(spec, field), least=0.001)
-    _check_number("max_latency_ms", spec.max_latency_ms, least=0)
-    _check_number("cpu", spec.cpu, least=0.01)
-    _check_number("memory_gb", spec.memory_gb, least=0.01)
-    if not spec.models and not spec.entry_script:
-        raise InvalidValue("models", [], "must have a model, or an entry script must be given")
+    spec = checked_deployment(spec)
     for model in spec.models:
         name, _, version = model.rpartition(":")
         found = (
@@ -453,4 +411,4 @@ def _checked_deployment(connection: Connection, spec: DeploymentSpec) -> Deploym
         )
         if not version.isdecimal() or int(version) not in connection.execute(found).scalars().all():
             raise NotFound("model", model, "`amlstore models` lists those that there are, as NAME:VERSION")
-    return replace(spec, **counts)
+    return spec

@@ -8,6 +8,7 @@ from mlflow_amlstore.service.run_history import (
     metrics_v1,
     model_management,
     runs,
+    services,
     snapshots,
 )
 
@@ -21,4 +22,5 @@ ROUTES: tuple[Routes, ...] = (
     metrics_v1.ROUTES,
     snapshots.ROUTES,
     model_management.ROUTES,
+    services.ROUTES,
 )
