@@ -93,14 +93,12 @@ _AZURE_AREAS = {  # in the order of a client's calls, with the tests that show t
     ),
     Area.CONTENT: ("Snapshots", "tests/core (`served`), tests/interop/test_sdk.py"),
     Area.MODEL_MANAGEMENT: (
-        "Model management: assets, models, web services and their operations",
-        "tests/service/test_model_management.py, tests/core/test_models.py (`served`), tests/interop/test_sdk.py, "
-        "test_deploy.py",
+        "Model management: assets and models",
+        "tests/service/test_model_management.py, tests/core/test_models.py (`served`), tests/interop/test_sdk.py",
     ),
     Area.EXECUTION: (
-        "Submission and endpoints, and what this package's agents, runners and hosts call",
-        "tests/core/test_submit.py, test_agents.py, tests/interop/test_submit.py, "
-        "tests/service/test_scoring_routes.py, tests/records/contract/test_endpoints.py (`service`)",
+        "Submission, and what this package's agents and runners call",
+        "tests/core/test_submit.py, test_agents.py, tests/interop/test_submit.py",
     ),
     Area.ENVIRONMENT: (
         "Registered environments",

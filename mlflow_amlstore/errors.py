@@ -8,7 +8,6 @@ answers, `exit_code` what the command line exits with.
 import errno
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 __all__ = [
@@ -24,20 +23,15 @@ __all__ = [
     "ConfigOfOthers",
     "ContentTypeNotSupported",
     "Deleted",
-    "DeploymentFailed",
-    "DeploymentUnreachable",
     "DiskFull",
     "EnvironmentFailed",
     "ExtraMissing",
     "FilterInvalid",
-    "HostSilent",
-    "HostUnreachable",
     "ImportNotSupported",
     "InvalidState",
     "InvalidValue",
     "LocalFileFailed",
     "LoginNeeded",
-    "MethodNotAllowed",
     "ModelFailed",
     "ModelNotLoaded",
     "ModuleNotSupported",
@@ -54,7 +48,6 @@ __all__ = [
     "RequestTimedOut",
     "RouteNotFound",
     "SchemaTooNew",
-    "ScriptFailed",
     "ScriptNotFound",
     "ServiceBusy",
     "ServiceError",
@@ -66,7 +59,6 @@ __all__ = [
     "TrackingUriInvalid",
     "TransferBroken",
     "UnknownAttribute",
-    "WebserviceNotFound",
     "WorkspaceBusy",
     "WorkspaceCorrupt",
     "WorkspaceGone",
@@ -77,34 +69,8 @@ __all__ = [
 
 def _shown(value: object, limit: int = 100) -> str:
     """`value` as it stands in a message: quoted, and cut so that a large one can't flood a log."""
-    room = [limit]
-    try:
-        text = repr(_cut(value, room))
-    except (ValueError, RecursionError):  # Python writes no number of over 4300 digits, and no list in lists for ever
-        return f"of the type {type(value).__name__}"
-    if room[0] <= 0:  # writing out a whole body would take longer than to refuse it
-        return f"{text[:limit]}…"
+    text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
-
-
-def _cut(value: object, room: list[int]) -> object:
-    """`value` with as many of its items, at any depth, as there is room for."""
-    room[0] -= 1
-    if type(value) is list:
-        kept: list[object] = []
-        for one in value:
-            if room[0] <= 0:
-                break
-            kept.append(_cut(one, room))
-        return kept
-    if type(value) is dict:
-        named: dict[object, object] = {}
-        for name, one in value.items():
-            if room[0] <= 0:
-                break
-            named[name] = _cut(one, room)
-        return named
-    return value
 
 
 class AmlStoreError(Exception):
@@ -113,11 +79,6 @@ class AmlStoreError(Exception):
     mlflow_code = "INTERNAL_ERROR"
     http_status = 500
     exit_code = 1
-
-    @cached_property
-    def message(self) -> str:
-        """The sentence, under the name that errors of Azure ML's SDK have."""
-        return str(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by value: a worker process must be able to hand its error on, whatever its constructor takes."""
@@ -179,16 +140,6 @@ class NotFound(AmlStoreError):
     def __init__(self, kind: str, key: object, hint: str = "") -> None:
         self.kind, self.key = kind, key
         super().__init__(f"{kind[:1].upper()}{kind[1:]} {_shown(key)} not found{'. ' + hint if hint else ''}")
-
-
-class WebserviceNotFound(NotFound):
-    """No endpoint has this name; scripts look for the first word."""
-
-    def __init__(self, name: str) -> None:
-        self.kind, self.key = "endpoint", name
-        AmlStoreError.__init__(
-            self, f"WebserviceNotFound: Webservice with name {_shown(name)} not found in provided workspace"
-        )
 
 
 class AlreadyExists(AmlStoreError):
@@ -259,10 +210,6 @@ class ActivityFailed(InvalidState):
         self.run_id, self.error = run_id, error
         known = "Detailed error not set on the Run. Please check the logs for details."
         super().__init__(f"Activity Failed:\n{known if error is None else json.dumps(error, indent=4)}")
-
-
-class DeploymentFailed(InvalidState):
-    """An endpoint doesn't serve, or its answer isn't one; `message` is the whole of what is known."""
 
 
 class ExtraMissing(AmlStoreError):
@@ -600,14 +547,6 @@ class ModelFailed(AmlStoreError):
         )
 
 
-class ScriptFailed(ModelFailed):
-    """A scoring script raised an exception for a request. The message is Azure ML's; the traceback is in the log."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        AmlStoreError.__init__(self, "An unexpected error occurred in scoring script. Check the logs for more info.")
-
-
 class PredictionTimedOut(AmlStoreError):
     """A model took longer for a prediction than its deployment allows."""
 
@@ -618,34 +557,6 @@ class PredictionTimedOut(AmlStoreError):
         self.limit_s = limit_s
         took = f"Scoring timeout after {limit_s * 1000:.0f} ms"
         super().__init__(f"{took}: the model took longer than it may; send less at once")
-
-
-class HostUnreachable(AmlStoreError):
-    """The machine that runs an endpoint can't be reached, or broke the connection off."""
-
-    mlflow_code = "TEMPORARILY_UNAVAILABLE"
-    http_status = 502
-
-    def __init__(self, endpoint: str, problem: str) -> None:
-        self.endpoint, self.problem = endpoint, problem
-        super().__init__(
-            f"The host of the endpoint {endpoint} didn't answer ({problem}); send it again, and see "
-            f"`amlstore endpoints logs {endpoint}`"
-        )
-
-
-class HostSilent(AmlStoreError):
-    """The machine that runs an endpoint took longer for an answer than the endpoint may."""
-
-    mlflow_code = "DEADLINE_EXCEEDED"
-    http_status = 504
-
-    def __init__(self, endpoint: str, limit_s: float) -> None:
-        self.endpoint, self.limit_s = endpoint, limit_s
-        super().__init__(
-            f"The host of the endpoint {endpoint} sent nothing for {limit_s:g} s; send less at once, or see "
-            f"`amlstore endpoints logs {endpoint}`"
-        )
 
 
 class ModelNotLoaded(AmlStoreError):
@@ -684,28 +595,6 @@ class TokenRefused(AmlStoreError):
     def __init__(self, problem: str, way_out: str = WAY_OUT) -> None:
         self.problem = problem
         super().__init__(f"{problem}. {way_out}")
-
-
-class MethodNotAllowed(AmlStoreError):
-    """A route that there is, asked with another HTTP method than it has."""
-
-    mlflow_code = "BAD_REQUEST"
-    http_status = 405
-
-    def __init__(self, method: str, path: str, instead: str) -> None:
-        self.method, self.path, self.instead = method, path, instead
-        super().__init__(f"{_shown(path)} isn't asked with {method}; use {instead}")
-
-
-class DeploymentUnreachable(AmlStoreError):
-    """Another deployment of the endpoint, which a request was for, broke off before it had answered."""
-
-    mlflow_code = "TEMPORARILY_UNAVAILABLE"
-    http_status = 502
-
-    def __init__(self, deployment: str, problem: str) -> None:
-        self.deployment, self.problem = deployment, problem
-        super().__init__(f"The endpoint's deployment {deployment} didn't answer: {problem}; send it again")
 
 
 class NotAllowed(AmlStoreError):

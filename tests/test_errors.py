@@ -54,8 +54,6 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["Content-Type 'text/html'", "application/json or text/csv"],
     ),
     "Deleted": (errors.Deleted("run", "run7"), ["run run7", "'active' state", "deleted", "restore it first"]),
-    "DeploymentFailed": (errors.DeploymentFailed("Received bad response"), ["Received bad response"]),
-    "WebserviceNotFound": (errors.WebserviceNotFound("diabetes"), ["WebserviceNotFound", "'diabetes'"]),
     "DiskFull": (errors.DiskFull("/w"), ["/w", "No space left", "not recorded", "Free some space"]),
     "EnvironmentFailed": (
         errors.EnvironmentFailed("old", "`uv pip install …` ended with 1", ["no such package: nope"]),
@@ -96,11 +94,6 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         errors.ModelFailed(ValueError("no such class")),
         ["The model failed", "ValueError: no such class", "log has the traceback"],
     ),
-    "DeploymentUnreachable": (
-        errors.DeploymentUnreachable("2", "it broke off"),
-        ["deployment 2", "it broke off", "send it again"],
-    ),
-    "MethodNotAllowed": (errors.MethodNotAllowed("GET", "/score", "POST"), ["/score", "GET", "use POST"]),
     "ModelNotLoaded": (
         errors.ModelNotLoaded("PickleNotAllowed", "it is a pickle; allow it"),
         ["can't be loaded", "it is a pickle; allow it"],
@@ -128,11 +121,6 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
         ["artifact path", "'/x'", "must be relative"],
     ),
     "PayloadTooLarge": (errors.PayloadTooLarge(1024), ["over 1024 bytes", "the most this route takes", "send less"]),
-    "HostSilent": (errors.HostSilent("diabetes", 120), ["diabetes", "nothing for 120 s", "send less at once"]),
-    "HostUnreachable": (
-        errors.HostUnreachable("diabetes", "ServerDisconnectedError"),
-        ["diabetes", "ServerDisconnectedError", "amlstore endpoints logs diabetes"],
-    ),
     "PredictionTimedOut": (errors.PredictionTimedOut(0.5), ["Scoring timeout after 500 ms", "send less at once"]),
     "ReadOnly": (errors.ReadOnly("/w"), ["/w", "read-only", "Give this user write permission"]),
     "ServiceBusy": (
@@ -142,10 +130,6 @@ EXAMPLES: dict[str, tuple[AmlStoreError, list[str]]] = {
     "RequestTimedOut": (errors.RequestTimedOut(30.0), ["request's body", "30 s", "send it again"]),
     "RouteNotFound": (errors.RouteNotFound("GET", "/x"), ["GET '/x'", "no route", "/openapi.json"]),
     "SchemaTooNew": (errors.SchemaTooNew("/w", "0009", "0001"), ["/w", "0009", "0001", "Install a newer"]),
-    "ScriptFailed": (
-        errors.ScriptFailed(ValueError("no such class")),
-        ["An unexpected error occurred in scoring script", "Check the logs"],
-    ),
     "ScriptNotFound": (
         errors.ScriptNotFound("/src/train.py"),
         ["/src/train.py script path doesn't exist. The script should be inside the project folder"],
@@ -280,10 +264,7 @@ def test_statuses_are_those_that_mlflow_itself_answers_with() -> None:
     # MLflow has no codes that tell these from others: its 429 means too many requests, its DATA_LOSS is the server's.
     ours_alone = {
         "ContentTypeNotSupported": 415,
-        "DeploymentUnreachable": 502,
         "DiskFull": 507,
-        "HostUnreachable": 502,
-        "MethodNotAllowed": 405,
         "PayloadTooLarge": 413,
         "RequestTimedOut": 408,
         "TransferBroken": 400,

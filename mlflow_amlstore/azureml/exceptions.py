@@ -18,7 +18,7 @@ RunConfigurationException = InvalidValue
 ComputeTargetException = NotFound  # for a target that isn't there, which scripts then make
 RunEnvironmentException = InvalidState
 ActivityFailedException = InvalidState
-WebserviceException = AmlStoreError  # the SDK's for a model that isn't there, too
+WebserviceException = NotFound  # the SDK's for a model that isn't there, too
 ModelNotFoundException = NotFound
 ModelPathNotFoundException = AmlStoreError
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from mlflow_amlstore.azureml.finder import names_the_missing_of
 from mlflow_amlstore.core import Model, Run, Workspace
-from mlflow_amlstore.core.resource_configuration import ResourceConfiguration
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -27,7 +26,7 @@ def register_model(
     datasets: object = None,
     sample_input_dataset: object = None,
     sample_output_dataset: object = None,
-    resource_configuration: ResourceConfiguration | None = None,
+    resource_configuration: object = None,
 ) -> Model:
     """Register a file or folder of a run, MLflow's or ours, as the next version of a model.
 

@@ -122,14 +122,13 @@ def _serve(
     make_app: "Callable[..., ASGIApp]",
 ) -> None:
     """Serve a workspace until a signal; print where it is once clients can come."""
-    from mlflow_amlstore.records.secret import workspace_secret
     from mlflow_amlstore.service import server
     from mlflow_amlstore.service.addresses import tracking_root
     from mlflow_amlstore.service.app import Settings
     from mlflow_amlstore.service.auth import Tokens
-    from mlflow_amlstore.service.local_key import local_key
+    from mlflow_amlstore.service.secret import local_key, service_secret
 
-    secret = workspace_secret(opened.folder)
+    secret = service_secret(opened.folder)
     settings = Settings(
         service_url=address.service_url,
         workspace_name=workspace_name,

@@ -46,16 +46,15 @@ def command(folder: Path | None, port: int | None, no_open: bool) -> None:
             click.echo(f"Studio runs already on {opened.folder}", err=True)
             _show(sign_in_link(running, "/"), no_open=no_open)
             return
-        from mlflow_amlstore.records.secret import workspace_secret
         from mlflow_amlstore.service import server  # slow to import, and the extra may be missing
         from mlflow_amlstore.service.access import Caller, Role, TokenUse
         from mlflow_amlstore.service.app import Settings
         from mlflow_amlstore.service.auth import Tokens
-        from mlflow_amlstore.service.local_key import LOCAL_KEY_ID, local_key
+        from mlflow_amlstore.service.secret import LOCAL_KEY_ID, local_key, service_secret
 
         with closing(_listening(port)) as listening, logging_at("warning"):
             service_url = f"http://{_LOOPBACK}:{server.port_of(listening)}"
-            secret = workspace_secret(opened.folder, must_last=False)
+            secret = service_secret(opened.folder, must_last=False)
             settings = Settings(service_url, workspace_name, frozenset({"localhost", _LOOPBACK, "::1"}), secret)
 
             def tell() -> None:

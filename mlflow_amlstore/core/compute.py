@@ -3,7 +3,7 @@
 import logging
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.errors import NotSupported
@@ -32,17 +32,6 @@ class AmlComputeProvisioningConfiguration:
     tags: dict[str, str] | None = None
     description: str | None = None
     location: str | None = None
-
-
-@dataclass
-class AksProvisioningConfiguration:
-    """What an `AksCompute` is made with. `agent_count` is how many slots it has, by default as many as this machine has
-    cores; the rest is kept as it was given, and has no effect here."""
-
-    agent_count: int | None = None
-    vm_size: str | None = None
-    location: str | None = None
-    cluster_purpose: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,15 +93,11 @@ class ComputeTarget:
     def create(workspace: "Workspace", name: str, provisioning_configuration: object) -> "ComputeTarget":
         """Make a target, or change the one of this name. Raises InvalidValue; NotSupported for other kinds."""
         given = provisioning_configuration
-        if isinstance(given, AmlComputeProvisioningConfiguration):
-            kind, wanted = AmlCompute.KIND, given.max_nodes
-        elif isinstance(given, AksProvisioningConfiguration):
-            kind, wanted = AksCompute.KIND, given.agent_count
-        else:
+        if not isinstance(given, AmlComputeProvisioningConfiguration):
             way_out = "Give AmlCompute.provisioning_configuration(): a target is slots on this machine"
             raise NotSupported(f"A compute target of {type(given).__name__}", way_out)
-        slots = cores() if wanted is None else wanted
-        record = workspace.records.compute_targets.put(name, kind, slots, asdict(given))
+        slots = cores() if given.max_nodes is None else given.max_nodes
+        record = workspace.records.compute_targets.put(name, AmlCompute.KIND, slots, asdict(given))
         _logger.warning(
             "The compute target %s is a name for %s %s of this machine; no machine is started",
             name, slots, "slot" if slots == 1 else "slots",
@@ -167,9 +152,8 @@ class ComputeTarget:
     ) -> None:
         """Return at once, as it is there at once; with `show_output` in the SDK's words."""
         if show_output:
-            sys.stdout.write(self._finished)
-
-    _finished: ClassVar[str] = "Succeeded\n"
+            sys.stdout.write("Succeeded\nAmlCompute wait for completion finished\n\n")
+            sys.stdout.write("Minimum number of nodes requested have been provisioned\n")
 
     def delete(self) -> None:
         """Delete it; runs that were submitted to it go on. Raises NotFound."""
@@ -196,10 +180,6 @@ class AmlCompute(ComputeTarget):
     """A cluster of Azure ML's by its name: here slots on the machine that submits."""
 
     KIND: ClassVar[str] = "AmlCompute"
-    _finished: ClassVar[str] = (
-        "Succeeded\nAmlCompute wait for completion finished\n\n"
-        "Minimum number of nodes requested have been provisioned\n"
-    )
 
     @staticmethod
     def provisioning_configuration(
@@ -265,77 +245,7 @@ class AmlCompute(ComputeTarget):
         self._record = self._workspace.records.compute_targets.put(self.name, self.type, slots, settings)
 
 
-@names_the_missing
-class AksCompute(ComputeTarget):
-    """An inference cluster of Azure ML's by its name: what is deployed to it runs on this machine, or on the agents
-    that serve a pool of this name.
-
-    >>> cluster = ComputeTarget.create(ws, "inference", AksCompute.provisioning_configuration(agent_count=2))
-    >>> cluster.type
-    'AKS'
-    >>> cluster.delete()
-    """
-
-    KIND: ClassVar[str] = "AKS"
-    _finished: ClassVar[str] = 'Succeeded\nAKS creation operation finished, operation "Succeeded"\n'
-
-    class ClusterPurpose:
-        """What a cluster is for, which has no effect here."""
-
-        FAST_PROD = "FastProd"
-        DENSE_PROD = "DenseProd"
-        DEV_TEST = "DevTest"
-
-    @staticmethod
-    def provisioning_configuration(
-        agent_count: int | None = None,
-        vm_size: str | None = None,
-        ssl_cname: str | None = None,
-        ssl_cert_pem_file: str | None = None,
-        ssl_key_pem_file: str | None = None,
-        location: str | None = None,
-        vnet_resourcegroup_name: str | None = None,
-        vnet_name: str | None = None,
-        subnet_name: str | None = None,
-        service_cidr: str | None = None,
-        dns_service_ip: str | None = None,
-        docker_bridge_cidr: str | None = None,
-        cluster_purpose: str | None = None,
-        load_balancer_type: str | None = None,
-        load_balancer_subnet: str | None = None,
-    ) -> AksProvisioningConfiguration:
-        """Say what to make. Certificates and networks are for machines that aren't started here, and are kept
-        nowhere."""
-        return AksProvisioningConfiguration(agent_count, vm_size, location, cluster_purpose)
-
-    @staticmethod
-    def attach_configuration(*arguments: object, **given: object) -> NoReturn:
-        """Raise NotSupported: no cluster of Kubernetes is reached from here."""
-        raise NotSupported(
-            "AksCompute.attach_configuration", "Make a name with ComputeTarget.create and provisioning_configuration()"
-        )
-
-    @property
-    def agent_count(self) -> int:
-        """How many slots it has."""
-        return self._record.slots
-
-    @property
-    def agent_vm_size(self) -> str:
-        """The size of machine that it was made with, which is none here."""
-        return str(self._record.settings.get("vm_size") or "")
-
-    @property
-    def cluster_purpose(self) -> str | None:
-        """What it was made for."""
-        return self._record.settings.get("cluster_purpose")
-
-    def get_status(self) -> str:
-        """Return what state it is in: it is there at once."""
-        return self.provisioning_state
-
-
-ComputeTarget._kinds |= {AmlCompute.KIND: AmlCompute, AksCompute.KIND: AksCompute}
+ComputeTarget._kinds[AmlCompute.KIND] = AmlCompute
 
 
 def _camel_case(name: str) -> str:

@@ -1,6 +1,5 @@
 """`Model`: a version of a registered model, as Azure ML's SDK has it."""
 
-import json
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,7 +14,6 @@ from mlflow_amlstore.core.downloads import download_all, whole_folder
 from mlflow_amlstore.core.named_texts import delete_tags, texts_of, wanted_texts
 from mlflow_amlstore.core.not_yet import names_the_missing, refuse_given
 from mlflow_amlstore.core.paging import all_items
-from mlflow_amlstore.core.resource_configuration import ResourceConfiguration
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, NotFound
 from mlflow_amlstore.protocol.times import datetime_or_none
 from mlflow_amlstore.records.common_store import CommonStore
@@ -31,7 +29,6 @@ from mlflow_amlstore.records.types import (
     FRAMEWORK_PROPERTIES,
     FRAMEWORK_PROPERTY,
     FRAMEWORK_VERSION_PROPERTY,
-    RESOURCES_PROPERTY,
     ModelFilter,
     ModelVersionRecord,
     RunInfo,
@@ -40,8 +37,6 @@ from mlflow_amlstore.records.types import (
 from mlflow_amlstore.records.validation import check_model_name
 
 if TYPE_CHECKING:
-    from mlflow_amlstore.core.model_package import ModelPackage
-    from mlflow_amlstore.core.webservice import Webservice
     from mlflow_amlstore.core.workspace import Workspace
 
 _MODELS_FOLDER = "azureml-models"
@@ -67,8 +62,6 @@ class Model:
         TENSORFLOW = "TensorFlow"
         SCIKITLEARN = "ScikitLearn"
         ONNX = "Onnx"
-        TFKERAS = "TfKeras"
-        PYTORCH = "PyTorch"
         MULTI = "Multi"
 
     def __init__(
@@ -119,12 +112,12 @@ class Model:
         child_paths: Iterable[str] | None = None,
         sample_input_dataset: object = None,
         sample_output_dataset: object = None,
-        resource_configuration: ResourceConfiguration | None = None,
+        resource_configuration: object = None,
     ) -> "Model":
         """Upload a local file or folder and register it as the next version.
 
-        `resource_configuration` is what a deployment of it may use. Raises InvalidValue for a missing or empty path and
-        for a folder without files; NotSupported for data sets and child paths.
+        Raises InvalidValue for a missing or empty path and for a folder without files; NotSupported for data sets,
+        child paths and a resource configuration.
         """
         refuse_given(
             "Model.register",
@@ -132,6 +125,7 @@ class Model:
             child_paths=child_paths,
             sample_input_dataset=sample_input_dataset,
             sample_output_dataset=sample_output_dataset,
+            resource_configuration=resource_configuration,
         )
         tags, properties = texts_of("tags", tags or {}), texts_of("properties", properties or {})
         if not os.fspath(model_path):
@@ -155,7 +149,6 @@ class Model:
             model_framework,
             model_framework_version,
             description,
-            resource_configuration,
         )
 
     @staticmethod
@@ -208,12 +201,6 @@ class Model:
             raise NotFound("model", model_name, where)
         return local
 
-    deploy: ClassVar[Callable[..., "Webservice"]]
-    """`core.webservice.deploy`; given by `core`, as that stands above."""
-
-    package: ClassVar[Callable[..., "ModelPackage"]]
-    """`core.model_package.package`; given as `deploy` is."""
-
     _of_submitted_run: ClassVar[Callable[[], "Workspace | None"]]
     """Opens the workspace of the run that this process was submitted as; given by `core`, as that stands above."""
 
@@ -250,8 +237,7 @@ class Model:
     @property
     def properties(self) -> dict[str, str]:
         """Its properties, which can't be changed."""
-        hidden = (*FRAMEWORK_PROPERTIES, RESOURCES_PROPERTY)
-        return {name: value for name, value in self._record.properties.items() if name not in hidden}
+        return {name: value for name, value in self._record.properties.items() if name not in FRAMEWORK_PROPERTIES}
 
     @property
     def model_framework(self) -> str | None:
@@ -262,12 +248,6 @@ class Model:
     def model_framework_version(self) -> str | None:
         """The framework's version."""
         return self._record.properties.get(FRAMEWORK_VERSION_PROPERTY)
-
-    @property
-    def resource_configuration(self) -> ResourceConfiguration | None:
-        """What a deployment of it may use, if that was said."""
-        kept = self._record.properties.get(RESOURCES_PROPERTY)
-        return None if kept is None else ResourceConfiguration.deserialize(json.loads(kept))
 
     @property
     def run_id(self) -> str | None:
@@ -398,7 +378,6 @@ def register_run_model(
     framework: str | None,
     framework_version: str | None,
     description: str | None,
-    resources: ResourceConfiguration | None = None,
 ) -> Model:
     """Register a file or folder of a run as the next version of a model. Raises NotFound if there is none."""
     if not path:
@@ -407,9 +386,7 @@ def register_run_model(
     if not workspace.records.files.list_all(container, path, max_results=1):
         raise NotFound("file", path, f"Run {run.run_id} has no such file or folder: upload it first")
     source = f"{WORKSPACE_SCHEME}{container}/{path}".rstrip("/")
-    return _register(
-        workspace, name, source, run.run_id, tags, properties, framework, framework_version, description, resources
-    )
+    return _register(workspace, name, source, run.run_id, tags, properties, framework, framework_version, description)
 
 
 def _register(
@@ -422,11 +399,8 @@ def _register(
     framework: str | None,
     framework_version: str | None,
     description: str | None,
-    resources: ResourceConfiguration | None,
 ) -> Model:
     kept = texts_of("properties", properties or {})
-    if resources is not None:
-        kept[RESOURCES_PROPERTY] = json.dumps(resources.serialize())
     record = workspace.records.models.register(
         name,
         source,

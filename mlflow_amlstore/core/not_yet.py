@@ -17,7 +17,10 @@ _WAYS_OUT = (
     (("data",), "Read the data by its path, or with the library of the storage that it is in"),
     (("secret", "keyvault"), "Read the secret from an environment variable, or with azure-keyvault-secrets"),
     (("environment",), "Make one with Environment(name) or Environment.from_conda_specification(name, file_path)"),
-    (("profile", "image"), "Model.deploy needs no image; `amlstore deploy` runs a model here"),
+    (
+        ("deploy", "webservice", "inference", "model.package", "profile", "image"),
+        "`mlflow models serve` serves a model",
+    ),
 )
 _ANY_WAY_OUT = "Leave it out, or use Azure ML's own SDK for it"
 

@@ -9,7 +9,6 @@ from mlflow_amlstore.core.local_files import PathText
 from mlflow_amlstore.core.model import Model, register_run_model
 from mlflow_amlstore.core.not_yet import refuse_given
 from mlflow_amlstore.core.open_run import OpenRun
-from mlflow_amlstore.core.resource_configuration import ResourceConfiguration
 from mlflow_amlstore.core.snapshots import store_snapshot
 from mlflow_amlstore.errors import InvalidState, InvalidValue, NotFound
 from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN
@@ -195,7 +194,7 @@ class RunFiles(OpenRun):
         datasets: object = None,
         sample_input_dataset: object = None,
         sample_output_dataset: object = None,
-        resource_configuration: ResourceConfiguration | None = None,
+        resource_configuration: object = None,
         **kwargs: object,
     ) -> Model:
         """Register a file or folder of the run as the next version of a model (`model_name` is its path by default).
@@ -208,6 +207,7 @@ class RunFiles(OpenRun):
             datasets=datasets,
             sample_input_dataset=sample_input_dataset,
             sample_output_dataset=sample_output_dataset,
+            resource_configuration=resource_configuration,
             **kwargs,
         )
         return register_run_model(
@@ -220,7 +220,6 @@ class RunFiles(OpenRun):
             framework=model_framework,
             framework_version=model_framework_version,
             description=description,
-            resources=resource_configuration,
         )
 
     def get_all_logs(self, destination: PathText | None = None) -> list[str]:

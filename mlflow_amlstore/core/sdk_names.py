@@ -82,7 +82,6 @@ _NAMES = {
         AksCompute ContainerRegistry Dataset DatasetSnapshot Environment Experiment FileDataset ModelNotFoundException
         ModelProfile ResourceConfiguration RunEnvironmentException TabularDataset UserErrorException WebserviceException
     """,
-    "azureml.core.resource_configuration": "ResourceConfiguration",
     "azureml.core.run": """
         InputDatasets LinkOutput OutputDatasets Run get_run
         ActivityFailedException Datastore Environment ExperimentExecutionException Keyvault RunEnvironmentException
@@ -110,10 +109,6 @@ _NAMES = {
         Data DataPath DatacacheConfiguration DatacacheConsumptionConfig DockerConfiguration EnvironmentDefinition
         MpiConfiguration PyTorchConfiguration RunConfiguration RunConfigurationException TensorflowConfiguration
         UserErrorException
-    """,
-    "azureml.core.webservice": """
-        AciWebservice AksEndpoint AksWebservice LocalWebservice Webservice
-        WebserviceException
     """,
     "azureml.core.workspace": """
         Workspace
@@ -205,19 +200,6 @@ _ATTRIBUTES = {
     "AmlCompute": """
         add_identity get_active_runs get_status list_nodes provisioning_configuration remove_identity
         supported_vmsizes update
-    """,
-    "AksCompute": """
-        ClusterPurpose attach attach_configuration create delete detach get_credentials get_status
-        provisioning_configuration refresh_state update wait_for_completion
-    """,
-    "ModelPackage": """
-        get_container_registry get_logs pull save serialize update_creation_state wait_for_creation
-    """,
-    "ResourceConfiguration": "deserialize serialize",
-    "Webservice": """
-        add_properties add_tags check_for_existing_webservice delete deploy deploy_from_image deploy_from_model
-        deploy_local_from_model deserialize get_keys get_logs get_token list regen_key remove_tags run serialize update
-        update_deployment_state wait_for_deployment
     """,
     "AbstractAuthentication": """
         get_authentication_header get_token signed_session

@@ -14,7 +14,6 @@ from mlflow_amlstore.core.experiment import Experiment
 from mlflow_amlstore.core.model import Model
 from mlflow_amlstore.core.not_yet import names_the_missing
 from mlflow_amlstore.core.run import Run
-from mlflow_amlstore.core.webservice import Webservice
 from mlflow_amlstore.errors import ConfigInvalid, InvalidValue, NotSupported
 from mlflow_amlstore.records.common_store import CommonStore
 from mlflow_amlstore.workspace import config_json
@@ -232,9 +231,9 @@ class Workspace:
         return Environment.list(self)
 
     @property
-    def webservices(self) -> dict[str, Webservice]:
-        """The endpoints by name."""
-        return {service.name: service for service in Webservice.list(self)}
+    def webservices(self) -> dict[str, object]:
+        """The endpoints by name: there are none yet."""
+        return {}
 
     def get_run(self, run_id: str) -> Run:
         """Open a run by its id. Raises NotFound."""

@@ -13,7 +13,6 @@ from mlflow_amlstore.workspace.scheme_owner import OURS, SCHEME, THEIRS, VARIABL
 
 _GROUP = "mlflow.tracking_store"
 _THEIR_LOADERS = "azureml.mlflow.entry_point_loaders"
-_THEIR_DEPLOYMENTS, _OUR_DEPLOYMENTS = "azureml.mlflow.deploy", "mlflow_amlstore.plugin.deployments"
 
 _logger = logging.getLogger(__name__)
 
@@ -24,8 +23,7 @@ def settle(builders: Mapping[str, Builder]) -> None:
     """Make `azureml://` mean what the environment chooses; where it means Microsoft's plugin unasked, say so.
 
     `builders` are ours by the names of theirs. MLflow has no way to prefer one of two plugins, and loads theirs by the
-    name of a module: so, where ours are chosen, that module's name stands for ours. Their `mlflow.deployments` is a
-    module itself.
+    name of a module: so, where ours are chosen, that module's name stands for ours.
     """
     try:
         choice = chosen()
@@ -34,7 +32,6 @@ def settle(builders: Mapping[str, Builder]) -> None:
         return
     if choice == OURS:
         sys.modules.setdefault(_THEIR_LOADERS, _Loaders(builders))
-        sys.modules.setdefault(_THEIR_DEPLOYMENTS, _Deployments())
     elif choice is None and owner(_GROUP) != OURS:
         _logger.warning(
             "azureml:// tracking URIs go to %s, which is installed beside %s. Uninstall it, or set %s=%s",
@@ -65,38 +62,18 @@ def _their_builder(group: str) -> Builder | None:
     return None
 
 
-class _StandIn(ModuleType):
-    """What stands for one of their modules; what ours doesn't have is theirs."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        del sys.modules[self.__name__]
-        try:
-            return getattr(import_module(self.__name__), name)
-        finally:
-            sys.modules[self.__name__] = self
-
-
-class _Loaders(_StandIn):
-    """What stands for their module of builders."""
+class _Loaders(ModuleType):
+    """What stands for their module of builders: ours, and whatever else theirs has."""
 
     def __init__(self, builders: Mapping[str, Builder]) -> None:
         super().__init__(_THEIR_LOADERS)
         self.__dict__.update(builders)
 
-
-class _Deployments(_StandIn):
-    """What stands for their module of `mlflow.deployments`. Ours is loaded when it is used."""
-
-    def __init__(self) -> None:
-        super().__init__(_THEIR_DEPLOYMENTS)
-
-    def __dir__(self) -> list[str]:
-        return dir(import_module(_OUR_DEPLOYMENTS))
-
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        del sys.modules[_THEIR_LOADERS]
         try:
-            return getattr(import_module(_OUR_DEPLOYMENTS), name)
-        except AttributeError:
-            return super().__getattr__(name)
+            return getattr(import_module(_THEIR_LOADERS), name)
+        finally:
+            sys.modules[_THEIR_LOADERS] = self

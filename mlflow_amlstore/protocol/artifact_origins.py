@@ -7,8 +7,6 @@ RUN_CONTAINER_PREFIX = "dcid."
 """A run's container is this and the run's id; a logged model may stand in the run's place."""
 UPLOAD_ORIGIN = "LocalUpload"
 """What is uploaded to be registered as a model."""
-ENDPOINT_ORIGIN = "Endpoint"
-"""Ours: the logs of an endpoint, to be read."""
 
 
 def artifact_id(location: str) -> str:

@@ -10,10 +10,6 @@ from typing import Any, BinaryIO, Protocol
 from mlflow_amlstore.records.search.filter import NO_FILTER, Filter
 from mlflow_amlstore.records.types import (
     ComputeTargetRecord,
-    DeploymentSpec,
-    EndpointEvent,
-    EndpointRecord,
-    EndpointSpec,
     EnvironmentRecord,
     ExperimentRecord,
     FileRecord,
@@ -414,69 +410,8 @@ class CommonEnvironments(Protocol):
         """Return the latest version of each name, by name."""
 
 
-class CommonEndpoints(Protocol):
-    """Models that answer over HTTP, by name."""
-
-    def create(
-        self,
-        spec: EndpointSpec,
-        deployment: DeploymentSpec,
-        *,
-        keys: tuple[str, str] | None = None,
-        overwrite: bool = False,
-    ) -> EndpointRecord:
-        """Make an endpoint with its first deployment; whoever runs endpoints then starts it (`hosting`).
-
-        Its keys are new ones unless they are given, primary and secondary. With `overwrite` an endpoint of this name
-        gets the new spec and the deployment as its next, and keeps its keys unless others are given. Raises
-        AlreadyExists, InvalidValue, NotFound (model, compute target), ExtraMissing.
-        """
-
-    def deploy(
-        self, name: str, deployment: DeploymentSpec, *, traffic: Mapping[int, int] | None = None
-    ) -> EndpointRecord:
-        """Add a deployment, which gets all traffic as soon as it is Healthy, or the percent that `traffic` says.
-
-        One that gets none is Stopped until it does.
-        """
-
-    def update(
-        self,
-        name: str,
-        *,
-        description: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
-        auth: bool | None = None,
-        traffic: Mapping[int, int] | None = None,
-    ) -> EndpointRecord:
-        """Change what is given. `traffic` is percent by deployment, 100 together; those that aren't running start."""
-
-    def delete(self, name: str) -> None:
-        """Delete an endpoint, its deployments, keys and logs. It answers no more."""
-
-    def get(self, name: str) -> EndpointRecord:
-        """Return an endpoint. Raises NotFound."""
-
-    def list(self) -> list[EndpointRecord]:
-        """Return all endpoints by name."""
-
-    def keys(self, name: str) -> tuple[str, str]:
-        """Return the primary and the secondary key. Raises InvalidState where the workspace's secret was replaced."""
-
-    def set_key(self, name: str, which: str, key: str | None = None) -> None:
-        """Replace the `primary` or the `secondary` key by a new one, or by the one given; the old one opens no more."""
-
-    def events(self, name: str, *, after: int = 0) -> Sequence[EndpointEvent]:
-        """Return what happened to an endpoint, the oldest first: what came after the event of this id."""
-
-
 class CommonStore(Protocol):
     """A workspace's run records, by topic. Safe across threads; a forked child gets its own connections."""
-
-    @property
-    def folder(self) -> Path | None:
-        """The workspace's folder on this machine; None for a workspace that is elsewhere."""
 
     @property
     def experiments(self) -> CommonExperiments: ...
@@ -501,9 +436,6 @@ class CommonStore(Protocol):
 
     @property
     def environments(self) -> CommonEnvironments: ...
-
-    @property
-    def endpoints(self) -> CommonEndpoints: ...
 
     def close(self) -> None:
         """Release connections; the store may not be used afterwards. Calling it again does nothing."""

@@ -1,11 +1,10 @@
 """Where files are, without saying where the workspace is: containers, and the URIs that records may keep.
 
-A *container* holds the files of one run, one logged model, one snapshot, one endpoint (its logs), or one upload: files
-that a client sends to be registered as a model, without a run. Its name is the part of an artifact URI after the
-workspace's root, for runs and logged models in MLflow's own layout. A model source or artifact location in this
-workspace is kept as `workspace:/CONTAINER/PATH`, so that a moved folder still means itself. This module is the one
-confinement check: every path, source and location that comes from outside passes here before anything is read or
-written.
+A *container* holds the files of one run, one logged model, one snapshot, or one upload: files that a client sends to be
+registered as a model, without a run. Its name is the part of an artifact URI after the workspace's root, for runs and
+logged models in MLflow's own layout. A model source or artifact location in this workspace is kept as
+`workspace:/CONTAINER/PATH`, so that a moved folder still means itself. This module is the one confinement check: every
+path, source and location that comes from outside passes here before anything is read or written.
 """
 
 import os
@@ -31,9 +30,6 @@ _LOGGED_MODEL = re.compile(r"(?P<experiment>\d+)/models/(?P<model>m-[\w\-]+)/art
 _UPLOAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,99}")
 _UPLOAD = re.compile(rf"uploads/(?P<upload>{_UPLOAD_NAME.pattern})/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 _SNAPSHOT = re.compile(rf"snapshots/(?P<snapshot>{_UPLOAD_NAME.pattern})/artifacts(?:/(?P<path>.*))?", re.DOTALL)
-ENDPOINT_NAME_RULE = "must be 3 to 32 small letters, digits and '-', a letter first and no '-' last"
-ENDPOINT_NAME = re.compile(r"(?=.{3,32}$)[a-z]([-a-z0-9]*[a-z0-9])?")
-_ENDPOINT = re.compile(r"endpoints/(?P<endpoint>[a-z][-a-z0-9]{2,31})/artifacts(?:/(?P<path>.*))?", re.DOTALL)
 # Schemes under which a URI means a file of the machine that reads it, or any URL that somebody chose.
 _REFUSED_SCHEMES = {"", "file", "http", "https", "ftp", "data"}
 _WORKSPACE_SCHEMES = {"amlstore", "azureml", "azureml+http"}
@@ -61,13 +57,6 @@ def snapshot_container(snapshot_id: str) -> str:
     if not _UPLOAD_NAME.fullmatch(snapshot_id):
         raise PathUnsafe("snapshot", snapshot_id, "must be letters, digits, '-' and '_', a letter or digit first")
     return f"snapshots/{snapshot_id}/artifacts"
-
-
-def endpoint_container(name: str) -> str:
-    """The container of an endpoint's logs. Raises PathUnsafe for what can't be its name."""
-    if not ENDPOINT_NAME.fullmatch(name):
-        raise PathUnsafe("endpoint", name, ENDPOINT_NAME_RULE)
-    return f"endpoints/{name}/artifacts"
 
 
 def upload_of(location: str) -> str | None:
@@ -132,7 +121,7 @@ def check_uri_location(location: str) -> str:
 
 
 def _match(location: str) -> re.Match[str] | None:
-    for pattern in (_LOGGED_MODEL, _RUN, _UPLOAD, _SNAPSHOT, _ENDPOINT):
+    for pattern in (_LOGGED_MODEL, _RUN, _UPLOAD, _SNAPSHOT):
         if match := pattern.fullmatch(location):
             return match
     return None

@@ -17,7 +17,7 @@ from mlflow_amlstore.records import tables
 from mlflow_amlstore.records.database import LOCK_TIMEOUT_S, Database
 from mlflow_amlstore.records.sqlite import is_database, use_write_ahead_log
 
-CURRENT_REVISION = "0007"
+CURRENT_REVISION = "0006"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _REVISION = re.compile(r"(?!0000)[0-9]{4}")  # as our migrations are numbered
 _ANOTHER_FOLDER = f"Choose another folder for a new workspace, or {WorkspaceCorrupt.RESTORE}"

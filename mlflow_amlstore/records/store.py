@@ -22,7 +22,6 @@ from mlflow_amlstore.records.snapshots import FileSnapshots
 from mlflow_amlstore.records.sql.acts import SqlActs
 from mlflow_amlstore.records.sql.applied_requests import SqlAppliedRequests
 from mlflow_amlstore.records.sql.compute_targets import SqlComputeTargets
-from mlflow_amlstore.records.sql.endpoints import SqlEndpoints
 from mlflow_amlstore.records.sql.environments import SqlEnvironments
 from mlflow_amlstore.records.sql.experiments import SqlExperiments
 from mlflow_amlstore.records.sql.files import SqlFiles
@@ -60,7 +59,6 @@ class RecordStore:
         self.compute_targets = SqlComputeTargets(database)
         self.run_leases = SqlRunLeases(database)
         self.environments = SqlEnvironments(database)
-        self.endpoints = SqlEndpoints(database, self.files)
         self._applied_requests = SqlAppliedRequests(database)
 
     @property

@@ -42,7 +42,6 @@ _MEAN_THIS_PACKAGE = {
     "azureml-widgets",
 }
 _EXTRA_ALWAYS = "embedded"  # the script's run may be in a folder
-_EXTRA_OF_IMAGES = "deploy"
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[([^\]]*)\])?")
 _REFERRING = re.compile(r"(?:--requirement|--constraint|-r|-c)[\s=]*")
 _IS_PATH = re.compile(r"\.|.*/|.*\.(?:whl|zip|tar\.gz)$")
@@ -58,19 +57,13 @@ _QUESTION = (
 
 
 def interpreter_of(
-    environment: Mapping[str, Any] | None,
-    *,
-    output: Output,
-    cache: Path | None = None,
-    folder: Path | None = None,
-    extra: str = _EXTRA_ALWAYS,
+    environment: Mapping[str, Any] | None, *, output: Output, cache: Path | None = None, folder: Path | None = None
 ) -> list[str]:
     """Return the command that starts Python in an environment, built first if need be.
 
     `environment` is what the SDK sends of an Environment, or None. `output` is given a build's output, line by line,
     and isn't called where nothing is built or waited for. `cache` is where environments are kept, `folder` where the
-    list's relative paths lead, the working directory by default. `extra` is the extra of this package that what runs
-    there needs.
+    list's relative paths lead, the working directory by default.
 
     - None, or a list without packages besides this one: this process's interpreter, unless the list asks for another
       supported version of Python.
@@ -89,8 +82,8 @@ def interpreter_of(
     cache = _cache_folder() if cache is None else cache
     name, python = str(environment.get("name") or ""), _table(environment, "python")
     if python.get("userManagedDependencies"):
-        return [_user_managed(name, str(python.get("interpreterPath") or "python"), cache, folder, extra)]
-    recipe = _recipe(name, _table(python, "condaDependencies"), folder, extra)
+        return [_user_managed(name, str(python.get("interpreterPath") or "python"), cache, folder)]
+    recipe = _recipe(name, _table(python, "condaDependencies"), folder)
     if recipe is None:
         return [sys.executable]
     return [str(_built(recipe, cache, output))]
@@ -105,30 +98,16 @@ def packages_on_ray(environment: Mapping[str, Any] | None, *, is_embedded: bool)
     python = _table(environment or {}, "python")
     if python.get("userManagedDependencies"):
         return None
-    way_out = "List pip packages, or install them in the cluster and set user_managed_dependencies = True"
-    _, pip = _pip_alone(python, "on Ray", way_out)
-    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS} if is_embedded else set())
-    return [*(_below(_RAY_SOURCE, line) for line in lines), *own_wheel.requirements(extras)]
-
-
-def packages_in_image(environment: Mapping[str, Any] | None) -> tuple[str, list[str]]:
-    """The version of Python that an image needs, "" for any, and what is to be installed there to answer requests, as
-    lines of pip's list. Raises InvalidValue as `interpreter_of`, NotSupported for conda packages.
-    """
-    conda, pip = _pip_alone(_table(environment or {}, "python"), "in an image", "List pip packages")
-    lines, extras = _without_this_package(pip, {_EXTRA_OF_IMAGES})
-    asked = next((match[1] for package in conda if (match := re.match(r"\s*python\s*=+\s*([\d.]+)", package))), "")
-    return asked, [*lines, *own_wheel.requirements(extras)]
-
-
-def _pip_alone(python: Mapping[str, Any], where: str, way_out: str) -> tuple[list[str], list[str]]:
-    """The conda packages and the lines of pip's list of an environment whose packages all come from pip."""
     conda, pip = _packages(_table(python, "condaDependencies"))
     names = {_normal(match[1]) for package in conda if (match := re.match(r"\s*(?:\S+::)?([\w.-]+)", package))}
     others = names - {"python", "pip"} - _MEAN_THIS_PACKAGE
     if others:
-        raise NotSupported(f"An environment with conda packages ({', '.join(sorted(others))}) {where}", way_out)
-    return conda, pip
+        raise NotSupported(
+            f"An environment with conda packages ({', '.join(sorted(others))}) on Ray",
+            "List pip packages, or install them in the cluster and set user_managed_dependencies = True",
+        )
+    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS} if is_embedded else set())
+    return [*(_below(_RAY_SOURCE, line) for line in lines), *own_wheel.requirements(extras)]
 
 
 def _below(folder: str, line: str) -> str:
@@ -155,7 +134,7 @@ def _cache_folder() -> Path:
 # User-managed
 
 
-def _user_managed(name: str, path: str, cache: Path, folder: Path, extra: str) -> str:
+def _user_managed(name: str, path: str, cache: Path, folder: Path) -> str:
     if path == "python":
         return sys.executable
     field = f"interpreter_path of environment {name!r}"
@@ -187,18 +166,20 @@ def _user_managed(name: str, path: str, cache: Path, folder: Path, extra: str) -
     if (int(answer[1]), int(answer[2])) < installed_pythons.SUPPORTED[0]:
         raise InvalidValue(field, path, f"is Python {answer[1]}.{answer[2]}; this package needs 3.10 or newer")
     if answer[3] == "False":
-        install = shlex.join(_installation(found, answer[4] != "None", cache, extra))
-        raise EnvironmentFailed(name, f"{found} doesn't have this package. Run `{install}`")
+        raise EnvironmentFailed(
+            name,
+            f"{found} doesn't have this package. Run `{shlex.join(_installation(found, answer[4] != 'None', cache))}`",
+        )
     return found
 
 
-def _installation(interpreter: str, has_pip: bool, cache: Path, extra: str) -> list[str]:
+def _installation(interpreter: str, has_pip: bool, cache: Path) -> list[str]:
     """The command that installs this package there."""
     origin = own_wheel.origin()
     if isinstance(origin, Distribution):
         with _local_errors(cache):
             origin = own_wheel.put_together(origin, cache.parent / "wheels")
-    package = f"{origin}[{extra}]"
+    package = f"{origin}[{_EXTRA_ALWAYS}]"
     if has_pip:
         return [interpreter, "-m", "pip", "install", package]
     return ["uv", "pip", "install", "--python", interpreter, package]
@@ -237,7 +218,7 @@ class _Recipe:
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
 
 
-def _recipe(name: str, listed: Mapping[str, Any], folder: Path, extra: str) -> _Recipe | None:
+def _recipe(name: str, listed: Mapping[str, Any], folder: Path) -> _Recipe | None:
     """None where this process's interpreter has all that is listed."""
     conda, pip = _packages(listed)
     asked_python, conda_packages = "", []
@@ -249,9 +230,9 @@ def _recipe(name: str, listed: Mapping[str, Any], folder: Path, extra: str) -> _
         elif package_name != "pip" and package_name not in _MEAN_THIS_PACKAGE:
             conda_packages.append(package)
     options, pip = pip_settings.listed_options(pip)
-    lines, extras = _without_this_package(pip, {extra})
+    lines, extras = _without_this_package(pip, {_EXTRA_ALWAYS})
     python = installed_pythons.choose(asked_python)
-    has_packages = bool(lines or conda_packages or extras != {extra})
+    has_packages = bool(lines or conda_packages or extras != {_EXTRA_ALWAYS})
     if not has_packages and (not python.is_as_asked or python.minor == sys.version_info[:2]):
         return None
     lines += pip_settings.constraints()

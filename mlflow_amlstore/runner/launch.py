@@ -6,19 +6,25 @@ the lock in that folder looks after the run: first the submitter, then the runne
 
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mlflow_amlstore.errors import InvalidState
 from mlflow_amlstore.records.types import LOCAL_TARGET
 from mlflow_amlstore.records.validation import check_run_id
 from mlflow_amlstore.runner.definition import variables_of
-from mlflow_amlstore.runner.locked_folder import LockedFolder, folder_of_user
 from mlflow_amlstore.workspace.script_log import RUN_FOLDER_VARIABLE, SOURCE
+
+if sys.platform != "win32":
+    import fcntl
 
 COOKIE = RUN_FOLDER_VARIABLE
 RUNNER_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from mlflow_amlstore.runner.main import main; main()"
@@ -27,7 +33,7 @@ AFTER = "after"
 """What stands in the place of a runner's place in the queue where its run is to be ended."""
 SDK = "sdk"
 """What `azureml` of a definition is where it means Azure ML's own SDK in the script."""
-_LAUNCH, _LOGS, _OWN_PACKAGES = "launch.json", "logs", "packages"
+_LAUNCH, _LOCK, _LOGS, _OWN_PACKAGES = "launch.json", "lock", "logs", "packages"
 _PACKAGES = Path(__file__).parent.parent.parent
 
 
@@ -62,13 +68,13 @@ class Launch:
         return "://" not in self.workspace
 
 
-class RunFolder(LockedFolder):
+class RunFolder:
     """A run's folder on this machine: `source/` is the copy that its script runs in, and `logs/` has what its processes
     print where the workspace is behind a service. `packages/` has this package where the machine hasn't installed it.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        self.path = path
         self.source = path / SOURCE
         self.logs = path / _LOGS
         self.packages = path / _OWN_PACKAGES
@@ -81,7 +87,42 @@ class RunFolder(LockedFolder):
     def make(self) -> int:
         """Make the folder, and take its lock; return the open lock."""
         self.source.mkdir(parents=True)
-        return super().make()
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def is_looked_after(self) -> bool:
+        """Whether a process looks after the run: its submitter, its runner, or who ends it for them."""
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def take(self) -> int | None:
+        """Take the lock of a folder that nobody looks after; None where somebody does, or there is no folder."""
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        return lock
+
+    def remove_left(self) -> None:
+        """Remove a folder that nobody looks after: of a try to prepare the run, which was killed."""
+        if (lock := self.take()) is not None:
+            self.remove()
+            os.close(lock)
 
     def write(self, launch: Launch) -> None:
         """Write what the runner is told. It is this user's alone, as the script's variables may be secrets."""
@@ -103,6 +144,10 @@ class RunFolder(LockedFolder):
     def started_ns(self) -> int:
         """When the run was handed to its runner, as the time of files has it."""
         return (self.path / _LAUNCH).stat().st_mtime_ns
+
+    def remove(self) -> None:
+        """Remove the folder and what is in it, if it is there."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def start_runner(folder: RunFolder, lock: int, ticket_lock: int) -> int:
@@ -173,4 +218,9 @@ def run_folders() -> list[RunFolder]:
 
 def _runs_folder() -> Path:
     """The folder of this user's runs on this machine. Raises InvalidState where it is somebody else's."""
-    return folder_of_user("azureml_runs")
+    folder = Path(tempfile.gettempdir()) / f"azureml_runs-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise InvalidState(f"{folder} is not this user's alone. Remove it, or set TMPDIR to a folder that is")
+    return folder

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs
 
 from mlflow_amlstore import __version__
@@ -18,24 +18,20 @@ from mlflow_amlstore.errors import (
     AmlStoreError,
     ContentTypeNotSupported,
     InvalidValue,
-    MethodNotAllowed,
     ModelFailed,
     NotFound,
-    NotSupported,
     PayloadTooLarge,
     RequestTimedOut,
-    ScriptFailed,
     ServiceBusy,
     TokenRefused,
 )
-from mlflow_amlstore.scoring import metrics, parquet, payloads, swagger
+from mlflow_amlstore.scoring import metrics, payloads, swagger
 from mlflow_amlstore.scoring.batching import Batches
 from mlflow_amlstore.scoring.deployment import Deployment, Keys
 from mlflow_amlstore.scoring.inputs import known_params
 from mlflow_amlstore.scoring.metrics import Block
-from mlflow_amlstore.scoring.model import Model, Script
+from mlflow_amlstore.scoring.model import Model
 from mlflow_amlstore.scoring.predictions import Predictions
-from mlflow_amlstore.scoring.traffic import DEPLOYMENT_HEADER, Traffic
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -46,11 +42,7 @@ BODY_TIMEOUT_S = 30.0
 _MAX_ID = 100  # characters of x-request-id, as Azure ML's server has it
 _JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"
 _SERVER = f"amlstore/{__version__}".encode()
-_PARQUET = {b"application/vnd.apache.parquet", b"application/x-parquet"}
-_TYPES = "application/json, text/csv or application/vnd.apache.parquet"
-OWN_METRICS = "/own/metrics"
-"""Where a deployment's own socket says, without a key, what `Board.summary` has."""
-_PREFLIGHT_S = 600
+_TYPES = "application/json or text/csv"
 _BEARER = (b"www-authenticate", b"Bearer")
 _log = logging.getLogger(__name__)
 
@@ -59,28 +51,13 @@ class _Gone(Exception):
     """The client has gone away before its request was whole."""
 
 
-def _query(scope: Message) -> bytes:
-    """A query as the body that it stands for: each value a text, the last of a name."""
-    asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return payloads.encode({name: values[-1] for name, values in asked.items()})
-
-
 class App:
     """One deployment's answers."""
 
     def __init__(
-        self,
-        deployment: Deployment,
-        model: Model,
-        keys: Keys | None,
-        block: Block,
-        retire: Callable[[], None],
-        traffic: Traffic | None = None,
+        self, deployment: Deployment, model: Model, keys: Keys | None, block: Block, retire: Callable[[], None]
     ) -> None:
         self._deployment, self._model, self._keys, self._block = deployment, model, keys, block
-        self._traffic = traffic
-        self._named = (DEPLOYMENT_HEADER, str(deployment.number).encode())
-        self._origins = {origin.encode("latin-1", "replace") for origin in deployment.cors_origins}
         self.predictions = Predictions(
             model,
             block,
@@ -111,16 +88,13 @@ class App:
         asked_for_v2 = [f"{path}/infer" for path in (v2, versioned)]
         asked_as_serving = [f"{serving}:predict", f"{serving}/versions/{deployment.model_version}:predict"]
         self._scores: dict[str, dict[str, bool]] = {
-            "/score": {"is_serving": True} if deployment.framework == "TensorFlow" else {},
+            "/score": {},
             "/invocations": {},
             "/score:predict": {"is_serving": True},
             **{path: {"is_v2": True} for path in asked_for_v2},
             **{path: {"is_serving": True} for path in asked_as_serving},
         }
         """How a body is read, by the paths that predict."""
-        self._script = cast(Script, model) if getattr(model, "takes_get", False) else None
-        if self._script is not None:
-            self._scores = {"/score": {}}
         self._shown: dict[str, Callable[[Message], tuple[int, bytes, bytes]]] = {
             "/swagger.json": self._swagger,
             "/metrics": self._metrics,
@@ -135,31 +109,17 @@ class App:
             **dict.fromkeys(("/v2/health/ready", f"{v2}/ready", f"{versioned}/ready"), (200, _JSON, b'{"ready":true}')),
         }
 
-    def on_public(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer a request that came on the endpoint's socket, or have another deployment answer it."""
-        return self._answer(scope, receive, send, self._traffic)
-
-    def on_own(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer a request that came on this deployment's own socket."""
-        if scope["path"] == OWN_METRICS:
-            return self._own_metrics(scope, send)
-        return self._answer(scope, receive, send, None)
-
-    async def _answer(self, scope: Message, receive: Receive, send: Send, traffic: Traffic | None) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request. Nothing is raised: what goes wrong is a status and a sentence."""
-        began = time.monotonic()
+        began = time.perf_counter()
         headers = dict(scope["headers"])
         path: str = scope["path"]
         more: Headers = []
         is_score = path in self._scores
-        if is_score:
-            self._block.began()
         try:
             asked = headers.get(b"x-request-id")
             if asked is not None and len(asked) > _MAX_ID:
                 headers.pop(b"x-request-id")
-                if path not in self._health:
-                    self._check_key(headers)
                 refused = InvalidValue(
                     "x-request-id", asked[:10].decode("latin-1") + "…", f"must be at most {_MAX_ID} characters"
                 )
@@ -167,28 +127,10 @@ class App:
                 raise refused
             if not is_score:
                 status, kind, body = self._other(scope, path, headers)
-            elif self._script is not None:
-                status, kind, body = await self._run_script(self._script, scope, headers, receive, more)
             else:
                 status, kind = 200, _JSON
-                if self._origins and scope["method"] == "OPTIONS" and self._may_ask_from(headers):
-                    body = self._preflight(more)
-                else:
-                    self._check_key(headers)
-                    other = None if traffic is None else traffic.elsewhere(headers)
-                    if other is not None and scope["method"] in ("POST", "GET"):
-                        content = await self._body(headers, receive)
-                        status, passed, body = await other.ask(scope, content)
-                        self._block.left()
-                        if self.is_draining:
-                            passed.append((b"connection", b"close"))
-                        await send({"type": "http.response.start", "status": status, "headers": passed})
-                        await send({"type": "http.response.body", "body": body})
-                        return
-                    body = await self._score(scope, path, headers, receive, more)
+                body = await self._score(scope, path, headers, receive, more)
         except _Gone:
-            if is_score:
-                self._block.left()
             return
         except AmlStoreError as error:
             status, kind = error.http_status, _JSON
@@ -204,19 +146,14 @@ class App:
             (b"x-request-id", request_id),
             (b"x-ms-request-id", request_id),
             (b"x-ms-server-version", _SERVER),
-            (b"x-content-type-options", b"nosniff"),
-            self._named,
         )
-        if self._origins and self._may_ask_from(headers):
-            more += ((b"access-control-allow-origin", headers[b"origin"]), (b"vary", b"Origin"))
         for name in (b"x-ms-client-request-id", b"traceid"):
             if name in headers:
                 more.append((name, headers[name]))
         if self.is_draining:
             more.append((b"connection", b"close"))
         if is_score:  # before it is sent: who has the answer finds it counted, though the worker dies right then
-            now = time.monotonic()
-            self._block.answered(status, now, now - began)
+            self._block.answered(status, time.perf_counter() - began)
         await send({"type": "http.response.start", "status": status, "headers": more})
         await send({"type": "http.response.body", "body": body})
 
@@ -225,29 +162,24 @@ class App:
     ) -> bytes:
         """The answer to a request for a prediction."""
         began = time.perf_counter()
-        is_query = scope["method"] == "GET" and self._deployment.framework == "Script"
-        if scope["method"] != "POST" and not is_query:
-            more.append((b"allow", b"POST"))
-            raise MethodNotAllowed(scope["method"], path, "POST")
+        if scope["method"] != "POST":
+            raise NotFound("route", f"{scope['method']} {path}", "Predictions are asked for with POST")
+        self._check_key(headers)
         if self.is_closed:
             raise ServiceBusy("this deployment is being stopped")
         kind = headers.get(b"content-type", _JSON)
-        is_csv = is_parquet = False
+        is_csv = False
         if kind != _JSON:
             kind = kind.partition(b";")[0].strip().lower()
             is_csv = kind == b"text/csv"
-            is_parquet = kind in _PARQUET
-            if not is_csv and not is_parquet and kind != _JSON and not kind.endswith(b"+json"):
+            if not is_csv and kind != _JSON and not kind.endswith(b"+json"):
                 raise ContentTypeNotSupported("Content-Type", kind.decode("latin-1"), _TYPES)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             said = headers[b"content-encoding"].decode("latin-1")
             raise ContentTypeNotSupported("Content-Encoding", said, "bodies are sent as they are")
-        body = _query(scope) if is_query else await self._body(headers, receive)
+        body = await self._body(headers, receive)
         was_read = time.perf_counter()
-        if is_parquet:
-            request = parquet.read(body, self._deployment.max_body_bytes)
-        else:
-            request = payloads.read(body, is_csv=is_csv, **self._scores[path])
+        request = payloads.read(body, is_csv=is_csv, **self._scores[path])
         method = self._method(request)
         if request.params:
             self._check_params(request.params)
@@ -282,43 +214,6 @@ class App:
             time.perf_counter() - was_predicted,
         )
         return written
-
-    async def _run_script(
-        self, script: Script, scope: Message, headers: dict[bytes, bytes], receive: Receive, more: Headers
-    ) -> tuple[int, bytes, bytes]:
-        """The answer of a script to a request."""
-        began, method = time.perf_counter(), scope["method"]
-        if method not in ("GET", "POST", "OPTIONS"):
-            raise NotFound("route", f"{method} {scope['path']}", "A script is asked with POST or GET")
-        self._check_key(headers)
-        if self.is_closed:
-            raise ServiceBusy("this deployment is being stopped")
-        body = await self._body(headers, receive)
-        was_read = time.perf_counter()
-        seen = headers if self._keys is None else {k: v for k, v in headers.items() if k != b"authorization"}
-        checked = script.read(method, scope["path"], scope["query_string"], seen, body)
-        was_checked = time.perf_counter()
-        try:
-            result = await self.predictions.soon(checked, "run", None)
-            was_predicted = time.perf_counter()
-            try:
-                answer = script.answer(result)
-            except Exception as error:  # a value that JSON has nothing for
-                raise ScriptFailed(error) from error
-        except ModelFailed as error:
-            _log.error("The script failed", exc_info=error.__cause__)
-            raise
-        has_failed = b"True" if answer.status >= 500 else b"False"
-        took = f"{(was_predicted - was_checked) * 1000:.3f}".encode()
-        more += (*answer.headers, (b"x-ms-run-function-failed", has_failed), (b"x-ms-run-fn-exec-ms", took))
-        times = (
-            was_read - began,
-            was_checked - was_read,
-            was_predicted - was_checked,
-            time.perf_counter() - was_predicted,
-        )
-        self._block.predicted(checked.rows, *times)
-        return answer.status, answer.content_type, answer.body
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit = self._deployment.max_body_bytes
@@ -402,30 +297,7 @@ class App:
         self._check_key(headers)
         if method in ("GET", "HEAD") and path in self._shown:
             return self._shown[path](scope)
-        if path.endswith((":classify", ":regress")):
-            raise NotSupported(f"{path}", "A model's signatures are asked for with :predict and signature_name")
         raise NotFound("route", f"{method} {path}", f"Predictions are asked for with POST {', '.join(self._scores)}")
-
-    def _may_ask_from(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether a page of the `Origin` of a request may read what is answered."""
-        origin = headers.get(b"origin")
-        return origin is not None and (origin in self._origins or b"*" in self._origins)
-
-    def _preflight(self, more: Headers) -> bytes:
-        """What a browser asks for a page before it sends a request with a key."""
-        more += (
-            (b"access-control-allow-methods", b"POST, GET, OPTIONS"),
-            (b"access-control-allow-headers", b"Authorization, Content-Type, azureml-model-deployment, x-request-id"),
-            (b"access-control-max-age", str(_PREFLIGHT_S).encode()),
-        )
-        return b""
-
-    async def _own_metrics(self, scope: Message, send: Send) -> None:
-        is_get = scope["method"] == "GET"
-        body = payloads.encode(self._block.board.summary()) if is_get else b""
-        headers = [(b"content-type", _JSON), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200 if is_get else 405, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
     def _refusal(self, error: AmlStoreError, path: str, more: Headers) -> bytes:
         """A refusal's body, in the shape that the path's clients read, and its headers."""
@@ -447,8 +319,7 @@ class App:
         return 200, _JSON, swagger.document(self._deployment, self._model, version)
 
     def _metrics(self, scope: Message) -> tuple[int, bytes, bytes]:
-        endpoint = self._deployment.endpoint.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-        labels = f'endpoint="{endpoint}",deployment="{self._deployment.number}"'
+        labels = f'endpoint="{self._deployment.endpoint}",deployment="{self._deployment.number}"'
         return 200, metrics.CONTENT_TYPE, self._block.board.text(labels)
 
     def _v2_server(self, scope: Message) -> tuple[int, bytes, bytes]:
@@ -470,11 +341,7 @@ class App:
             "versions": [str(deployment.model_version)],
             "platform": deployment.framework.lower(),
             "inputs": inputs,
-            "outputs": [
-                {"name": one.name, "datatype": payloads.v2_type(one.dtype), "shape": list(one.shape)}
-                for one in getattr(model, "outputs", ())
-            ]
-            or [{"name": method, "datatype": "FP64", "shape": [-1]} for method in model.methods],
+            "outputs": [{"name": method, "datatype": "FP64", "shape": [-1]} for method in model.methods],
         }
         if columns:
             about["parameters"] = {"columns": [column.name for column in columns]}

@@ -1,7 +1,7 @@
 """Micro-batches: rows of several requests that are predicted together, which costs many models little more than one."""
 
 import asyncio
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ import numpy as np
 from mlflow_amlstore.errors import AmlStoreError, TooManyRequests
 from mlflow_amlstore.scoring.inputs import Checked
 from mlflow_amlstore.scoring.metrics import Block
-from mlflow_amlstore.scoring.payloads import Outputs
 from mlflow_amlstore.scoring.predictions import Predictions
 
 
@@ -21,8 +20,7 @@ class _Batch:
 
 
 class Batches:
-    """Collects requests of the same method, columns and types until they are `max_size` rows, or the first has
-    waited `max_latency_s`.
+    """Collects requests of the same method until they are `max_size` rows, or the first has waited `max_latency_s`.
 
     While a batch is predicted the next one is collected, and goes as soon as it may.
     """
@@ -32,7 +30,7 @@ class Batches:
     ) -> None:
         self._predictions, self._block = predictions, block
         self._max_size, self._max_latency_s, self._queue_length = max_size, max_latency_s, queue_length
-        self._open: dict[Hashable, _Batch] = {}
+        self._open: dict[str, _Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
 
@@ -46,29 +44,28 @@ class Batches:
         """The prediction of one request, made with others'. Raises as `Predictions.soon`."""
         if self._waiting >= self._queue_length + self._max_size:
             raise TooManyRequests(self._waiting)
-        alike = (method, _form(checked.values))
-        batch = self._open.get(alike)
+        batch = self._open.get(method)
         if batch is not None and batch.rows + checked.rows > self._max_size:
-            self._send(alike, method, batch)
+            self._send(method, batch)
             batch = None
         loop = asyncio.get_running_loop()
         if batch is None:
-            batch = self._open[alike] = _Batch()
-            batch.timer = loop.call_later(self._max_latency_s, self._send, alike, method, batch)
+            batch = self._open[method] = _Batch()
+            batch.timer = loop.call_later(self._max_latency_s, self._send, method, batch)
         mine = loop.create_future()
         batch.members.append((checked, mine))
         batch.rows += checked.rows
         self._waiting += 1
         if batch.rows >= self._max_size:
-            self._send(alike, method, batch)
+            self._send(method, batch)
         try:
             return await mine
         finally:
             self._waiting -= 1
 
-    def _send(self, alike: Hashable, method: str, batch: _Batch) -> None:
-        if self._open.get(alike) is batch:
-            del self._open[alike]
+    def _send(self, method: str, batch: _Batch) -> None:
+        if self._open.get(method) is batch:
+            del self._open[method]
         if batch.timer is not None:
             batch.timer.cancel()
             batch.timer = None
@@ -111,13 +108,6 @@ def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
         future.set_result(result)
 
 
-def _form(values: Any) -> Hashable:
-    """What tables must have in common to be joined without any of their values being changed by it."""
-    if isinstance(values, np.ndarray):
-        return values.dtype.str, values.shape[1:]
-    return tuple(values.columns), tuple(map(str, values.dtypes))
-
-
 def _joined(parts: list[Checked]) -> Checked:
     if len(parts) == 1:
         return parts[0]
@@ -134,18 +124,11 @@ def _apart(result: Any, counts: list[int]) -> list[Any]:
     """A prediction's rows, by request."""
     if hasattr(result, "toarray"):
         result = result.toarray()
-    if isinstance(result, Mapping) and not isinstance(result, Outputs):
-        named = {name: _apart(value, counts) for name, value in result.items()}
-        return [{name: parts[number] for name, parts in named.items()} for number in range(len(counts))]
-    if any(len(one) != sum(counts) for one in (result.values() if isinstance(result, Outputs) else [result])):
+    if len(result) != sum(counts):
         raise ValueError("the model gave another number of rows than it was given, so it can't be used in batches")
-    parts: list[Any] = []
-    place = 0
+    parts, place = [], 0
     for count in counts:
         rows = slice(place, place + count)
-        if isinstance(result, Outputs):
-            parts.append(result.part(rows))
-        else:
-            parts.append(result.iloc[rows] if hasattr(result, "iloc") else result[rows])
+        parts.append(result.iloc[rows] if hasattr(result, "iloc") else result[rows])
         place += count
     return parts

@@ -5,7 +5,6 @@ keys.json         {"sha256": [hash of the first key, hash of the second]}: repla
 …                 the model's files and perhaps an entry script, where deployment.json says
 """
 
-import asyncio
 import hashlib
 import hmac
 from pathlib import Path, PurePosixPath
@@ -34,13 +33,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     framework: Framework
     """What loads the model. A folder of MLflow's with scikit-learn in it is loaded directly under either name."""
     model: str
-    """The model's file or folder, below the served folder, with `/`. For a script that has none: empty."""
-    models: list[str] = []
-    """For a script: the models that are in the folder `model`, each "NAME/VERSION", which is its folder there, too."""
+    """The model's file or folder, below the served folder, with `/`."""
     entry_script: str = ""
     """The script with `init` and `run`, below the served folder; for the framework `Script`."""
-    source_directory: str = ""
-    """The folder of the script's project, below the served folder; empty: the script's own."""
     allow_pickle: bool = False
     """Whether loading the model may run code that is in it."""
     versions: dict[str, str] = {}
@@ -66,9 +61,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     example: Any = None
     """An input that the model takes: a request's body, in any format, or an MLflow input example."""
     auth: bool = True
-    """Whether a request needs a key. Without, the process serves on loopback addresses and unix sockets alone."""
-    cors_origins: list[str] = []
-    """The origins whose pages may ask from a browser, such as `https://example.org`; `*` is any."""
+    """Whether a request needs a key."""
 
 
 def read(folder: Path) -> Deployment:
@@ -104,25 +97,9 @@ class Keys:
         self._path = folder / KEYS_FILE
         self._seen: tuple[int, int, int] | None = None
         self._hashes: tuple[bytes, ...] = ()
-        self._is_fresh = False
 
     def opens(self, authorization: bytes) -> bool:
-        """Whether an `Authorization` header has one of the keys. Without keys.json none opens. For the event loop."""
-        if not self._is_fresh:
-            self._look()
-        kind, _, key = authorization.partition(b" ")
-        if kind.lower() != b"bearer":
-            return False
-        presented = hashlib.sha256(key.strip()).digest()
-        is_one = False
-        for known in self._hashes:
-            is_one |= hmac.compare_digest(presented, known)
-        return is_one
-
-    def _look(self) -> None:
-        """See whether the file was changed: once for all requests that have been read when the first is answered."""
-        self._is_fresh = True
-        asyncio.get_running_loop().call_soon(self._grow_old)  # before any that is read from now on
+        """Whether an `Authorization` header has one of the keys. Without keys.json none opens."""
         try:
             now = self._path.stat()
             seen = (now.st_mtime_ns, now.st_ino, now.st_size)
@@ -132,6 +109,12 @@ class Keys:
                 self._seen = seen
         except (OSError, msgspec.MsgspecError, KeyError, ValueError):
             self._seen, self._hashes = None, ()
-
-    def _grow_old(self) -> None:
-        self._is_fresh = False
+            return False
+        kind, _, key = authorization.partition(b" ")
+        if kind.lower() != b"bearer":
+            return False
+        presented = hashlib.sha256(key.strip()).digest()
+        is_one = False
+        for known in self._hashes:
+            is_one |= hmac.compare_digest(presented, known)
+        return is_one

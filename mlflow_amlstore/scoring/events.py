@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import time
 from typing import Any
 
@@ -11,16 +10,6 @@ import msgspec
 TOLD = 3
 """The exit code of a process that has told itself why it failed."""
 _log = logging.getLogger(__name__)
-
-
-def how_it_ended(exit_code: int) -> str:
-    """A process' end in words; a negative code is the signal's number."""
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    try:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    except ValueError:  # a real-time signal, which has no name
-        return f"was ended by signal {-exit_code}"
 
 
 class Events:

@@ -1,7 +1,6 @@
 """The first process of a deployment. It stays small, whatever the model does: what loads the model is its child.
 
     python -m mlflow_amlstore.scoring FOLDER [--socket-fd N | --host H --port P] [--events-fd N]
-        [--own-socket PATH] [--traffic FILE]
 
 It holds the listening socket, limits the time for loading, starts the loader again where it died, and ends all of them
 at SIGTERM. Its exit code is 0 after a drain, 1 where the deployment failed.
@@ -9,11 +8,11 @@ at SIGTERM. Its exit code is 0 after a drain, 1 where the deployment failed.
 
 import argparse
 import faulthandler
-import gc
 import logging
 import os
 import select
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -21,15 +20,14 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_amlstore.errors import AmlStoreError, ModelNotLoaded
+from mlflow_amlstore.errors import AmlStoreError, InvalidValue, ModelNotLoaded
 from mlflow_amlstore.scoring.deployment import DRAIN_S, Deployment, read
-from mlflow_amlstore.scoring.doors import Doors, is_of_this_machine_alone, listen, listen_at
-from mlflow_amlstore.scoring.events import TOLD, Events, how_it_ended
+from mlflow_amlstore.scoring.events import TOLD, Events
 
+BACKLOG = 2048
 _READY = b"R"
 _DIES_WITH_PARENT = 1  # prctl(2)
 _DUMP_WITHIN_S = 1.0
-_HELD_OVER_FORK = {signal.SIGTERM, signal.SIGINT}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,8 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
     options.add_argument("--socket-fd", type=int, help="a socket that listens already, inherited")
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, default=0, help="0 for any that is free")
-    options.add_argument("--own-socket", type=Path, help="a unix socket to answer on besides, at this path")
-    options.add_argument("--traffic", type=Path, help="a file that says which deployments answer on the shared socket")
     options.add_argument("--events-fd", type=int, help="where to write events, inherited")
     chosen = options.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -50,11 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     events = Events(chosen.events_fd)
     try:
         deployment = read(chosen.folder)
-        listening = listen(chosen.host, chosen.port, chosen.socket_fd)
-        if not deployment.auth and not is_of_this_machine_alone(listening):
-            rule = f"{listening.getsockname()[0]} isn't a loopback address, and without keys anybody could ask there"
-            raise ModelNotLoaded("AuthOff", f"{rule}; set auth to true, or listen on 127.0.0.1")
-        own = None if chosen.own_socket is None else listen_at(chosen.own_socket)
+        listening = _listen(chosen.host, chosen.port, chosen.socket_fd)
     except ModelNotLoaded as error:
         events.tell("failed", code=error.code, message=str(error), traceback="")
         return 1
@@ -64,19 +56,31 @@ def main(arguments: list[str] | None = None) -> int:
     # Several workers that each use all cores get in each other's way.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // deployment.workers)))
-    traffic = None if chosen.traffic is None else chosen.traffic.resolve()
-    return _First(chosen.folder.resolve(), deployment, Doors(listening, own, traffic), events).run()
+    return _First(chosen.folder.resolve(), deployment, listening, events).run()
+
+
+def _listen(host: str, port: int, descriptor: int | None) -> socket.socket:
+    if descriptor is not None:
+        try:
+            return socket.socket(fileno=descriptor)
+        except OSError as error:
+            raise InvalidValue("--socket-fd", descriptor, f"must be a socket ({error.strerror})") from error
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise InvalidValue("--port", port, f"can't be had on {host} ({error.strerror})") from error
 
 
 class _First:
-    def __init__(self, folder: Path, deployment: Deployment, doors: Doors, events: Events) -> None:
-        self._folder, self._deployment, self._doors, self._events = folder, deployment, doors, events
+    def __init__(self, folder: Path, deployment: Deployment, listening: socket.socket, events: Events) -> None:
+        self._folder, self._deployment, self._listening, self._events = folder, deployment, listening, events
         self._is_told_to_end = False
         self._dump = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as this process lives
         self._wake, self._woken = os.pipe()
 
     def run(self) -> int:
-        address = self._doors.public.getsockname()
+        address = self._listening.getsockname()
         about = {"address": address if isinstance(address, str) else f"{address[0]}:{address[1]}"}
         self._events.tell("loading", model=self._deployment.model_name, version=self._deployment.model_version, **about)
         os.set_blocking(self._woken, False)
@@ -93,7 +97,7 @@ class _First:
                 return 0
             if code == TOLD or not is_healthy:
                 if code != TOLD:
-                    how = how_it_ended(code)
+                    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                     message = (
                         f"The process that loaded the model {how}: it called exit, or took more memory than there is"
                     )
@@ -110,13 +114,9 @@ class _First:
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
-        gc.freeze()  # a collection in the loader would touch, and so copy, all that it shares with this process
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_OVER_FORK)  # one for the loader isn't taken by our handler
         pid = os.fork()
         if pid == 0:
-            os.close(reader)
             self._be_the_loader(writer, parent)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
         os.close(writer)
         with suppress(OSError):
             os.setpgid(pid, pid)
@@ -157,14 +157,10 @@ class _First:
 
     def _say_load_timed_out(self, pid: int, limit_s: float) -> None:
         with suppress(OSError):
-            os.kill(_first_child(pid) or pid, signal.SIGUSR2)  # has it say where it is, even in compiled code
+            os.kill(pid, signal.SIGUSR2)  # has it say where it is, even in compiled code
         deadline = time.monotonic() + _DUMP_WITHIN_S
-        where = ""
-        while time.monotonic() < deadline:
+        while not (where := self._dumped()) and time.monotonic() < deadline:
             time.sleep(0.02)
-            before, where = where, self._dumped()
-            if where and where == before:  # it is whole
-                break
         message = (
             f"The model wasn't loaded within {limit_s:g} s, the limit for loading; the traceback says where it was"
         )
@@ -183,12 +179,11 @@ class _First:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
             faulthandler.register(signal.SIGUSR2, file=self._dump, all_threads=True)
 
             from mlflow_amlstore.scoring.workers import Loader
 
-            loader = Loader(self._folder, self._deployment, self._doors, self._events)
+            loader = Loader(self._folder, self._deployment, self._listening, self._events)
             code = loader.run(lambda: os.write(writer, _READY))
         except BaseException as error:
             name = error.code if isinstance(error, ModelNotLoaded) else _code_of(error)
@@ -198,13 +193,6 @@ class _First:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-
-
-def _first_child(pid: int) -> int | None:
-    """A process that another has started, where Linux says so: a loader's worker."""
-    with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-    return None
 
 
 def _die_with_parent(parent: int) -> None:

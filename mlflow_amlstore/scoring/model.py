@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from mlflow_amlstore.scoring.inputs import Checked, Inputs
-from mlflow_amlstore.scoring.script_http import Written
 
 
 class Model(Protocol):
@@ -41,16 +40,3 @@ class Model(Protocol):
 
         Raises InvalidValue where the model can't take a value that only it can judge.
         """
-
-
-class Script(Model, Protocol):
-    """A model that is a script: it reads requests, and writes answers, by itself. Its predictions need a thread."""
-
-    takes_get: bool
-    """True: a GET with a query reaches it."""
-
-    def read(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Checked:
-        """What `run` is given for a request. Raises BadRequest, ContentTypeNotSupported."""
-
-    def answer(self, result: Any) -> Written:
-        """What `run` gave, as an answer. Raises ValueError or TypeError."""

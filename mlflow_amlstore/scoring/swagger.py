@@ -6,7 +6,6 @@ Paths, names of schemas and `format` are those of Azure ML's images: azureml-mlf
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mlflow_amlstore.errors import NotFound
 from mlflow_amlstore.scoring.deployment import Deployment
 from mlflow_amlstore.scoring.inputs import Column, Inputs
 from mlflow_amlstore.scoring.model import Model
@@ -52,21 +51,16 @@ def example_of(deployment: Deployment, inputs: Inputs) -> dict[str, Any] | None:
 
 
 def document(deployment: Deployment, model: Model, version: str) -> bytes:
-    """The document of a version in `VERSIONS`, as JSON. Raises NotFound where a script's types have none in it."""
+    """The document of a version in `VERSIONS`, as JSON."""
     is_3 = version == "3"
-    said = getattr(model, "schemas", None)  # a script's, as inference_schema has them
-    if said and version not in said["versions"]:
-        raise NotFound("swagger version", version, f"The script's types are those of {', '.join(said['versions'])}")
     refer: Callable[[str], dict[str, str]] = (
         (lambda name: {"$ref": f"#/components/schemas/{name}"})
         if is_3
         else (lambda name: {"$ref": f"#/definitions/{name}"})
     )
     schemas = {
-        "ServiceInput": said["input"] if said else _input(deployment, model),
-        "ServiceOutput": said["output"]
-        if said
-        else {
+        "ServiceInput": _input(deployment, model),
+        "ServiceOutput": {
             "type": "array",
             "items": {"type": "object"} if model.answers_frames else {"type": "number"},
             "format": FRAME_FORMAT if model.answers_frames else ARRAY_FORMAT,

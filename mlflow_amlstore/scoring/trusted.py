@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow_amlstore.errors import ModelNotLoaded
 
-_DISTANCES = "BrayCurtis Canberra Chebyshev Dice Euclidean Hamming Jaccard Manhattan Minkowski"  # without own arrays
+_DISTANCES = "BrayCurtis Canberra Chebyshev Dice Euclidean Hamming Jaccard Mahalanobis Manhattan Minkowski SEuclidean"
 _KERNELS = (
     "CompoundKernel ConstantKernel DotProduct Exponentiation ExpSineSquared Hyperparameter Matern PairwiseKernel "
     "Product RationalQuadratic RBF Sum WhiteKernel"
@@ -118,168 +118,37 @@ def parts(model: Any) -> Iterator[Any]:
 
 
 def _look_at(part: Any, file: str) -> None:
-    """Refuse what scikit-learn's and SciPy's compiled code would follow outside of its arrays, or for ever."""
-    if not type(part).__module__.startswith(("sklearn.", "scipy.sparse")):
-        return
-    try:
-        good = _is_sound(part)
-    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
-        rule = f"{file} has a {type(part).__name__} that isn't as scikit-learn makes it: {error}"
-        raise ModelNotLoaded("FileDamaged", rule) from error
-    if not good:
-        rule = (
-            f"{file} has a {type(part).__name__} whose arrays don't fit each other: some point outside of it; {ALLOW}"
+    """Refuse a tree whose nodes point outside of it: it would be followed there."""
+    kind = type(part).__name__
+    if kind == "Tree" and type(part).__module__ == "sklearn.tree._tree":
+        is_leaf = part.children_left == -1
+        good = _within(part.children_left[~is_leaf], part.node_count) and _within(
+            part.children_right[~is_leaf], part.node_count
         )
-        raise ModelNotLoaded("FileDamaged", rule)
-
-
-def _is_sound(part: Any) -> bool:
-    kind, module = type(part).__name__, type(part).__module__
-    if module.startswith("scipy.sparse"):
-        if hasattr(part, "check_format"):
-            part.check_format(full_check=True)  # raises ValueError
-        return hasattr(part, "check_format")
-    if kind == "Tree" and module == "sklearn.tree._tree":
-        return _is_a_tree(part)
-    if kind == "TreePredictor":
+        good = good and _within(part.feature[~is_leaf], part.n_features) and _go_down(part, is_leaf)
+    elif kind == "TreePredictor":
         nodes = part.nodes
         inner = nodes[nodes["is_leaf"] == 0]
-        places = (nodes["is_leaf"] == 0).nonzero()[0]
-        return (
-            len(nodes) > 0
-            and all(_within(inner[side], len(nodes)) and (inner[side] > places).all() for side in ("left", "right"))
-            and _within(nodes["bitset_idx"][nodes["is_categorical"] != 0], len(part.raw_left_cat_bitsets))
-            and part.raw_left_cat_bitsets.shape[1:] == (8,)
-        )
-    if kind.startswith("HistGradientBoosting"):
-        width = part.n_features_in_
+        good = _within(inner["left"], len(nodes)) and _within(inner["right"], len(nodes))
+        good = good and _within(nodes["bitset_idx"][nodes["is_categorical"] != 0], len(part.raw_left_cat_bitsets))
+    elif kind.startswith("HistGradientBoosting"):
         predictors = [one for some in part._predictors for one in some]
-        categorical = part._bin_mapper.is_categorical_
-        return (
-            all(type(one).__name__ == "TreePredictor" for one in predictors)
-            and all(_within(one.nodes["feature_idx"][one.nodes["is_leaf"] == 0], width) for one in predictors)
-            and all(len(some) == part.n_trees_per_iteration_ for some in part._predictors)
-            and (categorical is None or len(categorical) == width)
-        )
-    if kind.startswith(("KDTree", "BallTree")):
-        return _is_a_space_tree(part)
-    if module.startswith("sklearn.tree._classes"):
-        return not hasattr(part, "tree_") or _fits_its_tree(part, part.n_features_in_)
-    if module.startswith("sklearn.ensemble._"):
-        return _is_an_ensemble(part)
-    if module == "sklearn.svm._classes" and hasattr(part, "support_vectors_"):
-        return _is_a_support_vector_machine(part)
-    if module.startswith("sklearn.neighbors._") and hasattr(part, "_fit_X"):
-        return _is_a_neighbour(part)
-    centers = getattr(part, "cluster_centers_", None)
-    if centers is not None and hasattr(part, "n_features_in_"):
-        return bool(centers.ndim == 2 and len(centers) and centers.shape[1] == part.n_features_in_)
-    return True
-
-
-def _is_a_tree(tree: Any) -> bool:
-    """Whether children are in the tree and come after their parents, so that following them ends."""
-    count = tree.node_count
-    left, right = tree.children_left, tree.children_right
-    if not count or not len(left) == len(right) == len(tree.feature) == count:
-        return False
-    parents = (left != -1).nonzero()[0]
-    return bool(
-        _within(left[parents], count)
-        and _within(right[parents], count)
-        and _within(tree.feature[parents], tree.n_features)
-        and (left[parents] > parents).all()
-        and (right[parents] > parents).all()
-    )
-
-
-def _fits_its_tree(estimator: Any, width: int) -> bool:
-    """Whether the rows that an estimator gives its tree, `width` numbers each, are those that the tree goes by."""
-    return type(estimator.tree_).__name__ == "Tree" and estimator.tree_.n_features == width == estimator.n_features_in_
-
-
-def _is_an_ensemble(part: Any) -> bool:
-    """An ensemble gives its rows to its trees unseen, and gradient boosting its results to them, too."""
-    estimators = getattr(part, "estimators_", None)
-    if estimators is None:
-        return True
-    flat = estimators.ravel() if hasattr(estimators, "ravel") else estimators
-    trees = [one for one in flat if hasattr(one, "tree_")]
-    chosen = getattr(part, "estimators_features_", None)
-    if chosen is not None:
-        fit = all(len(some) == one.n_features_in_ for some, one in zip(chosen, estimators, strict=True))
-        return fit and all(_within(some, part.n_features_in_) for some in chosen)
-    if not all(_fits_its_tree(one, part.n_features_in_) for one in trees):
-        return False
-    if not type(part).__name__.startswith("GradientBoosting"):
-        return True
-    outputs = estimators.shape[1]
-    rightful = len(part.classes_) if len(getattr(part, "classes_", ())) > 2 else 1
-    first = type(part.init_)
-    is_known = part.init_ == "zero" if isinstance(part.init_, str) else first.__module__ == "sklearn.dummy"
-    if not is_known or len(trees) != estimators.size or outputs != rightful:
-        return False
-    if (
-        not all(one.tree_.n_outputs == 1 for one in trees)
-        or getattr(part, "n_trees_per_iteration_", outputs) != outputs
-    ):
-        return False
-    import numpy as np
-
-    return bool(part._raw_predict_init(np.zeros((1, part.n_features_in_), np.float32)).shape == (1, outputs))
-
-
-def _is_a_space_tree(tree: Any) -> bool:
-    data, index, nodes, bounds = tree.get_arrays()
-    inner = (nodes["is_leaf"] == 0).nonzero()[0]
-    return bool(
-        len(nodes)
-        and len(index) == len(data)
-        and _within(index, len(data))
-        and _within(nodes["idx_start"], len(data) + 1)
-        and _within(nodes["idx_end"], len(data) + 1)
-        and (nodes["idx_start"] <= nodes["idx_end"]).all()
-        and (not len(inner) or 2 * int(inner.max()) + 2 < len(nodes))
-        and bounds.shape[1:] == (len(nodes), data.shape[1])
-    )
-
-
-def _is_a_neighbour(part: Any) -> bool:
-    rows, width = part._fit_X.shape
-    tree, classes = getattr(part, "_tree", None), getattr(part, "classes_", None)
-    if width != part.n_features_in_ or not rows:
-        return False
-    if tree is not None and tree.get_arrays()[0].shape != (rows, width):
-        return False
-    if classes is None:
-        return not hasattr(part, "_y") or len(part._y) == rows
-    columns = part._y.reshape(rows, -1)
-    each = classes if isinstance(classes, list) else [classes]
-    return columns.shape[1] == len(each) and all(_within(columns[:, n], len(one)) for n, one in enumerate(each))
-
-
-def _is_a_support_vector_machine(part: Any) -> bool:
-    """libsvm goes by counts and believes them."""
-    vectors, counts = part.support_vectors_, part._n_support
-    if part._sparse or not isinstance(part.kernel, str) or part.kernel == "precomputed":
-        return False
-    kinds = len(part.classes_) if hasattr(part, "classes_") else 2
-    pairs = kinds * (kinds - 1) // 2
-    has_probabilities = part._probA.size > 0
-    return bool(
-        vectors.ndim == 2
-        and vectors.shape == (len(part.support_), part.n_features_in_)
-        and kinds >= 2
-        and (counts >= 0).all()
-        and (not hasattr(part, "classes_") or (len(counts) == kinds and int(counts.sum()) == len(vectors)))
-        and len(counts) >= 1
-        and part._dual_coef_.shape == (kinds - 1, len(vectors))
-        and part._intercept_.shape == (pairs,)
-        and (
-            not has_probabilities or part._probA.size == part._probB.size == (pairs if hasattr(part, "classes_") else 1)
-        )
-    )
+        good = all(_within(one.nodes["feature_idx"], part.n_features_in_) for one in predictors)
+    elif kind.startswith(("KDTree", "BallTree")):
+        data, index, nodes, _ = part.get_arrays()
+        good = _within(index, len(data)) and _within(nodes["idx_start"], len(data) + 1)
+        good = good and _within(nodes["idx_end"], len(data) + 1)
+    else:
+        return
+    if not good:
+        raise ModelNotLoaded("FileDamaged", f"{file} has a {kind} whose nodes point outside of it")
 
 
 def _within(places: Any, count: int) -> bool:
     return not len(places) or (int(places.min()) >= 0 and int(places.max()) < count)
+
+
+def _go_down(tree: Any, is_leaf: Any) -> bool:
+    """Whether children come after their parents, so that following them ends."""
+    parents = (~is_leaf).nonzero()[0]
+    return bool((tree.children_left[parents] > parents).all() and (tree.children_right[parents] > parents).all())

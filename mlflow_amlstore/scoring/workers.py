@@ -10,7 +10,6 @@ import gc
 import importlib.metadata
 import logging
 import os
-import platform
 import select
 import signal
 import socket
@@ -24,16 +23,13 @@ from typing import Any
 
 import uvicorn
 
-from mlflow_amlstore.errors import ModelNotLoaded
 from mlflow_amlstore.scoring import flavors, payloads, swagger
 from mlflow_amlstore.scoring.app import App
 from mlflow_amlstore.scoring.deployment import DRAIN_S, Deployment, Keys
-from mlflow_amlstore.scoring.doors import BACKLOG, Doors
-from mlflow_amlstore.scoring.events import TOLD, Events, how_it_ended
+from mlflow_amlstore.scoring.events import TOLD, Events
 from mlflow_amlstore.scoring.metrics import Block, Board
 from mlflow_amlstore.scoring.model import Model
 from mlflow_amlstore.scoring.predictions import TimeIsUp
-from mlflow_amlstore.scoring.traffic import LOOKED_EVERY_S, Traffic
 
 KEEP_ALIVE_S = 75
 LAME_S = 1.0
@@ -45,9 +41,6 @@ _QUICK_DEATH_S = 1.0
 _SLOWEST_S = 5.0
 _SWITCH_S = 0.001  # Python's 0.005 is what health would wait beside a model that computes
 _WARM_UPS = 5
-_HELD_OVER_FORK = {signal.SIGTERM, signal.SIGUSR1}
-_USUAL = "joblib lightgbm mlflow numpy onnxruntime pandas scipy skops tensorflow torch xgboost".split()
-_TOLD = {"sklearn": "scikit-learn", **{name: name for name in _USUAL}}
 _log = logging.getLogger(__name__)
 
 
@@ -62,8 +55,8 @@ class _Worker:
 class Loader:
     """The process that has the model and forks the workers."""
 
-    def __init__(self, folder: Path, deployment: Deployment, doors: Doors, events: Events) -> None:
-        self._folder, self._deployment, self._doors, self._events = folder, deployment, doors, events
+    def __init__(self, folder: Path, deployment: Deployment, listening: socket.socket, events: Events) -> None:
+        self._folder, self._deployment, self._listening, self._events = folder, deployment, listening, events
         self._workers: dict[int, _Worker] = {}
         self._lifeline, self._held = os.pipe()
         self._wake, self._woken = os.pipe()
@@ -78,7 +71,7 @@ class Loader:
         began_s = time.monotonic()
         self._model = flavors.of(deployment, self._folder)
         self._model.load()
-        self._events.tell("loaded", seconds=round(time.monotonic() - began_s, 3), versions=_versions_loaded())
+        self._events.tell("loaded", seconds=round(time.monotonic() - began_s, 3))
         count = 2 * deployment.workers + 2
         self._board = Board(count)
         self._free = list(range(count))
@@ -116,24 +109,22 @@ class Loader:
         block = self._free.pop(0)
         sys.stdout.flush()
         sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_OVER_FORK)  # one for the worker isn't taken by our handler
         pid = os.fork()
         if pid == 0:
+            os.close(reader)
+            os.close(self._held)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for descriptor in (reader, self._held, self._wake, self._woken, *(w.pipe for w in self._workers.values())):
-                os.close(descriptor)
             _be_a_worker(
                 self._deployment,
                 self._folder,
                 self._model,
                 self._board.block(block),
-                self._doors,
+                self._listening,
                 writer,
                 self._lifeline,
                 self._events,
             )
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
         os.close(writer)
         self._workers[pid] = _Worker(pid, reader, block)
 
@@ -200,7 +191,7 @@ class Loader:
         if self._is_told_to_end or worker.retires:
             return None
         block.restarted()
-        how = how_it_ended(code)
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         self._events.tell("worker_died", pid=pid, why=f"it {how}")
         is_quick = not worker.is_ready or time.monotonic() - worker.began_s < _QUICK_DEATH_S
         self._deaths_at_once = self._deaths_at_once + 1 if is_quick else 0
@@ -219,16 +210,6 @@ class Loader:
                 os.kill(worker.pid, signal.SIGTERM)
 
 
-def _versions_loaded() -> dict[str, str]:
-    """The versions of Python and of what is loaded of the usual distributions: what the model runs with."""
-    found = {"python": platform.python_version()}
-    for module, distribution in _TOLD.items():
-        if module in sys.modules:
-            with suppress(importlib.metadata.PackageNotFoundError):
-                found[distribution] = importlib.metadata.version(distribution)
-    return found
-
-
 def _say_versions(deployment: Deployment, events: Events) -> None:
     """Say before loading where a package has another version than when the model was trained."""
     for name, trained in deployment.versions.items():
@@ -245,7 +226,7 @@ def _be_a_worker(
     folder: Path,
     model: Model,
     block: Block,
-    doors: Doors,
+    listening: socket.socket,
     writer: int,
     lifeline: int,
     events: Events,
@@ -255,8 +236,6 @@ def _be_a_worker(
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_OVER_FORK)
         sys.setswitchinterval(_SWITCH_S)
         model.open()
         server: _Server
@@ -266,8 +245,7 @@ def _be_a_worker(
                 os.write(writer, _RETIRES)
                 server.should_exit = True
 
-        traffic = None if doors.traffic is None else Traffic(doors.traffic, deployment.number)
-        app = App(deployment, model, Keys(folder) if deployment.auth else None, block, retire, traffic)
+        app = App(deployment, model, Keys(folder) if deployment.auth else None, block, retire)
 
         def interrupt(*_: object) -> None:
             """End a prediction on the event loop that takes too long, where it runs Python."""
@@ -276,15 +254,27 @@ def _be_a_worker(
 
         signal.signal(signal.SIGUSR1, interrupt)
         _warm_up(app, deployment, model)
-        server = _Server(app, doors, traffic, lifeline, lambda: os.write(writer, _READY))
-        server.run([])
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            loop="auto" if sys.platform == "win32" else "uvloop",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(DRAIN_S),
+        )
+        server = _Server(config, app, lifeline, lambda: os.write(writer, _READY))
+        server.run([listening])
         code = 0
     except BaseException as error:
         _log.exception("A worker failed")
-        message, why = f"A worker can't answer: {type(error).__name__}: {error}", "OpenFailed"
-        if isinstance(error, ModelNotLoaded):
-            message, why = str(error), error.code
-        events.tell("failed", code=why, message=message, traceback=traceback.format_exc())
+        message = f"A worker can't answer: {type(error).__name__}: {error}"
+        events.tell("failed", code="OpenFailed", message=message, traceback=traceback.format_exc())
         code = TOLD
     finally:
         sys.stdout.flush()
@@ -292,27 +282,8 @@ def _be_a_worker(
         os._exit(code)  # a thread that predicts for ever would keep it
 
 
-def _config(app: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        loop="auto" if sys.platform == "win32" else "uvloop",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(DRAIN_S),
-    )
-
-
 def _warm_up(app: App, deployment: Deployment, model: Model) -> None:
     """Predict an example, so that the first request doesn't pay for what is loaded late, and the speed is known."""
-    if deployment.framework == "Script":  # `run` may do anything
-        return
     example = swagger.example_of(deployment, model.inputs)
     if example is None or (deployment.example is None and not model.inputs.tensors()):
         return
@@ -330,69 +301,20 @@ def _warm_up(app: App, deployment: Deployment, model: Model) -> None:
 class _Server(uvicorn.Server):
     """uvicorn, with an end in which no client that asks in time is turned away."""
 
-    def __init__(
-        self, app: App, doors: Doors, traffic: Traffic | None, lifeline: int, tell_ready: Callable[[], object]
-    ) -> None:
-        self._own_config = _config(app.on_own)
-        super().__init__(_config(app.on_public))
-        self._app, self._doors, self._traffic = app, doors, traffic
-        self._lifeline, self._tell_ready = lifeline, tell_ready
-        self._own: asyncio.AbstractServer | None = None
-        self._public: asyncio.AbstractServer | None = None
-        self._following: asyncio.Task[None] | None = None
+    def __init__(self, config: uvicorn.Config, app: App, lifeline: int, tell_ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._app, self._lifeline, self._tell_ready = app, lifeline, tell_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._doors.own is not None:
-            self._own = await self._accepting(self._doors.own, self._own_config)
-        if self._traffic is None:
-            self._public = await self._accepting(self._doors.public, self.config)
-        else:
-            await self._follow(self._traffic)
-            self._following = asyncio.get_running_loop().create_task(self._go_on_following(self._traffic))
         asyncio.get_running_loop().add_reader(self._lifeline, self._loader_is_gone)
         self._tell_ready()
-
-    async def _accepting(self, listening: socket.socket, config: uvicorn.Config) -> asyncio.AbstractServer:
-        if not config.loaded:
-            config.load()
-
-        def protocol() -> asyncio.Protocol:
-            kind: Any = config.http_protocol_class
-            made: asyncio.Protocol = kind(
-                config=config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
-            )
-            return made
-
-        make: Any = asyncio.get_running_loop().create_server  # whatever the socket's family
-        server: asyncio.AbstractServer = await make(protocol, sock=listening.dup(), backlog=BACKLOG)
-        return server
-
-    async def _follow(self, traffic: Traffic) -> None:
-        """Accept on the shared socket, or don't, as `traffic.json` says."""
-        if traffic.look():
-            if self._public is None:
-                self._public = await self._accepting(self._doors.public, self.config)
-        elif self._public is not None:
-            self._public.close()
-            self._public = None
-
-    async def _go_on_following(self, traffic: Traffic) -> None:
-        while True:
-            await asyncio.sleep(LOOKED_EVERY_S)
-            try:
-                await self._follow(traffic)
-            except Exception:
-                _log.exception("The shared socket can't be used now")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections; answer on those that are open for a moment, then close them."""
         self._app.is_draining = True
-        if self._following is not None:
-            self._following.cancel()
-        for server in (self._own, self._public):
-            if server is not None:
-                server.close()
+        for server in self.servers:
+            server.close()
         deadline = time.monotonic() + LAME_S
         while self.server_state.connections and time.monotonic() < deadline:
             await asyncio.sleep(0.02)

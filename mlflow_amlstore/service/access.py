@@ -25,10 +25,6 @@ class Right(Enum):
     """Take what was submitted, to run it: an agent's."""
     HOLD = "hold"
     """Say that a run goes on: its runner's, and of its own run alone."""
-    DEPLOY = "deploy"
-    """Have models answer over HTTP, and see their keys."""
-    HOST = "host"
-    """Run an endpoint: its host's, and that one endpoint alone."""
     LOOK = "look"
     """Open pages of Studio and, with a contributor's role, change what they let one change."""
     ADMINISTER = "administer"
@@ -46,17 +42,14 @@ class TokenUse(Enum):
     """Of one link, which begins a session once."""
     RUN = "run"
     """Of one submitted run, until its runner has done with it."""
-    ENDPOINT = "endpoint"
-    """Of one endpoint, as long as its host holds it."""
 
 
 _RIGHTS = {
-    TokenUse.ACCESS: frozenset(Right) - {Right.HOLD, Right.HOST},
+    TokenUse.ACCESS: frozenset(Right) - {Right.HOLD},
     TokenUse.TRACKING: frozenset({Right.TRACK}),
     TokenUse.SESSION: frozenset({Right.LOOK}),
     TokenUse.SIGN_IN: frozenset(),
     TokenUse.RUN: frozenset({Right.TRACK, Right.HOLD}),
-    TokenUse.ENDPOINT: frozenset({Right.HOST}),
 }
 _OF_AGENTS = frozenset({Right.WORK})
 
@@ -72,16 +65,13 @@ class Access(Enum):
     PUBLIC = "anybody"
     KEY = "whoever has a key"
     SIGNED_URL = "whoever has the signed URL"
-    ENDPOINT_KEY = "whoever has the endpoint's key"
-    """The endpoint checks it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Whoever's token came with a request. `key_id` is the key behind it, `started_s` when its tokens began (UTC).
 
-    `session_id` is the same in all tokens of one browser's session, and empty in other tokens; `run_id` is of a run's,
-    `endpoint` and `holder` (who runs it) are of an endpoint's.
+    `session_id` is the same in all tokens of one browser's session, and empty in other tokens; `run_id` is of a run's.
     """
 
     key_id: str
@@ -90,5 +80,3 @@ class Caller:
     use: TokenUse
     session_id: str = ""
     run_id: str = ""
-    endpoint: str = ""
-    holder: str = ""

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TypeVar
 
 from mlflow_amlstore.records import acting
-from mlflow_amlstore.service.local_key import LOCAL_KEY_ID
 from mlflow_amlstore.service.routing import Call
+from mlflow_amlstore.service.secret import LOCAL_KEY_ID
 
 T = TypeVar("T")
 

@@ -46,7 +46,6 @@ from mlflow_amlstore.service import (
     openapi,
     run_history,
     run_tokens,
-    scoring_routes,
 )
 from mlflow_amlstore.service.access import Access, Caller, TokenUse
 from mlflow_amlstore.service.acting import acting_for
@@ -55,7 +54,6 @@ from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.body import Body, BodyMemory, decode_json, decode_query, read_body, timed
 from mlflow_amlstore.service.error_answers import InternalError, error_answer
 from mlflow_amlstore.service.files.containers import container_of_uri
-from mlflow_amlstore.service.forwarding import Forwarder
 from mlflow_amlstore.service.router import Router
 from mlflow_amlstore.service.routing import Area, Call, Content, Route
 from mlflow_amlstore.service.sessions import (
@@ -99,7 +97,6 @@ ROUTES: tuple[Route, ...] = tuple(
         discovery.ROUTES,
         arm.ROUTES,
         run_tokens.ROUTES,
-        scoring_routes.ROUTES,
         monitoring.ROUTES,
         openapi.ROUTES,
     )
@@ -151,7 +148,6 @@ class _Service:
         self._routes = routes
         self._router = Router(routes, settings.workspace_name)
         self._tokens = Tokens(records, settings.secret, settings.token_lifetime_s)
-        self._forwarder = Forwarder(records, self._tokens)
         self._signer = UrlSigner(settings.secret, settings.token_lifetime_s)
         self._writer = GroupWriter(records)
         self._readers = ThreadPoolExecutor(_SHORT_READS, thread_name_prefix="amlstore-reader")
@@ -182,7 +178,6 @@ class _Service:
         await receive()
         for each in regular:
             each.cancel()
-        await self._forwarder.close()
         await self._writer.stop()
         self._readers.shutdown()
         self._long_readers.shutdown()
@@ -274,7 +269,6 @@ class _Request:
             routes=service._routes,
             path=path,
             caller=self.caller,
-            forwarder=service._forwarder,
             credential=credential if route.access is Access.KEY else "",
         )
         if route.streams:
@@ -300,10 +294,10 @@ class _Request:
         if not route.writes:
             await answered.whole(await service._read(apply, is_long=route.is_long))
             return
-        # What writes answers with JSON; where a header comes along, it is done again with a request that is repeated.
+        # What writes answers with JSON, never with other content.
         apply = _for_caller(call, cast("Callable[[], bytes]", apply))
         repeated = headers.get(b"idempotency-key")
-        if repeated is not None and route.area in _REPEATED and route.answer is not Content:
+        if repeated is not None and route.area in _REPEATED:
             # With the whole request, so that a key given twice by mistake can't make another write disappear.
             target = (scope["method"].encode(), scope["path"].encode(), scope["query_string"])
             request_id = hashlib.sha256(b"\0".join((repeated, *target, body))).hexdigest()
@@ -365,7 +359,7 @@ class _Request:
         return f"{scheme}://{host}"
 
     def _check_credential(self, route: Route) -> str:
-        if route.access in (Access.PUBLIC, Access.SIGNED_URL, Access.ENDPOINT_KEY):
+        if route.access in (Access.PUBLIC, Access.SIGNED_URL):
             return ""
         credential = bearer_of(_text(self._headers.get(b"authorization")))
         if route.access is not Access.KEY:

@@ -5,8 +5,7 @@ access token gets *tracking tokens*, one in each tracking URI, which have the ri
 a tracking token can renew it before it ends, until the key is revoked, and for 30 days at most. A *session token* is a
 browser's, for the pages of Studio; it is renewed while pages are opened, for twelve hours at most. Signing out ends all
 tokens of a session, as long as the service runs: which sessions ended is kept in memory alone. A *run token* is what a
-submitted script tracks with; it ends when the run's runner has done with it (`records.sql.run_leases`). An *endpoint's
-token* is what its host has; it ends with the host's lease (`records.sql.endpoints`).
+submitted script tracks with; it ends when the run's runner has done with it (`records.sql.run_leases`).
 
 Tokens are JWTs (RFC 7519), because Azure ML's clients read `exp` and `tid` from them. They are signed with the
 workspace's own secret, so they outlive a restart.
@@ -29,7 +28,7 @@ from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.access import Caller, Role, TokenUse
 from mlflow_amlstore.service.addresses import TENANT_ID
 from mlflow_amlstore.service.keys import check_key, shown_key_id
-from mlflow_amlstore.service.local_key import LOCAL_KEY_ID, local_key
+from mlflow_amlstore.service.secret import LOCAL_KEY_ID, local_key
 
 LONGEST_RENEWAL_S = 30 * 24 * 3600
 LONGEST_SESSION_S = 12 * 3600
@@ -39,7 +38,6 @@ _ISSUER = "amlstore"
 _CLAIMS = ("iss", "aud", "sub", "role", "use", "iat", "exp", "auth_time")
 _REVOCATIONS_READ_EVERY_S = 0.5
 _MAX_KNOWN_TOKENS = 10_000
-_OF_ONE = {"run_id": "run", "endpoint": "endpoint", "holder": "holder"}  # fields of a Caller, and their claims
 _LONGEST_S = {TokenUse.SESSION: LONGEST_SESSION_S}
 _LEASES_READ_EVERY_S = 0.5
 _KINDS = {
@@ -47,7 +45,6 @@ _KINDS = {
     TokenUse.SESSION: "session",
     TokenUse.SIGN_IN: "sign-in link",
     TokenUse.RUN: "run's token",
-    TokenUse.ENDPOINT: "endpoint's token",
 }
 
 
@@ -84,8 +81,6 @@ class Tokens:
         self._redeemed: dict[str, object] = {}
         self._leased: frozenset[str] = frozenset()
         self._leases_read_s = -math.inf
-        self._held: frozenset[tuple[str, str]] = frozenset()
-        self._held_read_s = -math.inf
         self._ended: dict[str, int] = {}  # sessions, and the second when their last tokens expire anyway
 
     def exchange_key(self, text: str) -> tuple[IssuedToken, Role]:
@@ -114,13 +109,6 @@ class Tokens:
         now = self._now_s()
         self._leases_read_s = -math.inf  # it has its lease since a moment
         return self._issue(Caller(key_id, Role.CONTRIBUTOR, int(now), TokenUse.RUN, run_id=run_id), now)
-
-    def endpoint_token(self, key_id: str, endpoint: str, holder: str) -> IssuedToken:
-        """Return a token for the host of an endpoint that an agent with this key has taken."""
-        now = self._now_s()
-        self._held_read_s = -math.inf  # it is held since a moment
-        caller = Caller(key_id, Role.CONTRIBUTOR, int(now), TokenUse.ENDPOINT, endpoint=endpoint, holder=holder)
-        return self._issue(caller, now)
 
     def shown_tracking_token(self) -> IssuedToken:
         """Return a tracking token that a service can show to whoever starts it."""
@@ -178,16 +166,6 @@ class Tokens:
         text = f"form token {caller.session_id}"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
-    def has_issued(self, text: str) -> bool:
-        """Whether this is a token of this workspace's, good or not any more."""
-        if text.count(".") != 2:
-            return False
-        try:
-            self._verified(text)
-        except TokenRefused:
-            return False
-        return True
-
     def has_expired(self, token: str) -> bool:
         """Whether a token that was good is so no more, for its time is over."""
         _, expires_s = self._known.get(token) or self._check(token)
@@ -215,8 +193,6 @@ class Tokens:
             claims["sid"] = caller.session_id
         if caller.run_id:
             claims["run"] = caller.run_id
-        if caller.endpoint:
-            claims["endpoint"], claims["holder"] = caller.endpoint, caller.holder
         return IssuedToken(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), expires_s)
 
     def caller_of(self, token: str) -> Caller:
@@ -233,16 +209,7 @@ class Tokens:
             raise TokenRefused("The session was ended by signing out")
         if caller.use is TokenUse.RUN and caller.run_id not in self._leased_runs():
             raise TokenRefused("The run's token ended with the run")
-        if caller.use is TokenUse.ENDPOINT and (caller.endpoint, caller.holder) not in self._held_endpoints():
-            raise TokenRefused("The endpoint's token ended with its host's lease")
         self.check_not_revoked(caller.key_id)
-
-    def _held_endpoints(self) -> frozenset[tuple[str, str]]:
-        now = time.monotonic()
-        if now - self._held_read_s > _LEASES_READ_EVERY_S:
-            self._held = self._records.endpoints.held()
-            self._held_read_s = now
-        return self._held
 
     def _leased_runs(self) -> frozenset[str]:
         now = time.monotonic()
@@ -305,8 +272,7 @@ def _caller_in(claims: dict[str, Any]) -> Caller:
     session_id = claims.get("sid", "")
     if (use is TokenUse.SESSION) != bool(session_id):  # an earlier release's, which nothing could end
         raise TokenRefused("The session is of another release of this service")
-    of_one = {name: claims.get(claim, "") for name, claim in _OF_ONE.items()}
-    return Caller(claims["sub"], role, claims["auth_time"], use, session_id, **of_one)
+    return Caller(claims["sub"], role, claims["auth_time"], use, session_id, claims.get("run", ""))
 
 
 def _as_time(seconds: int) -> str:

@@ -10,7 +10,7 @@ import mlflow_amlstore
 from mlflow_amlstore.service.addresses import BLOB_PREFIX, WORKSPACE
 from mlflow_amlstore.service.azure_errors import ErrorResponse
 from mlflow_amlstore.service.error_answers import AzureError, MlflowError, ModelError
-from mlflow_amlstore.service.routing import Access, Area, Call, Content, Role, Route, Routes
+from mlflow_amlstore.service.routing import Access, Area, Call, Role, Route, Routes
 
 ROUTES = Routes(Area.ROOT)
 
@@ -86,9 +86,7 @@ def _operation(route: Route, prefix: str, template: str, schema_of: dict[Any, An
         ],
         "responses": {"200": {"description": "Done"}, **_refusals(route.area, schema_of)},
     }
-    if route.streams or route.answer is Content:  # 201 Created, 202 Accepted, 204 No Content
-        operation["responses"]["2XX"] = {"description": "Done, or begun"}
-    if route.access not in (Access.PUBLIC, Access.SIGNED_URL, Access.ENDPOINT_KEY):
+    if route.access not in (Access.PUBLIC, Access.SIGNED_URL):
         operation["security"] = [{"bearer": []}]
         if isinstance(route.access, Role):
             operation["x-role"], operation["x-right"] = route.access.name.lower(), route.right.value

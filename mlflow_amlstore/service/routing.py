@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from mlflow_amlstore.errors import NotAllowed
 from mlflow_amlstore.records.store import RecordStore
@@ -16,9 +16,6 @@ from mlflow_amlstore.service.access import Access, Caller, Right, Role, TokenUse
 from mlflow_amlstore.service.auth import Tokens
 from mlflow_amlstore.service.signed_urls import Direction, UrlSigner
 from mlflow_amlstore.service.uris import Uris
-
-if TYPE_CHECKING:
-    from mlflow_amlstore.service.forwarding import Forwarder
 
 __all__ = ["Access", "Area", "Call", "Content", "Right", "Role", "Route", "Routes"]
 
@@ -32,7 +29,6 @@ _PURPOSES = {
     TokenUse.SESSION: "pages of Studio",
     TokenUse.SIGN_IN: "signing in",
     TokenUse.RUN: "what its run does",
-    TokenUse.ENDPOINT: "running its endpoint",
 }
 
 
@@ -76,7 +72,6 @@ class Call:
     path: dict[str, str] = field(default_factory=dict)
     caller: Caller | None = None
     credential: str = ""  # the key itself, where `Access.KEY` opens the route
-    forwarder: "Forwarder | None" = None  # to the hosts of endpoints
     # In Studio's area alone, whose paths are matched as they were sent:
     url: str = ""  # the path and query
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -137,13 +132,11 @@ class Route:
     def _lacking(self, caller: Caller) -> str:
         """What a caller without this route's right would need."""
         if caller.role is Role.AGENT:
-            return "isn't an agent's to call: its key takes what was submitted or deployed, and does nothing else"
+            return "isn't an agent's to call: its key takes what was submitted, and does nothing else"
         if self.right is Right.WORK:
             return "needs an agent's key, which `amlstore keys create NAME --role agent` makes"
         if self.right is Right.HOLD:
             return "needs the run's own token, which its runner has"
-        if self.right is Right.HOST:
-            return "needs the endpoint's own token, which its host has"
         return (
             f"needs an access token; this one is for {_PURPOSES[caller.use]} and nothing else. POST /auth/token "
             "exchanges a key for an access token"

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mlflow_amlstore.errors import InvalidValue
-from mlflow_amlstore.records.secret import write_private
+from mlflow_amlstore.service.secret import write_private
 
 CA_NAME = "amlstore development CA"
 _CA_LIFETIME = timedelta(days=3650)

@@ -1,24 +1,12 @@
 """Studio: a workspace in a browser. Pages over the record store, served by `service`."""
 
 from mlflow_amlstore.service.routing import Route
-from mlflow_amlstore.studio import (
-    assets,
-    changes,
-    deploying,
-    live,
-    mlflow_links,
-    run_charts,
-    run_names,
-    run_statuses,
-    sign_in,
-)
+from mlflow_amlstore.studio import assets, changes, live, mlflow_links, run_charts, run_names, run_statuses, sign_in
 from mlflow_amlstore.studio.error_page import error_page as error_page
 from mlflow_amlstore.studio.pages import (
     compare,
     compute,
     curves,
-    deploy,
-    endpoints,
     experiments,
     models,
     outputs,
@@ -48,10 +36,6 @@ ROUTES: tuple[Route, ...] = tuple(
         compute.PAGES.routes,
         models.PAGES.routes,
         models.ROUTES,
-        deploy.PAGES.routes,
-        endpoints.PAGES.routes,
-        endpoints.ROUTES,
-        deploying.ROUTES,
         changes.ROUTES,
         sign_in.ROUTES,
         live.ROUTES,

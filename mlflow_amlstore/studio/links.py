@@ -36,14 +36,6 @@ class Links:
         """A registered model's page."""
         return self.to("models", name, **query)
 
-    def deploy(self, model: str, version: int | None = None, **query: object) -> str:
-        """The form that deploys a model: its newest version, or this one."""
-        return self.to("models", model, "deploy", version=version, **query)
-
-    def endpoint(self, name: str, *rest: str, **query: object) -> str:
-        """An endpoint's page, or what belongs to it."""
-        return self.to("endpoints", name, *rest, **query)
-
     def compare(self, run_ids: Sequence[str]) -> str:
         """The comparison of these runs."""
         return self.to("compare", runs=",".join(run_ids))

@@ -54,7 +54,6 @@ class Counts(NamedTuple):
     running: int
     experiments: int
     models: int
-    endpoints: int
 
 
 class Pages:
@@ -162,9 +161,8 @@ def alone_headers() -> dict[str, str]:
 
 def _counts(call: Call) -> Counts:
     counted = call.records.runs.activity()
-    records = call.records
-    experiments, models, endpoints = (each.count() for each in (records.experiments, records.models, records.endpoints))
-    return Counts(counted.runs, counted.running, experiments, models, endpoints)
+    experiments = call.records.experiments.count()
+    return Counts(counted.runs, counted.running, experiments, call.records.models.count())
 
 
 def _shown(value: Any) -> Any:
@@ -196,7 +194,6 @@ def _environment() -> Environment:
     environment.filters.update(
         number=words.number,
         duration=words.duration,
-        latency=words.latency,
         time=words.time,
         iso_time=words.iso_time,
         size=words.size,

@@ -51,11 +51,7 @@ def routes_of(workspace: EmbeddedWorkspace) -> Routes:
     return routes
 
 
-def is_own(call: Call) -> bool:
-    """Whether this Studio is run by the user of a folder, so that it starts processes on this machine in their name."""
-    return any(route.path == PATH for route in call.routes)
-
-
 def is_offered(call: Call) -> bool:
     """Whether this Studio can submit again, and the caller may."""
-    return is_own(call) and call.caller is not None and call.caller.role >= Role.OWNER
+    may = call.caller is not None and call.caller.role >= Role.OWNER
+    return may and any(route.path == PATH for route in call.routes)

@@ -3,18 +3,9 @@
 import math
 from datetime import datetime, timezone
 
-from mlflow_amlstore.records.types import EndpointState, RunStatus
+from mlflow_amlstore.records.types import RunStatus
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-_ENDPOINT_LOOKS = {
-    EndpointState.TRANSITIONING: "running",
-    EndpointState.HEALTHY: "completed",
-    EndpointState.UNHEALTHY: "failed",
-    EndpointState.UNSCHEDULABLE: "queued",
-    EndpointState.FAILED: "failed",
-    EndpointState.IDLE: "queued",
-    EndpointState.STOPPED: "canceled",
-}
 _ACTIVE = (RunStatus.RUNNING, RunStatus.FINALIZING, RunStatus.STARTING, RunStatus.PREPARING)
 
 
@@ -46,13 +37,6 @@ def duration(ms: int | None) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def latency(ms: float | None) -> str:
-    """How long an answer took, as `0.25 ms` or `1.2 s`, with three digits."""
-    if ms is None:
-        return "–"
-    return f"{ms:.3g} ms" if ms < 999.5 else f"{ms / 1000:.3g} s"
-
-
 def time(ms: int | None) -> str:
     """A moment as `2026-11-28 14:02` (UTC; the browser makes it local)."""
     return "" if ms is None else _utc(ms).strftime("%Y-%m-%d %H:%M")
@@ -80,11 +64,6 @@ def look_of(status: RunStatus) -> str:
     if status in (RunStatus.NOT_STARTED, RunStatus.QUEUED):
         return "queued"
     return "canceled" if status is RunStatus.CANCEL_REQUESTED else status.value.lower()
-
-
-def look_of_endpoint(state: EndpointState) -> str:
-    """Which of the same five looks a state of an endpoint, or of a deployment, has."""
-    return _ENDPOINT_LOOKS[state]
 
 
 def _utc(ms: int) -> datetime:

@@ -61,11 +61,11 @@ def test_the_sdk_s_modules_are_this_package_s_own(installed: Installed) -> None:
         ("from azureml.core.model import Dataset", "azureml.core.model.Dataset is not supported.* Read the"),
         ("from azureml.core.run import InputDatasets", "azureml.core.run.InputDatasets is not supported"),
         ("from azureml.core.runconfig import JarLibrary", "azureml.core.runconfig.JarLibrary is not supported"),
-        ("from azureml.core.compute import DsvmCompute", "compute.DsvmCompute is not supported.* it should run on"),
+        ("from azureml.core.compute import AksCompute", "compute.AksCompute is not supported.* it should run on"),
         ("import azureml.core.compute.amlcompute", "compute.amlcompute is not supported"),
         ("import azureml.core.datastore", "azureml.core.datastore is not supported"),
         ("from azureml.core import datastore", "azureml.core.datastore is not supported"),
-        ("from azureml.core.webservice import AksEndpoint", "azureml.core.webservice.AksEndpoint is not supported"),
+        ("from azureml.core.webservice import AciWebservice", "azureml.core.webservice is not supported.*serves a mod"),
         ("from azureml.exceptions import TrainingException", "azureml.exceptions.TrainingException is not supported"),
         ("import azureml.data", "azureml.data is not supported"),
         ("import azureml.dataprep", "No module named 'azureml.dataprep': .*which has azureml.core, azureml.exceptions"),
@@ -181,7 +181,7 @@ from azureml.core import Experiment, Model, Run, Workspace
 ws = Workspace.create("ws")
 run = Experiment(ws, "e").start_logging(snapshot_directory=None)
 told = []
-for ask in (lambda: run.get_secret("s"), lambda: Run.add_type_provider("t", None), lambda: Model.profile(ws),
+for ask in (lambda: run.get_secret("s"), lambda: Run.add_type_provider("t", None), lambda: Model.deploy(ws),
             lambda: ws.get_default_datastore(), lambda: ws.get_default_compute_target("CPU")):
     try:
         ask()
@@ -194,7 +194,7 @@ print(json.dumps([told, hasattr(run, "get_secret"), hasattr(run, "_repr_latex_")
         [
             "Run.get_secret",
             "Run.add_type_provider",
-            "Model.profile",
+            "Model.deploy",
             "Workspace.get_default_datastore",
             "Workspace.get_default_compute_target",
         ],

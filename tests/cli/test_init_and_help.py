@@ -11,8 +11,7 @@ from mlflow_amlstore.cli import cli
 from .conftest import Amlstore
 
 COMMANDS = (
-    "init doctor submit queue agent watch logs cancel experiments runs show compare plot export models deploy "
-    "endpoints delete restore gc "
+    "init doctor submit queue agent watch logs cancel experiments runs show compare plot export delete restore gc "
     "studio open serve keys login logout uri"
 ).split()
 

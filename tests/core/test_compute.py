@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_amlstore.core import Workspace
-from mlflow_amlstore.core.compute import AksCompute, AmlCompute, ComputeTarget
+from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
 from mlflow_amlstore.errors import AttributeNotSupported, InvalidValue, NotFound, NotSupported
 
 
@@ -62,19 +62,3 @@ def test_what_isnt_here_is_named(ws: Workspace) -> None:
         ComputeTarget.create(ws, "attached", "a configuration")
     with pytest.raises(AttributeNotSupported, match="supported_vmsizes"):
         _ = AmlCompute.supported_vmsizes
-
-
-def test_an_inference_cluster_is_made_and_deleted(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    configuration = AksCompute.provisioning_configuration(
-        agent_count=2, vm_size="Standard_D3_v2", cluster_purpose=AksCompute.ClusterPurpose.DEV_TEST, ssl_cname="no.one"
-    )
-    cluster = ComputeTarget.create(ws, "inference", configuration)
-    cluster.wait_for_completion(show_output=True)
-    assert "Succeeded" in capsys.readouterr().out
-    found = ws.compute_targets["inference"]
-    assert isinstance(found, AksCompute)
-    assert (found.type, found.agent_count, found.cluster_purpose) == ("AKS", 2, "DevTest")
-    found.delete()
-    assert ws.compute_targets == {}
-    with pytest.raises(NotSupported, match="attach_configuration"):
-        AksCompute.attach_configuration(resource_group="g", cluster_name="c")

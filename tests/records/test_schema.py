@@ -169,7 +169,7 @@ def test_a_database_that_a_killed_process_left_unmade_is_finished_by_creating_an
             "CREATE TABLE alembic_version (version_num); CREATE TABLE workspace (workspace_id);"
             "INSERT INTO alembic_version VALUES ('9999')",
             SchemaTooNew,
-            "has schema 9999, which is newer than the 0007 that this release knows",
+            "has schema 9999, which is newer than the 0006 that this release knows",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,24 +48,22 @@ def served_folder(folder: Path, **deployment: Any) -> Path:
 class Scorer:
     """A scoring process and what it tells."""
 
-    def __init__(self, folder: Path, shared: socket.socket | None = None, more: Sequence[str] = ()) -> None:
-        """`shared` is an endpoint's socket, `more` further options."""
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.events: list[dict[str, Any]] = []
         self._unread = b""
-        listening = shared or socket.create_server(("127.0.0.1", 0))
+        listening = socket.create_server(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]
         self._reader, writer = os.pipe()
         command = [sys.executable, "-m", "mlflow_amlstore.scoring", str(folder)]
-        options = ["--socket-fd", str(listening.fileno()), "--events-fd", str(writer), *more]
+        options = ["--socket-fd", str(listening.fileno()), "--events-fd", str(writer)]
         self.log = folder / "log.txt"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *options], stdout=log, stderr=log, pass_fds=(listening.fileno(), writer)
             )
         os.close(writer)
-        if shared is None:
-            listening.close()
+        listening.close()
 
     def wait_for(self, *names: str) -> dict[str, Any]:
         """The next event of one of these names. Fails where the process ends without it."""

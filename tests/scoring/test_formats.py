@@ -1,8 +1,6 @@
 """An endpoint takes the formats of Azure ML, MLflow, KServe and TensorFlow Serving, and answers each in its shape."""
 
-import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,6 @@ pytest.importorskip("skops")
 from scoring_processes import Scorer, save, scoring, served_folder
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
-
-from mlflow_amlstore.errors import ContentTypeNotSupported, InvalidValue, PayloadTooLarge
-from mlflow_amlstore.scoring import parquet
 
 DATA, TARGET = load_diabetes(return_X_y=True)
 MODEL = Ridge().fit(DATA, TARGET)
@@ -220,36 +215,3 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
     save(model, folder / "model.pkl")
     with scoring(folder) as scorer:
         yield scorer.healthy()
-
-
-@pytest.mark.parametrize("kind", ["application/vnd.apache.parquet", "application/x-parquet"])
-def test_parquet_is_a_table(iris: Scorer, kind: str) -> None:
-    pytest.importorskip("pyarrow")
-    file = io.BytesIO()
-    FLOWERS[NAMES[::-1]][:2].to_parquet(file)
-    got = iris.ask("/invocations", file.getvalue(), headers={"Content-Type": kind})
-    assert got.json == {"predictions": [0, 0]}
-    lacking = io.BytesIO()
-    FLOWERS[NAMES[1:]][:2].to_parquet(lacking)
-    refused = iris.ask("/invocations", lacking.getvalue(), headers={"Content-Type": kind})
-    assert (refused.status, NAMES[0] in refused.json["message"]) == (400, True)
-    assert iris.ask("/invocations", b"PAR1 no table PAR1", headers={"Content-Type": kind}).status == 400
-
-
-def test_parquet_that_is_much_larger_than_it_looks_is_refused() -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    import pyarrow.parquet as written
-
-    table = pyarrow.table({"a": np.zeros(5_000_000)})
-    for codec, expected in (("snappy", PayloadTooLarge), ("gzip", InvalidValue), ("zstd", InvalidValue)):
-        file = io.BytesIO()
-        written.write_table(table, file, compression=codec)
-        assert len(file.getvalue()) < 1_000_000
-        with pytest.raises(expected):
-            parquet.read(file.getvalue(), 1_000_000)
-
-
-def test_parquet_without_pyarrow_is_a_415_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ContentTypeNotSupported, match=r"pyarrow isn't in .*environment"):
-        parquet.read(b"", 1)

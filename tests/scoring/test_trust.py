@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,88 +92,18 @@ def test_a_tree_whose_nodes_point_outside_of_it_is_refused(tmp_path: Path, place
     state["nodes"][place][0] = value
     model.tree_.__setstate__(state)
     skops.io.dump(model, tmp_path / "model.skops")
-    with pytest.raises(ModelNotLoaded, match="outside of it"):
+    with pytest.raises(ModelNotLoaded, match="point outside"):
         trusted.load(tmp_path / "model.skops", allow_pickle=False)
 
 
-def _narrow_trees(model: Any) -> None:
-    for one in model.estimators_.ravel() if hasattr(model.estimators_, "ravel") else model.estimators_:
-        one.tree_ = _fitted("DecisionTreeClassifier", width=4).tree_
-
-
-def _loop(model: Any) -> None:
-    nodes = model._predictors[0][0].nodes
-    nodes["left"][0] = nodes["right"][0] = 0
-
-
-def _wide_row(model: Any) -> None:
-    model._predictors[0][0].nodes["feature_idx"][0] = 1_000_000
-
-
-def _too_few_vectors(model: Any) -> None:
-    model.support_vectors_ = model.support_vectors_[:1]
-
-
-def _too_many_counted(model: Any) -> None:
-    model._n_support = model._n_support * 1000
-
-
-def _label_outside(model: Any) -> None:
-    model._y[0] = 1_000_000
-
-
-def _narrow_centers(model: Any) -> None:
-    model.cluster_centers_ = model.cluster_centers_[:, :1].copy()
-
-
-def _more_outputs(model: Any) -> None:
-    model.estimators_ = np.hstack([model.estimators_] * 50)
-
-
-def _no_tree(model: Any) -> None:
-    model._tree = _fitted("KNeighborsClassifier", width=2)._tree
-
-
-@pytest.mark.parametrize(
-    ("kind", "damage"),
-    [
-        ("RandomForestClassifier", _narrow_trees),
-        ("GradientBoostingRegressor", _narrow_trees),
-        ("GradientBoostingRegressor", _more_outputs),
-        ("HistGradientBoostingRegressor", _loop),
-        ("HistGradientBoostingRegressor", _wide_row),
-        ("SVC", _too_few_vectors),
-        ("SVC", _too_many_counted),
-        ("SVR", _too_few_vectors),
-        ("KNeighborsClassifier", _label_outside),
-        ("KNeighborsClassifier", _no_tree),
-        ("KMeans", _narrow_centers),
-    ],
-)
-def test_a_model_that_would_read_outside_of_its_arrays_or_for_ever_is_refused(
-    tmp_path: Path, kind: str, damage: Callable[[Any], None]
-) -> None:
-    model = _fitted(kind, width=6)
-    path = tmp_path / "model.skops"
-    skops.io.dump(make_pipeline(model), path)
-    trusted.load(path, allow_pickle=False)
-    damage(model)
-    skops.io.dump(make_pipeline(model), path)
-    with pytest.raises(ModelNotLoaded, match=r"whose arrays don't fit .* --allow-pickle"):
-        trusted.load(path, allow_pickle=False)
-
-
-def _fitted(kind: str, width: int = 4) -> Any:
-    import sklearn.cluster
+def _fitted(kind: str) -> Any:
     import sklearn.ensemble
     import sklearn.neighbors
-    import sklearn.svm
     import sklearn.tree
 
-    modules = (sklearn.tree, sklearn.ensemble, sklearn.neighbors, sklearn.svm, sklearn.cluster)
+    modules = (sklearn.tree, sklearn.ensemble, sklearn.neighbors)
     options = {"algorithm": "kd_tree"} if kind.startswith("KN") else {}
-    data = np.hstack([DATA, DATA])[:, :width]
-    return next(getattr(module, kind) for module in modules if hasattr(module, kind))(**options).fit(data, KINDS)
+    return next(getattr(module, kind) for module in modules if hasattr(module, kind))(**options).fit(DATA, KINDS)
 
 
 def test_any_model_of_mlflows_needs_to_be_allowed(serve: Any, tmp_path: Path) -> None:

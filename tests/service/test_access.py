@@ -37,8 +37,7 @@ PREFIX = {
     Area.ARM: [""],
 }
 FILL = {"location:path": "0/run/artifacts/x"}
-# What the endpoint's own key opens is tested with endpoints, in test_scoring_routes.py.
-guarded = [route for route in ROUTES if route.access not in (Access.PUBLIC, Access.ENDPOINT_KEY)]
+guarded = [route for route in ROUTES if route.access is not Access.PUBLIC]
 with_role = [route for route in guarded if isinstance(route.access, Role)]
 
 
@@ -139,39 +138,6 @@ CLOSED_TO_TRACKING = {
     "GET /computes/{name}",
     "PUT /computes/{name}",
     "DELETE /computes/{name}",
-    "POST /computes/{name}/take-endpoint",
-    "GET /endpoints",
-    "POST /endpoints",
-    "GET /endpoints/{name}",
-    "PATCH /endpoints/{name}",
-    "DELETE /endpoints/{name}",
-    "POST /endpoints/{name}/deployments",
-    "GET /endpoints/{name}/keys",
-    "PUT /endpoints/{name}/keys",
-    "GET /endpoints/{name}/events",
-    "POST /endpoints/{name}/events",
-    "GET /endpoints/{name}/host",
-    "PUT /endpoints/{name}/host",
-    "DELETE /endpoints/{name}/host",
-    "PUT /endpoints/{name}/deployments/{number}/state",
-    "POST /endpoints/{name}/deployments/{number}/log",
-    "PUT /endpoints/{name}/serving",
-    "GET /endpoints/{name}/models/{model}",
-    "GET /endpoints/{name}/snapshots/{snapshot}",
-    "POST /services/validate/name/{name}",
-    "POST /services/validate",
-    "POST /services/validate/resource",
-    "POST /services",
-    "GET /services",
-    "GET /services/{name}",
-    "PATCH /services/{name}",
-    "DELETE /services/{name}",
-    "GET /services/{name}/logs",
-    "POST /services/{name}/listkeys",
-    "POST /services/{name}/regenerateKeys",
-    "POST /services/{name}/token",
-    "GET /operations/{operation}",
-    "POST /packages",
     "GET /environments/",
     "GET /environments/{name}",
     "PUT /environments/{name}",
@@ -217,13 +183,6 @@ def test_a_submitted_runs_token_tracks_and_holds_its_lease() -> None:
     assert rights_of(TokenUse.RUN, Role.CONTRIBUTOR) == {Right.TRACK, Right.HOLD}
 
 
-def test_an_endpoints_token_runs_it_and_does_nothing_else() -> None:
-    assert rights_of(TokenUse.ENDPOINT, Role.CONTRIBUTOR) == {Right.HOST}
-    assert not any(
-        Right.HOST in rights_of(use, role) for use in TokenUse if use is not TokenUse.ENDPOINT for role in Role
-    )
-
-
 def test_an_agents_key_does_nothing_but_work_and_no_other_key_does_that() -> None:
     assert rights_of(TokenUse.ACCESS, Role.AGENT) == {Right.WORK}
     assert not any(Right.WORK in rights_of(use, role) for use in TokenUse for role in Role if role is not Role.AGENT)
@@ -240,7 +199,6 @@ LACKING = (
     b"isn't an agent's to call",
     b"needs an agent's key",
     b"needs the run's own token",
-    b"needs the endpoint's own token",
 )
 
 

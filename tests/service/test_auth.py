@@ -14,7 +14,7 @@ from mlflow_amlstore.service import auth
 from mlflow_amlstore.service.access import Caller, Role, TokenUse
 from mlflow_amlstore.service.auth import Tokens, bearer_of
 from mlflow_amlstore.service.keys import new_key
-from mlflow_amlstore.service.local_key import local_key
+from mlflow_amlstore.service.secret import local_key
 from mlflow_amlstore.workspace.opening import create_workspace
 
 SECRET = b"s" * 32

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlflow_amlstore.errors import AlreadyExists, InvalidValue, ReadOnly
-from mlflow_amlstore.records.secret import workspace_secret
 from mlflow_amlstore.records.store import RecordStore
 from mlflow_amlstore.service.keys import ROLES, check_key, new_key
-from mlflow_amlstore.service.local_key import local_key
+from mlflow_amlstore.service.secret import local_key, service_secret
 from mlflow_amlstore.workspace.opening import create_workspace
 
 
@@ -81,30 +80,30 @@ class TestKeys:
 
 class TestSecret:
     def test_is_made_once_for_this_user_alone(self, tmp_path: Path) -> None:
-        secret = workspace_secret(tmp_path)
+        secret = service_secret(tmp_path)
         assert len(secret) == 32
-        assert workspace_secret(tmp_path) == secret
+        assert service_secret(tmp_path) == secret
         (file,) = (tmp_path / "service").iterdir()
         assert (file.name, file.stat().st_mode & 0o777) == ("secret", 0o600)
         assert file.parent.stat().st_mode & 0o777 == 0o700
 
     def test_is_one_though_many_processes_begin_at_once(self, tmp_path: Path) -> None:
         with multiprocessing.get_context("spawn").Pool(4) as pool:
-            secrets = pool.map(workspace_secret, [tmp_path] * 32, chunksize=1)
+            secrets = pool.map(service_secret, [tmp_path] * 32, chunksize=1)
         assert len(set(secrets)) == 1
         assert [file.name for file in (tmp_path / "service").iterdir()] == ["secret"]
 
     def test_is_refused_where_others_can_read_it(self, tmp_path: Path) -> None:
-        workspace_secret(tmp_path)
+        service_secret(tmp_path)
         (tmp_path / "service" / "secret").chmod(0o604)
         with pytest.raises(InvalidValue, match="chmod 600"):
-            workspace_secret(tmp_path)
+            service_secret(tmp_path)
 
     def test_is_refused_where_it_was_cut(self, tmp_path: Path) -> None:
-        workspace_secret(tmp_path)
+        service_secret(tmp_path)
         (tmp_path / "service" / "secret").write_bytes(b"")
         with pytest.raises(InvalidValue, match="delete it"):
-            workspace_secret(tmp_path)
+            service_secret(tmp_path)
 
     def test_where_the_folder_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> None:
@@ -112,7 +111,7 @@ class TestSecret:
 
         monkeypatch.setattr(Path, "mkdir", refuse)
         with pytest.raises(ReadOnly):
-            workspace_secret(tmp_path)
+            service_secret(tmp_path)
 
     def test_the_local_key_follows_from_it(self) -> None:
         key = local_key(b"a" * 32)

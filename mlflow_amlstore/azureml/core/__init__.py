@@ -6,7 +6,6 @@ from mlflow_amlstore.azureml.finder import names_the_missing_of
 from mlflow_amlstore.core import Environment, Experiment, Model, Run, RunConfiguration, ScriptRunConfig, Workspace
 from mlflow_amlstore.core.compute import ComputeTarget
 from mlflow_amlstore.core.script_run import ScriptRun
-from mlflow_amlstore.core.webservice import Webservice
 
 __all__ = [
     "VERSION",
@@ -18,7 +17,6 @@ __all__ = [
     "RunConfiguration",
     "ScriptRun",
     "ScriptRunConfig",
-    "Webservice",
     "Workspace",
     "get_run",
 ]

@@ -1,8 +1,8 @@
 """`azureml.core.compute`: names for slots on this machine."""
 
 from mlflow_amlstore.azureml.finder import names_the_missing_of
-from mlflow_amlstore.core.compute import AksCompute, AmlCompute, ComputeTarget
+from mlflow_amlstore.core.compute import AmlCompute, ComputeTarget
 
-__all__ = ["AksCompute", "AmlCompute", "ComputeTarget"]
+__all__ = ["AmlCompute", "ComputeTarget"]
 
 __getattr__ = names_the_missing_of(__name__)

@@ -10,7 +10,7 @@ from mlflow_amlstore.client.files.azureml_uri import ArtifactRoot, ContainerRoot
 from mlflow_amlstore.client.files.growing import RemoteGrowingFile
 from mlflow_amlstore.client.files.remote_files import RemoteFiles, files_of
 from mlflow_amlstore.errors import InvalidValue, NotFound
-from mlflow_amlstore.protocol.artifact_origins import ENDPOINT_ORIGIN, UPLOAD_ORIGIN
+from mlflow_amlstore.protocol.artifact_origins import UPLOAD_ORIGIN
 from mlflow_amlstore.records.locations import check_new_path, check_path, logged_model_of, split_location, upload_of
 from mlflow_amlstore.records.types import FileRecord
 
@@ -102,6 +102,4 @@ def _artifact_root_of(container: str) -> ArtifactRoot:
     experiment_id, owner_id, *_ = container.split("/")
     if experiment_id == "snapshots":
         raise NotFound("snapshot", owner_id)
-    if experiment_id == "endpoints":
-        return ContainerRoot(ENDPOINT_ORIGIN, owner_id)
     return RunRoot(experiment_id, logged_model_of(container) or owner_id)

@@ -3,7 +3,6 @@
 from mlflow_amlstore.client.connection import Connection
 from mlflow_amlstore.client.connection_cache import ConnectionCache
 from mlflow_amlstore.client.run_history.compute_targets import RemoteComputeTargets
-from mlflow_amlstore.client.run_history.endpoints import RemoteEndpoints
 from mlflow_amlstore.client.run_history.environments import RemoteEnvironments
 from mlflow_amlstore.client.run_history.experiments import RemoteExperiments
 from mlflow_amlstore.client.run_history.files import RemoteContainers
@@ -17,8 +16,6 @@ from mlflow_amlstore.client.run_history.snapshots import RemoteSnapshots
 class RemoteRecords:
     """The run records of one workspace; takes no network before it is asked something."""
 
-    folder = None
-
     def __init__(self, connection: Connection) -> None:
         history = RunHistory(connection)
         self._connection = connection
@@ -30,7 +27,6 @@ class RemoteRecords:
         self.snapshots = RemoteSnapshots(history)
         self.compute_targets = RemoteComputeTargets(history)
         self.environments = RemoteEnvironments(history)
-        self.endpoints = RemoteEndpoints(history)
 
     def close(self) -> None:
         """End the background renewal of the connection's token, until it is used again."""

@@ -1,6 +1,5 @@
 """Deleting for good what is deleted."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -11,7 +10,6 @@ from mlflow_amlstore.records.database import Database
 from mlflow_amlstore.records.dialects import key_list, texts_in
 from mlflow_amlstore.records.locations import (
     WORKSPACE_SCHEME,
-    endpoint_container,
     logged_model_container,
     run_container,
     split_location,
@@ -19,8 +17,6 @@ from mlflow_amlstore.records.locations import (
 from mlflow_amlstore.records.sql.files import SqlFiles
 from mlflow_amlstore.records.tables import (
     acts,
-    deployments,
-    endpoints,
     experiments,
     files,
     logged_models,
@@ -80,11 +76,10 @@ class SqlTrash:
         return freed
 
     def _remove_abandoned(self) -> int:
-        """Remove uploads that no model version is of, snapshots that no run or deployment has, and logs of endpoints
-        that are gone, a day after their last file came or later."""
+        """Remove uploads that no model version is of, and snapshots that no run has, a day after their last file came
+        or later."""
         with self._database.write() as connection:
-            abandoned = [*self._unregistered(connection), *self._unnamed(connection), *self._of_no_endpoint(connection)]
-            hashes = _remove_names(connection, abandoned)
+            hashes = _remove_names(connection, [*self._unregistered(connection), *self._unnamed(connection)])
         return self._files.remove_unnamed(hashes)
 
     def _unregistered(self, connection: Connection) -> list[str]:
@@ -100,14 +95,8 @@ class SqlTrash:
     def _unnamed(self, connection: Connection) -> list[str]:
         column = run_properties.c
         named = connection.execute(select(column.value).where(column.name == SNAPSHOT_PROPERTY).distinct())
-        deployed = connection.execute(select(deployments.c.spec)).scalars()
-        ids = {*named.scalars(), *(json.loads(spec)["snapshot_id"] for spec in deployed)}
-        kept = {f"snapshots/{snapshot_id}/artifacts" for snapshot_id in ids}
+        kept = {f"snapshots/{snapshot_id}/artifacts" for snapshot_id in named.scalars()}
         return [snapshot for snapshot in self._old_containers(connection, "snapshots") if snapshot not in kept]
-
-    def _of_no_endpoint(self, connection: Connection) -> list[str]:
-        kept = {endpoint_container(name) for name in connection.execute(select(endpoints.c.name)).scalars()}
-        return [logs for logs in self._old_containers(connection, "endpoints") if logs not in kept]
 
     def _old_containers(self, connection: Connection, kind: str) -> list[str]:
         before = self._database.now_ms() - _ABANDONED_AFTER_MS

@@ -1,6 +1,6 @@
 """scikit-learn's models, called directly.
 
-Its check of parameters is off; its check of values is left out for arrays that ours has seen (`sklearn_checks`).
+Its own checks are off where ours have been made: of parameters always, of values where all numbers are finite.
 """
 
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mlflow_amlstore.errors import InvalidValue, ModelNotLoaded
+from mlflow_amlstore.errors import ModelNotLoaded
 from mlflow_amlstore.scoring import trusted
 from mlflow_amlstore.scoring.deployment import Deployment
 from mlflow_amlstore.scoring.flavors import sklearn_checks
@@ -19,8 +19,6 @@ from mlflow_amlstore.scoring.inputs import Arrays, Checked, Column, Frames, Inpu
 
 ENDINGS = (".skops", ".pkl", ".pickle", ".joblib")
 METHODS = ("predict", "predict_proba", "transform", "decision_function")
-_NOT_A_NUMBER = "could not convert string to float"  # NumPy's words
-_NOT_FINITE = ("contains NaN", "contains infinity")  # scikit-learn's words
 # Of scikit-learn's own classes, those that take columns by name or call what they are given.
 _USES_NAMES = {"ColumnTransformer", "FunctionTransformer", "make_column_selector"}
 
@@ -104,32 +102,20 @@ class SklearnModel:
         if not hasattr(self._threads, "is_set"):
             self._settle()
         if checked.doubt is None:
-            sklearn_checks.begin(checked.values)
+            sklearn_checks.begin()
             try:
                 return self._calls[method](checked.values)
-            except ValueError as error:
-                if any(words in str(error) for words in _NOT_FINITE):  # what a step made of finite numbers
-                    first = checked.values[:1]
-                    row = first.tolist() if hasattr(first, "tolist") else first.to_numpy().tolist()
-                    value = row[0] if checked.rows == 1 else f"{checked.rows} rows"
-                    rule = f"must be numbers that the model can take: {error}"
-                    raise InvalidValue(checked.field, value, rule) from error
-                raise
             finally:
                 sklearn_checks.end()
         try:
-            if (changed := _without_python_numbers(checked.values)) is not None:
-                try:
-                    self._calls[method](changed)
-                except ValueError as error:
-                    if _NOT_A_NUMBER in str(error):
-                        raise checked.doubt from error
-            return self._calls[method](checked.values)
+            with self._sklearn.config_context(assume_finite=False):
+                return self._calls[method](checked.values)
         except (ValueError, TypeError, AttributeError) as error:
             raise checked.doubt from error
 
     def _settle(self) -> None:
         """scikit-learn's settings are each thread's own."""
+        self._sklearn.set_config(assume_finite=True)
         with suppress(TypeError):  # before scikit-learn 1.3
             self._sklearn.set_config(skip_parameter_validation=True)
         self._threads.is_set = True
@@ -150,21 +136,6 @@ class SklearnModel:
         if isinstance(said, Frames):  # its names are the signature's: the model goes by places
             return Arrays(width, [column.name for column in said.columns()], numeric=_is_numeric(said))
         return Arrays(width) if said is None else said
-
-
-def _without_python_numbers(values: Any) -> Any:
-    """The first row with a text that only Python reads as a number (`1_000`), made one that it doesn't; else None.
-
-    A model of numbers would take it for one; a model of texts takes it as it is.
-    """
-    if type(values).__name__ != "ndarray" or values.dtype.kind != "O" or values.ndim != 2:
-        return None
-    for row in values:
-        if any(isinstance(value, str) and "_" in value for value in row):
-            changed = values[:1].copy()
-            changed[0] = [f"no {value}" if isinstance(value, str) and "_" in value else value for value in row]
-            return changed
-    return None
 
 
 def _is_numeric(inputs: Inputs) -> bool:

@@ -1,8 +1,7 @@
 """scikit-learn's check of its input, left out where ours has been made: it is most of what a small prediction takes.
 
 Each step of a model calls `sklearn.utils.validation.validate_data` (since 1.6; before, all is as it was). For the array
-that was just checked, and for finite ones that a step made of it, it gives back that array. It goes its usual way, with
-scikit-learn's own refusals, for whatever isn't plainly the same.
+that was just checked, it gives back that array. It goes its usual way for whatever isn't plainly the same.
 """
 
 import sys
@@ -37,14 +36,14 @@ def leave_out() -> None:
             module.validate_data = ours  # type: ignore[attr-defined]
 
 
-def begin(values: Any) -> None:
-    """From here to `end` this thread's `values` are checked. No context manager: one takes as long as all else."""
-    _now.checked = values
+def begin() -> None:
+    """From here to `end` this thread's arrays have been checked. No context manager: one takes as long as all else."""
+    _now.is_checked = True
 
 
 def end() -> None:
     """What comes is checked by scikit-learn again."""
-    _now.checked = None
+    _now.is_checked = False
 
 
 def _quick(usual: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,13 +52,12 @@ def _quick(usual: Callable[..., Any]) -> Callable[..., Any]:
             type(X) is np.ndarray
             and type(y) is str
             and asked.get("reset") is False
-            and getattr(_now, "checked", None) is not None
+            and getattr(_now, "is_checked", False)
             and X.ndim == 2
             and X.dtype == np.float64
             and X.shape[1] == getattr(_estimator, "n_features_in_", -1)
             and "feature_names_in_" not in _estimator.__dict__
             and _are_met(X, asked)
-            and (X is _now.checked or np.isfinite(X).all())  # a step may make infinity of finite numbers
         ):
             return X.copy() if asked.get("copy") else X
         return usual(_estimator, X, y, **asked)

@@ -1,13 +1,12 @@
 """Azure ML's routes to files by origin and container, in azureml-mlflow's layout of paths and in azureml-core's.
 
 In the origin ExperimentRun a container is called `dcid.RUN_ID`. The origin LocalUpload has files that are uploaded to
-be registered as a model: the client chooses the container's name, and its first file makes it. The origin Endpoint is
-ours, and has an endpoint's logs: its host alone writes them.
+be registered as a model: the client chooses the container's name, and its first file makes it.
 """
 
-from mlflow_amlstore.errors import NotAllowed, NotFound, NotSupported
-from mlflow_amlstore.protocol.artifact_origins import ENDPOINT_ORIGIN, RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
-from mlflow_amlstore.records.locations import endpoint_container, upload_container
+from mlflow_amlstore.errors import NotFound, NotSupported
+from mlflow_amlstore.protocol.artifact_origins import RUN_CONTAINER_PREFIX, RUN_ORIGIN, UPLOAD_ORIGIN
+from mlflow_amlstore.records.locations import upload_container
 from mlflow_amlstore.service.files import azure_artifacts
 from mlflow_amlstore.service.files.azure_artifacts import (
     ArtifactContainer,
@@ -31,8 +30,6 @@ _SERVICE = "artifact/v2.0"
 @ROUTES.post("/artifacts/batch/metadata/{origin}/{container}", Role.CONTRIBUTOR, Right.TRACK, is_long=True)
 def create(call: Call, body: NewArtifacts) -> CreatedArtifacts:
     """Give URLs to write files of a container to."""
-    if call.path["origin"] == ENDPOINT_ORIGIN:
-        raise NotAllowed("The logs of an endpoint are written by its host alone")
     return azure_artifacts.create(call, _container(call), body)
 
 
@@ -68,8 +65,6 @@ def _container(call: Call) -> ArtifactContainer:
     address = azure_artifacts.address_of(call, _SERVICE, f"/artifacts/{origin}/{name}")
     if origin == UPLOAD_ORIGIN:
         return ArtifactContainer(origin, name, upload_container(name), address)
-    if origin == ENDPOINT_ORIGIN:
-        return ArtifactContainer(origin, name, endpoint_container(name), address)
     if origin != RUN_ORIGIN:
         raise NotSupported(f"The artifact origin {origin!r:.50}", f"There are {RUN_ORIGIN!r} and {UPLOAD_ORIGIN!r}")
     if not name.startswith(RUN_CONTAINER_PREFIX):

@@ -8,7 +8,6 @@ from mlflow_amlstore.service.run_history import (
     metrics_v1,
     model_management,
     runs,
-    services,
     snapshots,
 )
 
@@ -22,5 +21,4 @@ ROUTES: tuple[Routes, ...] = (
     metrics_v1.ROUTES,
     snapshots.ROUTES,
     model_management.ROUTES,
-    services.ROUTES,
 )

@@ -1,7 +1,7 @@
 // Forms that change something: `form[data-change=URL]` is sent as JSON with the page's form token; afterwards the page
 // is brought up to date. `data-confirm` asks first, `data-then` is the page to go to, `data-with-query=NAME` sends the
-// page's query as NAME along, `data-then-run` goes to the run that the answer names, `data-then-endpoint` to the
-// endpoint. What the server refuses stands in the form. A number that is left empty is sent as null.
+// page's query as NAME along, `data-then-run` goes to the run that the answer names. What the server
+// refuses stands in the form.
 
 import { refusal } from "./answers.js";
 import { atRoot, confirmed, make, say, sayThatSessionEnded } from "./dom.js";
@@ -23,13 +23,16 @@ async function send(form, submitter) {
   form.querySelector(":scope > .refusal")?.remove();
   submitter?.setAttribute("aria-busy", "true");
   try {
-    const response = await post(form.dataset.change, fields(form));
+    const response = await fetch(new URL(form.dataset.change, document.baseURI), {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-Form-Token": document.querySelector('meta[name="form-token"]')?.content ?? "" },
+      body: JSON.stringify(fields(form)),
+    });
     if (response.status === 401) {
       sayThatSessionEnded();
       show(form, "Not sent, as your session has ended. Sign in again, and send it once more");
     } else if (!response.ok) show(form, await refusal(response));
     else if ("thenRun" in form.dataset) location.assign(atRoot(`runs/${encodeURIComponent((await response.json()).run_id)}`));
-    else if ("thenEndpoint" in form.dataset) location.assign(atRoot(`endpoints/${encodeURIComponent((await response.json()).name)}`));
     else await done(form);
   } catch (error) {
     show(form, `Not sent: ${error.message}`);
@@ -38,21 +41,9 @@ async function send(form, submitter) {
   }
 }
 
-/** Sends a change, with the page's form token. */
-export function post(address, body) {
-  const token = document.querySelector('meta[name="form-token"]')?.content ?? "";
-  return fetch(new URL(address, document.baseURI), {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Form-Token": token },
-    body: JSON.stringify(body),
-  });
-}
-
-const numberIn = (text) => (text === "" ? null : Number(text));
-
 function fields(form) {
   const sent = {};
-  for (const [name, value] of new FormData(form)) sent[name] = form.elements[name]?.type === "number" ? numberIn(value) : value;
+  for (const [name, value] of new FormData(form)) sent[name] = form.elements[name]?.type === "number" ? Number(value) : value;
   if (form.dataset.withQuery) sent[form.dataset.withQuery] = location.search.slice(1);
   return sent;
 }
@@ -75,8 +66,7 @@ async function done(form) {
   if (form.dataset.said) say(form.dataset.said);
 }
 
-/** Says in a form why it wasn't taken; what is typed stays. */
-export function show(form, message) {
+function show(form, message) {
   const banner = make("p", { className: "error-banner refusal", role: "alert" });
   form.prepend(banner);
   banner.textContent = message;

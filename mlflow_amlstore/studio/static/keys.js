@@ -15,7 +15,6 @@ const KEYS = [
   [["g", "r"], "Go to runs"],
   [["g", "e"], "Go to experiments"],
   [["g", "m"], "Go to models"],
-  [["g", "p"], "Go to endpoints"],
   [["g", "c"], "Go to compute"],
   [["?"], "This list"],
   [["←", "→"], "In a chart: the next point; with Shift ten, Page Up and Down fifty"],
@@ -25,7 +24,7 @@ const KEYS = [
   [["Alt", "←", "→"], "On a column's heading: its width"],
   [["End"], "In a log: follow"],
 ];
-const PAGES = { r: "runs", e: "experiments", m: "models", p: "endpoints", c: "compute" };
+const PAGES = { r: "runs", e: "experiments", m: "models", c: "compute" };
 const SECOND_KEY_WITHIN_MS = 1200;
 let goPressedAt = -Infinity;
 

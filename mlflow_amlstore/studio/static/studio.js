@@ -31,7 +31,6 @@ const LAZY = [
   ["form[data-adds-chart], form[data-draws-together]", () => import("./choices.js")],
   ["pre.log", () => import("./log.js")],
   [".log-view", () => import("./log-view.js")],
-  ["form[data-tries], [data-keys], [data-refresh]", () => import("./endpoint.js")],
   ["body[data-live]", () => import("./live.js")],
   ["button[data-watches]", () => import("./watched-runs.js"), isWatching],
 ];

@@ -16,19 +16,12 @@ from mlflow_amlstore.service.app import ROUTES
 from mlflow_amlstore.service.execution.submissions import Submission
 from mlflow_amlstore.service.files.proxy import AbortMultipart, CompleteMultipart
 from mlflow_amlstore.service.routing import Route
-from mlflow_amlstore.service.run_history.service_documents import NewService
 
 if TYPE_CHECKING:
     from tests.service.traversal.conftest import Answer, Attacker
 
-# `local_run` reads parts of a form, `ask` sends on what it is sent.
-READS_NO_BODY = {"give_zip", "local_run", "ask"}
-STREAMED_JSON: dict[str, type[msgspec.Struct]] = {
-    "snapshot_run": Submission,
-    "complete_multipart": CompleteMultipart,
-    "abort_multipart": AbortMultipart,
-    "create_service": NewService,
-}
+READS_NO_BODY = {"give_zip", "local_run"}  # the second reads parts of a form
+STREAMED_JSON = {"snapshot_run": Submission, "complete_multipart": CompleteMultipart, "abort_multipart": AbortMultipart}
 
 
 def body_of(route: Route) -> type[msgspec.Struct] | None:

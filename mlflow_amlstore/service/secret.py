@@ -1,5 +1,8 @@
-"""The workspace's own secret. It signs a service's tokens and URLs, and seals what is kept to be read again."""
+"""The service's own secret, which signs its tokens and URLs, and the key of whoever runs it on this machine."""
 
+import base64
+import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -8,10 +11,11 @@ from mlflow_amlstore.errors import InvalidValue, ReadOnly, storage_error
 
 FOLDER = "service"
 FILE_NAME = "secret"
+LOCAL_KEY_ID = "local"
 _LENGTH = 32
 
 
-def workspace_secret(folder: Path, *, must_last: bool = True) -> bytes:
+def service_secret(folder: Path, *, must_last: bool = True) -> bytes:
     """Return the secret of the workspace in `folder`, making it at first. Safe to call from many processes.
 
     Where this user may not read or make it, and it needn't last, it is one for this process, which is kept nowhere.
@@ -33,6 +37,12 @@ def workspace_secret(folder: Path, *, must_last: bool = True) -> bytes:
         rule = f"must be {_LENGTH}; delete it and start again, and every token that was issued ends"
         raise InvalidValue(f"the length of {file}", len(secret), rule)
     return secret
+
+
+def local_key(secret: bytes) -> str:
+    """The key of whoever can read the workspace's folder: an owner's, kept nowhere, found again from the secret."""
+    digest = hmac.digest(secret, b"local key", hashlib.sha256)
+    return f"amlk_{LOCAL_KEY_ID}_{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 
 
 def write_private(file: Path, content: bytes) -> None:

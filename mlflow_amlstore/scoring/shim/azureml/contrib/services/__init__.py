@@ -1,1 +1,0 @@
-"""Raw HTTP for scoring scripts."""

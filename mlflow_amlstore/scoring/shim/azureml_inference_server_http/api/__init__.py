@@ -1,1 +1,0 @@
-"""What scoring scripts import of Azure ML's inference server."""
